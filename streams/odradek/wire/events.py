@@ -1,0 +1,239 @@
+"""Records of the `events` topic: every input of a workflow, keyed by workflow id. Pure data, one Struct an Avro record.
+
+Requests (start, signal, query, cancel, terminate, describe, history, result) carry `request_id` (the owner answers a repeated one with the same
+verdict), `reply_to` (the client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for none). Activity
+results carry the attempt they answer, which fences them. A raw start may leave `run_id` empty: it is then derived from topic id, partition and offset.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from odradek.wire.payload import Failure, Payload, RetryPolicy
+
+
+class ParentExecution(msgspec.Struct):
+    """Who started a child, and which of its events did."""
+
+    namespace: str = ""
+    task_queue: str = ""
+    workflow_id: str = ""
+    run_id: str = ""
+    initiated_event_id: int = 0
+    parent_close_policy: str = ""
+
+
+class StartWorkflow(msgspec.Struct):
+    """Start a run. With `signal_name` set: signal-with-start (one atomic request)."""
+
+    workflow_id: str
+    workflow_type: str
+    request_id: str = ""
+    run_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+    await_result: bool = False  # also answer when the run closes, as an AwaitResult would
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    task_timeout_ms: int = 0
+    start_delay_ms: int = 0
+    cron_schedule: str = ""
+    retry_policy: RetryPolicy | None = None
+    id_reuse_policy: str = "ALLOW_DUPLICATE"
+    id_conflict_policy: str = "FAIL"
+    signal_name: str = ""
+    signal_input: list[Payload] = []
+    signal_headers: dict[str, Payload] = {}
+    static_summary: Payload | None = None
+    static_details: Payload | None = None
+    parent: ParentExecution | None = None
+    root_workflow_id: str = ""
+    root_run_id: str = ""
+
+
+class SignalWorkflow(msgspec.Struct):
+    """Deliver a signal to the current run of `workflow_id`, or to `run_id` if given."""
+
+    workflow_id: str
+    signal_name: str
+    run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+
+
+class QueryWorkflow(msgspec.Struct):
+    """Ask a run. Never changes anything; dropped, not run, when past `deadline_ms`."""
+
+    workflow_id: str
+    query_type: str
+    run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    reject_condition: str = ""  # "", NONE, NOT_OPEN, NOT_COMPLETED_CLEANLY
+
+
+class CancelWorkflow(msgspec.Struct):
+    """Request cancellation. `first_execution_run_id` guards against a later chain with the same id."""
+
+    workflow_id: str
+    run_id: str = ""
+    first_execution_run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+    reason: str = ""
+
+
+class TerminateWorkflow(msgspec.Struct):
+    """Close a run as TERMINATED without running workflow code."""
+
+    workflow_id: str
+    run_id: str = ""
+    first_execution_run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+    reason: str = ""
+    details: list[Payload] = []
+
+
+class DescribeWorkflow(msgspec.Struct):
+    """Describe a run, or locate it: read-only."""
+
+    workflow_id: str
+    run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+
+
+class FetchHistory(msgspec.Struct):
+    """A page of history from `from_event_id` on. With `wait_new_event` the answer waits for an event at or after it, or the deadline."""
+
+    workflow_id: str
+    run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+    from_event_id: int = 1
+    max_events: int = 1000
+    wait_new_event: bool = False
+
+
+class AwaitResult(msgspec.Struct):
+    """Long poll for the outcome of a run (`run_id` empty: the current one). Answered when it closes or at the deadline; asked again by the client."""
+
+    workflow_id: str
+    run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+
+
+class UnparkWorkflow(msgspec.Struct):
+    """Try a parked run again now (an operator's command)."""
+
+    workflow_id: str
+    run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+
+
+class ActivityTaskStarted(msgspec.Struct):
+    """An attempt began and its command was acknowledged: from here on the engine's timers guard it."""
+
+    workflow_id: str
+    run_id: str
+    scheduled_event_id: int
+    activity_id: str
+    attempt: int
+    started_time_ms: int = 0
+    identity: str = ""
+
+
+class ActivityTaskHeartbeat(msgspec.Struct):
+    """An attempt is alive; `details` reach the next attempt."""
+
+    workflow_id: str
+    run_id: str
+    scheduled_event_id: int
+    activity_id: str
+    attempt: int
+    details: list[Payload] = []
+    identity: str = ""
+
+
+class ActivityTaskCompleted(msgspec.Struct):
+    """An attempt returned. `started_time_ms` is when it began, so that a short activity needs this record alone."""
+
+    workflow_id: str
+    run_id: str
+    scheduled_event_id: int
+    activity_id: str
+    attempt: int
+    result: list[Payload] = []
+    started_time_ms: int = 0
+    identity: str = ""
+
+
+class ActivityTaskFailed(msgspec.Struct):
+    """An attempt raised. Whether it is retried is the engine's decision."""
+
+    workflow_id: str
+    run_id: str
+    scheduled_event_id: int
+    activity_id: str
+    attempt: int
+    failure: Failure
+    last_heartbeat_details: list[Payload] = []
+    started_time_ms: int = 0
+    identity: str = ""
+
+
+class ActivityTaskCanceled(msgspec.Struct):
+    """An attempt ended because it was told to (only valid after a cancel request)."""
+
+    workflow_id: str
+    run_id: str
+    scheduled_event_id: int
+    activity_id: str
+    attempt: int
+    details: list[Payload] = []
+    started_time_ms: int = 0
+    identity: str = ""
+
+
+Request = (
+    StartWorkflow
+    | SignalWorkflow
+    | QueryWorkflow
+    | CancelWorkflow
+    | TerminateWorkflow
+    | DescribeWorkflow
+    | FetchHistory
+    | AwaitResult
+    | UnparkWorkflow
+)
+ActivityOutcome = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskCanceled
+ActivityReport = ActivityTaskStarted | ActivityTaskHeartbeat | ActivityOutcome
+Event = Request | ActivityReport

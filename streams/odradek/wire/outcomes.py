@@ -1,0 +1,182 @@
+"""Records that leave a workflow: `results`, `executions`, `replies`, `members`, `schemas`. Pure data."""
+
+from __future__ import annotations
+
+import msgspec
+
+from odradek.wire.history import HistoryEvent
+from odradek.wire.payload import Failure, Payload
+
+# Statuses of a run, Temporal's WorkflowExecutionStatus.
+RUNNING = "RUNNING"
+COMPLETED = "COMPLETED"
+FAILED = "FAILED"
+CANCELED = "CANCELED"
+TERMINATED = "TERMINATED"
+CONTINUED_AS_NEW = "CONTINUED_AS_NEW"
+TIMED_OUT = "TIMED_OUT"
+
+
+class WorkflowResult(msgspec.Struct):
+    """Topic `results`, key workflow id: exactly one record a closed run."""
+
+    namespace: str
+    task_queue: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    status: str
+    result: list[Payload] = []
+    failure: Failure | None = None
+    start_time_ms: int = 0
+    close_time_ms: int = 0
+    first_execution_run_id: str = ""
+    new_execution_run_id: str = ""
+    history_length: int = 0
+
+
+class ExecutionSummary(msgspec.Struct):
+    """Topic `executions`, key `workflow id/run id`, compacted: the latest summary of a run, for the read side."""
+
+    namespace: str
+    task_queue: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    status: str
+    start_time_ms: int = 0
+    execution_time_ms: int = 0
+    close_time_ms: int = 0
+    history_length: int = 0
+    history_size_bytes: int = 0
+    first_execution_run_id: str = ""
+    parent_workflow_id: str = ""
+    parent_run_id: str = ""
+    root_workflow_id: str = ""
+    root_run_id: str = ""
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    parked_reason: str = ""
+    state_transition_count: int = 0
+
+
+class PendingActivity(msgspec.Struct):
+    """What `describe` says of an activity that has not closed."""
+
+    activity_id: str
+    activity_type: str
+    task_queue: str
+    state: str  # SCHEDULED, STARTED, CANCEL_REQUESTED
+    attempt: int
+    scheduled_time_ms: int = 0
+    last_started_time_ms: int = 0
+    last_heartbeat_time_ms: int = 0
+    next_attempt_time_ms: int = 0
+    maximum_attempts: int = 0
+    heartbeat_details: list[Payload] = []
+    last_failure: Failure | None = None
+    last_worker_identity: str = ""
+    waiting_reason: str = ""
+
+
+class PendingTimer(msgspec.Struct):
+    """What `describe` says of a user timer."""
+
+    timer_id: str
+    started_event_id: int
+    due_ms: int
+    summary: str = ""
+
+
+class WorkflowDescription(msgspec.Struct):
+    """Answer to DescribeWorkflow."""
+
+    summary: ExecutionSummary
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    attempt: int = 1
+    cron_schedule: str = ""
+    cancel_requested: bool = False
+    static_summary: Payload | None = None
+    static_details: Payload | None = None
+    pending_activities: list[PendingActivity] = []
+    pending_timers: list[PendingTimer] = []
+    pending_task_attempt: int = 0  # > 1 while a workflow task keeps failing
+    pending_task_failure: Failure | None = None
+
+
+# Reply.status, the gRPC codes a Temporal client knows plus two of the query path.
+OK = "OK"
+INVALID_ARGUMENT = "INVALID_ARGUMENT"
+NOT_FOUND = "NOT_FOUND"
+ALREADY_EXISTS = "ALREADY_EXISTS"
+FAILED_PRECONDITION = "FAILED_PRECONDITION"
+DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+UNAVAILABLE = "UNAVAILABLE"
+UNIMPLEMENTED = "UNIMPLEMENTED"
+INTERNAL = "INTERNAL"
+QUERY_FAILED = "QUERY_FAILED"
+QUERY_REJECTED = "QUERY_REJECTED"
+
+
+class Reply(msgspec.Struct):
+    """Topic `replies`, key client id, at most once. Which optional part is filled depends on `kind`."""
+
+    client_id: str
+    request_id: str
+    kind: str  # the request's record name, e.g. "StartWorkflow"; the outcome of a run comes as "AwaitResult"
+    status: str
+    message: str = ""
+    workflow_id: str = ""
+    run_id: str = ""
+    first_execution_run_id: str = ""
+    task_queue: str = ""
+    workflow_type: str = ""
+    payloads: list[Payload] = []  # query result
+    failure: Failure | None = None  # query failure
+    started: bool = False  # StartWorkflow: a new run was started by this request
+    result: WorkflowResult | None = None  # AwaitResult
+    description: WorkflowDescription | None = None  # DescribeWorkflow
+    history: list[HistoryEvent] = []  # FetchHistory
+    next_event_id: int = 0  # FetchHistory: where the next page begins; 0: this was the last of a closed run
+    workflow_status: str = ""  # QUERY_REJECTED, FetchHistory
+
+
+class LaneStatus(msgspec.Struct):
+    """One lane of a member: where it stands."""
+
+    partition: int
+    state: str  # RESTORING, RUNNING, STOPPED
+    position: int = 0
+    restore_remaining: int = 0
+    timer_backlog: int = 0
+    open_runs: int = 0
+    cached_runs: int = 0
+    error: str = ""
+
+
+class MemberStatus(msgspec.Struct):
+    """Topic `members`, key member id, every few seconds, outside transactions."""
+
+    member_id: str
+    kind: str  # PROCESSOR, ACTIVITIES
+    namespace: str
+    task_queue: str
+    identity: str
+    time_ms: int
+    host: str = ""
+    pid: int = 0
+    lanes: list[LaneStatus] = []
+    activity_types: list[str] = []
+    workflow_types: list[str] = []
+    slots_total: int = 0
+    slots_used: int = 0
+
+
+class PublishedSchema(msgspec.Struct):
+    """Topic `schemas`, key fingerprint (hex): the Avro schema a writer uses."""
+
+    fingerprint: str
+    name: str
+    schema: str

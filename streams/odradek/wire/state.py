@@ -1,0 +1,161 @@
+"""Rows of the `state` topic and of the local store: one row a thing. Pure data; FORMAT is their version.
+
+Keys are text, `{table}/{row key}`; the row keys are given at each class. A newer FORMAT found in a store or changelog is refused, not guessed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from odradek.wire.history import HistoryEvent
+from odradek.wire.payload import Failure, Payload, RetryPolicy
+
+FORMAT = 1
+
+
+class PositionRow(msgspec.Struct):
+    """Table `position`, key "": the next offset of `events` to apply, and the identity of what it belongs to."""
+
+    offset: int
+    events_topic_id: str
+    state_topic_id: str
+    partitions: int
+    cluster_id: str = ""
+    format: int = FORMAT
+    identity: str = ""
+    time_ms: int = 0
+    processing: str = ""  # run id named before it is taken alone (an owner died over it), else ""
+
+
+class WorkflowRow(msgspec.Struct):
+    """Table `workflow`, key workflow id: which run is the current (latest) one."""
+
+    workflow_id: str
+    run_id: str
+    first_execution_run_id: str
+    format: int = FORMAT
+
+
+class RunRow(msgspec.Struct):
+    """Table `run`, key run id: the summary and bookkeeping of a run, rewritten at each step. Nothing here grows with the history."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    first_execution_run_id: str
+    status: str = "RUNNING"
+    start_time_ms: int = 0
+    execution_time_ms: int = 0
+    close_time_ms: int = 0
+    last_time_ms: int = 0  # workflow time; never runs back
+    next_event_id: int = 1
+    last_task_event_id: int = 0  # id of the last WorkflowTaskCompleted; events after it (commands' own aside) are not yet seen by workflow code
+    history_size_bytes: int = 0
+    state_transition_count: int = 0
+    attempt: int = 1
+    start_request_id: str = ""
+    request_seq: int = 0  # requests seen so far; the ring of RequestRow is indexed by it modulo its size
+    cancel_requested: bool = False
+    cancel_reason: str = ""
+    parked_reason: str = ""
+    task_attempt: int = 1  # of the workflow task that is being retried
+    task_failure: Failure | None = None
+    task_retry_due_ms: int = 0
+    run_timeout_due_ms: int = 0
+    execution_timeout_due_ms: int = 0
+    first_task_due_ms: int = 0  # start delay or cron: no task before it
+    retention_due_ms: int = 0
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    execution_timeout_ms: int = 0
+    run_timeout_ms: int = 0
+    cron_schedule: str = ""
+    parent_workflow_id: str = ""
+    parent_run_id: str = ""
+    root_workflow_id: str = ""
+    root_run_id: str = ""
+    static_summary: Payload | None = None
+    static_details: Payload | None = None
+    new_execution_run_id: str = ""
+    format: int = FORMAT
+
+
+class HistoryRow(msgspec.Struct):
+    """Table `history`, key `{run id}/{first event id:010d}`: the events that one step appended."""
+
+    events: list[HistoryEvent]
+    format: int = FORMAT
+
+
+class ActivityRow(msgspec.Struct):
+    """Table `activity`, key `{run id}/{scheduled event id:010d}`: an activity that has not closed."""
+
+    run_id: str
+    workflow_id: str
+    scheduled_event_id: int
+    seq: int  # the activator's number for it
+    activity_id: str
+    activity_type: str
+    task_queue: str
+    state: str = "SCHEDULED"  # SCHEDULED, STARTED, BACKOFF, WAITING (its topic cannot be had)
+    attempt: int = 1
+    input: list[Payload] = []
+    headers: dict[str, Payload] = {}
+    schedule_to_close_timeout_ms: int = 0
+    schedule_to_start_timeout_ms: int = 0
+    start_to_close_timeout_ms: int = 0
+    heartbeat_timeout_ms: int = 0
+    retry_policy: RetryPolicy | None = None
+    cancellation_type: str = "TRY_CANCEL"
+    scheduled_time_ms: int = 0
+    attempt_scheduled_time_ms: int = 0
+    started_time_ms: int = 0
+    last_heartbeat_time_ms: int = 0
+    heartbeat_details: list[Payload] = []
+    last_failure: Failure | None = None
+    identity: str = ""
+    cancel_requested: bool = False
+    cancel_requested_event_id: int = 0
+    waiting_reason: str = ""
+    timer_due_ms: int = 0  # its row in `timer`, 0 for none
+    format: int = FORMAT
+
+
+class UserTimerRow(msgspec.Struct):
+    """Table `user_timer`, key `{run id}/{started event id:010d}`: a durable timer of workflow code."""
+
+    run_id: str
+    workflow_id: str
+    started_event_id: int
+    seq: int
+    timer_id: str
+    due_ms: int
+    format: int = FORMAT
+
+
+class TimerRow(msgspec.Struct):
+    """Table `timer`, key `{due_ms:015d}/{run id}/{kind}/{id}`: time-ordered, so that memory holds the next minutes only."""
+
+    due_ms: int
+    workflow_id: str
+    run_id: str
+    kind: str  # USER, ACTIVITY, WORKFLOW_TASK, FIRST_TASK, RUN_TIMEOUT, EXECUTION_TIMEOUT, RETENTION
+    id: int = 0  # started or scheduled event id, for USER and ACTIVITY
+    format: int = FORMAT
+
+
+class RequestRow(msgspec.Struct):
+    """Table `request`, key `{run id}/{slot:04d}`: a ring of the last requests and their verdicts, so that a repeated id is a no-op."""
+
+    request_id: str
+    kind: str
+    status: str
+    message: str = ""
+    seq: int = 0
+    time_ms: int = 0
+    run_id: str = ""  # for a start: the run the verdict names
+    started: bool = False
+    format: int = FORMAT
+
+
+Row = PositionRow | WorkflowRow | RunRow | HistoryRow | ActivityRow | UserTimerRow | TimerRow | RequestRow
