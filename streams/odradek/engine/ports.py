@@ -1,0 +1,154 @@
+"""What a host gives the engine and takes from it: `Tables` to read, `Outlet` to check outputs, `Batch` in, `Effects` out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from odradek.wire.events import Event
+from odradek.wire.outcomes import Reply
+from odradek.wire.state import Row, TimerRow
+
+# Table names.
+POSITION = "position"
+WORKFLOW = "workflow"
+RUN = "run"
+HISTORY = "history"
+ACTIVITY = "activity"
+USER_TIMER = "user_timer"
+TIMER = "timer"
+REQUEST = "request"
+
+# Output kinds: which topic of which queue.
+COMMANDS = "commands"
+CONTROL = "control"
+EVENTS = "events"
+RESULTS = "results"
+EXECUTIONS = "executions"
+DEAD_LETTERS = "dead-letters"
+
+
+class Tables(Protocol):
+    """Read side of a lane's tables as of the last commit. Keys as documented in `odradek.wire.state`."""
+
+    def get(self, table: str, key: str) -> Row | None: ...
+
+    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
+        """Rows whose key begins with `prefix`, from key `start` on, in key order (or reverse); limit 0 = all."""
+        ...
+
+
+class Refusal(msgspec.Struct):
+    """Why an output cannot be written. `retryable`: the topic cannot be had now (an activity waits); else it is too large for good."""
+
+    message: str
+    retryable: bool = False
+    size: int = 0
+    limit: int = 0
+
+
+class Outlet(Protocol):
+    """Checks an output before the transaction begins and gives its encoded form back (opaque to the engine)."""
+
+    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal: ...
+
+
+class Input(msgspec.Struct):
+    """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that nobody gave are derived from it (UUIDv5)."""
+
+    event: Event
+    offset: int
+    origin_id: str
+    time_ms: int = 0  # record timestamp
+
+
+class Batch(msgspec.Struct):
+    """What a lane hands over at once: inputs in offset order, and timers that are due and released (inputs go first)."""
+
+    now_ms: int
+    inputs: list[Input]
+    timers: list[TimerRow] = []
+
+
+class RowChange(msgspec.Struct):
+    """Put (`row`) or delete (None) under `table`/`key`. The last change of a key in a batch counts."""
+
+    table: str
+    key: str
+    row: Row | None
+
+
+class Output(msgspec.Struct):
+    """A record to produce in the transaction. `value` is what `Outlet.check` gave. `key` is text, UTF-8 on the wire."""
+
+    kind: str
+    task_queue: str  # "" for namespace-wide topics
+    key: str
+    record: Any
+    value: bytes
+    headers: dict[str, str] = {}
+    partition: int = -1  # -1: by key
+
+
+class DeadLetter(msgspec.Struct):
+    """An input that could not be applied, with the reason."""
+
+    offset: int
+    reason: str
+    trace: str = ""
+
+
+class Effects(msgspec.Struct):
+    """What one step wants done: rows and outputs in one transaction, replies after its commit."""
+
+    rows: list[RowChange] = []
+    outputs: list[Output] = []
+    replies: list[Reply] = []
+    dead_letters: list[DeadLetter] = []
+    touched: list[str] = []  # run ids whose live instances must go if the transaction does not commit
+    steps: int = 0  # workflow tasks executed, for statistics
+    parked: list[str] = []
+
+
+class EngineLimits(msgspec.Struct):
+    """Limits of a run; defaults stand in `odradek.config` for a deployment."""
+
+    history_max_events: int = 51_200
+    history_suggest_continue_as_new_events: int = 10_240
+    history_max_bytes: int = 50 * 1024 * 1024
+    history_suggest_continue_as_new_bytes: int = 4 * 1024 * 1024
+    request_window: int = 1_000
+    request_window_ms: int = 3_600_000
+    retention_ms: int = 3 * 24 * 3_600_000
+    max_cached_workflows: int = 1_000
+    reply_max_bytes: int = 900_000
+    max_tasks_per_step: int = 10  # activations of one run inside one step (cancelled activities resolve at once), then the rest next batch
+    task_retry_initial_ms: int = 1_000
+    task_retry_maximum_ms: int = 60_000
+    pending_activities_max: int = 2_000
+
+
+class Engine(Protocol):
+    """One a lane (never shared between threads). Implemented by `odradek.engine.engine.WorkflowEngine`:
+
+    `WorkflowEngine(activator, *, namespace, task_queue, limits: EngineLimits)`.
+    """
+
+    def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
+        """Apply a batch. Never raises for what inputs or workflow code hold: such a run is parked, such an input dead-lettered.
+        Live instances already stand at the new state; call `evict(effects.touched)` if the transaction did not commit."""
+        ...
+
+    def evict(self, run_ids: list[str]) -> None: ...
+
+    def evict_all(self) -> None: ...
+
+    def expired_waiters(self, now_ms: int) -> list[Reply]:
+        """Answers (DEADLINE_EXCEEDED) for long polls whose deadline has passed; also forgets them."""
+        ...
+
+    def statistics(self) -> dict[str, int]:
+        """Cache size, hits, misses, replays, waiters, ..."""
+        ...
