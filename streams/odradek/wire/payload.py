@@ -6,14 +6,120 @@ as `Failure`, a chain through `cause`. Each class mirrors the Avro record of the
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
+from odradek.wire.protobuf import fields, length_delimited
 
-class Payload(msgspec.Struct):
-    """Opaque user data. `metadata["encoding"]` says how `data` is written (`json/plain`, `binary/null`, ...)."""
+
+class ProtobufMethods:
+    """The methods of a protobuf message that code written for Temporal calls on payloads. Subclasses give the two primitives.
+
+    Kept apart from the fields: a record stays a plain Struct, and nothing here runs unless it is called.
+    """
+
+    __slots__ = ()
+
+    def SerializeToString(self, *, deterministic: bool = True) -> bytes:
+        """Protobuf bytes. Always deterministic: map entries stand in key order."""
+        raise NotImplementedError
+
+    def MergeFromString(self, serialized: bytes) -> int:
+        """Merge protobuf bytes into this message, by protobuf's rules. Returns the number of bytes. `ValueError` when they are damaged."""
+        raise NotImplementedError
+
+    def Clear(self) -> None:
+        """Empty every field."""
+        raise NotImplementedError
+
+    @classmethod
+    def FromString(cls, serialized: bytes) -> Self:
+        """A new message from protobuf bytes. `ValueError` when they are damaged."""
+        message = cls()
+        message.MergeFromString(serialized)
+        return message
+
+    def ParseFromString(self, serialized: bytes) -> int:
+        """Replace the content by that of protobuf bytes. Returns the number of bytes."""
+        self.Clear()
+        return self.MergeFromString(serialized)
+
+    def ByteSize(self) -> int:
+        """Size of the protobuf bytes."""
+        return len(self.SerializeToString())
+
+    def MergeFrom(self, other_msg: Self) -> None:
+        """Merge another message in: maps are updated, lists extended, other fields replaced unless empty there."""
+        self.MergeFromString(other_msg.SerializeToString())
+
+    def CopyFrom(self, other_msg: Self) -> None:
+        """Become equal to another message, sharing no mutable part with it."""
+        if other_msg is not self:
+            self.Clear()
+            self.MergeFrom(other_msg)
+
+
+class Payload(msgspec.Struct, ProtobufMethods):
+    """Opaque user data. `metadata["encoding"]` says how `data` is written (`json/plain`, `binary/null`, ...).
+
+    Temporal's `temporal.api.common.v1.Payload`, also in its protobuf form: `map<string, bytes> metadata = 1; bytes data = 2`.
+    """
 
     metadata: dict[str, bytes] = {}
     data: bytes = b""
+
+    def SerializeToString(self, *, deterministic: bool = True) -> bytes:
+        """Protobuf bytes. Always deterministic: map entries stand in key order."""
+        entries = (length_delimited(1, key.encode()) + length_delimited(2, value) for key, value in sorted(self.metadata.items()))
+        parts = [length_delimited(1, entry) for entry in entries]
+        if self.data:
+            parts.append(length_delimited(2, self.data))
+        return b"".join(parts)
+
+    def MergeFromString(self, serialized: bytes) -> int:
+        """Merge protobuf bytes into this payload. Unknown fields are skipped. `ValueError` when the bytes are damaged."""
+        for number, content in fields(bytes(serialized)):
+            if number == 1:
+                entry = dict(fields(content))
+                self.metadata[entry.get(1, b"").decode()] = entry.get(2, b"")
+            elif number == 2:
+                self.data = content
+        return len(serialized)
+
+    def MergeFrom(self, other_msg: Payload) -> None:
+        """Merge another payload in: its metadata over this one's, its data if it has any."""
+        self.metadata.update(other_msg.metadata)
+        if other_msg.data:
+            self.data = other_msg.data
+
+    def Clear(self) -> None:
+        """Empty metadata and data."""
+        self.metadata = {}
+        self.data = b""
+
+
+class Payloads(msgspec.Struct, ProtobufMethods):
+    """A list of payloads as one message: arguments of a call, details of a failure. `repeated Payload payloads = 1`."""
+
+    payloads: list[Payload] = []
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.payloads, list):  # protobuf takes any sequence
+            self.payloads = list(self.payloads)
+
+    def SerializeToString(self, *, deterministic: bool = True) -> bytes:
+        """Protobuf bytes."""
+        return b"".join(length_delimited(1, payload.SerializeToString()) for payload in self.payloads)
+
+    def MergeFromString(self, serialized: bytes) -> int:
+        """Append the payloads found in protobuf bytes. `ValueError` when the bytes are damaged."""
+        self.payloads.extend(Payload.FromString(content) for number, content in fields(bytes(serialized)) if number == 1)
+        return len(serialized)
+
+    def Clear(self) -> None:
+        """Drop all payloads."""
+        self.payloads = []
 
 
 class RetryPolicy(msgspec.Struct):

@@ -1,0 +1,1 @@
+"""See `odradek.api.common.v1`."""

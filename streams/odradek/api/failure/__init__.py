@@ -1,0 +1,1 @@
+"""See `odradek.api.failure.v1`."""
