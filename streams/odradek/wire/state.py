@@ -25,6 +25,7 @@ class PositionRow(msgspec.Struct):
     identity: str = ""
     time_ms: int = 0
     processing: str = ""  # run id named before it is taken alone (an owner died over it), else ""
+    owns: int = 0  # owners in a row that took the partition and committed no input
 
 
 class WorkflowRow(msgspec.Struct):
