@@ -1,0 +1,89 @@
+"""What every tier of tests shares: a real Kafka, names that are a test's own, markers by folder, the order of tiers.
+
+Tiers (folders): unit and engine need nothing; kafka, services, chaos and facts need a broker, which starts with the
+first test that asks for `bootstrap`: `ODRADEK_TEST_BOOTSTRAP` wins, then Docker, then the local jars.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from odradek.broker import find_broker
+
+TESTS = Path(__file__).parent
+
+#: Quick tiers first, so that a plain mistake shows before a broker is needed.
+TIERS = ("unit", "engine", "conformance", "facts", "kafka", "services", "chaos")
+BROKER_TIERS = {"facts", "kafka", "services", "chaos"}
+
+#: Deleting topics is tidiness; a broker that is busy gets no long wait for it.
+CLEANUP_TIMEOUT_S = 20
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        tier = _tier(item)
+        if tier in BROKER_TIERS:
+            item.add_marker(pytest.mark.kafka)
+        if tier == "chaos":
+            item.add_marker(pytest.mark.chaos)
+    items.sort(key=lambda item: TIERS.index(_tier(item)) if _tier(item) in TIERS else len(TIERS))
+
+
+def _tier(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+
+
+@pytest.fixture(scope="session")
+def bootstrap() -> Iterator[str]:
+    """Address of a real broker, one for the whole session. Kill or stop processes of your own, never this one."""
+    with find_broker(quick_start=True) as address:
+        yield address
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name nobody else uses (letters, digits, `-`): an Odradek namespace, a prefix of topics, groups and ids.
+
+    After the test every topic whose name contains it is deleted, if the test used `bootstrap`: a session's topics would
+    otherwise pile up to thousands of partitions on one broker.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:24]
+    name = f"t{secrets.token_hex(4)}-{slug}".rstrip("-")
+    yield name
+    if "bootstrap" in request.fixturenames:
+        _delete_topics_of(name, request.getfixturevalue("bootstrap"))
+
+
+@pytest.fixture
+def unique_name(namespace: str) -> Callable[[str], str]:
+    """`unique_name("orders")` -> a name of this test alone; the same argument twice gives two names."""
+    count = 0
+
+    def make(label: str) -> str:
+        nonlocal count
+        count += 1
+        return f"{namespace}-{label}-{count}"
+
+    return make
+
+
+def _delete_topics_of(namespace: str, address: str) -> None:
+    admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+    deadline_s = time.monotonic() + CLEANUP_TIMEOUT_S
+    try:
+        topics = [topic for topic in admin.list_topics(timeout=CLEANUP_TIMEOUT_S).topics if namespace in topic]
+        futures = admin.delete_topics(topics, operation_timeout=CLEANUP_TIMEOUT_S) if topics else {}
+        for future in futures.values():
+            future.result(timeout=max(0.1, deadline_s - time.monotonic()))
+    except (KafkaException, TimeoutError) as error:
+        # The test has passed or failed by now; what it left behind is reported, not judged.
+        print(f"topics of {namespace} could not be deleted: {error}")
