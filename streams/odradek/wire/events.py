@@ -1,8 +1,9 @@
 """Records of the `events` topic: every input of a workflow, keyed by workflow id. Pure data, one Struct an Avro record.
 
-Requests (start, signal, query, cancel, terminate, describe, history, result) carry `request_id` (the owner answers a repeated one with the same
-verdict), `reply_to` (the client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for none). Activity
-results carry the attempt they answer, which fences them. A raw start may leave `run_id` empty: it is then derived from topic id, partition and offset.
+Requests (start, signal, query, cancel, terminate, describe, history, result) carry `request_id` (the owner answers a repeated one
+with the same verdict), `reply_to` (the client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for none).
+Activity results carry the attempt they answer, which fences them. A raw start may leave `run_id` empty: it is then derived
+from topic id, partition and offset.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class FetchHistory(msgspec.Struct):
 
 
 class AwaitResult(msgspec.Struct):
-    """Long poll for the outcome of a run (`run_id` empty: the current one). Answered when it closes or at the deadline; asked again by the client."""
+    """Long poll for the outcome of a run (`run_id` empty: the current one). Answered at its close or at the deadline; clients ask again."""
 
     workflow_id: str
     run_id: str = ""

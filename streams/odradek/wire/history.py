@@ -288,3 +288,13 @@ class HistoryEvent(msgspec.Struct):
     event_time_ms: int
     attributes: Attributes
     offset: int = -1
+
+
+def event_type(attributes: Attributes) -> str:
+    """Temporal's event type: the record's name without the suffix that only tells it from the record of `events` (`ActivityTaskStarted`).
+
+    An `OtherEvent` says its own. `WorkflowTask` is this room's shorthand, no type of Temporal's: expand it first.
+    """
+    if isinstance(attributes, OtherEvent):
+        return attributes.event_type
+    return type(attributes).__name__.removesuffix("Event")
