@@ -1,0 +1,78 @@
+"""The benchmark's processes, and the CPU time that each of them spends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from benchmarks.saga import WORKFLOW_QUEUE
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Part:
+    """One process under measurement."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+
+    def cpu_seconds(self) -> float:
+        """User and system time so far, of the process and its living children."""
+        family = [self._process, *self._process.children(recursive=True)]
+        return sum(times.user + times.system for times in (member.cpu_times() for member in family))
+
+    def resident_bytes(self) -> int:
+        """Resident memory, of the process and its living children."""
+        return int(sum(member.memory_info().rss for member in [self._process, *self._process.children(recursive=True)]))
+
+
+@contextmanager
+def processor(address: str, folder: Path) -> Iterator[Part]:
+    """One stream processor of the benchmark's queue."""
+    command = [sys.executable, "-m", "odradek.cli", "worker", "benchmarks.saga:WORKFLOWS", "--task-queue", WORKFLOW_QUEUE, "--address", address]
+    with _process("processor", command, folder) as part:
+        yield part
+
+
+@contextmanager
+def activity_service(address: str, folder: Path) -> Iterator[Part]:
+    """One activity service."""
+    with _process("activities", [sys.executable, "-m", "benchmarks.activity_process", address], folder) as part:
+        yield part
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """State, logs; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="odradek-bench-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
+    environment = {**os.environ, "ODRADEK_STATE_DIR": str(folder / "state"), "PYTHONPATH": str(REPOSITORY)}
+    log = folder / f"{name}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out, start_new_session=True)
+    try:
+        yield Part(process.pid)
+        if process.poll() is not None:
+            raise RuntimeError(f"{name} ended with status {process.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if os.environ.get("BENCH_KEEP_LOGS"):
+            Path(os.environ["BENCH_KEEP_LOGS"]).mkdir(parents=True, exist_ok=True)
+            (Path(os.environ["BENCH_KEEP_LOGS"]) / f"{name}.log").write_bytes(log.read_bytes())

@@ -1,0 +1,102 @@
+"""The demo's processes: each with its own log and configuration file, all ended with the demo, only by the ids that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class ProcessFailed(Exception):
+    """A process ended or did not get ready; the message names its log."""
+
+
+class Fleet:
+    """Starts processes under `folder` (configurations, databases, logs)."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder = folder
+        self.address = address
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, Sequence[str]] = {}
+
+    def database(self, service: str) -> Path:
+        """A service's SQLite file."""
+        return self.folder / f"{service}.sqlite"
+
+    def start_service(self, service: str) -> None:
+        """Start `python -m services.{service}` with the repository's configuration, on this demo's broker and folder."""
+        config: dict[str, Any] = yaml.safe_load((REPOSITORY / "services" / service / "config.yaml").read_text())
+        config["odradek"]["address"] = self.address
+        if "database" in config:
+            config["database"] = str(self.database(service))
+        file = self.folder / f"{service}.yaml"
+        file.write_text(yaml.safe_dump(config))
+        self.start(service, [sys.executable, "-m", f"services.{service}", "--config", str(file)])
+
+    def start_processor(self, name: str) -> None:
+        """Start a stream processor of the saga's queue."""
+        worker = [sys.executable, "-m", "odradek.cli", "worker", "services.orders.workflow:WORKFLOWS", "--task-queue", "order-task-queue"]
+        self.start(name, [*worker, "--address", self.address])
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start or start again."""
+        environment = {**os.environ, "ODRADEK_STATE_DIR": str(self.folder / "state"), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        with self.log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=REPOSITORY, env=environment, start_new_session=True
+            )
+        self._commands[name] = command
+
+    def log(self, name: str) -> Path:
+        """A process's log file."""
+        return self.folder / f"{name}.log"
+
+    def pid(self, name: str) -> int:
+        """Process id of `name`."""
+        return self._processes[name].pid
+
+    def name_of(self, pid: int) -> str | None:
+        """Which process has this id."""
+        return next((name for name, process in self._processes.items() if process.pid == pid), None)
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        self._processes[name].send_signal(signal.SIGKILL)
+        self._processes[name].wait()
+
+    def restart(self, name: str) -> None:
+        """Start a killed process again, with the same command."""
+        self.start(name, self._commands[name])
+
+    def check(self) -> None:
+        """Raise ProcessFailed if a process has ended by itself."""
+        for name, process in self._processes.items():
+            status = process.poll()
+            if status not in (None, -signal.SIGKILL):
+                raise ProcessFailed(f"{name} ended with status {status}; see {self.log(name)}\n{self._tail(name)}")
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL after ten seconds."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + 10
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _tail(self, name: str) -> str:
+        return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-15:])

@@ -1,0 +1,1 @@
+"""Inventory: reserves stock and gives it back."""

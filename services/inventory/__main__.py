@@ -1,0 +1,32 @@
+"""`python -m services.inventory --config FILE`: the inventory service, an Odradek worker with activities only."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock
+from services.ledger import Ledger
+from services.service_config import ServiceConfig, load
+from services.worker_process import serve
+
+
+class InventoryConfig(ServiceConfig):
+    """`stock`: what is on the shelves at the first start. `slow_products`: seconds that picking one takes."""
+
+    stock: dict[str, int] = {}
+    slow_products: dict[str, float] = {}
+
+
+def main() -> None:
+    config = load(InventoryConfig, "The inventory service.")
+    ledger = Ledger(config.database, STOCK_SCHEMA)
+    ledger.run(lambda db: fill_stock(db, config.stock))
+    activities = InventoryActivities(ledger, config.slow_products)
+    asyncio.run(
+        serve(config, activities=[activities.reserve_inventory, activities.release_inventory], activity_executor=ThreadPoolExecutor(16))
+    )
+
+
+if __name__ == "__main__":
+    main()

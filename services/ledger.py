@@ -1,0 +1,110 @@
+"""A service's own database: effects, once a key. What an auditor counts.
+
+An activity runs at least once, so a service makes its effect idempotent by the activity's key: the first call with a key writes the effect, a
+later one gets the first one's answer and is counted as absorbed. Nothing here knows Odradek.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS effects (
+  key TEXT PRIMARY KEY, kind TEXT NOT NULL, order_no TEXT NOT NULL, data TEXT NOT NULL, at_ms INTEGER NOT NULL, absorbed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS effects_order ON effects (order_no, kind);
+CREATE TABLE IF NOT EXISTS barred (order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (order_no, kind));
+"""
+
+
+class BarredError(Exception):
+    """The step was compensated before it ran: it must have no effect any more."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One row: what happened under `key`."""
+
+    key: str
+    kind: str
+    order_no: str
+    data: dict[str, Any]
+
+
+class Ledger:
+    """Effects of one service. `work` runs inside the same SQLite transaction as the effect's row, so both happen or neither does."""
+
+    def __init__(self, path: Path, extra_schema: str = "") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(SCHEMA + extra_schema)
+
+    def once(self, key: str, kind: str, order_no: str, work: Callable[[sqlite3.Connection], dict[str, Any]]) -> Effect:
+        """Make the effect, or give back the one that `key` made before.
+
+        Raises BarredError if `bar` closed this step of the order, and whatever `work` raises (then nothing is written).
+        """
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                effect = self._find(key)
+                if effect is not None:
+                    self._db.execute("UPDATE effects SET absorbed = absorbed + 1 WHERE key = ?", (key,))
+                elif self._db.execute("SELECT 1 FROM barred WHERE order_no = ? AND kind = ?", (order_no, kind)).fetchone():
+                    raise BarredError(f"{kind} of order {order_no} was compensated before it ran")
+                else:
+                    effect = self._write(key, kind, order_no, work(self._db))
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        return effect
+
+    def undo(self, key: str, kind: str, undone_kind: str, order_no: str, work: Callable[[sqlite3.Connection], dict[str, Any]]) -> Effect:
+        """Compensate `undone_kind`: bar it for late attempts, then `work`. Also an effect, once a key."""
+
+        def bar_and_work(db: sqlite3.Connection) -> dict[str, Any]:
+            db.execute("INSERT OR IGNORE INTO barred VALUES (?, ?)", (order_no, undone_kind))
+            return work(db)
+
+        return self.once(key, kind, order_no, bar_and_work)
+
+    def of_order(self, order_no: str, kind: str) -> list[Effect]:
+        """All effects of one kind on one order; more than one means that something was doubled."""
+        with self._lock:
+            rows = self._db.execute("SELECT key, kind, order_no, data FROM effects WHERE order_no = ? AND kind = ?", (order_no, kind)).fetchall()
+        return [_effect(row) for row in rows]
+
+    def run(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Something of the service's own, outside any effect (autocommit)."""
+        with self._lock:
+            work(self._db)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def _find(self, key: str) -> Effect | None:
+        row = self._db.execute("SELECT key, kind, order_no, data FROM effects WHERE key = ?", (key,)).fetchone()
+        return _effect(row) if row else None
+
+    def _write(self, key: str, kind: str, order_no: str, data: dict[str, Any]) -> Effect:
+        self._db.execute(
+            "INSERT INTO effects (key, kind, order_no, data, at_ms) VALUES (?, ?, ?, ?, ?)",
+            (key, kind, order_no, json.dumps(data), time.time_ns() // 1_000_000),
+        )
+        return Effect(key, kind, order_no, data)
+
+
+def _effect(row: tuple[str, str, str, str]) -> Effect:
+    return Effect(row[0], row[1], row[2], json.loads(row[3]))

@@ -1,0 +1,1 @@
+"""Notifications: reads the results topic and tells customers. Does not import odradek."""

@@ -1,0 +1,94 @@
+"""`python -m services.notifications --config FILE`: one notification a closed order, from the topic `results`.
+
+A plain Kafka consumer that reads committed records only. Each record is stored under its partition and offset before the offset is
+committed, so a record read twice after a crash is one row; two rows for one run would be a doubled result.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import threading
+from typing import Any
+
+from confluent_kafka import Consumer, Message
+
+from services.avro_wire import NotReadable, Schemas, schemas_folder
+from services.service_config import ServiceConfig, load
+
+NOTIFICATIONS = """
+CREATE TABLE IF NOT EXISTS notifications (
+  partition INTEGER NOT NULL, offset INTEGER NOT NULL, workflow_id TEXT NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL,
+  reason_type TEXT NOT NULL, reason TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (partition, offset)
+);
+CREATE INDEX IF NOT EXISTS notifications_workflow ON notifications (workflow_id);
+"""
+
+
+def results_topic(namespace: str) -> str:
+    """Topic of all outcomes of a namespace (docs/wire.md; this service's namespaces hold letters, digits and `-` only)."""
+    return f"odradek.{namespace}.results"
+
+
+def main() -> None:
+    config = load(ServiceConfig, "The notifications service.")
+    config.database.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(config.database, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.executescript(NOTIFICATIONS)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": config.odradek.address,
+            "group.id": "notifications",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 6000,
+            "topic.metadata.refresh.interval.ms": 2000,
+            "allow.auto.create.topics": False,
+        }
+    )
+    consumer.subscribe([results_topic(config.odradek.namespace)])
+    stop = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    print("reading results", flush=True)
+    schemas = Schemas(schemas_folder())
+    try:
+        while not stop.is_set():
+            first = consumer.poll(0.2)
+            messages = ([first] if first else []) + consumer.consume(500, 0)
+            _store(database, schemas, [message for message in messages if message.error() is None])
+            if messages:
+                consumer.commit(asynchronous=True)
+    finally:
+        consumer.close()
+        database.close()
+
+
+def _store(database: sqlite3.Connection, schemas: Schemas, messages: list[Message]) -> None:
+    rows = [row for row in (_row(schemas, message) for message in messages) if row is not None]
+    if not rows:
+        return
+    database.execute("BEGIN")
+    database.executemany("INSERT OR IGNORE INTO notifications VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    database.execute("COMMIT")
+
+
+def _row(schemas: Schemas, message: Message) -> tuple[Any, ...] | None:
+    try:
+        name, fields = schemas.decode(message.value() or b"")
+    except NotReadable as error:
+        print(f"skipped {message.topic()} {message.partition()}@{message.offset()}: {error}", flush=True)
+        return None
+    if name != "WorkflowResult":
+        return None
+    failure = fields["failure"] or {}
+    result = json.loads(fields["result"][0]["data"]) if fields["result"] else None
+    where = (message.partition(), message.offset(), fields["workflow_id"], fields["run_id"], fields["status"])
+    return (*where, failure.get("type", ""), failure.get("message", ""), json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""HTTP in the shop's words. Placing the same order number twice gives the first order.
+
+`POST /orders` (body: order_no, user_id, items, amount; `?wait=SECONDS` waits for the outcome), `GET /orders/{order_no}`,
+`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404; an engine that does not answer is 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Query
+from odradek.client import Client, WorkflowFailureError, WorkflowHandle
+from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from odradek.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from odradek.service import RPCError, RPCStatusCode
+from pydantic import BaseModel, Field
+
+from services.orders.models import ORDER_TASK_QUEUE, Item, Order, OrderResult, workflow_id
+from services.orders.workflow import OrderSaga
+
+ANSWER_WITHIN = timedelta(seconds=10)
+
+
+class ItemIn(BaseModel):
+    """A line of an order."""
+
+    product: str = Field(min_length=1)
+    quantity: int = Field(gt=0)
+
+
+class OrderIn(BaseModel):
+    """What a shop hands in. `amount` in cents."""
+
+    order_no: str = Field(min_length=1, max_length=100)
+    user_id: str = Field(min_length=1)
+    items: list[ItemIn] = Field(min_length=1)
+    amount: int = Field(ge=0)
+
+
+class CancelIn(BaseModel):
+    """Why the customer changed their mind."""
+
+    reason: str = "cancelled by the customer"
+
+
+class OrderOut(BaseModel):
+    """How an order stands."""
+
+    order_no: str
+    status: str
+    order_id: str | None = None
+    reservation_id: str | None = None
+    freeze_id: str | None = None
+    reason: str | None = None
+
+
+def create_app(address: str, namespace: str = "default", task_queue: str = ORDER_TASK_QUEUE) -> FastAPI:
+    """The ASGI app; connects to Kafka when it starts."""
+    connection: dict[str, Client] = {}
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        connection["client"] = await Client.connect(address, namespace=namespace)
+        yield
+
+    app = FastAPI(title="Orders", lifespan=lifespan)
+
+    def handle_of(order_no: str) -> WorkflowHandle[Any, Any]:
+        return connection["client"].get_workflow_handle_for(OrderSaga.run, workflow_id(order_no), task_queue=task_queue)
+
+    @app.post("/orders", status_code=202)
+    async def place(order: OrderIn, wait: float = Query(0.0, ge=0.0, le=60.0, description="seconds to wait for the outcome")) -> OrderOut:
+        with _shop_words(order.order_no):
+            items = [Item(item.product, item.quantity) for item in order.items]
+            try:
+                handle = await connection["client"].start_workflow(
+                    OrderSaga.run,
+                    Order(order.order_no, order.user_id, items, order.amount),
+                    id=workflow_id(order.order_no),
+                    task_queue=task_queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                )
+            except WorkflowAlreadyStartedError:
+                handle = handle_of(order.order_no)  # it has closed: the first order is the answer
+            return await _outcome(handle, order.order_no, wait)
+
+    @app.get("/orders/{order_no}")
+    async def get(order_no: str, wait: float = Query(0.0, ge=0.0, le=60.0)) -> OrderOut:
+        with _shop_words(order_no):
+            return await _outcome(handle_of(order_no), order_no, wait)
+
+    @app.post("/orders/{order_no}/cancel", status_code=202)
+    async def cancel(order_no: str, request: CancelIn) -> OrderOut:
+        with _shop_words(order_no):
+            handle = handle_of(order_no)
+            try:
+                await handle.signal("cancel-order", request.reason)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+                # Closed already, or never there: the answer below tells which.
+            return await _outcome(handle, order_no, 0.0)
+
+    return app
+
+
+async def _outcome(handle: WorkflowHandle[Any, Any], order_no: str, wait_seconds: float) -> OrderOut:
+    status = await handle.query(OrderSaga.status, rpc_timeout=ANSWER_WITHIN)
+    if status not in ("completed", "compensated", "cancelled"):
+        if wait_seconds <= 0:
+            return OrderOut(order_no=order_no, status=status)
+        try:
+            async with asyncio.timeout(wait_seconds):
+                result = await handle.result()
+        except TimeoutError:
+            return OrderOut(order_no=order_no, status=await handle.query(OrderSaga.status, rpc_timeout=ANSWER_WITHIN))
+        except WorkflowFailureError as error:
+            return _failed(order_no, error)
+        return _completed(order_no, result)
+    try:
+        return _completed(order_no, await handle.result())
+    except WorkflowFailureError as error:
+        return _failed(order_no, error)
+
+
+def _completed(order_no: str, result: OrderResult) -> OrderOut:
+    return OrderOut(order_no=order_no, status="completed", **asdict(result))
+
+
+def _failed(order_no: str, error: WorkflowFailureError) -> OrderOut:
+    cause = error.cause
+    cancelled = not isinstance(cause, ApplicationError) or cause.type == "OrderCancelled"
+    reason = cause.message if isinstance(cause, ApplicationError) else str(cause)
+    return OrderOut(order_no=order_no, status="cancelled" if cancelled else "compensated", reason=reason)
+
+
+class _shop_words:
+    """Turns the engine's errors into the shop's: 404 no such order, 503 the order system does not answer."""
+
+    def __init__(self, order_no: str) -> None:
+        self._order_no = order_no
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, RPCError):
+            return
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise HTTPException(404, f"no order {self._order_no}") from error
+        if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+            raise HTTPException(503, f"orders are not being processed right now: {error}") from error

@@ -1,0 +1,27 @@
+"""`python -m services.orders --config FILE`: the orders service, an Odradek worker with activities only."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from services.ledger import Ledger
+from services.orders.activities import OrderActivities
+from services.service_config import ServiceConfig, load
+from services.worker_process import serve
+
+
+def main() -> None:
+    config = load(ServiceConfig, "The orders service.")
+    activities = OrderActivities(Ledger(config.database))
+    asyncio.run(
+        serve(
+            config,
+            activities=[activities.create_order, activities.cancel_order, activities.remind_payment],
+            activity_executor=ThreadPoolExecutor(8),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

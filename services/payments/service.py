@@ -1,0 +1,174 @@
+"""The payments service: a plain Faust agent over the `commands` topic of its queue.
+
+Written from `docs/wire.md` alone. One attempt a command: decode, run, answer on the `events` topic of the workflow's queue, and only then
+acknowledge. An attempt that runs longer than a moment, or that may be a redelivery, reports Started first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+from faust.types import TP, EventT
+
+from services.avro_wire import NotReadable, Schemas
+from services.ledger import Ledger
+from services.payments.accounts import Accounts, BankUnreachable, Declined
+from services.payments.committed import SCHEME
+from services.payments.control import CancelRequests
+from services.payments.wire_names import QueueNames, answer_headers, facts_of_headers
+from services.service_config import ServiceConfig
+
+STARTED_AFTER_SECONDS = 0.2
+CONCURRENCY = 8
+
+Activity = Callable[[str, int, dict[str, Any]], dict[str, Any]]
+
+
+class PaymentsConfig(ServiceConfig):
+    """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first attempts that the bank loses."""
+
+    default_limit: int = 100_000
+    limits: dict[str, int] = {}
+    flaky_users: dict[str, int] = {}
+
+
+class Payments:
+    """Takes commands, gives answers. `app` is the Faust app to run."""
+
+    def __init__(self, config: PaymentsConfig, schemas: Schemas) -> None:
+        self._schemas = schemas
+        self._names = QueueNames(config.odradek.namespace, config.odradek.task_queue)
+        self._identity = f"payments@{os.getpid()}"
+        accounts = Accounts(Ledger(config.database), config.default_limit, config.limits, config.flaky_users)
+        self._activities: dict[str, Activity] = {"FreezePayment": accounts.freeze, "UnfreezePayment": accounts.unfreeze}
+        self._threads = ThreadPoolExecutor(CONCURRENCY)
+        self._cancels = CancelRequests(config.odradek.address, self._names.control, schemas)
+        self._redelivered_below: dict[TP, int] = {}
+        self._producers: dict[str, faust.types.TopicT[Any]] = {}
+        self.app = faust.App(
+            self._names.activities_group,
+            broker=f"{SCHEME}://{config.odradek.address}",
+            origin="services.payments",
+            autodiscover=False,
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            consumer_auto_offset_reset="earliest",
+            broker_session_timeout=6.0,
+            broker_heartbeat_interval=2.0,
+            broker_commit_interval=0.5,
+            stream_wait_empty=False,
+            datadir=str(config.database.parent / "faust-payments"),
+        )
+        commands = self.app.topic(self._names.commands, value_serializer="raw", key_serializer="raw")
+        self.app.agent(commands, concurrency=CONCURRENCY, name="payments")(self._take)
+        self.app.on_partitions_assigned.connect(self._note_ends)
+        self.app.task()(self._cancels.follow)
+
+    async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
+        """Commands below the ends seen now may have been delivered before."""
+        ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
+        self._redelivered_below = dict(ends)
+
+    async def _take(self, stream: faust.StreamT[bytes]) -> None:
+        async for event in stream.events():
+            await self._handle(event)
+
+    async def _handle(self, event: EventT[bytes]) -> None:
+        message = event.message
+        try:
+            name, task = self._schemas.decode(message.value or b"")
+        except NotReadable as error:
+            await self._refuse_unreadable(message, str(error))
+            return
+        if name != "ActivityTask":
+            await self._dead_letter(message, f"{name} is no command")
+            return
+        redelivered = message.offset < self._redelivered_below.get(message.tp, 0)
+        await self._attempt(task, started_now=redelivered)
+
+    async def _attempt(self, task: dict[str, Any], *, started_now: bool) -> None:
+        started_ms = _now_ms()
+        if started_now:
+            await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, task)
+        if not started_now:
+            done, _ = await asyncio.wait({running}, timeout=_started_after(task))
+            if not done:
+                await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
+        kind, fields = await running
+        await self._send(task, kind, started_time_ms=started_ms, **fields)
+
+    def _run(self, task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Runs in a thread. Answers the record to send."""
+        activity = self._activities.get(task["activity_type"])
+        if activity is None:
+            known = ", ".join(sorted(self._activities))
+            return _failed("NotFoundError", f"Activity {task['activity_type']} is not registered here, available activities: {known}")
+        if self._cancels.requested(task):
+            return "ActivityTaskCanceled", {}
+        try:
+            order = json.loads(task["input"][0]["data"])
+            answer = activity(f"{task['run_id']}/{task['activity_id']}", task["attempt"], order)
+        except Declined as error:
+            return _failed("CardDeclined", str(error), non_retryable=True)
+        except BankUnreachable as error:
+            return _failed("BankUnreachable", str(error))
+        except (KeyError, IndexError, ValueError) as error:
+            return _failed(type(error).__name__, f"arguments cannot be read: {error!r}", non_retryable=True)
+        except Exception as error:  # whatever the database does: the engine decides about another attempt
+            return _failed(type(error).__name__, str(error))
+        return "ActivityTaskCompleted", {"result": [_payload(answer)]}
+
+    async def _send(self, task: dict[str, Any], kind: str, **fields: Any) -> None:
+        """Answer and wait until the broker has it."""
+        record = {key: task[key] for key in ("workflow_id", "run_id", "scheduled_event_id", "activity_id", "attempt")}
+        value = self._schemas.encode(kind, {**record, "identity": self._identity, **fields})
+        topic = self._names.events_of(task["namespace"], task["workflow_task_queue"])
+        await self._produce(topic, task["workflow_id"].encode(), value, answer_headers(kind, task))
+
+    async def _refuse_unreadable(self, message: Any, reason: str) -> None:
+        """A command that cannot be read but can be routed fails its attempt, so that no run waits for ever."""
+        facts = facts_of_headers(message.headers)
+        if facts is not None:
+            kind, fields = _failed("UndecodableCommand", reason, non_retryable=True)
+            await self._send(facts, kind, **fields)
+        await self._dead_letter(message, reason)
+
+    async def _dead_letter(self, message: Any, reason: str) -> None:
+        headers = {**dict(message.headers or {}), **self._names.dead_letter_headers(message, reason)}
+        await self._produce(self._names.dead_letters, message.key, message.value, headers)
+
+    async def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]) -> None:
+        producer = self._producers.get(topic)
+        if producer is None:
+            producer = self._producers[topic] = self.app.topic(topic, value_serializer="raw", key_serializer="raw")
+        await (await producer.send(key=key, value=value, headers=headers))
+
+
+def _failed(failure_type: str, message: str, *, non_retryable: bool = False) -> tuple[str, dict[str, Any]]:
+    failure = {"message": message, "type": failure_type, "non_retryable": non_retryable, "source": "payments"}
+    return "ActivityTaskFailed", {"failure": failure}
+
+
+def _payload(value: Any) -> dict[str, Any]:
+    return {"metadata": {"encoding": b"json/plain"}, "data": json.dumps(value).encode()}
+
+
+def _started_after(task: dict[str, Any]) -> float:
+    """Half of the shortest timeout that runs, at most 200 ms."""
+    timeouts = (task["start_to_close_timeout_ms"], task["heartbeat_timeout_ms"])
+    shortest = min((timeout for timeout in timeouts if timeout), default=0)
+    return min(STARTED_AFTER_SECONDS, shortest / 2000) if shortest else STARTED_AFTER_SECONDS
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
