@@ -506,7 +506,8 @@ class PartitionCountError(TopicError):
     def __init__(self, topic: str, *, expected: int, found: int) -> None:
         super().__init__(
             f"topic {topic} has {found} partitions, but {expected} are expected: the number is fixed for life, since workflow ids "
-            f"are hashed over it. Set `partitions` to the number that the topic was made with; to grow, start a new task queue and let the old one drain",
+            f"are hashed over it. Set `partitions` to the number that the topic was made with; to grow, start a new task queue and "
+            f"let the old one drain",
             topic=topic,
         )
         self.expected = expected
@@ -545,7 +546,8 @@ class InputGapError(LaneError):
     def __init__(self, *, position: int, log_start: int, topic: str = "", partition: int = -1) -> None:
         super().__init__(
             f"records {position} to {log_start - 1} were deleted before they were read. Check the retention of the topic (it must "
-            f"have none: retention.ms=-1) and who deletes records from it; then restore the topic, or accept the loss by moving the position row",
+            f"have none: retention.ms=-1) and who deletes records from it; then restore the topic, or accept the loss by moving "
+            f"the position row",
             topic=topic,
             partition=partition,
         )
