@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -180,7 +181,7 @@ async def _status(handle: Handle) -> str | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running, and say what to try next")
-    keep: bool = parser.parse_args().keep
+    keep: bool = parser.parse_args().keep or os.environ.get("KEEP", "") not in ("", "0")
     folder = Path(tempfile.mkdtemp(prefix="odradek-demo-"))
     orders = plan()
     began = time.monotonic()
@@ -190,6 +191,8 @@ def main() -> int:
         try:
             audits = asyncio.run(demo.run())
             board.final(audits)
+            print(f"took {time.monotonic() - began:.0f} s")
+            print(summary(audits), flush=True)
             if keep:
                 demo.fleet.start_service("order_api")
                 _keep_running(board, broker.bootstrap, demo.fleet)
@@ -198,8 +201,6 @@ def main() -> int:
             return 1
         finally:
             demo.fleet.stop()
-    print(f"took {time.monotonic() - began:.0f} s")
-    print(summary(audits))
     good = all(one.outcome != "lost" and not one.duplicated for one in audits)
     if good and not keep:
         shutil.rmtree(folder, ignore_errors=True)
