@@ -108,6 +108,11 @@ class LocalCluster:
         self._wait_ready([node], alive)
 
     @property
+    def started(self) -> bool:
+        """Between `start` and `stop`, whether or not brokers were killed since."""
+        return bool(self._nodes)
+
+    @property
     def bootstrap(self) -> str:
         """Addresses of all brokers, joined by commas."""
         return ",".join(self.addresses.values())

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from odradek.broker.cluster import LocalCluster
 from odradek.broker.errors import BrokerError
 from odradek.broker.local import LocalBroker
 from odradek.broker.progress import StderrProgress
@@ -23,24 +24,35 @@ WATCH_INTERVAL_S = 0.5
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop. Exit status: 0 stopped by a signal, 1 the broker failed (log file named), 2 wrong usage."""
     options = _parser().parse_args(argv)
-    return run(port=options.port, data_dir=options.data_dir)
+    return run(port=options.port, data_dir=options.data_dir, brokers=options.brokers)
 
 
-def run(port: int | None = None, data_dir: Path | None = None) -> int:
-    """As `main`, for callers that have parsed the arguments themselves. Must be called from the main thread."""
+def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1) -> int:
+    """As `main`, for callers that have parsed the arguments themselves. Must be called from the main thread.
+
+    Args:
+        port: where clients connect; only with one broker.
+        brokers: 1, or more for a replicated cluster, of which any one may be killed: its end does not end us.
+    """
     progress = StderrProgress()
+    if port is not None and brokers > 1:
+        progress.say("odradek dev: --port goes with one broker only")
+        return 2
     stopping = threading.Event()
     previous = {number: signal.signal(number, lambda *_: _interrupt(stopping)) for number in (signal.SIGINT, signal.SIGTERM)}
-    broker = LocalBroker(port, data_dir, progress=progress)
+    kafka: LocalBroker | LocalCluster = (
+        LocalBroker(port, data_dir, progress=progress) if brokers == 1 else LocalCluster(brokers, data_dir, progress=progress)
+    )
     try:
         progress.say("starting Kafka")
-        broker.start()
-        print(f"bootstrap: {broker.bootstrap}", flush=True)
-        kept = f"data in {data_dir}" if data_dir else "data is temporary (--data-dir keeps it)"
-        progress.say(f"Kafka is ready; {kept}; log: {broker.log_file}. Ctrl-C stops it.")
+        kafka.start()
+        print(f"bootstrap: {kafka.bootstrap}", flush=True)
+        for line in _description(kafka):
+            progress.say(line)
+        progress.say(f"{f'data in {data_dir}' if data_dir else 'data is temporary (--data-dir keeps it)'}; Ctrl-C stops it")
         while not stopping.wait(WATCH_INTERVAL_S):
-            if broker.pid is None:
-                progress.say(f"the broker ended by itself; its log: {broker.log_file}")
+            if not _alive(kafka):
+                progress.say("Kafka ended by itself; what it said stands in the log named above")
                 return 1
         return 0
     except _Interrupted:
@@ -52,11 +64,22 @@ def run(port: int | None = None, data_dir: Path | None = None) -> int:
         # From here on a second signal must not leave half a broker behind: the guard ends it in any case.
         for number in previous:
             signal.signal(number, signal.SIG_IGN)
-        failed_by_itself = broker.pid is None
-        if not failed_by_itself:
-            broker.stop()
+        if _alive(kafka):
+            kafka.stop()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _description(kafka: LocalBroker | LocalCluster) -> list[str]:
+    if isinstance(kafka, LocalBroker):
+        return [f"log: {kafka.log_file}"]
+    return [f"broker {n}: {address}, pid {kafka.pid(n)}, log: {kafka.log_file(n)}" for n, address in kafka.addresses.items()]
+
+
+def _alive(kafka: LocalBroker | LocalCluster) -> bool:
+    if isinstance(kafka, LocalBroker):
+        return kafka.pid is not None
+    return kafka.started and any(kafka.pid(n) is not None for n in kafka.addresses)
 
 
 class _Interrupted(BaseException):
@@ -70,9 +93,10 @@ def _interrupt(stopping: threading.Event) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="odradek dev", description="Run a Kafka broker on this machine, without Docker.")
+    parser = argparse.ArgumentParser(prog="odradek dev", description="Run Kafka on this machine, without Docker.")
     parser.add_argument("--port", type=int, help="port for clients (default: a free one)")
     parser.add_argument("--data-dir", type=Path, help="keep data and cluster id here (default: a temporary directory)")
+    parser.add_argument("--brokers", type=int, default=1, help="more than one: a replicated cluster on free ports (default: 1)")
     return parser
 
 

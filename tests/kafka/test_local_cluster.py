@@ -1,0 +1,100 @@
+"""Three brokers, one of them killed: what replication 3 and min.insync.replicas 2 are for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
+
+from odradek.broker import QUICK_START, LocalCluster
+
+TOPIC = "orders"
+PARTITIONS = 6
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(jvm_options=QUICK_START) as three:
+        yield three
+
+
+def create_topic(bootstrap: str, partitions: int) -> list[PartitionMetadata]:
+    """Create it and wait until the broker that answers has heard of all its partitions."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(TOPIC, partitions)])[TOPIC].result(timeout=20)
+    deadline_s = time.monotonic() + 20
+    while True:
+        known = list(admin.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions.values())
+        if len(known) == partitions and all(partition.leader >= 0 for partition in known):
+            return known
+        assert time.monotonic() < deadline_s, known
+        time.sleep(0.05)
+
+
+def produce(bootstrap: str, values: range) -> None:
+    """Every record must be confirmed: acks=all, within librdkafka's own retries."""
+    failed: list[str] = []
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
+    for value in values:
+        producer.produce(
+            TOPIC, str(value), partition=value % PARTITIONS, on_delivery=lambda error, _: failed.append(str(error)) if error else None
+        )
+    assert producer.flush(60) == 0
+    assert failed == []
+
+
+def read_all(bootstrap: str, count: int) -> list[int]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
+    values: list[int] = []
+    deadline_s = time.monotonic() + 60
+    while len(values) < count and time.monotonic() < deadline_s:
+        message = consumer.poll(0.2)
+        if message is not None and message.error() is None:
+            values.append(int(message.value() or b""))
+    consumer.close()
+    return sorted(values)
+
+
+def in_sync(bootstrap: str) -> list[int]:
+    """For each partition the number of replicas in sync."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    return [len(partition.isrs) for partition in admin.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions.values()]
+
+
+def test_one_of_three_killed_produce_and_read_go_on_and_it_comes_back(cluster: LocalCluster) -> None:
+    partitions = create_topic(cluster.bootstrap, PARTITIONS)
+    assert {len(partition.replicas) for partition in partitions} == {3}
+    produce(cluster.bootstrap, range(600))
+
+    victim = partitions[0].leader
+    jvm = psutil.Process(cluster.pid(victim))
+    cluster.kill(victim)
+    assert not jvm.is_running()
+    assert cluster.pid(victim) is None
+
+    produce(cluster.bootstrap, range(600, 1200))
+    assert read_all(cluster.bootstrap, 1200) == list(range(1200))
+
+    cluster.restart(victim)
+    deadline_s = time.monotonic() + 60
+    while in_sync(cluster.bootstrap) != [3] * PARTITIONS:
+        assert time.monotonic() < deadline_s, in_sync(cluster.bootstrap)
+        time.sleep(0.1)
+    assert read_all(cluster.addresses[victim], 1200) == list(range(1200))
+
+
+def test_two_of_three_killed_a_write_is_refused_rather_than_kept_by_one(cluster: LocalCluster) -> None:
+    leader = create_topic(cluster.bootstrap, 1)[0].leader
+    for node_id in cluster.addresses:
+        if node_id != leader:
+            cluster.kill(node_id)
+    errors: list[object] = []
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "acks": "all", "message.timeout.ms": 6000, "log_level": 0})
+    producer.produce(TOPIC, b"alone", on_delivery=lambda error, _: errors.append(error))
+    assert producer.flush(30) == 0
+    assert errors and errors[0] is not None
