@@ -39,7 +39,8 @@ def machine() -> dict[str, Any]:
 def show(figures: dict[str, Any]) -> None:
     """The table."""
     saga, sequential = figures["saga"], figures["sequential"]
-    print(f"{'saga, ' + str(saga['in_flight']) + ' in flight':<28}{saga['workflows_per_second']:>9} /s   p50 {saga['p50_ms']} ms   p99 {saga['p99_ms']} ms")
+    many = f"saga, {saga['in_flight']} in flight"
+    print(f"{many:<28}{saga['workflows_per_second']:>9} /s   p50 {saga['p50_ms']} ms   p99 {saga['p99_ms']} ms")
     print(f"{'saga, one at a time':<28}{'':>9}      p50 {sequential['p50_ms']} ms   p99 {sequential['p99_ms']} ms")
     for name, milliseconds in figures["cpu_ms_per_workflow"].items():
         print(f"{'CPU a workflow, ' + name:<28}{milliseconds:>9} ms   resident {figures['resident_mb'][name]} MB")

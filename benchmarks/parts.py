@@ -37,7 +37,8 @@ class Part:
 @contextmanager
 def processor(address: str, folder: Path) -> Iterator[Part]:
     """One stream processor of the benchmark's queue."""
-    command = [sys.executable, "-m", "odradek.cli", "worker", "benchmarks.saga:WORKFLOWS", "--task-queue", WORKFLOW_QUEUE, "--address", address]
+    worker = [sys.executable, "-m", "odradek.cli", "worker", "benchmarks.saga:WORKFLOWS"]
+    command = [*worker, "--task-queue", WORKFLOW_QUEUE, "--address", address]
     with _process("processor", command, folder) as part:
         yield part
 

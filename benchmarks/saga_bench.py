@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from odradek.broker import LocalBroker
-from odradek.client import Client
-
 from benchmarks.parts import Part, activity_service, processor, work_folder
 from benchmarks.saga import WORKFLOW_QUEUE, BenchSaga, Order
+from odradek.broker import LocalBroker
+from odradek.client import Client
 
 WARM_UP = 500
 IN_FLIGHT = 500

@@ -30,7 +30,7 @@ class Schemas:
         for file in sorted(folder.glob("*.avsc")):
             raw = json.loads(file.read_text())
             canonical = to_parsing_canonical_form(raw)
-            parsed = fastavro.parse_schema(raw)
+            parsed: Any = fastavro.parse_schema(raw)
             name = parsed["name"].rpartition(".")[2]
             prefix = MARKER + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))  # little endian, as the encoding wants it
             self._by_name[name] = parsed

@@ -1,7 +1,7 @@
 """A service's own database: effects, once a key. What an auditor counts.
 
-An activity runs at least once, so a service makes its effect idempotent by the activity's key: the first call with a key writes the effect, a
-later one gets the first one's answer and is counted as absorbed. Nothing here knows Odradek.
+An activity runs at least once, so a service makes its effect idempotent by the activity's key: the first call with a key writes
+the effect, a later one gets the first one's answer and is counted as absorbed. Nothing here knows Odradek.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS effects (
-  key TEXT PRIMARY KEY, kind TEXT NOT NULL, order_no TEXT NOT NULL, data TEXT NOT NULL, at_ms INTEGER NOT NULL, absorbed INTEGER NOT NULL DEFAULT 0
+  key TEXT PRIMARY KEY, kind TEXT NOT NULL, order_no TEXT NOT NULL, data TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  absorbed INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS effects_order ON effects (order_no, kind);
 CREATE TABLE IF NOT EXISTS barred (order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (order_no, kind));
@@ -82,7 +83,8 @@ class Ledger:
     def of_order(self, order_no: str, kind: str) -> list[Effect]:
         """All effects of one kind on one order; more than one means that something was doubled."""
         with self._lock:
-            rows = self._db.execute("SELECT key, kind, order_no, data FROM effects WHERE order_no = ? AND kind = ?", (order_no, kind)).fetchall()
+            query = "SELECT key, kind, order_no, data FROM effects WHERE order_no = ? AND kind = ?"
+            rows = self._db.execute(query, (order_no, kind)).fetchall()
         return [_effect(row) for row in rows]
 
     def run(self, work: Callable[[sqlite3.Connection], None]) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from odradek.service import RPCError
+
 from odradek.broker import LocalBroker
 from odradek.client import Client, WorkflowHandle
 from odradek.common import WorkflowIDReusePolicy
-from odradek.service import RPCError
 from odradek.wire.partitioner import partition_for
-
 from services.avro_wire import Schemas, schemas_folder
 from services.demo.audit import OrderAudit, audit, summary
 from services.demo.board import Board
@@ -94,7 +94,7 @@ class Demo:
             await asyncio.sleep(0.3)
 
     async def _when_midway(self, handle: Handle, act: Callable[[Handle], Awaitable[None]]) -> None:
-        while await _status(handle) != MIDWAY:
+        while await _status(handle) != MIDWAY:  # noqa: ASYNC110 - the status is another process's
             await asyncio.sleep(0.05)
         await act(handle)
 

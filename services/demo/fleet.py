@@ -50,10 +50,16 @@ class Fleet:
 
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start or start again."""
-        environment = {**os.environ, "ODRADEK_STATE_DIR": str(self.folder / "state"), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        ours = {"ODRADEK_STATE_DIR": str(self.folder / "state"), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
         with self.log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=REPOSITORY, env=environment, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=REPOSITORY,
+                env={**os.environ, **ours},
+                start_new_session=True,
             )
         self._commands[name] = command
 

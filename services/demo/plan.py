@@ -33,7 +33,7 @@ def plan() -> list[PlannedOrder]:
         PlannedOrder("1007", "user-flaky", "tea", 1, 450, story="flaky payment, retried"),
     ]
     ordinary = [
-        PlannedOrder(str(number), f"user-{number % 9}", "tea", 1 + number % 3, 450 * (1 + number % 3), via=RAW if number % 4 == 0 else CLIENT)
-        for number in range(1008, 1031)
+        PlannedOrder(str(number), f"user-{number % 9}", "tea", quantity, 450 * quantity, via=RAW if number % 4 == 0 else CLIENT)
+        for number, quantity in ((number, 1 + number % 3) for number in range(1008, 1031))
     ]
     return special + ordinary

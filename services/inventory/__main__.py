@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+from pydantic import Field
+
 from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock
 from services.ledger import Ledger
 from services.service_config import ServiceConfig, load
@@ -14,8 +16,8 @@ from services.worker_process import serve
 class InventoryConfig(ServiceConfig):
     """`stock`: what is on the shelves at the first start. `slow_products`: seconds that picking one takes."""
 
-    stock: dict[str, int] = {}
-    slow_products: dict[str, float] = {}
+    stock: dict[str, int] = Field(default_factory=dict)
+    slow_products: dict[str, float] = Field(default_factory=dict)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from odradek import activity
 from odradek.exceptions import ApplicationError
-
 from services.ledger import BarredError, Ledger
 from services.orders.models import Order, StepResult
 
@@ -36,9 +35,8 @@ class InventoryActivities:
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             for item in order.items:
-                taken = db.execute(
-                    "UPDATE stock SET available = available - ? WHERE product = ? AND available >= ?", (item.quantity, item.product, item.quantity)
-                )
+                take = "UPDATE stock SET available = available - ? WHERE product = ? AND available >= ?"
+                taken = db.execute(take, (item.quantity, item.product, item.quantity))
                 if taken.rowcount == 0:
                     raise ApplicationError(f"not enough {item.product} in stock for {item.quantity}", type="StockShort", non_retryable=True)
             return {"id": f"R-{order.order_no}"}

@@ -1,7 +1,8 @@
 """HTTP in the shop's words. Placing the same order number twice gives the first order.
 
 `POST /orders` (body: order_no, user_id, items, amount; `?wait=SECONDS` waits for the outcome), `GET /orders/{order_no}`,
-`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404; an engine that does not answer is 503.
+`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404; an engine that does
+not answer is 503.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query
-from odradek.client import Client, WorkflowFailureError, WorkflowHandle
-from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from odradek.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from odradek.service import RPCError, RPCStatusCode
 from pydantic import BaseModel, Field
 
+from odradek.client import Client, WorkflowFailureError, WorkflowHandle
+from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from odradek.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, OrderResult, workflow_id
 from services.orders.workflow import OrderSaga
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from odradek import activity
 from odradek.exceptions import ApplicationError
-
 from services.ledger import BarredError, Ledger
 from services.orders.models import Order, StepResult
 

@@ -1,7 +1,8 @@
 """The order saga: CreateOrder → ReserveInventory → FreezePayment, compensated in reverse.
 
 Plain workflow code. A step that succeeded pushes its compensation. So does one whose outcome nobody knows (it timed out, or it was
-cancelled under way): compensations are no-ops for what never happened, and bar an attempt that comes late. They are retried until they work.
+cancelled under way): compensations are no-ops for what never happened, and bar an attempt that comes late. They are retried
+until they work.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 from odradek import workflow
 from odradek.common import RetryPolicy
 from odradek.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, is_cancelled_exception
-
 from services.orders.models import INVENTORY_TASK_QUEUE, ORDER_TASK_QUEUE, PAYMENTS_TASK_QUEUE, Order, OrderResult, StepResult
 
 STEP_TIMEOUT = timedelta(minutes=1)
@@ -39,7 +39,9 @@ class OrderSaga:
     async def run(self, order: Order) -> OrderResult:
         try:
             order_id = await self._run_step("creating-order", "CreateOrder", ORDER_TASK_QUEUE, "CancelOrder", order)
-            reservation_id = await self._run_step("reserving-inventory", "ReserveInventory", INVENTORY_TASK_QUEUE, "ReleaseInventory", order)
+            reservation_id = await self._run_step(
+                "reserving-inventory", "ReserveInventory", INVENTORY_TASK_QUEUE, "ReleaseInventory", order
+            )
             reminder = asyncio.create_task(self._remind(order))
             try:
                 freeze_id = await self._run_step("freezing-payment", "FreezePayment", PAYMENTS_TASK_QUEUE, "UnfreezePayment", order)

@@ -7,7 +7,6 @@ acknowledge. An attempt that runs longer than a moment, or that may be a redeliv
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import faust
 from faust.types import TP, EventT
+from pydantic import Field
 
 from services.avro_wire import NotReadable, Schemas
 from services.ledger import Ledger
@@ -36,8 +36,8 @@ class PaymentsConfig(ServiceConfig):
     """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first attempts that the bank loses."""
 
     default_limit: int = 100_000
-    limits: dict[str, int] = {}
-    flaky_users: dict[str, int] = {}
+    limits: dict[str, int] = Field(default_factory=dict)
+    flaky_users: dict[str, int] = Field(default_factory=dict)
 
 
 class Payments:
@@ -52,7 +52,7 @@ class Payments:
         self._threads = ThreadPoolExecutor(CONCURRENCY)
         self._cancels = CancelRequests(config.odradek.address, self._names.control, schemas)
         self._redelivered_below: dict[TP, int] = {}
-        self._producers: dict[str, faust.types.TopicT[Any]] = {}
+        self._producers: dict[str, faust.TopicT] = {}
         self.app = faust.App(
             self._names.activities_group,
             broker=f"{SCHEME}://{config.odradek.address}",
@@ -73,8 +73,9 @@ class Payments:
         self.app.on_partitions_assigned.connect(self._note_ends)
         self.app.task()(self._cancels.follow)
 
-    async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
+    async def _note_ends(self, _: Any, *arguments: Any, **__: Any) -> None:
         """Commands below the ends seen now may have been delivered before."""
+        assigned: set[TP] = arguments[0]
         ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
         self._redelivered_below = dict(ends)
 

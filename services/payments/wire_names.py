@@ -1,0 +1,90 @@
+"""Topics, group and headers of the wire contract, as `docs/wire.md` gives them. Nothing here imports odradek."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX = "odradek."
+
+#: Header of a record -> field of a command that it repeats.
+FIELD_OF_HEADER = {
+    "odradek-namespace": "namespace",
+    "odradek-workflow-task-queue": "workflow_task_queue",
+    "odradek-workflow-id": "workflow_id",
+    "odradek-run-id": "run_id",
+    "odradek-activity-id": "activity_id",
+    "odradek-scheduled-event-id": "scheduled_event_id",
+    "odradek-attempt": "attempt",
+}
+NUMBERS = ("scheduled_event_id", "attempt")
+ANSWERED = ("workflow_id", "run_id", "activity_id", "scheduled_event_id", "attempt")
+
+
+def escape(name: str) -> str:
+    """Everything but ASCII letters, digits and `-` as `_` and two hex digits a byte."""
+    return "".join(c if c.isascii() and (c.isalnum() or c == "-") else "".join(f"_{byte:02x}" for byte in c.encode()) for c in name)
+
+
+@dataclass(frozen=True)
+class QueueNames:
+    """The names that an activity service of one queue needs."""
+
+    namespace: str
+    task_queue: str
+
+    @property
+    def commands(self) -> str:
+        return self._named("commands")
+
+    @property
+    def control(self) -> str:
+        return self._named("control")
+
+    @property
+    def dead_letters(self) -> str:
+        return self._named("dead-letters")
+
+    @property
+    def activities_group(self) -> str:
+        return self._named("activities")
+
+    def events_of(self, namespace: str, workflow_task_queue: str) -> str:
+        """Where the answer to a command goes."""
+        return f"{PREFIX}{escape(namespace)}.{escape(workflow_task_queue)}.events"
+
+    def dead_letter_headers(self, message: Any, reason: str) -> dict[str, bytes]:
+        """Why a record lies among the dead letters, and where it stood."""
+        said = {
+            "reason": "UNDECODABLE",
+            "message": reason,
+            "topic": message.topic,
+            "partition": str(message.partition),
+            "offset": str(message.offset),
+            "time-ms": str(time.time_ns() // 1_000_000),
+        }
+        return {f"odradek-dead-letter-{name}": text.encode() for name, text in said.items()}
+
+    def _named(self, kind: str) -> str:
+        return f"{PREFIX}{escape(self.namespace)}.{escape(self.task_queue)}.{kind}"
+
+
+def answer_headers(kind: str, task: Mapping[str, Any]) -> dict[str, bytes]:
+    """Headers of a record on `events`: they route it even for a reader that cannot decode it."""
+    headers = {"odradek-kind": kind.encode()}
+    for header, field in FIELD_OF_HEADER.items():
+        if field in ANSWERED:
+            headers[header] = str(task[field]).encode()
+    return headers
+
+
+def facts_of_headers(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]] | None) -> dict[str, Any] | None:
+    """What the headers of an unreadable command tell, or None if they do not tell enough to answer it."""
+    found = dict(headers or {})
+    try:
+        facts: dict[str, Any] = {field: found[header].decode() for header, field in FIELD_OF_HEADER.items()}
+        return {**facts, **{field: int(facts[field]) for field in NUMBERS}}
+    except (KeyError, UnicodeDecodeError, ValueError):
+        return None
