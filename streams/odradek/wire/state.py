@@ -24,7 +24,7 @@ class PositionRow(msgspec.Struct):
     format: int = FORMAT
     identity: str = ""
     time_ms: int = 0
-    processing: str = ""  # run id named before it is taken alone (an owner died over it), else ""
+    processing: str = ""  # what is taken alone (owners died here): `input/{offset}/{workflow id}` or `timer/{row key}`; else ""
     owns: int = 0  # owners in a row that took the partition and committed no input
 
 
@@ -78,6 +78,7 @@ class RunRow(msgspec.Struct):
     static_summary: Payload | None = None
     static_details: Payload | None = None
     new_execution_run_id: str = ""
+    previous_run_id: str = ""  # the run that had this workflow id before; repeated request ids are looked for there too
     format: int = FORMAT
 
 
