@@ -70,12 +70,12 @@ class Payments:
         )
         commands = self.app.topic(self._names.commands, value_serializer="raw", key_serializer="raw")
         self.app.agent(commands, concurrency=CONCURRENCY, name="payments")(self._take)
-        self.app.on_partitions_assigned.connect(self._note_ends)
+        connect: Callable[[Any], Any] = self.app.on_partitions_assigned.connect
+        connect(self._note_ends)
         self.app.task()(self._cancels.follow)
 
-    async def _note_ends(self, _: Any, *arguments: Any, **__: Any) -> None:
+    async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
         """Commands below the ends seen now may have been delivered before."""
-        assigned: set[TP] = arguments[0]
         ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
         self._redelivered_below = dict(ends)
 
