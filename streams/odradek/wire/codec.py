@@ -42,8 +42,8 @@ class SchemaLookup(Protocol):
     """Where schemas of foreign writers are found; the Kafka host feeds it from the `schemas` topic."""
 
     def find(self, fingerprint: bytes) -> str | None:
-        """The schema (JSON) of a fingerprint (8 bytes little endian), or None when nobody published it. May wait, and then
-        must not wait again for the same one."""
+        """The schema (JSON) of a fingerprint (8 bytes little endian), None while it is not known. Answers at once: lanes call it,
+        and again for a record that they put back. A schema that was found is not asked for again."""
         ...
 
 

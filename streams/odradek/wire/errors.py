@@ -1,12 +1,12 @@
 """Errors of the wire room. They name the cause and the cure; hosts turn them into dead letters or into the errors users see.
 
-    WireError
-    ├── UndecodableRecord       bytes that are no record of ours (garbage, truncated, no such type)
-    │   ├── UnknownSchemaError  framed by a schema that nobody published
-    │   └── NewerFormatError    a state row that newer code wrote
-    ├── UnencodableRecord       a record whose fields do not hold what their types say
-    ├── JsonInputError          a plain JSON event that is wrong, with the field
-    └── TopicNameError          a namespace, queue or prefix that makes no legal topic name
+WireError
+├── UndecodableRecord       bytes that are no record of ours (garbage, truncated, no such type)
+│   ├── UnknownSchemaError  framed by a schema that nobody published
+│   └── NewerFormatError    a state row that newer code wrote
+├── UnencodableRecord       a record whose fields do not hold what their types say
+├── JsonInputError          a plain JSON event that is wrong, with the field
+└── TopicNameError          a namespace, queue or prefix that makes no legal topic name
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ class UnknownSchemaError(UndecodableRecord):
 
     def __init__(self, schema_id: str, where: str) -> None:
         super().__init__(
-            f"record written with schema {schema_id}, which {where} does not hold;"
-            " a writer publishes its schema before its first record"
+            f"record written with schema {schema_id}, which {where} does not hold; a writer publishes its schema before its first record"
         )
         self.schema_id = schema_id
 
@@ -35,9 +34,7 @@ class NewerFormatError(UndecodableRecord):
     """A state row with a newer format version than this code knows: upgrade this process; the row is left alone."""
 
     def __init__(self, row: str, found: int, known: int) -> None:
-        super().__init__(
-            f"state row {row} has format {found}, this version reads up to {known}: upgrade this process"
-        )
+        super().__init__(f"state row {row} has format {found}, this version reads up to {known}: upgrade this process")
         self.found = found
         self.known = known
 

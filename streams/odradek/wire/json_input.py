@@ -49,7 +49,9 @@ class _Start(msgspec.Struct, tag_field="kind", tag="StartWorkflow", forbid_unkno
     start_delay_ms: _Milliseconds = 0
     cron_schedule: str = ""
     retry_policy: _RetryPolicy | None = None
-    id_reuse_policy: Literal["ALLOW_DUPLICATE", "ALLOW_DUPLICATE_FAILED_ONLY", "REJECT_DUPLICATE", "TERMINATE_IF_RUNNING"] = "ALLOW_DUPLICATE"
+    id_reuse_policy: Literal["ALLOW_DUPLICATE", "ALLOW_DUPLICATE_FAILED_ONLY", "REJECT_DUPLICATE", "TERMINATE_IF_RUNNING"] = (
+        "ALLOW_DUPLICATE"
+    )
     id_conflict_policy: Literal["FAIL", "USE_EXISTING", "TERMINATE_EXISTING"] = "FAIL"
     signal_name: str = ""
     signal_input: _Arguments = []

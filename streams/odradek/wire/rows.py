@@ -1,6 +1,6 @@
 """Keys of the `state` topic and of the local store: `{table}/{row key}`, and which row stands in which table.
 
-Row keys sort as their numbers do (zero-padded), so that a prefix scan gives a run's rows, or the next timers, in order.
+Row keys are made by the engine (`odradek.engine.keys`), in the shapes that `odradek.wire.state` gives.
 """
 
 from __future__ import annotations
@@ -36,31 +36,3 @@ def parse_state_key(key: bytes) -> tuple[str, str]:
     if not slash or table not in TABLES:
         raise UndecodableRecord(f"state key {key!r} names no table; tables are {', '.join(TABLES)}")
     return table, row_key
-
-
-POSITION_KEY = ""
-
-
-def history_key(run_id: str, first_event_id: int) -> str:
-    """Row key in `history`."""
-    return f"{run_id}/{first_event_id:010d}"
-
-
-def activity_key(run_id: str, scheduled_event_id: int) -> str:
-    """Row key in `activity`."""
-    return f"{run_id}/{scheduled_event_id:010d}"
-
-
-def user_timer_key(run_id: str, started_event_id: int) -> str:
-    """Row key in `user_timer`."""
-    return f"{run_id}/{started_event_id:010d}"
-
-
-def timer_key(due_ms: int, run_id: str, kind: str, event_id: int = 0) -> str:
-    """Row key in `timer`: time-ordered."""
-    return f"{due_ms:015d}/{run_id}/{kind}/{event_id}"
-
-
-def request_key(run_id: str, slot: int) -> str:
-    """Row key in `request`."""
-    return f"{run_id}/{slot:04d}"

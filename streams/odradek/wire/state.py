@@ -1,6 +1,7 @@
 """Rows of the `state` topic and of the local store: one row a thing. Pure data; FORMAT is their version.
 
-Keys are text, `{table}/{row key}`; the row keys are given at each class. A newer FORMAT found in a store or changelog is refused, not guessed.
+Keys are text, `{table}/{row key}`; the row keys are given at each class. A newer FORMAT found in a store or changelog is refused,
+not guessed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class RunRow(msgspec.Struct):
     close_time_ms: int = 0
     last_time_ms: int = 0  # workflow time; never runs back
     next_event_id: int = 1
-    last_task_event_id: int = 0  # id of the last WorkflowTaskCompleted; events after it (commands' own aside) are not yet seen by workflow code
+    last_task_event_id: int = 0  # of the last WorkflowTaskCompleted; later events (commands' own aside) are not seen by workflow code yet
     history_size_bytes: int = 0
     state_transition_count: int = 0
     attempt: int = 1

@@ -62,7 +62,12 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
 
 
 def _delete(retention_ms: int, segment_mib: int) -> dict[str, str]:
-    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "retention.bytes": "-1", "segment.bytes": str(segment_mib * _MIB)}
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(retention_ms),
+        "retention.bytes": "-1",
+        "segment.bytes": str(segment_mib * _MIB),
+    }
 
 
 def _compact(segment_mib: int, dirty_ratio: str, max_lag_ms: int | None = None) -> dict[str, str]:
