@@ -389,9 +389,7 @@ class ChildWorkflowError(FailureError):
 class NexusOperationError(FailureError):
     """A Nexus operation failed. Odradek runs no Nexus operations; the name exists so that code which handles it imports."""
 
-    def __init__(
-        self, message: str, *, scheduled_event_id: int, endpoint: str, service: str, operation: str, operation_token: str
-    ) -> None:
+    def __init__(self, message: str, *, scheduled_event_id: int, endpoint: str, service: str, operation: str, operation_token: str) -> None:
         super().__init__(message)
         self.scheduled_event_id = scheduled_event_id
         self.endpoint = endpoint

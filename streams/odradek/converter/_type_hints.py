@@ -95,8 +95,8 @@ def _compile(hint: Any, decoders: TypeDecoders) -> Decode:
     supertype = getattr(hint, "__supertype__", None)
     if supertype is not None:  # NewType
         return decoders.get(supertype)
-    if type(hint).__name__ == "TypeAliasType":  # `type X = ...`, which may name itself
-        return lambda value: decoders.get(hint.__value__)(value)
+    if type(hint).__name__ == "TypeAliasType":  # `type X = ...`
+        return _alias(hint, decoders)
 
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is typing.Annotated:
@@ -211,6 +211,14 @@ _SCALARS: dict[Any, Decode] = {
 def _unserializable(hint: Any) -> Decode:
     def decode(value: Any) -> Any:
         raise TypeError(f"Unserializable type during conversion: {hint}")
+
+    return decode
+
+
+def _alias(hint: Any, decoders: TypeDecoders) -> Decode:
+    # Resolved at the first use: an alias may name itself.
+    def decode(value: Any) -> Any:
+        return decoders.get(hint.__value__)(value)
 
     return decode
 
