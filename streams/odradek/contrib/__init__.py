@@ -1,0 +1,1 @@
+"""Optional parts that stand on other packages."""
