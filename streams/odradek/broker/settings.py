@@ -33,6 +33,9 @@ LAPTOP: dict[str, Setting] = {
     "offsets.topic.num.partitions": 4,
     "transaction.state.log.num.partitions": 8,
     "share.coordinator.state.topic.num.partitions": 4,
+    # A share group hands its partitions out at a heartbeat; at the default of 5 s its first record takes 6 s.
+    "group.share.min.heartbeat.interval.ms": 1000,
+    "group.share.heartbeat.interval.ms": 1000,
     # Threads for two cores (defaults 3, 8, 10).
     "num.network.threads": 2,
     "num.io.threads": 4,
