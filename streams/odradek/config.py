@@ -1,0 +1,382 @@
+"""Settings: every default of a deployment in one place.
+
+Four sources, the later wins: the defaults here, a YAML file, the environment (`ODRADEK_...`), arguments. An unknown key, wherever it
+stands, is an error that names it and the nearest known one. Immutable once made. Knows no Kafka client: `kafka` passes through as it is,
+and `odradek.kafka` makes client configurations from it.
+
+`docs/settings.md` is printed from this file: `python -m odradek.config`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from odradek.exceptions import ConfigurationError
+
+__all__ = ["FILE_VARIABLE", "Settings", "default_state_dir", "format_duration", "parse_duration", "settings_page", "settings_table"]
+
+ENV_PREFIX = "ODRADEK_"
+FILE_VARIABLE = "ODRADEK_SETTINGS"
+"""Names the YAML file where the caller names none."""
+
+# Variables that begin like settings and are none: of the local broker, of tests, of `odradek.envconfig`.
+_OTHER_VARIABLES = re.compile(
+    r"ODRADEK_(SETTINGS|FAULT|CACHE_DIR|KAFKA_VERSION|PROFILE|CONFIG_FILE|API_KEY|TLS|TLS_\w+|GRPC_META_\w+|(TEST|BENCH|DEMO|LOG)_\w+)"
+    # Kubernetes puts such variables into every container beside a Service named odradek or odradek-something.
+    r"|ODRADEK_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
+)
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d)\s*")
+
+
+def parse_duration(value: Any) -> Any:
+    """`500 ms`, `10s`, `5 min`, `1h`, `3 d` as a timedelta. Anything else is left to pydantic: seconds as a number, or ISO 8601."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]]) if match else value
+
+
+def format_duration(value: timedelta) -> str:
+    """The shortest form that `parse_duration` reads."""
+    milliseconds = value // timedelta(milliseconds=1)
+    for unit in ("d", "h", "min", "s"):
+        size = _DURATION_UNITS[unit] * 1000
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // int(size)} {unit}"
+    return f"{milliseconds} ms"
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
+PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+Count = Annotated[int, Field(ge=1)]
+
+
+def default_state_dir() -> Path:
+    """Where the platform keeps an application's state: XDG on Linux, Application Support on macOS, LOCALAPPDATA on Windows."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return base / "odradek"
+
+
+def _default_identity() -> str:
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+class Settings(BaseSettings):
+    """The settings of a client, worker or service. `Settings(address=...)` or `Settings.load("service.yaml", address=...)`.
+
+    `ConfigurationError` for an unknown key or a value that does not fit; it names the key and where it stands.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True, validate_default=True
+    )
+
+    # --- where
+    address: str = Field("localhost:9092", min_length=1, description="Kafka bootstrap servers, `host:port`, several with commas.")
+    namespace: str = Field("default", min_length=1, description="Namespace: part of every topic name.")
+    task_queue: str | None = Field(None, min_length=1, description="Task queue of a worker or service that names none itself.")
+    topic_prefix: str = Field(
+        "odradek.", pattern=r"^[A-Za-z0-9._-]*$", description="Begins every topic name, group id and transactional id."
+    )
+    kafka: dict[str, str] = Field(
+        {},
+        repr=False,  # holds passwords
+        description="Any librdkafka setting, for every client (`security.protocol`, `sasl.mechanism`, ...). Environment: see below.",
+    )
+    schema_registry_url: str | None = Field(None, description="Schema registry. Without one, records carry Avro single-object framing.")
+    server_address: str | None = Field(None, description="`host:port` at which this process serves HTTP, if it does.")
+
+    # --- who
+    identity: str = Field(
+        default_factory=_default_identity,
+        min_length=1,
+        description="Name of this process in histories and errors.",
+        json_schema_extra={"shown": "`<pid>@<host>`"},
+    )
+    client_id: str = Field("odradek", min_length=1, description="Kafka's `client.id`: how brokers name this process in logs and quotas.")
+
+    # --- topics
+    create_topics: bool = Field(True, description="Create topics that do not exist. Off: a missing topic is an error.")
+    partitions: Count = Field(8, description="Partitions of the topics of a task queue, when created. Fixed for their life.")
+    replication_factor: int = Field(
+        -1, ge=-1, description="Replicas of topics, when created. -1: the broker's `default.replication.factor`."
+    )
+    results_retention: PositiveDuration = Field(timedelta(days=30), description="How long `results` keeps outcomes.")
+    audit_window: Duration = Field(timedelta(hours=1), description="How long records of `events` stay after they were applied.")
+
+    # --- runs
+    retention: Duration = Field(timedelta(days=3), description="How long a closed run can be queried, described and protects its id.")
+    history_max_events: Count = Field(51_200, description="Events after which a run is terminated.")
+    history_suggest_continue_as_new_events: Count = Field(10_240, description="Events after which continue-as-new is suggested to a run.")
+    history_max_bytes: Count = Field(50 * 1024 * 1024, description="Size of a history, in bytes, after which a run is terminated.")
+    history_suggest_continue_as_new_bytes: Count = Field(
+        4 * 1024 * 1024, description="Size of a history, in bytes, after which continue-as-new is suggested to a run."
+    )
+    pending_activities_max: Count = Field(2_000, description="Open activities that a run may have.")
+
+    # --- processor
+    state_dir: Path = Field(
+        default_factory=default_state_dir,
+        description="Local state stores. A copy of the `state` topics: may be lost.",
+        json_schema_extra={"shown": "the platform's, e.g. `~/.local/state/odradek`"},
+    )
+    max_cached_workflows: Count = Field(
+        1_000, description="Live workflows kept in memory, each partition. Others are replayed when needed."
+    )
+    deadlock_timeout: PositiveDuration = Field(
+        timedelta(seconds=2), description="Time in which workflow code must yield; replay does not count."
+    )
+    session_timeout: PositiveDuration = Field(timedelta(seconds=6), description="Silence after which a group member counts as dead.")
+    transaction_timeout: PositiveDuration = Field(
+        timedelta(seconds=10), description="Age at which the broker ends an open transaction. Readers of shared topics may wait that long."
+    )
+
+    # --- activities
+    max_concurrent_activities: Count = Field(100, description="Activities that a worker runs at a time.")
+    graceful_shutdown_timeout: Duration = Field(timedelta(seconds=10), description="Time that running activities get at a shutdown.")
+
+    # --- client
+    rpc_timeout: PositiveDuration = Field(timedelta(seconds=10), description="How long a request waits for the answer of the run's owner.")
+
+    def __init__(self, **arguments: Any) -> None:
+        _refuse_unknown("argument", arguments)
+        try:
+            super().__init__(**arguments)
+        except ValidationError as err:
+            raise _configuration_error(err, arguments) from err
+        except SettingsError as err:  # JSON in a variable
+            raise ConfigurationError(f"environment: {err}: {err.__cause__}", source="environment") from err
+
+    @classmethod
+    def load(cls, file: str | Path | None = None, /, **arguments: Any) -> Self:
+        """Settings with a YAML file, which `ODRADEK_SETTINGS` names where `file` does not.
+
+        If the file has a mapping under `odradek`, that is what is read, and the rest of the file is its owner's.
+        """
+        token = _file.set(None if file is None else Path(file))
+        try:
+            return cls(**arguments)
+        finally:
+            _file.reset(token)
+
+    def replace(self, **changes: Any) -> Self:
+        """A changed copy, validated. Neither file nor environment are asked again."""
+        token = _arguments_only.set(True)
+        try:
+            return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+        finally:
+            _arguments_only.reset(token)
+
+    @field_validator("state_dir")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        return value.expanduser()
+
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _flatten_kafka(cls, value: Any) -> Any:
+        return dict(_flatten(value)) if isinstance(value, Mapping) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, file: pydantic-settings wants the strongest first, and merges `kafka` key by key."""
+        if _arguments_only.get():
+            return (init_settings,)
+        return init_settings, _Environment(settings_cls), InitSettingsSource(settings_cls, _read_file())
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where `ODRADEK_KAFKA__SECURITY_PROTOCOL` means `kafka: {security.protocol: ...}`."""
+
+    def __call__(self) -> dict[str, Any]:
+        names = {name.upper(): name for name in os.environ if name.upper().startswith(ENV_PREFIX)}
+        keys = {name.removeprefix(ENV_PREFIX).lower(): name for upper, name in names.items() if not _OTHER_VARIABLES.fullmatch(upper)}
+        for key in keys:
+            if not key.startswith("kafka__") and key not in Settings.model_fields:
+                raise _unknown(f"environment variable {keys[key].upper()}", key)
+        values = super().__call__()
+        kafka = values.get("kafka")
+        if isinstance(kafka, dict):
+            nested = {key.removeprefix("kafka__") for key in keys if key.startswith("kafka__")}
+            values["kafka"] = {key.replace("_", ".") if key in nested else key: value for key, value in kafka.items()}
+        return values
+
+
+# What `load` and `replace` tell the sources, for the time of one construction. None: the file that the environment names.
+_file: ContextVar[Path | None] = ContextVar("odradek_settings_file", default=None)
+_arguments_only: ContextVar[bool] = ContextVar("odradek_settings_arguments_only", default=False)
+
+
+def _current_file() -> Path | None:
+    named = _file.get() or os.environ.get(FILE_VARIABLE)
+    return Path(named) if named else None
+
+
+def _read_file() -> dict[str, Any]:
+    path = _current_file()
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        reason = err.strerror or str(err)
+        raise ConfigurationError(f"settings file {path} cannot be read: {reason}. Correct its path", source=str(path)) from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigurationError(f"settings file {path} is not valid YAML: {err}", source=str(path)) from err
+    if isinstance(content, dict) and "odradek" in content:
+        content = content["odradek"]
+    if content is None:  # an empty file or section
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"settings file {path} must hold a mapping, not a {type(content).__name__}", source=str(path))
+    _refuse_unknown(str(path), content)
+    if isinstance(content.get("kafka"), dict):  # flat before it is merged with the environment's
+        content["kafka"] = dict(_flatten(content["kafka"]))
+    return content
+
+
+def _flatten(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of nested mappings; numbers and truth values as librdkafka writes them."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, bool):
+            yield f"{prefix}{key}", str(value).lower()
+        else:
+            yield f"{prefix}{key}", str(value) if isinstance(value, int | float) else value
+
+
+def _unknown(source: str, key: str) -> ConfigurationError:
+    near = difflib.get_close_matches(key.lower().replace("-", "_"), Settings.model_fields, n=1, cutoff=0.6)
+    hint = f"Did you mean `{near[0]}`?" if near else "Librdkafka settings belong under `kafka`; docs/settings.md lists the rest"
+    return ConfigurationError(f"unknown setting `{key}` ({source}). {hint}", key=key, source=source)
+
+
+def _refuse_unknown(source: str, values: Mapping[str, Any]) -> None:
+    for key in values:
+        if key not in Settings.model_fields:
+            raise _unknown(source, str(key))
+
+
+def _configuration_error(error: ValidationError, arguments: Mapping[str, Any]) -> ConfigurationError:
+    problems = []
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if name in arguments:
+            source = "argument"
+        elif any(variable.upper().startswith(f"{ENV_PREFIX}{name.upper()}") for variable in os.environ):
+            source = f"environment variable {ENV_PREFIX}{name.upper()}"
+        else:
+            source = str(_current_file() or "default")
+        key = ".".join(map(str, problem["loc"]))
+        given = "of the wrong kind" if name == "kafka" else repr(problem["input"])  # may be a password
+        problems.append((key, source, f"setting `{key}` ({source}) has a bad value {given}: {problem['msg']}"))
+    key, source, _ = problems[0]
+    return ConfigurationError("; ".join(text for _, _, text in problems), key=key, source=source)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# docs/settings.md
+
+
+def _shown_default(field: FieldInfo) -> str:
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["shown"])
+    value = field.default
+    if value is None:
+        return "none"
+    if isinstance(value, timedelta):
+        return f"`{format_duration(value)}`"
+    return f"`{json.dumps(value) if not isinstance(value, str) else value}`"
+
+
+def settings_table() -> str:
+    """All settings with default, environment variable and meaning, as a Markdown table."""
+    rows = ["| setting | default | environment | meaning |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        variable = f"{ENV_PREFIX}{name.upper()}" + ("__…" if name == "kafka" else "")
+        rows.append(f"| `{name}` | {_shown_default(field)} | `{variable}` | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def settings_page() -> str:
+    """The text of docs/settings.md."""
+    return _PAGE.format(table=settings_table())
+
+
+_PAGE = """\
+<!-- Written by `python -m odradek.config > docs/settings.md`; change streams/odradek/config.py instead. -->
+# Settings
+
+From the weakest to the strongest source: the defaults below, a YAML file, environment variables, arguments in code. A key that does not
+exist is an error that names it, wherever it stands.
+
+```yaml
+# service.yaml: Settings.load("service.yaml"), or ODRADEK_SETTINGS=service.yaml
+odradek:                 # with this section the rest of the file is yours; without it the whole file is settings
+  address: kafka-1:9093,kafka-2:9093
+  task_queue: order-task-queue
+  retention: 7 d         # 500 ms, 10 s, 5 min, 1 h, 3 d; a number is seconds; ISO 8601 works too
+  kafka:
+    security.protocol: SASL_SSL
+    sasl.mechanism: SCRAM-SHA-512
+database: orders.sqlite  # yours
+```
+
+{table}
+## librdkafka settings
+
+`kafka` takes [every librdkafka setting](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md) and gives it to every
+client that Odradek makes, but for the few that would break a guarantee (`isolation.level`, `transactional.id`, `partitioner`, ...): those
+are errors that say why. In a file and in code the keys are librdkafka's own, dotted. In the environment write `ODRADEK_KAFKA__`, then the
+key in capitals with `_` for each dot:
+
+```sh
+export ODRADEK_ADDRESS=kafka-1:9093
+export ODRADEK_KAFKA__SECURITY_PROTOCOL=SASL_SSL
+export ODRADEK_KAFKA__SASL_MECHANISM=SCRAM-SHA-512
+export ODRADEK_KAFKA__SASL_USERNAME=shop ODRADEK_KAFKA__SASL_PASSWORD=...
+# or all at once, which also does for keys that have a `_` of their own
+export ODRADEK_KAFKA='{{"security.protocol": "SSL", "ssl.ca.location": "/etc/ca.pem"}}'
+```
+
+`Client.connect` also takes Temporal's own configuration files and variables through `odradek.envconfig`.
+"""
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")

@@ -1,0 +1,198 @@
+"""Settings: four sources in rising order, unknown keys named wherever they stand, librdkafka settings passed through, docs up to date."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odradek import config
+from odradek.config import Settings, format_duration, parse_duration
+from odradek.exceptions import ConfigurationError
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("ODRADEK_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "service.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_defaults() -> None:
+    settings = Settings()
+    assert (settings.address, settings.namespace, settings.task_queue, settings.topic_prefix) == (
+        "localhost:9092",
+        "default",
+        None,
+        "odradek.",
+    )
+    assert (settings.partitions, settings.create_topics, settings.kafka) == (8, True, {})
+    assert (settings.retention, settings.audit_window) == (timedelta(days=3), timedelta(hours=1))
+    assert (settings.history_max_events, settings.history_suggest_continue_as_new_events) == (51_200, 10_240)
+    assert (settings.rpc_timeout, settings.transaction_timeout) == (timedelta(seconds=10), timedelta(seconds=10))
+    assert (settings.deadlock_timeout, settings.session_timeout) == (timedelta(seconds=2), timedelta(seconds=6))
+    assert str(os.getpid()) in settings.identity
+
+
+def test_later_sources_win(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write("address: from-file:1\nnamespace: from-file\ntask_queue: from-file\nretention: 7 d\n")
+    monkeypatch.setenv("ODRADEK_NAMESPACE", "from-environment")
+    monkeypatch.setenv("ODRADEK_TASK_QUEUE", "from-environment")
+    monkeypatch.setenv("ODRADEK_PARTITIONS", "3")
+    settings = Settings.load(file, task_queue="from-argument")
+    assert (settings.address, settings.namespace, settings.task_queue) == ("from-file:1", "from-environment", "from-argument")
+    assert (settings.partitions, settings.retention, settings.client_id) == (3, timedelta(days=7), "odradek")
+
+
+def test_the_environment_can_name_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODRADEK_SETTINGS", str(write("namespace: from-file")))
+    assert Settings().namespace == Settings.load().namespace == "from-file"
+
+
+def test_a_section_leaves_the_rest_to_its_owner(write: Write) -> None:
+    assert Settings.load(write("odradek:\n  namespace: shop\ndatabase: orders.sqlite\n")).namespace == "shop"
+    assert Settings.load(write("odradek:\ndatabase: orders.sqlite\n")).namespace == "default"
+    assert Settings.load(write("")).namespace == "default"
+
+
+def test_librdkafka_settings_pass_through_and_merge(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write("kafka:\n  security.protocol: PLAINTEXT\n  socket:\n    keepalive.enable: true\n  linger.ms: 5\n")
+    monkeypatch.setenv("ODRADEK_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("ODRADEK_KAFKA__SASL_MECHANISM", "PLAIN")
+    settings = Settings.load(file, kafka={"sasl": {"username": "me"}, "queued.min.messages": 10})
+    assert settings.kafka == {
+        "security.protocol": "SASL_SSL",
+        "socket.keepalive.enable": "true",
+        "linger.ms": "5",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "me",
+        "queued.min.messages": "10",
+    }
+
+
+def test_librdkafka_settings_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODRADEK_KAFKA", '{"ssl_key": "x", "security.protocol": "ssl"}')
+    monkeypatch.setenv("ODRADEK_KAFKA__SASL_MECHANISM", "PLAIN")
+    assert Settings().kafka == {"ssl_key": "x", "security.protocol": "ssl", "sasl.mechanism": "PLAIN"}
+    monkeypatch.setenv("ODRADEK_KAFKA", "{")
+    with pytest.raises(ConfigurationError, match="kafka"):
+        Settings()
+
+
+def test_unknown_keys_are_named_wherever_they_stand(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown setting `adress` \(argument\)\. Did you mean `address`\?") as caught:
+        Settings(adress="x")
+    assert (caught.value.key, caught.value.source) == ("adress", "argument")
+    file = write("odradek:\n  taskqueue: x\n")
+    with pytest.raises(ConfigurationError, match=r"`taskqueue` .*service.yaml.* Did you mean `task_queue`"):
+        Settings.load(file)
+    with pytest.raises(ConfigurationError, match=r"`security\.protocol` .*belong under `kafka`"):
+        Settings.load(write("security.protocol: SSL"))
+    monkeypatch.setenv("ODRADEK_NAMESPCE", "x")
+    with pytest.raises(ConfigurationError, match=r"`namespce` .environment variable ODRADEK_NAMESPCE.. Did you mean `namespace`"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ODRADEK_TEST_BOOTSTRAP", "ODRADEK_FAULT", "ODRADEK_CACHE_DIR", "ODRADEK_KAFKA_VERSION", "ODRADEK_PROFILE", "ODRADEK_TLS_DISABLED",
+        "ODRADEK_SERVICE_HOST", "ODRADEK_PORT", "ODRADEK_PORT_9092_TCP_ADDR", "ODRADEK_KAFKA_SERVICE_PORT_HTTP", "ODRADEK_UI_PORT_80_TCP",
+    ],
+)  # fmt: skip
+def test_variables_that_are_no_settings_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:80")
+    assert Settings().kafka == {}
+
+
+def test_bad_values_are_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"`partitions` \(argument\) has a bad value 0"):
+        Settings(partitions=0)
+    with pytest.raises(ConfigurationError, match=r"`retention` .*service.yaml.* 'soon'"):
+        Settings.load(write("retention: soon"))
+    monkeypatch.setenv("ODRADEK_RPC_TIMEOUT", "-1")
+    with pytest.raises(ConfigurationError, match="environment variable ODRADEK_RPC_TIMEOUT") as caught:
+        Settings()
+    assert caught.value.key == "rpc_timeout"
+
+
+def test_bad_files_are_named(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
+        Settings.load(tmp_path / "nowhere.yaml")
+    for text, message in [("a: [", "not valid YAML"), ("- a", "must hold a mapping, not a list"), ("odradek: 5", "not a int")]:
+        with pytest.raises(ConfigurationError, match=message):
+            Settings.load(write(text))
+
+
+def test_passwords_are_not_shown() -> None:
+    settings = Settings(kafka={"sasl.password": "secret"})
+    assert "secret" not in repr(settings)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings(kafka={"sasl.password": ["secret"]})
+    assert "secret" not in str(caught.value)
+    assert "kafka.sasl.password" in str(caught.value)
+
+
+def test_replace(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(kafka={"a.b": "1"}, identity="me")
+    monkeypatch.setenv("ODRADEK_NAMESPACE", "later")
+    monkeypatch.setenv("ODRADEK_KAFKA__C_D", "later")
+    changed = settings.replace(partitions=3, kafka={})
+    assert (changed.partitions, changed.namespace, changed.kafka, changed.identity) == (3, "default", {}, "me")
+    assert settings.partitions == 8
+    with pytest.raises(ConfigurationError, match="partitions"):
+        settings.replace(partitions=0)
+    with pytest.raises(ConfigurationError, match="unknown setting `partition`"):
+        settings.replace(partition=1)
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        Settings().partitions = 3  # type: ignore[misc]
+
+
+def test_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Settings(state_dir="~/x").state_dir == Path.home() / "x"
+    for platform, variable in [("linux", "XDG_STATE_HOME"), ("win32", "LOCALAPPDATA")]:
+        monkeypatch.setattr("sys.platform", platform)
+        monkeypatch.setenv(variable, str(tmp_path))
+        assert config.default_state_dir() == tmp_path / "odradek"
+
+
+@given(st.integers(0, 10**10))
+def test_durations_round_trip(milliseconds: int) -> None:
+    value = timedelta(milliseconds=milliseconds)
+    assert parse_duration(format_duration(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("500ms", 0.5), ("10s", 10), ("1.5 min", 90), ("2h", 7200), ("3 d", 259200), ("PT5S", 5), (7, 7)]
+)
+def test_durations_are_read(text: str | int, expected: float) -> None:
+    assert Settings(retention=text).retention == timedelta(seconds=expected)
+
+
+def test_the_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == config.settings_page(), "run `python -m odradek.config > docs/settings.md`"
+    for name in Settings.model_fields:
+        assert f"| `{name}` |" in config.settings_table()
