@@ -1,0 +1,208 @@
+"""What a service writes: Started, heartbeats and outcomes to `events` of the workflow's queue, dead letters, commands handed on.
+
+One idempotent producer, used from the loop's and the consumer's thread; delivery reports arrive wherever `serve` is called, which is
+the consumer's thread. A record is durable when its report says so; only then is a command acknowledged. A report that says no is
+dealt with here: too large, no such topic, or sent again. Nothing is given up silently.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from odradek.exceptions import OdradekError
+from odradek.wire.codec import Codec
+from odradek.wire.events import ActivityOutcome, ActivityReport
+from odradek.wire.headers import Headers, headers_for
+
+logger = logging.getLogger("odradek.activities")
+
+#: Room for what stands around a value in its batch: batch header, key, record headers.
+RECORD_OVERHEAD_BYTES = 2_048
+
+_NO_SUCH_TOPIC = {
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_EXCEPTION,
+}
+_NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+_PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
+
+OnDurable = Callable[[], None]
+#: (size, limit) of the value that did not fit -> what to send instead, or None to give up on it.
+OnTooLarge = Callable[[int, int], ActivityOutcome | None]
+
+
+class _Record:
+    """One record on its way. Called by the producer with its delivery report."""
+
+    __slots__ = ("answers", "headers", "key", "on_durable", "on_too_large", "partition", "topic", "value")
+
+    def __init__(
+        self,
+        answers: Answers,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        on_durable: OnDurable | None,
+        on_too_large: OnTooLarge | None,
+        partition: int,
+    ) -> None:
+        self.answers = answers
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.headers = headers
+        self.on_durable = on_durable
+        self.on_too_large = on_too_large
+        self.partition = partition
+
+    def __call__(self, error: KafkaError | None, message: Any) -> None:
+        if error is not None:
+            self.answers._not_delivered(self, error)
+        elif self.on_durable is not None:
+            self.on_durable()
+
+
+class Answers:
+    """The producer side of a service."""
+
+    def __init__(
+        self,
+        new_producer: Callable[[], Producer],
+        codec: Codec,
+        *,
+        limit_of: Callable[[str], int],
+        undeliverable: Callable[[str, bytes | None, bytes | None, Headers, str, OnDurable | None], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        """`limit_of(topic)`: bytes the topic takes; may block, only called for a record that was refused.
+
+        `undeliverable`: takes what has no topic to go to.
+        """
+        self._new_producer = new_producer
+        self._producer = new_producer()
+        self._renew = False
+        self._codec = codec
+        self._limit_of = limit_of
+        self._undeliverable = undeliverable
+        self._on_fatal = on_fatal
+        self._overflow: deque[_Record] = deque()
+
+    def report(
+        self,
+        topic: str,
+        record: ActivityReport,
+        on_durable: OnDurable | None = None,
+        on_too_large: OnTooLarge | None = None,
+    ) -> None:
+        """Send an event of a workflow, keyed by its id. Raises `UnencodableRecord` for a record of ours that is wrong."""
+        value = self._codec.encode(record)
+        key = record.workflow_id.encode()
+        self._send(_Record(self, topic, key, value, headers_for(record), on_durable, on_too_large, -1))
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        on_durable: OnDurable | None = None,
+        *,
+        partition: int = -1,
+    ) -> None:
+        """Send bytes as they are."""
+        self._send(_Record(self, topic, key, value, headers, on_durable, None, partition))
+
+    def _send(self, record: _Record) -> None:
+        if self._overflow or self._renew:
+            self._overflow.append(record)  # order is kept
+            return
+        try:
+            self._produce(record)
+        except BufferError:
+            self._overflow.append(record)
+        except KafkaException as error:
+            self._not_delivered(record, error.args[0])
+
+    def _produce(self, record: _Record) -> None:
+        headers: Any = record.headers
+        if record.partition >= 0:
+            self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=record, headers=headers)
+        else:
+            self._producer.produce(record.topic, record.value, record.key, on_delivery=record, headers=headers)
+
+    def serve(self, timeout: float = 0.0) -> None:
+        """Take delivery reports; then send what the producer had no room for. The consumer's thread calls it every few milliseconds."""
+        self._producer.poll(timeout)
+        if self._renew:
+            self._make_producer_anew()
+        while self._overflow:
+            record = self._overflow[0]
+            try:
+                self._produce(record)
+            except BufferError:
+                return
+            except KafkaException as error:
+                self._overflow.popleft()
+                self._not_delivered(record, error.args[0])
+            else:
+                self._overflow.popleft()
+
+    def _make_producer_anew(self) -> None:
+        """A fatal error ends an idempotent producer for good. What it still held comes back as purged, and goes out through the new one."""
+        old = self._producer
+        self._producer = self._new_producer()
+        old.purge()
+        old.flush(1.0)
+        self._renew = False
+
+    @property
+    def pending(self) -> int:
+        """Records not yet durable."""
+        return len(self._producer) + len(self._overflow)
+
+    def _not_delivered(self, record: _Record, error: KafkaError) -> None:
+        code = error.code()
+        if error.fatal() or code == KafkaError._FATAL or (code in _PURGED and self._renew):
+            if not self._renew:
+                logger.warning("the producer is made anew after a fatal error: %s", error.str())
+            self._renew = True
+            self._overflow.append(record)
+        elif code == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._too_large(record)
+        elif code in _NO_SUCH_TOPIC:
+            self._undeliverable(
+                record.topic,
+                record.key,
+                record.value,
+                record.headers,
+                f"topic {record.topic} cannot be had: {error.str()}",
+                record.on_durable,
+            )
+        elif code in _NOT_ALLOWED:
+            self._on_fatal(OdradekError(f"this principal may not write to topic {record.topic}: {error.str()}. Grant WRITE on it"))
+        elif code in _PURGED:
+            return  # the process is closing; the command is not acknowledged and will be delivered again
+        else:
+            logger.warning("a record for %s was not delivered (%s), sending it again", record.topic, error.str())
+            self._send(record)
+
+    def _too_large(self, record: _Record) -> None:
+        size, limit = len(record.value or b"") + RECORD_OVERHEAD_BYTES, self._limit_of(record.topic)
+        if size <= limit:  # it was refused together with its neighbours
+            self._send(record)
+            return
+        instead = record.on_too_large(size, limit) if record.on_too_large is not None else None
+        if instead is None:
+            logger.error("a record of %d bytes for %s exceeds its limit of %d bytes and was dropped", size, record.topic, limit)
+            if record.on_durable is not None:
+                record.on_durable()
+            return
+        self.report(record.topic, instead, record.on_durable)

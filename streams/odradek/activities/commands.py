@@ -1,0 +1,274 @@
+"""Reads `commands` as a member of the services' group: which partitions are owned, from where they are read, what is committed.
+
+Classic group, cooperative, static identity, read_committed: a command of an aborted transaction is never seen. Offsets are
+committed by hand only, up to the end of the acknowledged prefix; `commands` is purged behind them. A group without an offset
+starts at the log's start. Everything here runs on the consumer's thread, rebalance callbacks included (inside `poll`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from odradek.activities.attempt import OwnedPartition
+from odradek.activities.ownership import StartGate
+from odradek.exceptions import DuplicateIdentityError, OdradekError
+from odradek.kafka.admin import ClusterAdmin
+
+logger = logging.getLogger("odradek.activities")
+
+#: Commits go out at most this often: each is a request to the coordinator, and all they save is work after a crash.
+COMMIT_INTERVAL_S = 0.2
+#: How often `commands` is purged behind the committed offsets.
+PURGE_INTERVAL_S = 10.0
+
+_INFORMATIONAL = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._PARTITION_EOF}
+
+
+class CommandConsumer:
+    """The member of the group. `on_revoking` is called before partitions are given back, while they may still be committed."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        admin: ClusterAdmin,
+        topic: str,
+        *,
+        group_id: str,
+        instance_id: str,
+        gate: StartGate,
+        clock: Callable[[], float],
+        on_revoking: Callable[[list[OwnedPartition]], None],
+    ) -> None:
+        self.owned: dict[int, OwnedPartition] = {}
+        #: Partitions of the topic, as of the last assignment.
+        self.partitions_total = 0
+        self.assignments = 0
+        self._consumer = consumer
+        self._admin = admin
+        self._topic = topic
+        self._group_id = group_id
+        self._instance_id = instance_id
+        self._gate = gate
+        self._clock = clock
+        self._on_revoking = on_revoking
+        self._paused = False
+        self._commits_in_flight = 0
+        self._proof_after: int | None = None  # commits whose answers do not count as proof any more
+        self._next_commit = 0.0
+        self._next_purge = 0.0
+        self._purged: dict[int, int] = {}
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    # --- reading
+
+    def poll(self, timeout: float, maximum: int) -> list[Message]:
+        """Commands that are there, at most `maximum`; waits up to `timeout` seconds for the first. Serves the group."""
+        proven = self._gate.polled()
+        first = self._consumer.poll(timeout)
+        messages: list[Message] = []
+        if first is not None:
+            owner = self.belongs(first.partition())
+            messages = self._consumer.consume(maximum - 1, 0)
+            if self.belongs(first.partition()) is owner:  # not given back, or read anew, inside of the second call
+                messages.insert(0, first)
+        if not proven:
+            self._ask_for_proof()
+        return [message for message in messages if message.error() is None or self._failed(message)]
+
+    def _failed(self, message: Message) -> bool:
+        """Deal with an error event; False, as it holds no command."""
+        error = message.error()
+        assert error is not None
+        code = error.code()
+        if code == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and "group.instance.id" in error.str()):
+            raise DuplicateIdentityError(self._instance_id, reason=error.str())
+        if error.fatal():
+            raise OdradekError(f"the consumer of {self._topic} cannot go on: {error.str()}. Start the service again")
+        if code == KafkaError._AUTO_OFFSET_RESET:
+            self._after_gap(message.partition(), error)
+        elif code in _INFORMATIONAL:
+            logger.debug("%s: %s", self._topic, error.str())
+        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise OdradekError(f"this principal may not read {self._topic} in its group: {error.str()}. Grant READ on both")
+        else:
+            logger.warning("%s: %s", self._topic, error.str())
+        return False
+
+    def _after_gap(self, partition: int | None, error: KafkaError) -> None:
+        """Commands were deleted before they were read; the engine's timers will find out. The service goes on at the log's start."""
+        logger.error(
+            "%s[%s]: commands were deleted before they were read (%s). Their activities wait for a timeout. "
+            "Check who deletes records of this topic; going on at its start",
+            self._topic,
+            partition,
+            error.str(),
+        )
+        if partition is None or partition not in self.owned:
+            return
+        self._release([partition])
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        self._own([partition], ignore_committed=True)
+
+    def belongs(self, partition: int | None) -> OwnedPartition | None:
+        """The owned partition a command came from; `None` if it was given back between reading and now."""
+        return self.owned.get(partition) if partition is not None else None
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading without leaving the group."""
+        if paused == self._paused:
+            return
+        self._paused = paused
+        partitions = [TopicPartition(self._topic, partition) for partition in self.owned]
+        if partitions:
+            (self._consumer.pause if paused else self._consumer.resume)(partitions)
+
+    # --- the group
+
+    def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
+        self.assignments += 1
+        self._own([found.partition for found in assigned])
+
+    def _own(self, partitions: list[int], *, ignore_committed: bool = False) -> None:
+        if not partitions:
+            self._consumer.incremental_assign([])
+            return
+        starts = self._admin.start_offsets(self._topic, partitions)
+        # The *uncommitted* end: what lies behind an open transaction may have been seen by somebody else by the time it is seen here.
+        ends = self._admin.end_offsets(self._topic, partitions, committed=False)
+        committed = {} if ignore_committed else self._admin.committed_offsets(self._group_id, self._topic, partitions)
+        chosen: list[TopicPartition] = []
+        for partition in partitions:
+            low, end = starts[partition], ends[partition]
+            offset = committed.get(partition, -1)  # none: at the log's start, and everything may be a redelivery
+            if offset > end or 0 <= offset < low:
+                logger.warning(
+                    "%s[%d]: the group's offset %d lies outside of the log (%d to %d); starting at its start",
+                    self._topic,
+                    partition,
+                    offset,
+                    low,
+                    end,
+                )
+            start = offset if low <= offset <= end else low
+            self.owned[partition] = OwnedPartition(partition, start=start, end_at_assignment=end)
+            chosen.append(TopicPartition(self._topic, partition, start))
+        self._consumer.incremental_assign(chosen)
+        if self._paused:
+            self._consumer.pause(chosen)
+        self.partitions_total = self._admin.describe([self._topic])[self._topic].partitions
+
+    def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
+        leaving = [self.owned[place.partition] for place in revoked if place.partition in self.owned]
+        self._on_revoking(leaving)
+        offsets = self._offsets(leaving)
+        if offsets:
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException as error:  # the next owner begins earlier: some attempts run twice, none is lost
+                logger.warning("%s: offsets could not be committed while partitions were given back: %s", self._topic, error)
+        self._release([place.partition for place in revoked])
+        self._consumer.incremental_unassign(revoked)
+
+    def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
+        logger.warning("%s: this member was expelled from its group; what it had not started is left to the others", self._topic)
+        self._release([place.partition for place in lost])
+        self._consumer.incremental_unassign(lost)
+
+    def _release(self, partitions: list[int]) -> None:
+        for partition in partitions:
+            owner = self.owned.pop(partition, None)
+            if owner is not None:
+                owner.owned = False
+
+    # --- committing
+
+    def tick(self) -> None:
+        """Commit and purge, when it is time."""
+        now = self._clock()
+        if now >= self._next_commit:
+            self._next_commit = now + COMMIT_INTERVAL_S
+            if self._proof_after is not None:
+                self._ask_for_proof()
+            else:
+                self._commit(self._offsets(list(self.owned.values())))
+        if now >= self._next_purge:
+            self._next_purge = now + PURGE_INTERVAL_S
+            self._purge()
+
+    def _offsets(self, partitions: list[OwnedPartition]) -> list[TopicPartition]:
+        found = [(owner.partition, owner.prefix.to_commit) for owner in partitions]
+        return [TopicPartition(self._topic, partition, offset) for partition, offset in found if offset is not None]
+
+    def _commit(self, offsets: list[TopicPartition]) -> None:
+        if offsets:
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException as error:
+                logger.info("%s: commit not sent: %s", self._topic, error)
+            else:
+                self._commits_in_flight += 1
+
+    def commit_finally(self) -> None:
+        """Commit what is acknowledged and wait for it."""
+        offsets = self._offsets(list(self.owned.values()))
+        if offsets:
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException as error:  # what was done is delivered again, as a possible redelivery
+                logger.warning("%s: the last offsets could not be committed: %s", self._topic, error)
+
+    def on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        """Answer to a commit (`on_commit` of the client); comes out of `poll`."""
+        self._commits_in_flight = max(0, self._commits_in_flight - 1)
+        error = error or next((place.error for place in places if place.error is not None), None)
+        if error is not None:
+            logger.info("%s: commit refused: %s", self._topic, error.str())
+        else:
+            for place in places:
+                owner = self.owned.get(place.partition)
+                if owner is not None:
+                    owner.prefix.committed(place.offset)
+        if self._proof_after is not None:
+            if self._proof_after > 0:
+                self._proof_after -= 1
+            elif error is None:
+                self._proof_after = None
+                self._gate.prove()
+
+    def _ask_for_proof(self) -> None:
+        """After a pause: commit something. The coordinator accepts it from a member of the current generation only."""
+        if not self.owned:
+            self._proof_after = None
+            self._gate.prove()  # nothing is held that could be somebody else's
+            return
+        if self._proof_after is None:
+            self._proof_after = self._commits_in_flight
+        self._commit([TopicPartition(self._topic, owner.partition, owner.prefix.end) for owner in self.owned.values()])
+
+    def _purge(self) -> None:
+        before: dict[tuple[str, int], int] = {}
+        for partition, owner in self.owned.items():
+            offset = owner.prefix.committed_offset
+            if offset > self._purged.get(partition, 0):
+                self._purged[partition] = offset
+                before[self._topic, partition] = offset
+        if before:  # a thread of its own: it waits for the broker, and nothing waits for it
+            threading.Thread(target=self._delete_records, args=(before,), name="odradek-purge", daemon=True).start()
+
+    def _delete_records(self, before: dict[tuple[str, int], int]) -> None:
+        try:
+            self._admin.delete_records(before)
+        except (OdradekError, KafkaException) as error:  # tried again behind a later offset; the topic only grows meanwhile
+            logger.warning("%s could not be purged: %s", self._topic, error)
+
+    def close(self) -> None:
+        """Leave. A static member's partitions stay its own until the session times out, or its successor comes."""
+        self._release(list(self.owned))
+        self._consumer.close()

@@ -1,0 +1,271 @@
+"""The thread that speaks to Kafka for a service: reads commands, takes delivery reports, keeps time, hands on, commits.
+
+One turn after the other, each a few milliseconds: nothing here runs user code, so the group, Started events and the acknowledged
+prefix go on whatever an activity does to the event loop. Commands are decoded here and given to the loop a batch at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import Message
+
+from odradek.activities.acknowledgement import Cell
+from odradek.activities.answers import Answers
+from odradek.activities.attempt import Attempt, OwnedPartition
+from odradek.activities.commands import CommandConsumer
+from odradek.activities.control import ControlReader
+from odradek.activities.ownership import StartGate
+from odradek.activities.refusals import Refusals
+from odradek.activities.service import Service, TimerKind
+from odradek.activities.timers import TimerHeap
+from odradek.wire import dead_letters
+from odradek.wire.codec import Codec
+from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
+from odradek.wire.headers import HANDED_ON_FROM, place
+from odradek.wire.tasks import ActivityTask
+
+logger = logging.getLogger("odradek.activities")
+
+BATCH = 500
+#: Longest wait for commands: bounds how late a delivery report, a timer or a cancel request is seen.
+BUSY_WAIT_S = 0.02
+IDLE_WAIT_S = 0.1
+#: A command that has waited this long for a slot goes to another member; twice as long for each time that it was handed on.
+HAND_ON_AFTER_S = 1.0
+HAND_ON_DOUBLINGS = 4
+#: A schema may arrive after the first record written with it; after this time the record counts as undecodable.
+SCHEMA_WAIT_S = 30.0
+SCHEMA_RETRY_S = 0.5
+#: Bound on the time that giving partitions back may take for saying Started of what runs.
+REVOKE_WAIT_S = 2.0
+#: Bound on the time that the last answers may take to become durable at the end.
+FINISH_WAIT_S = 15.0
+
+
+class ConsumerThread:
+    """Runs turns until told to finish."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        commands: CommandConsumer,
+        control: ControlReader,
+        answers: Answers,
+        refusals: Refusals,
+        service: Service,
+        codec: Codec,
+        topic: str,
+        gate: StartGate,
+        clock: Callable[[], float],
+        loop: asyncio.AbstractEventLoop,
+        every_turn: Callable[[float], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        """`every_turn(now)`: what the host wants done beside (member status). `on_fatal`: called once, from this thread, if it fails."""
+        self._commands = commands
+        self._control = control
+        self._answers = answers
+        self._refusals = refusals
+        self._service = service
+        self._codec = codec
+        self._topic = topic
+        self._gate = gate
+        self._clock = clock
+        self._loop = loop
+        self._every_turn = every_turn
+        self._on_fatal = on_fatal
+        self._timers: TimerHeap[tuple[TimerKind, Attempt]] = TimerHeap(clock)
+        self._unread: deque[tuple[float, Message, OwnedPartition, Cell]] = deque()
+        self._next_unread = 0.0
+        self._gate_was_open = True
+        self._finish = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._high_water = max(2 * service.slots_total, 2 * BATCH)
+        self.handed_on = 0
+
+    def start(self) -> None:
+        """Join the group and begin."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Make the last turn: everything said becomes durable, offsets are committed, the member leaves. `join` waits for it."""
+        self._finish.set()
+
+    def join(self) -> None:
+        """Wait until the thread has ended. Bounded by FINISH_WAIT_S and the client's own timeouts."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still makes turns."""
+        return self._thread.is_alive()
+
+    # --- the loop of turns
+
+    def _run(self) -> None:
+        try:
+            self._commands.subscribe()
+            while not self._finish.is_set():
+                self._turn()
+            self._last_turn()
+        except BaseException as error:
+            logger.debug("consumer thread ended", exc_info=True)
+            self._on_fatal(error)
+        finally:
+            self._commands.close()
+            self._control.close()
+
+    def _turn(self) -> None:
+        service = self._service
+        busy = service.running or service.waiting or self._answers.pending
+        messages = self._commands.poll(self._timers.delay(BUSY_WAIT_S if busy else IDLE_WAIT_S), BATCH)
+        if messages:
+            self._take(messages)
+        gate_is_open = self._gate.is_open
+        if messages or (gate_is_open and not self._gate_was_open):
+            self._loop.call_soon_threadsafe(service.pump)
+        self._gate_was_open = gate_is_open
+        self._answers.serve()
+        for request in self._control.read():
+            self._loop.call_soon_threadsafe(service.cancel_requested, request)
+        self._keep_time()
+        if service.waiting:
+            self._hand_on()
+        if self._unread:
+            self._read_again()
+        self._commands.pause(service.draining or len(service.waiting) > self._high_water)
+        self._commands.tick()
+        self._every_turn(self._clock())
+
+    def _last_turn(self) -> None:
+        deadline = self._clock() + FINISH_WAIT_S
+        while self._answers.pending and self._clock() < deadline:
+            self._answers.serve(0.05)
+        if self._answers.pending:
+            logger.warning("%d answers were not durable at the end; their commands are delivered again", self._answers.pending)
+        self._commands.commit_finally()
+
+    # --- commands
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        now = self._clock()
+        for message in messages:
+            owner, offset = self._commands.belongs(message.partition()), message.offset()
+            if owner is not None and offset is not None:
+                self._read(message, owner, owner.prefix.add(offset), now)
+
+    def _read(self, message: Message, owner: OwnedPartition, cell: Cell, now: float) -> None:
+        value = message.value()
+        try:
+            task = self._codec.decode(value or b"")
+        except UnknownSchemaError as error:
+            logger.info("%s[%d]@%d: %s; waiting for it", self._topic, owner.partition, cell.offset, error)
+            self._unread.append((now + SCHEMA_WAIT_S, message, owner, cell))
+            return
+        except UndecodableRecord as error:
+            self._refusals.command(self._answers, message, cell, error)
+            return
+        if not isinstance(task, ActivityTask):
+            strange = UndecodableRecord(f"a {type(task).__name__} does not belong on a commands topic")
+            self._refusals.command(self._answers, message, cell, strange, reason=dead_letters.UNEXPECTED_RECORD)
+            return
+        headers: Any = message.headers()
+        handed_on = bool(headers) and headers[-1][0] == HANDED_ON_FROM
+        self._service.waiting.append(Attempt(task, message, owner, cell, now, handed_on=handed_on))
+
+    def _read_again(self) -> None:
+        """Commands whose schema was not known when they came."""
+        now = self._clock()
+        if now < self._next_unread:
+            return
+        self._next_unread = now + SCHEMA_RETRY_S
+        for _ in range(len(self._unread)):
+            deadline, message, owner, cell = self._unread.popleft()
+            if not owner.owned:
+                continue
+            try:
+                self._codec.decode(message.value() or b"")
+            except UnknownSchemaError as error:
+                if now < deadline:
+                    self._unread.append((deadline, message, owner, cell))
+                else:
+                    self._refusals.command(self._answers, message, cell, error)
+            except UndecodableRecord as error:
+                self._refusals.command(self._answers, message, cell, error)
+            else:
+                self._read(message, owner, cell, now)
+                self._loop.call_soon_threadsafe(self._service.pump)
+
+    # --- time
+
+    def _keep_time(self) -> None:
+        requests = self._service.timer_requests
+        while requests:
+            due, kind, attempt = requests.popleft()
+            if not attempt.reported:
+                self._timers.push(due, (kind, attempt))
+        for kind, attempt in self._timers.due():
+            following = self._service.timer_due(kind, attempt)
+            if following is not None:
+                self._timers.push(following[0], following[1:])
+
+    # --- handing on
+
+    def _hand_on(self) -> None:
+        """Give commands that wait too long to partitions of other members. Only while it is known that they are ours to give."""
+        waiting = self._service.waiting
+        others = [p for p in range(self._commands.partitions_total) if p not in self._commands.owned]
+        if not others or not self._gate.is_open:
+            return
+        now = self._clock()
+        for _ in range(BATCH):
+            try:
+                attempt = waiting[0]
+                if not self._service.draining and now - attempt.received < hand_on_after(attempt):
+                    return
+                attempt = (
+                    waiting.popleft()
+                )  # the loop may have taken the one looked at: then this is the next one, which waited as long but for moments
+            except IndexError:
+                return
+            if not attempt.owner.owned:
+                continue
+            self.handed_on += 1
+            record, cell = attempt.record, attempt.cell
+            headers = [*(record.headers() or []), (HANDED_ON_FROM, place(self._topic, attempt.owner.partition, cell.offset))]
+            self._answers.send(self._topic, record.key(), record.value(), headers, _acknowledges(cell), partition=random.choice(others))
+
+    # --- giving partitions back
+
+    def revoking(self, leaving: Sequence[OwnedPartition]) -> None:
+        """Say Started of everything that runs from partitions that leave: their next owner begins behind it, and nothing runs twice."""
+        running = [
+            attempt for attempt in list(self._service.running.values()) if attempt.owner in leaving and not attempt.cell.acknowledged
+        ]
+        for attempt in running:
+            self._service.say_started(attempt)
+        deadline = self._clock() + REVOKE_WAIT_S
+        while any(not attempt.cell.acknowledged for attempt in running) and self._clock() < deadline:
+            self._answers.serve(0.02)
+
+
+def hand_on_after(attempt: Attempt) -> float:
+    """Seconds that a command waits here before it goes to another member: longer each time, so that full services do not toss it around."""
+    times = sum(1 for name, _ in attempt.record.headers() or () if name == HANDED_ON_FROM)
+    return HAND_ON_AFTER_S * float(2 ** min(times, HAND_ON_DOUBLINGS))
+
+
+def _acknowledges(cell: Cell) -> Callable[[], None]:
+    def durable() -> None:
+        cell.acknowledged = True
+
+    return durable

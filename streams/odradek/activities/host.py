@@ -1,0 +1,347 @@
+"""The activity host: one service of a task queue inside a process. Wires the parts and owns their life: start, run, drain, end.
+
+    consumer thread   group membership, commands, delivery reports, timers, control, commits      (consumer_thread.py)
+    event loop        slots, user code, outcomes                                                    (service.py, runner.py)
+    executor          sync activities                                                               (thread_cancel.py)
+
+A command is acknowledged once its outcome or its Started event is durable, so a crash before is redelivered by Kafka, and a crash
+after is timed out by the engine. Never decides about retries: the engine does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from odradek.activities.answers import RECORD_OVERHEAD_BYTES, Answers
+from odradek.activities.attempt import OwnedPartition
+from odradek.activities.commands import CommandConsumer
+from odradek.activities.consumer_thread import ConsumerThread
+from odradek.activities.context import CompositeEvent
+from odradek.activities.control import ControlReader
+from odradek.activities.definition import ActivityRegistry
+from odradek.activities.interceptor import ActivityInterceptor
+from odradek.activities.ownership import StartGate
+from odradek.activities.rate import RateLimit
+from odradek.activities.refusals import Refusals
+from odradek.activities.runner import ActivityRunner
+from odradek.activities.service import Service
+from odradek.activities.timers import DEFAULT_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL
+from odradek.common import MetricMeter
+from odradek.config import Settings
+from odradek.converter import DataConverter
+from odradek.exceptions import StateStoreError, TopicMissingError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.client_config import SESSION_TIMEOUT_MS, consumer_config, producer_config, reader_config
+from odradek.processor.slots import Slot, take_slot
+from odradek.wire.codec import Codec
+from odradek.wire.headers import Headers, headers_for
+from odradek.wire.outcomes import MemberStatus
+
+if TYPE_CHECKING:
+    from odradek.client import Client
+
+logger = logging.getLogger("odradek.activities")
+
+#: Two polls further apart than this: the process was stopped, and has to learn whether it is still a member.
+PAUSE_LIMIT_S = SESSION_TIMEOUT_MS / 2_000
+STATUS_INTERVAL_S = 3.0
+#: After a failure: time for the outcomes of what still ran. What is not durable then is delivered again.
+FAILED_FLUSH_S = 5.0
+METADATA_TIMEOUT_S = 10.0
+#: What a topic takes when nobody can say (Kafka's own default).
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+
+_instances = itertools.count(1)
+
+
+class ActivityHost:
+    """One service of a queue. `run` until `shutdown`; every other method may be called meanwhile, on the same event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        task_queue: str,
+        activities: Sequence[Callable[..., Any]],
+        activity_executor: Executor | None = None,
+        data_converter: DataConverter = DataConverter.default,
+        interceptors: Sequence[ActivityInterceptor] = (),
+        max_concurrent_activities: int | None = None,
+        max_activities_per_second: float | None = None,
+        identity: str | None = None,
+        graceful_shutdown_timeout: timedelta | None = None,
+        max_heartbeat_throttle_interval: timedelta = timedelta(seconds=MAX_HEARTBEAT_INTERVAL),
+        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=DEFAULT_HEARTBEAT_INTERVAL),
+        client: Client | None = None,
+        codec: Codec | None = None,
+        metric_meter: MetricMeter = MetricMeter.noop,
+    ) -> None:
+        """Settings fill in what is `None`. `ValueError` or `TypeError` for activities that cannot be registered. Opens nothing yet."""
+        self.registry = ActivityRegistry(activities, activity_executor)
+        self.task_queue = task_queue
+        self.identity = identity or settings.identity
+        self._settings = settings
+        self._slots_total = max_concurrent_activities or settings.max_concurrent_activities
+        if graceful_shutdown_timeout is None:
+            graceful_shutdown_timeout = settings.graceful_shutdown_timeout
+        self._graceful_shutdown_s = graceful_shutdown_timeout.total_seconds()
+        self._max_heartbeat_s = max_heartbeat_throttle_interval.total_seconds()
+        self._default_heartbeat_s = default_heartbeat_throttle_interval.total_seconds()
+        self._rate = RateLimit(max_activities_per_second, time.monotonic) if max_activities_per_second else None
+        self._data_converter = data_converter
+        self._codec = codec or Codec()
+        self._admin = ClusterAdmin(settings)
+        self._topics = self._admin.topics
+        self._gate = StartGate(PAUSE_LIMIT_S, time.monotonic)
+        self._worker_shutdown = CompositeEvent(has_async=True)
+        self._runner = ActivityRunner(
+            self.registry,
+            executor=activity_executor,
+            data_converter=data_converter,
+            interceptors=interceptors,
+            identity=self.identity,
+            client=client,
+            worker_shutdown=self._worker_shutdown,
+            metric_meter=metric_meter,
+            on_broken_executor=self._fail,
+        )
+        self._refusals = Refusals(self._topics, task_queue, self.identity)
+        self._limits: dict[str, int] = {}
+        self._slot: Slot | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._shutdown = False
+        self._answers: Answers | None = None
+        self._service: Service | None = None
+        self._thread: ConsumerThread | None = None
+        self._commands: CommandConsumer | None = None
+        self._member_id = ""
+        self._next_status = 0.0
+
+    # --- life
+
+    async def run(self) -> None:
+        """Serve until `shutdown`; then drain. Raises what ended it otherwise (no broker, no topic, fenced), after the drain."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        if self._shutdown:
+            return
+        await asyncio.to_thread(self._open)
+        try:
+            self._build()
+            assert self._thread is not None
+            self._thread.start()
+            await self._ended
+        finally:
+            await self._drain()
+
+    async def shutdown(self) -> None:
+        """Begin to end: take no new commands, give what runs its grace, then cancel it. `run` returns when all of it is done."""
+        self._shutdown = True
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def notify_shutdown(self) -> None:
+        """Tell running activities that the worker is shutting down, before anything else happens."""
+        self._worker_shutdown.set()
+
+    def set_client(self, client: Client) -> None:
+        """What `activity.client()` gives from the next attempt on."""
+        self._runner.client = client
+
+    def _fail(self, error: BaseException) -> None:
+        """End with an error. Any thread."""
+        assert self._loop is not None
+
+        def fail() -> None:
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_exception(error)
+
+        try:
+            self._loop.call_soon_threadsafe(fail)
+        except RuntimeError:
+            logger.error("the service of %s failed after its event loop was closed: %s", self.task_queue, error)
+
+    def _open(self) -> None:
+        """Topics and the slot: blocks on the broker."""
+        names = self._topics
+        self._admin.ensure(
+            [names.commands(self.task_queue), names.control(self.task_queue), names.dead_letters(self.task_queue), names.members]
+        )
+        base = self._settings.state_dir / "activities" / names.activities_group(self.task_queue)
+        try:
+            self._slot = take_slot(base)
+        except StateStoreError as error:  # a service needs no state: it only restarts less smoothly
+            logger.warning("no static identity in the group, so that a restart costs a session timeout: %s", error)
+
+    def _instance_id(self) -> str | None:
+        """Static identity: host, state directory (two of them may stand on one host) and slot."""
+        if self._slot is None:
+            return None
+        where = hashlib.sha256(str(self._slot.directory.resolve()).encode()).hexdigest()[:8]
+        return f"{socket.gethostname()}-{where}-{self._slot.number}"
+
+    def _build(self) -> None:
+        loop, settings, names = self._loop, self._settings, self._topics
+        assert loop is not None
+        topic, group = names.commands(self.task_queue), names.activities_group(self.task_queue)
+        instance_id = self._instance_id()
+        self._member_id = f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
+        answers = self._answers = Answers(
+            lambda: Producer(producer_config(settings)),
+            self._codec,
+            limit_of=self._limit_of,
+            undeliverable=self._undeliverable,
+            on_fatal=self._fail,
+        )
+        service = self._service = Service(
+            self._runner,
+            answers,
+            topics=names,
+            slots_total=self._slots_total,
+            identity=self.identity,
+            data_converter=self._data_converter,
+            gate=self._gate,
+            clock=time.monotonic,
+            max_heartbeat_interval=self._max_heartbeat_s,
+            default_heartbeat_interval=self._default_heartbeat_s,
+            rate=self._rate,
+        )
+        control = ControlReader(Consumer(reader_config(settings)), names.control(self.task_queue), self._codec)
+        control.start(METADATA_TIMEOUT_S)
+        config = consumer_config(settings, group, group_instance_id=instance_id)
+        commands = self._commands = CommandConsumer(
+            Consumer(config | {"on_commit": self._on_commit}),
+            self._admin,
+            topic,
+            group_id=group,
+            instance_id=instance_id or self.identity,
+            gate=self._gate,
+            clock=time.monotonic,
+            on_revoking=self._on_revoking,
+        )
+        self._thread = ConsumerThread(
+            name=f"odradek-activities-{self.task_queue}",
+            commands=commands,
+            control=control,
+            answers=answers,
+            refusals=self._refusals,
+            service=service,
+            codec=self._codec,
+            topic=topic,
+            gate=self._gate,
+            clock=time.monotonic,
+            loop=loop,
+            every_turn=self._say_status,
+            on_fatal=self._fail,
+        )
+
+    async def _drain(self) -> None:
+        """No new commands; grace, cancel, wait for what runs; answers durable, offsets committed, members told."""
+        self._worker_shutdown.set()
+        service, thread = self._service, self._thread
+        if service is not None and thread is not None:
+            service.draining = True
+            logger.info("service of %s drains: %d activities run", self.task_queue, len(service.running))
+            try:
+                await asyncio.wait_for(service.idle.wait(), self._graceful_shutdown_s)
+            except TimeoutError:
+                service.cancel_all()
+            if not thread.alive:
+                service.abandon_unstarted()  # nobody takes the report that their Started is durable
+            await service.idle.wait()
+            self._say_gone()
+            thread.finish()
+            await asyncio.to_thread(self._end, thread)
+        if self._slot is not None:
+            self._slot.release()
+
+    def _end(self, thread: ConsumerThread) -> None:
+        """Blocks until everything said is durable, also when the thread that would have seen to it failed."""
+        thread.join()
+        deadline = time.monotonic() + FAILED_FLUSH_S
+        while self._answers is not None and self._answers.pending and time.monotonic() < deadline:
+            self._answers.serve(0.05)
+
+    # --- what the parts ask for
+
+    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        assert self._commands is not None
+        self._commands.on_commit(error, places)
+
+    def _on_revoking(self, leaving: list[OwnedPartition]) -> None:
+        assert self._thread is not None
+        self._thread.revoking(leaving)
+
+    def _limit_of(self, topic: str) -> int:
+        limit = self._limits.get(topic)
+        if limit is None:
+            found = self._admin.max_message_bytes([topic]).get(topic, DEFAULT_MAX_MESSAGE_BYTES)
+            limit = self._limits[topic] = min(found, int(producer_config(self._settings)["message.max.bytes"]) - RECORD_OVERHEAD_BYTES)
+        return limit
+
+    def _undeliverable(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, why: str, on_durable: Callable[[], None] | None
+    ) -> None:
+        assert self._answers is not None
+        if topic == self._refusals.topic:
+            self._fail(TopicMissingError(topic, reason=why))
+        else:
+            self._refusals.answer(self._answers, topic, key, value, headers, why, on_durable)
+
+    def _say_status(self, now: float) -> None:
+        if now < self._next_status or self._answers is None or self._service is None:
+            return
+        self._next_status = now + STATUS_INTERVAL_S
+        status = MemberStatus(
+            member_id=self._member_id,
+            kind="ACTIVITIES",
+            namespace=self._settings.namespace,
+            task_queue=self.task_queue,
+            identity=self.identity,
+            time_ms=int(time.time() * 1_000),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            activity_types=self.registry.names,
+            slots_total=self._slots_total,
+            slots_used=len(self._service.running),
+        )
+        self._answers.send(self._topics.members, self._member_id.encode(), self._codec.encode(status), headers_for(status))
+
+    def _say_gone(self) -> None:
+        if self._answers is not None:
+            self._answers.send(self._topics.members, self._member_id.encode(), None, [])
+
+    # --- looking in
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether the group has given this member its first assignment, partitions or none."""
+        return self._commands is not None and self._commands.assignments > 0
+
+    def statistics(self) -> dict[str, int]:
+        """Counters and gauges of this service."""
+        if self._service is None or self._thread is None or self._commands is None:
+            return {}
+        return {
+            **self._service.counts,
+            "slots_total": self._slots_total,
+            "running": len(self._service.running),
+            "waiting": len(self._service.waiting),
+            "partitions": len(self._commands.owned),
+            "handed_on": self._thread.handed_on,
+            "refused": self._refusals.count,
+            "pauses": self._gate.pauses,
+        }

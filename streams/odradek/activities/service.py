@@ -1,0 +1,342 @@
+"""The slots of a service: which attempts wait, which run, what each of them has said. The part that lives on the event loop.
+
+Commands come in through `waiting`, filled by the consumer's thread; an attempt starts when a slot is free and ownership is known.
+Its outcome goes out through `answers` and acknowledges the command once it is durable. What has to happen at a time of its own
+(Started, held back heartbeats, the deadline) is asked of the consumer's thread through `timer_requests`, so that a loop which user
+code blocks still says Started. Polls nothing and commits nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from odradek.activities.answers import Answers
+from odradek.activities.attempt import Attempt, AttemptKey
+from odradek.activities.context import ActivityCancellationDetails
+from odradek.activities.heartbeat import HeartbeatThrottle
+from odradek.activities.outcome import failed, too_large
+from odradek.activities.ownership import StartGate
+from odradek.activities.rate import RateLimit
+from odradek.activities.runner import ActivityRunner
+from odradek.activities.timers import DEADLINE_GRACE, heartbeat_interval, started_delay
+from odradek.converter import DataConverter
+from odradek.wire.errors import UnencodableRecord
+from odradek.wire.events import ActivityOutcome, ActivityTaskHeartbeat, ActivityTaskStarted
+from odradek.wire.payload import Failure, Payload
+from odradek.wire.tasks import CancelActivityTask
+from odradek.wire.topics import Topics
+
+logger = logging.getLogger("odradek.activities")
+
+CANCEL_MESSAGE = "Activity cancelled"
+#: `CancelActivityTask.reason` -> details; any other reason is a request of the workflow.
+_REASONS = {
+    "NOT_FOUND": ActivityCancellationDetails(not_found=True),
+    "TIMED_OUT": ActivityCancellationDetails(timed_out=True),
+    "PAUSED": ActivityCancellationDetails(paused=True),
+    "RESET": ActivityCancellationDetails(reset=True),
+}
+_REQUESTED = ActivityCancellationDetails(cancel_requested=True)
+_SHUTDOWN = ActivityCancellationDetails(worker_shutdown=True)
+_DEADLINE = ActivityCancellationDetails(not_found=True, timed_out=True)
+
+
+class TimerKind(Enum):
+    """What a due timer of an attempt does."""
+
+    STARTED = "started"
+    HEARTBEAT = "heartbeat"
+    DEADLINE = "deadline"
+
+
+TimerRequest = tuple[float, TimerKind, Attempt]
+
+
+class Service:
+    """All attempts of one service. Methods run on the event loop's thread unless they say otherwise."""
+
+    def __init__(
+        self,
+        runner: ActivityRunner,
+        answers: Answers,
+        *,
+        topics: Topics,
+        slots_total: int,
+        identity: str,
+        data_converter: DataConverter,
+        gate: StartGate,
+        clock: Callable[[], float],
+        max_heartbeat_interval: float,
+        default_heartbeat_interval: float,
+        rate: RateLimit | None = None,
+    ) -> None:
+        self.waiting: deque[Attempt] = deque()
+        self.timer_requests: deque[TimerRequest] = deque()
+        self.running: dict[AttemptKey, Attempt] = {}
+        self.slots_total = slots_total
+        self.draining = False
+        self.counts = {"started": 0, "completed": 0, "failed": 0, "canceled": 0, "dropped": 0, "twins": 0}
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._runner = runner
+        self._answers = answers
+        self._topics = topics
+        self._identity = identity
+        self._converter = data_converter
+        self._gate = gate
+        self._clock = clock
+        self._heartbeat_interval = functools.partial(heartbeat_interval, default=default_heartbeat_interval, maximum=max_heartbeat_interval)
+        self._rate = rate
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._said_lock = threading.Lock()
+        self._pump_later: asyncio.TimerHandle | None = None
+
+    # --- starting
+
+    def pump(self) -> None:
+        """Start what waits, as far as slots, ownership and the rate allow. Called whenever one of them may have changed."""
+        waiting, running = self.waiting, self.running
+        while waiting and len(running) < self.slots_total and not self.draining and self._gate.is_open:
+            if self._rate is not None and (delay := self._rate.delay()) > 0:
+                self._pump_after(delay)
+                return
+            try:
+                attempt = waiting.popleft()  # the consumer's thread may take from it too
+            except IndexError:
+                return
+            if attempt.owner.owned:
+                self._begin(attempt)
+            else:
+                self.counts["dropped"] += 1
+
+    def _pump_after(self, delay: float) -> None:
+        if self._pump_later is None:
+
+            def again() -> None:
+                self._pump_later = None
+                self.pump()
+
+            self._pump_later = self._loop.call_later(delay, again)
+
+    def _begin(self, attempt: Attempt) -> None:
+        twin = self.running.get(attempt.key)
+        if twin is not None:
+            self.counts["twins"] += 1
+            twin.add_twin(attempt.cell)
+            return
+        if self._rate is not None:
+            self._rate.take()
+        self.running[attempt.key] = attempt
+        self.idle.clear()
+        self.counts["started"] += 1
+        attempt.started_ms = now_ms = int(time.time() * 1_000)
+        attempt.on_heartbeat = functools.partial(self._heartbeat, attempt)
+        if attempt.redelivery:
+            # If it kills this process, it has cost an attempt: the engine knows that it began.
+            self.say_started(attempt, functools.partial(self._from_thread, self._start, attempt))
+        else:
+            self._start(attempt)
+        self.timer_requests.append((self._clock() + started_delay(attempt.task, now_ms), TimerKind.STARTED, attempt))
+
+    def _start(self, attempt: Attempt) -> None:
+        attempt.task_handle = self._loop.create_task(self._run(attempt))
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            outcome = await self._runner.run(attempt)
+            if outcome is None:
+                self.say_started(attempt)  # from now on the engine's timers guard it, and its command is done
+            else:
+                self._report(attempt, outcome)
+        finally:
+            attempt.done = attempt.reported = True
+            del self.running[attempt.key]
+            if self.waiting:
+                self.pump()
+            if not self.running:
+                self.idle.set()
+
+    # --- saying
+
+    def events_topic(self, attempt: Attempt) -> str:
+        """Where the workflow of an attempt reads."""
+        return self._topics.events(attempt.task.workflow_task_queue)
+
+    def _report(self, attempt: Attempt, outcome: ActivityOutcome) -> None:
+        attempt.reported = True
+        topic = self.events_topic(attempt)
+
+        def instead(size: int, limit: int) -> ActivityOutcome:
+            return too_large(attempt, topic, size, limit, self._identity)
+
+        try:
+            self._answers.report(topic, outcome, attempt.acknowledge, instead)
+        except UnencodableRecord as error:  # a converter or codec of the user gave something that is no payload
+            text = f"the outcome of the activity cannot be written: {error}"
+            outcome = failed(attempt, Failure(message=text, type="UnencodableRecord", non_retryable=True), self._identity)
+            outcome.last_heartbeat_details = []
+            self._answers.report(topic, outcome, attempt.acknowledge)
+        self.counts[_COUNTED[type(outcome).__name__]] += 1
+
+    def say_started(self, attempt: Attempt, on_durable: Callable[[], None] | None = None) -> None:
+        """Send Started, once; its durability acknowledges the command. Any thread."""
+        with self._said_lock:
+            if attempt.started_said:
+                return
+            attempt.started_said = True
+
+        def durable() -> None:
+            attempt.acknowledge()
+            if on_durable is not None:
+                on_durable()
+
+        task = attempt.task
+        record = ActivityTaskStarted(
+            task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, attempt.started_ms, self._identity
+        )
+        self._answers.report(self.events_topic(attempt), record, durable)
+
+    def timer_due(self, kind: TimerKind, attempt: Attempt) -> TimerRequest | None:
+        """A timer of an attempt is due. Returns the timer to set next, if any. Called on the consumer's thread."""
+        if attempt.reported:
+            return None
+        if kind is TimerKind.STARTED:
+            self.say_started(attempt)
+            task = attempt.task
+            ends = [time_ms / 1_000 for time_ms in (task.start_to_close_timeout_ms, task.schedule_to_close_timeout_ms) if time_ms > 0]
+            return (self._clock() + min(ends) + DEADLINE_GRACE, TimerKind.DEADLINE, attempt) if ends else None
+        if kind is TimerKind.HEARTBEAT:
+            assert attempt.heartbeats is not None
+            details = attempt.heartbeats.flush(self._clock())
+            if details is not None:
+                self._send_heartbeat(attempt, details)
+        else:
+            self._from_thread(self._cancel, attempt, _DEADLINE)
+        return None
+
+    # --- heartbeats
+
+    def _heartbeat(self, attempt: Attempt, *details: Any) -> None:
+        """`activity.heartbeat(...)`. Any thread."""
+        if attempt.done:
+            return
+        if self._converter.payload_codec is not None:
+            if threading.get_ident() == self._loop_thread:
+                self._encode_on_loop(attempt, details)
+            else:
+                self._from_thread(self._encode_on_loop, attempt, details)
+            return
+        assert attempt.context is not None
+        try:
+            payloads = attempt.context.payload_converter.to_payloads(details) if details else []
+        except Exception as error:
+            self._from_thread(self._heartbeat_failed, attempt, error)
+            return
+        self._record_heartbeat(attempt, payloads)
+
+    def _encode_on_loop(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
+        if attempt.heartbeat_encoder is not None and not attempt.heartbeat_encoder.done():
+            attempt.heartbeat_unencoded = details  # the newest wins
+            return
+        attempt.heartbeat_encoder = self._loop.create_task(self._encode(attempt, details))
+
+    async def _encode(self, attempt: Attempt, details: tuple[Any, ...] | None) -> None:
+        while details is not None and not attempt.reported:
+            try:
+                payloads = await self._converter.encode(details) if details else []
+            except Exception as error:
+                self._heartbeat_failed(attempt, error)
+                return
+            self._record_heartbeat(attempt, payloads)
+            details, attempt.heartbeat_unencoded = attempt.heartbeat_unencoded, None
+
+    def _record_heartbeat(self, attempt: Attempt, payloads: list[Payload]) -> None:
+        throttle = attempt.heartbeats
+        if throttle is None:
+            with self._said_lock:
+                throttle = attempt.heartbeats
+                if throttle is None:
+                    throttle = attempt.heartbeats = HeartbeatThrottle(self._heartbeat_interval(attempt.task.heartbeat_timeout_ms))
+        send, flush_at = throttle.record(payloads, self._clock())
+        if send is not None:
+            self._send_heartbeat(attempt, send)
+        elif flush_at is not None:
+            self.timer_requests.append((flush_at, TimerKind.HEARTBEAT, attempt))
+        if attempt.cancel_details is not None and not attempt.heard_cancel:
+            self._from_thread(self._cancel, attempt, attempt.cancel_details)
+
+    def _send_heartbeat(self, attempt: Attempt, details: list[Payload]) -> None:
+        self.say_started(attempt)  # the engine counts heartbeats of started attempts
+        task = attempt.task
+        record = ActivityTaskHeartbeat(
+            task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, details, self._identity
+        )
+        self._answers.report(self.events_topic(attempt), record, None, functools.partial(self._heartbeat_too_large, attempt))
+
+    def _heartbeat_too_large(self, attempt: Attempt, size: int, limit: int) -> None:
+        error = too_large(attempt, self.events_topic(attempt), size, limit, self._identity, what="a heartbeat of the activity").failure
+        self._from_thread(self._heartbeat_failed, attempt, ValueError(error.message))
+
+    def _heartbeat_failed(self, attempt: Attempt, error: Exception) -> None:
+        """Details that cannot be converted: the activity is cancelled, and fails with this error."""
+        attempt.heartbeat_error = error
+        self._cancel(attempt, ActivityCancellationDetails())
+
+    # --- cancelling
+
+    def cancel_requested(self, request: CancelActivityTask) -> None:
+        """A cancel request for an attempt, wherever it runs."""
+        key: AttemptKey = (request.run_id, request.scheduled_event_id, request.attempt)
+        attempt = self.running.get(key) or next((found for found in list(self.waiting) if found.key == key), None)
+        if attempt is None or attempt.cancel_details is not None:
+            return
+        attempt.cancel_details = _REASONS.get(request.reason, _REQUESTED)
+        if attempt.hears_cancellation:
+            self._cancel(attempt, attempt.cancel_details)
+
+    def _cancel(self, attempt: Attempt, details: ActivityCancellationDetails) -> None:
+        """Interrupt user code, once. Before it has begun, its runner sees `cancel_details`."""
+        if attempt.heard_cancel or attempt.done:
+            return
+        attempt.cancel_details = details
+        if not attempt.entered or attempt.context is None:
+            return
+        attempt.heard_cancel = True
+        attempt.context.cancellation_details = details
+        attempt.context.cancelled_event.set()
+        if attempt.is_async and attempt.task_handle is not None:
+            attempt.task_handle.cancel(CANCEL_MESSAGE)
+        elif attempt.canceller is not None:
+            attempt.canceller.cancel()
+
+    def cancel_all(self) -> None:
+        """The grace period of a shutdown is over."""
+        for attempt in list(self.running.values()):
+            self._cancel(attempt, _SHUTDOWN)
+
+    def abandon_unstarted(self) -> None:
+        """Forget attempts that wait for their Started to become durable: their commands are delivered again."""
+        for key, attempt in list(self.running.items()):
+            if attempt.task_handle is None:
+                attempt.done = attempt.reported = True
+                del self.running[key]
+        if not self.running:
+            self.idle.set()
+
+    def _from_thread(self, call: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:  # the loop is closed: nothing runs any more that this could reach
+            logger.debug("the event loop was closed before %s", call)
+
+
+_COUNTED = {"ActivityTaskCompleted": "completed", "ActivityTaskFailed": "failed", "ActivityTaskCanceled": "canceled"}
