@@ -57,7 +57,8 @@ def test_each_schema_stands_alone_and_keeps_defaults(record_type: RecordType) ->
 def test_no_schema_changes_unnoticed(record_type: RecordType) -> None:
     assert golden_path(record_type).exists(), (
         f"the schema of {record_type.__name__} changed. If that is meant: old and new code must read each other (a new field"
-        " needs a default, none may go or change its type); then python tests/unit/wire_samples.py, and commit the new golden file beside the old one"
+        " needs a default, none may go or change its type); then python tests/unit/wire_samples.py, and commit the new golden"
+        " file beside the old one"
     )
 
 

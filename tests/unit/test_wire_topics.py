@@ -37,6 +37,7 @@ def test_no_name_changes_unnoticed() -> None:
     ]
     assert topics.activities_group(queue) == "odradek.default.order-task-queue.activities"
     assert topics.processor_group(queue) == "odradek.default.order-task-queue.processor"
+    assert topics.readers_group == "odradek.default.readers"
     assert topics.transactional_id(queue, 3) == "odradek.default.order-task-queue.3"
     assert Topics("n", prefix="team-a_").results == "team-a_n.results"
 

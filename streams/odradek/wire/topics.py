@@ -123,6 +123,11 @@ class Topics:
         """Group id of the stream processors of a queue."""
         return self._queued(task_queue, "processor")
 
+    @cached_property
+    def readers_group(self) -> str:
+        """Group id of consumers that are assigned by hand: librdkafka wants one, nobody joins it."""
+        return self._named("readers")
+
     def transactional_id(self, task_queue: str, partition: int) -> str:
         """Transactional id of a partition of `events`: it belongs to the partition, not to a process."""
         return self._queued(task_queue, str(partition))

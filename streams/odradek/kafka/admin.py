@@ -1,0 +1,257 @@
+"""Topics, offsets and purging: what hosts and client ask of a cluster beside producing and consuming.
+
+All methods block (asyncio code runs them in a thread), may be called from any thread, and raise our errors (`odradek.exceptions`):
+no broker, no right, no topic. Must never hold an opinion about records or positions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from odradek.exceptions import PartitionCountError, TopicMissingError
+from odradek.kafka.client_config import admin_config, topics_of
+from odradek.kafka.errors import kafka_error, translate, unreachable
+from odradek.kafka.settings import KafkaSettings
+from odradek.wire.topic_configs import topic_config
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+REQUEST_TIMEOUT_S = 10.0  # a broker that restarts is back in less; a wrong address is told from it by then
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_RETRY_PAUSE_S = 0.05  # between looks at a topic that was just created: metadata reaches the brokers one after another
+_RETRIABLE = frozenset(
+    {
+        KafkaError._NOENT,  # "no leaders found": between two leaders
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+# Answers to a creation that only the cluster's owner can change.
+_MAY_NOT_CREATE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION})
+_CANNOT_CREATE = frozenset({KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.INVALID_PARTITIONS})
+_ANSWER_GRACE_S = 5.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What a topic is. `topic_id` changes when it is deleted and made anew."""
+
+    name: str
+    topic_id: str
+    partitions: int
+
+
+class ClusterAdmin:
+    """One AdminClient under the settings' names and rights. Opens no connection before the first call."""
+
+    def __init__(self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        self._settings = settings
+        self._timeout_s = request_timeout_s
+        self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
+        self._admin = AdminClient(admin_config(settings) | {"error_cb": self._on_error})
+        self.topics = topics_of(settings)
+
+    # --- the cluster
+
+    def cluster_id(self) -> str:
+        """Identity of the cluster. Also the way to see whether a broker answers: raises BrokerUnreachableError with the cause."""
+        described = self._result(self._admin.describe_cluster(request_timeout=self._timeout_s), what="describe the cluster")
+        return str(described.cluster_id)
+
+    def topic_names(self) -> list[str]:
+        """Every topic of the cluster that this principal may see."""
+        try:
+            return sorted(self._admin.list_topics(timeout=self._timeout_s).topics)
+        except KafkaException as error:
+            raise self._error(error, what="list topics") from error
+
+    # --- topics
+
+    def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
+        """Those of the topics that exist."""
+        names = list(dict.fromkeys(topics))
+        if not names:
+            return {}
+        futures = self._admin.describe_topics(TopicCollection(names), request_timeout=self._timeout_s)
+        found = {}
+        for name, future in futures.items():
+            try:
+                described = self._result(future, topic=name, what="describe")
+            except TopicMissingError:
+                continue
+            if described.partitions:
+                found[name] = TopicFacts(name, str(described.topic_id), len(described.partitions))
+        return found
+
+    def ensure(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
+        """Have the topics, creating what is missing by `topic_config`; whoever comes first wins, the others take what they find.
+
+        Names must be ours (`Topics`).  Raises TopicMissingError where `create_topics` is off or an ACL forbids it.
+        """
+        names = list(dict.fromkeys(topics))
+        found = self.describe(names)
+        missing = [name for name in names if name not in found]
+        if not missing:
+            return found
+        if not self._settings.create_topics:
+            raise TopicMissingError(missing[0], partitions=self._new_topic(missing[0]).num_partitions)
+        self._create([self._new_topic(name) for name in missing])
+        return found | self._wait_for(missing)
+
+    def ensure_queue(self, task_queue: str) -> tuple[TopicFacts, TopicFacts]:
+        """`events` and `state` of a queue, created if missing; their partitions must be the setting's number.
+
+        Raises PartitionCountError, naming both numbers, when they are not: never a silent re-hash.
+        """
+        names = (self.topics.events(task_queue), self.topics.state(task_queue))
+        found = self.ensure(names)
+        for name in names:
+            if found[name].partitions != self._settings.partitions:
+                raise PartitionCountError(name, expected=self._settings.partitions, found=found[name].partitions)
+        return found[names[0]], found[names[1]]
+
+    def max_message_bytes(self, topics: Iterable[str]) -> dict[str, int]:
+        """`max.message.bytes` of topics that exist; compare with `odradek.wire.record_size`."""
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in dict.fromkeys(topics)]
+        if not resources:
+            return {}
+        futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
+        limits = {}
+        for resource, future in futures.items():
+            entries = self._result(future, topic=resource.name, what="describe its settings")
+            limits[resource.name] = int(entries["max.message.bytes"].value)
+        return limits
+
+    # --- offsets
+
+    def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool) -> dict[int, int]:
+        """Ends of partitions.
+
+        committed: the last stable offset, where read_committed readers stop; otherwise behind the last record, whatever its fate.
+        A restore and a timer need the *uncommitted* end: the other one hides what stands behind an open transaction.
+        """
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        return self._offsets(topic, partitions, _LATEST, isolation_level=isolation)
+
+    def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """First offset of each partition that has not been deleted."""
+        return self._offsets(topic, partitions, _EARLIEST)
+
+    def committed_offsets(self, group_id: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Offsets that a group has committed; partitions without one are left out."""
+        wanted = [TopicPartition(topic, partition) for partition in partitions]
+        request = [ConsumerGroupTopicPartitions(group_id, wanted)]
+        deadline_s = time.monotonic() + self._timeout_s
+        while True:
+            (future,) = self._admin.list_consumer_group_offsets(request, request_timeout=self._timeout_s).values()
+            try:
+                answer = self._result(future, what=f"read the offsets of group {group_id}")
+                break
+            except KafkaException as error:
+                self._pause_or_raise(error, deadline_s)
+        return {p.partition: p.offset for p in answer.topic_partitions if p.error is None and p.offset >= 0}
+
+    def delete_records(self, before: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Delete records before an offset, by (topic, partition); the new start of each. Reaches past open transactions: purge only
+        behind committed positions."""
+        wanted = [TopicPartition(topic, partition, offset) for (topic, partition), offset in before.items()]
+        if not wanted:
+            return {}
+        futures = self._admin.delete_records(wanted, request_timeout=self._timeout_s, operation_timeout=self._timeout_s)
+        return {
+            (place.topic, place.partition): self._result(future, topic=place.topic, what="delete records").low_watermark
+            for place, future in futures.items()
+        }
+
+    # --- inside
+
+    def _new_topic(self, name: str) -> NewTopic:
+        parsed = self.topics.parse(name)
+        if parsed is None:
+            raise ValueError(f"{name} is no topic of Odradek under the prefix {self._settings.topic_prefix!r}")
+        retention_ms = int(self._settings.results_retention.total_seconds() * 1_000)
+        config = topic_config(parsed.kind, partitions=self._settings.partitions, results_retention_ms=retention_ms)
+        return NewTopic(name, config.partitions, self._settings.replication_factor, config=config.settings)
+
+    def _create(self, new: list[NewTopic]) -> None:
+        futures = self._admin.create_topics(new, request_timeout=self._timeout_s, operation_timeout=self._timeout_s)
+        for topic in new:
+            try:
+                futures[topic.topic].result(timeout=self._timeout_s + _ANSWER_GRACE_S)
+            except KafkaException as error:
+                inner = kafka_error(error)
+                if inner.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    continue  # somebody else came first
+                if inner.code() in _MAY_NOT_CREATE:
+                    reason = f"this principal may not create it ({inner.str()})"
+                    raise TopicMissingError(topic.topic, partitions=topic.num_partitions, reason=reason) from error
+                if inner.code() in _CANNOT_CREATE:
+                    raise TopicMissingError(topic.topic, partitions=topic.num_partitions, reason=f"Kafka refuses: {inner.str()}") from error
+                raise self._error(error, topic=topic.topic, what="create") from error
+
+    def _wait_for(self, names: list[str]) -> dict[str, TopicFacts]:
+        """Until a created topic shows: its metadata reaches each broker a moment later."""
+        deadline_s = time.monotonic() + self._timeout_s
+        while True:
+            found = self.describe(names)
+            missing = [name for name in names if name not in found]
+            if not missing:
+                return found
+            if time.monotonic() > deadline_s:
+                raise TopicMissingError(missing[0], reason=f"created, but not to be seen after {self._timeout_s:g} s")
+            time.sleep(_RETRY_PAUSE_S)
+
+    def _offsets(self, topic: str, partitions: Iterable[int], spec: OffsetSpec, **options: Any) -> dict[int, int]:
+        wanted = [TopicPartition(topic, partition) for partition in partitions]
+        found: dict[int, int] = {}
+        deadline_s = time.monotonic() + self._timeout_s
+        while len(found) < len(wanted):  # a new leader is met with a retriable error
+            rest = {place: spec for place in wanted if place.partition not in found}
+            for place, future in self._admin.list_offsets(rest, request_timeout=self._timeout_s, **options).items():
+                try:
+                    found[place.partition] = self._result(future, topic=topic, what="list offsets").offset
+                except KafkaException as error:
+                    if kafka_error(error).code() == KafkaError._NOENT and topic not in self.describe([topic]):
+                        raise TopicMissingError(topic, reason="it was to be read") from error
+                    self._pause_or_raise(error, deadline_s)
+        return found
+
+    def _pause_or_raise(self, error: KafkaException, deadline_s: float) -> None:
+        if kafka_error(error).code() not in _RETRIABLE or time.monotonic() > deadline_s:
+            raise error
+        time.sleep(_RETRY_PAUSE_S)
+
+    def _result(self, future: Future[T], *, topic: str = "", what: str) -> T:
+        try:
+            return future.result(timeout=self._timeout_s + _ANSWER_GRACE_S)
+        except KafkaException as error:
+            raise self._error(error, topic=topic, what=what) from error
+        except TimeoutError as error:
+            raise unreachable(self._settings, self._reason or "no answer in time") from error
+
+    def _error(self, error: KafkaException, *, topic: str = "", what: str = "") -> Exception:
+        self._admin.poll(0)  # serves _on_error
+        if kafka_error(error).code() == KafkaError._TIMED_OUT and self._reason:
+            return unreachable(self._settings, self._reason)
+        return translate(error, self._settings, topic=topic, what=what)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
+            self._reason = error.str()
+
+
+#: How a host makes one; tests give their own.
+AdminFactory = Callable[[KafkaSettings], ClusterAdmin]

@@ -1,0 +1,157 @@
+"""librdkafka configurations of every client Odradek makes: ours, then the user's `kafka` settings, then what correctness needs.
+
+Any librdkafka setting passes through (TLS, SASL, buffers, timeouts) but those in `OURS`: a value there would break a guarantee, so it is an
+error that says why. Each function gives a new dict.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from odradek.exceptions import ConfigurationError
+from odradek.kafka.settings import KafkaSettings
+from odradek.wire.topic_configs import STATE_MAX_MESSAGE_BYTES
+from odradek.wire.topics import Topics
+
+logger = logging.getLogger("odradek.kafka")
+
+#: A group member that died is noticed after this long (classic protocol: the client asks for it).
+SESSION_TIMEOUT_MS = 6_000
+#: The broker ends a transaction that is open for longer; a dead owner's neighbours wait no longer than this for its records.
+TRANSACTION_TIMEOUT_MS = 10_000
+
+#: Settings that a user cannot give, and why.
+OURS = {
+    "bootstrap.servers": "use the setting `address`",
+    "metadata.broker.list": "use the setting `address`",
+    "group.id": "group ids are part of the wire contract",
+    "group.instance.id": "it is made of host and slot",
+    "group.protocol": "the classic protocol notices a dead member after 6 s, the other one after 45 s",
+    "transactional.id": "it belongs to the partition of `events`",
+    "enable.idempotence": "a producer that is not idempotent loses the order of records",
+    "partitioner": "all clients must agree on Kafka's murmur2",
+    "isolation.level": "every reader reads committed records only",
+    "enable.auto.commit": "offsets are committed behind what is durable",
+    "enable.auto.offset.store": "offsets are committed behind what is durable",
+    "auto.offset.reset": "a gap must stop the reader, not be skipped",
+    "enable.partition.eof": "hosts rely on it",
+    "acks": "a record that not all in-sync replicas have is not durable",
+    "request.required.acks": "a record that not all in-sync replicas have is not durable",
+}
+
+# librdkafka warns about a setting that is the other kind of client's; the user gives one list for all.
+_CONSUMER_ONLY = (
+    "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms", "partition.assignment.strategy", "group.", "queued.", "fetch.",
+    "max.partition.fetch.bytes", "check.crcs", "coordinator.query.interval.ms", "auto.commit.interval.ms", "share.",
+)  # fmt: skip
+_PRODUCER_ONLY = (
+    "linger.ms", "queue.buffering.", "batch.", "compression.", "transaction.timeout.ms", "delivery.", "message.timeout.ms", "retries",
+    "message.send.max.retries", "sticky.partitioning.linger.ms", "request.timeout.ms", "enable.gapless.guarantee",
+)  # fmt: skip
+
+
+def topics_of(settings: KafkaSettings) -> Topics:
+    """The names of the settings' namespace."""
+    return Topics(settings.namespace, settings.topic_prefix)
+
+
+def admin_config(settings: KafkaSettings) -> dict[str, Any]:
+    """For an AdminClient."""
+    return _common(settings) | _passed(settings, _CONSUMER_ONLY + _PRODUCER_ONLY)
+
+
+def producer_config(settings: KafkaSettings) -> dict[str, Any]:
+    """For a plain producer: idempotent, so that retries neither double nor reorder, with Kafka's own partitioner."""
+    ours = {
+        # Long enough to put what comes in a burst into one request, short beside everything else that a record goes through.
+        "linger.ms": 0.5,
+        "delivery.timeout.ms": 120_000,
+        "message.max.bytes": PRODUCER_MESSAGE_MAX_BYTES,
+    }
+    return _common(settings) | ours | _passed(settings, _CONSUMER_ONLY) | _PRODUCER_NEEDS
+
+
+def transactional_producer_config(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    """For the producer of one lane."""
+    ours = {
+        # commit_transaction flushes, and a flush does not linger: until then records gather into few requests.
+        "linger.ms": 5,
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        "message.max.bytes": PRODUCER_MESSAGE_MAX_BYTES,
+        # The first request of a transaction meets the markers of the last one and is retried: 96 ms a transaction with the default
+        # back-off of 100 ms, 3.5 ms with this one. Only here: 1 ms hammers a broker in trouble.
+        "retry.backoff.ms": 1,
+        "retry.backoff.max.ms": 5,
+    }
+    # A record of a transaction has as long as the transaction: librdkafka sees to it, and refuses any longer time.
+    passed = _passed(settings, (*_CONSUMER_ONLY, "delivery.timeout.ms", "message.timeout.ms"))
+    return _common(settings) | ours | passed | _PRODUCER_NEEDS | {"transactional.id": transactional_id}
+
+
+def consumer_config(
+    settings: KafkaSettings, group_id: str, *, group_instance_id: str | None = None, auto_offset_reset: str = "error"
+) -> dict[str, Any]:
+    """For a member of a group: classic protocol, cooperative-sticky, read committed, offsets committed by hand only.
+
+    group_instance_id: static identity; a restart under it keeps its partitions.  auto_offset_reset: "error" stops loudly at a gap;
+    "earliest" suits a group whose topic is purged behind its offsets (`commands`).
+    """
+    ours = {
+        "session.timeout.ms": SESSION_TIMEOUT_MS,
+        "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+        "partition.assignment.strategy": "cooperative-sticky",
+        **_FETCHING,
+    }
+    needs: dict[str, Any] = {"group.id": group_id, "group.protocol": "classic", "auto.offset.reset": auto_offset_reset, **_CONSUMER_NEEDS}
+    if group_instance_id is not None:
+        needs["group.instance.id"] = group_instance_id
+    return _common(settings) | ours | _passed(settings, _PRODUCER_ONLY) | needs
+
+
+def reader_config(settings: KafkaSettings, *, read_uncommitted: bool = False, partition_eof: bool = False) -> dict[str, Any]:
+    """For a consumer that is assigned by hand and commits nothing: restore, `schemas`, `members`, `control`, `replies`.
+
+    read_uncommitted: only for `replies`, which are written outside transactions and must not wait for one.
+    partition_eof: have `_PARTITION_EOF` events.
+    """
+    needs = _CONSUMER_NEEDS | {
+        "group.id": topics_of(settings).readers_group,  # librdkafka wants one; nobody ever joins it
+        "auto.offset.reset": "error",
+        "enable.partition.eof": partition_eof,
+    }
+    if read_uncommitted:
+        needs["isolation.level"] = "read_uncommitted"
+    return _common(settings) | _FETCHING | _passed(settings, _PRODUCER_ONLY) | needs
+
+
+#: What records of `state` may have, and room for headers and framing.
+PRODUCER_MESSAGE_MAX_BYTES = STATE_MAX_MESSAGE_BYTES + 64 * 1024
+
+_PRODUCER_NEEDS = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all"}
+_CONSUMER_NEEDS: dict[str, Any] = {"isolation.level": "read_committed", "enable.auto.commit": False, "enable.auto.offset.store": False}
+_FETCHING = {
+    # After a full local queue librdkafka would fetch again only 1 s later, after an error 500 ms later.
+    "fetch.queue.backoff.ms": 20,
+    "fetch.error.backoff.ms": 50,
+    "fetch.message.max.bytes": 4 * 1024 * 1024,
+}
+
+
+def _common(settings: KafkaSettings) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": settings.address,
+        "client.id": "odradek",
+        "socket.keepalive.enable": True,
+        "socket.nagle.disable": True,
+        "reconnect.backoff.max.ms": 1_000,  # a broker that restarts is back in seconds; 10 s would be an outage of its own
+        "enable.metrics.push": False,
+        "logger": logger,
+    }
+
+
+def _passed(settings: KafkaSettings, without: tuple[str, ...]) -> dict[str, Any]:
+    for key in settings.kafka:
+        if why := OURS.get(key):
+            raise ConfigurationError(f"`kafka.{key}` cannot be set: {why}", key=f"kafka.{key}")
+    return {key: value for key, value in settings.kafka.items() if not key.startswith(without)}

@@ -1,0 +1,66 @@
+"""Kafka's errors as ours: what is wrong, where, and which setting mends it. What is not known here stays a KafkaException."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+
+from odradek.exceptions import BrokerUnreachableError, OdradekError, TopicError, TopicMissingError
+from odradek.kafka.settings import KafkaSettings
+
+ADDRESS_SETTING = "address` or `ODRADEK_ADDRESS"  # stands between backquotes in the message
+
+#: Nobody answers, or not in time.
+UNREACHABLE = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
+)
+#: The broker does not know who we are.
+UNAUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
+#: It knows, and says no.
+FORBIDDEN = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
+}
+#: The topic or partition is not there.
+MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+
+
+def kafka_error(error: KafkaException | KafkaError) -> KafkaError:
+    """The KafkaError inside whatever confluent-kafka raised or handed to a callback."""
+    inner = error.args[0] if isinstance(error, KafkaException) and error.args else error
+    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
+
+
+def translate(
+    error: KafkaException | KafkaError, settings: KafkaSettings, *, topic: str = "", what: str = ""
+) -> OdradekError | KafkaException:
+    """The error to raise instead: `raise translate(error, settings, topic=…) from error`.
+
+    topic: the topic it was about, if it was.  what: what was tried, for messages ("create topics").
+    """
+    inner = kafka_error(error)
+    code = inner.code()
+    if code in UNREACHABLE:
+        return unreachable(settings, inner.str())
+    if code in UNAUTHENTICATED:
+        return unreachable(settings, f"authentication failed: {inner.str()}")
+    if code in FORBIDDEN:
+        return forbidden(inner, topic=topic, what=what)
+    if code in MISSING and topic:
+        return TopicMissingError(topic, reason=inner.str())
+    return error if isinstance(error, KafkaException) else KafkaException(error)
+
+
+def unreachable(settings: KafkaSettings, reason: str) -> BrokerUnreachableError:
+    """No broker answers at the settings' address."""
+    return BrokerUnreachableError(settings.address, setting=ADDRESS_SETTING, reason=reason)
+
+
+def forbidden(error: KafkaError, *, topic: str, what: str) -> OdradekError:
+    """An ACL is missing."""
+    kind = FORBIDDEN[error.code()]
+    where = f"topic {topic}" if topic else f"this {kind}"
+    tried = f" ({what})" if what else ""
+    text = f"Kafka refuses access to {where}{tried}: {error.str()}. Give this principal the rights listed in docs/operate.md"
+    return TopicError(text, topic=topic) if topic else OdradekError(text)
