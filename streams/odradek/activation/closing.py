@@ -1,0 +1,70 @@
+"""Closing a run that leaves memory: its coroutines end at once, and nothing that they do in ending has an effect.
+
+Left to the garbage collector, a coroutine is closed at some later moment, on any thread, perhaps in the middle of another
+workflow, and its `finally` blocks would then call the workflow API of *that* run. So each is closed here, under its own loop,
+with commands, timers, callbacks and logging off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from odradek.activation.watchdog import DeadlockError
+
+if TYPE_CHECKING:
+    from odradek.activation.context import WorkflowContext
+
+logger = logging.getLogger("odradek.workflow")
+
+_ATTEMPTS = 20
+_undying: list[Coroutine[Any, Any, Any]] = []
+"""Coroutines that swallow `GeneratorExit` again and again. Kept, so that the garbage collector does not run them elsewhere."""
+
+
+def close(context: WorkflowContext) -> None:
+    """End all coroutines of a run. Raises nothing of theirs."""
+    if context.closing:
+        return
+    context.closing = True
+    context.is_replaying = True  # silences loggers
+    loop = context.loop
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    try:
+        for task in list(loop.tasks):
+            coroutine = task.get_coro()
+            if isinstance(coroutine, Coroutine):
+                _close_coroutine(coroutine, context)
+            # What nobody will retrieve is no news: the run goes on elsewhere.
+            task._log_traceback = False
+    finally:
+        asyncio._set_running_loop(outer)
+        loop.tasks.clear()
+        loop.timers.clear()
+        loop.conditions.clear()
+        loop._ready.clear()
+        context.activities.clear()
+
+
+def _close_coroutine(coroutine: Coroutine[Any, Any, Any], context: WorkflowContext) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
+            coroutine.close()
+            return
+        except RuntimeError as error:
+            if "ignored GeneratorExit" not in str(error):
+                return  # raised by user code on its way out
+        except (DeadlockError, KeyboardInterrupt):
+            _undying.append(coroutine)
+            raise
+        except BaseException:
+            return  # whatever a `finally` block raised; the coroutine has ended
+    _undying.append(coroutine)
+    logger.warning(
+        "a coroutine of workflow %s (id %s) does not end: it catches BaseException and goes on. Catch Exception, or asyncio.CancelledError",
+        context.workflow_type,
+        context.workflow_id,
+    )

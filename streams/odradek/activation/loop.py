@@ -1,0 +1,256 @@
+"""A deterministic asyncio event loop: what it runs, and in which order, depends on nothing but the activations fed to it.
+
+Callbacks run first in, first out. Time is the activation's and stands still inside it. A timer is a durable timer of the
+workflow: the loop only counts it and tells its host, it never waits. There are no threads, sockets, files, subprocesses or
+signals: each of those calls raises. One loop lives as long as one run, and runs on whatever thread activates it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from odradek.activation.errors import NondeterminismError, WorkflowEvictedError
+
+logger = logging.getLogger("odradek.workflow")
+T = TypeVar("T")
+
+
+class TimerHost(Protocol):
+    """Whom the loop tells about timers, and asks whether now is a time to change anything."""
+
+    read_only: bool
+    closing: bool
+
+    def timer_started(self, timer: Timer, delay: float) -> int:
+        """A timer begins; returns its seq."""
+        ...
+
+    def timer_cancelled(self, timer: Timer) -> None: ...
+
+    def refuse(self, action: str, *, scheduled: bool = False) -> NoReturn:
+        """Raise, because of `read_only`. `scheduled`: a future was already set, so the instance no longer is what its history says."""
+        ...
+
+
+class Callback(asyncio.Handle):
+    """An `asyncio.Handle` without the debug bookkeeping of its constructor."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], loop: WorkflowLoop, context: contextvars.Context | None
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class Timer(asyncio.TimerHandle):
+    """A pending durable timer. `seq` is its number in this run; `started_in` counts the activation that started it."""
+
+    __slots__ = ("seq", "started_in")
+    seq: int
+    started_in: int
+
+    def cancel(self) -> None:
+        """Cancel it; without effect once it fired or was cancelled."""
+        if not self._cancelled:
+            self._loop._timer_handle_cancelled(self)  # type: ignore[attr-defined]
+        super().cancel()
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """The event loop of one run. `context` is that run's `WorkflowContext`."""
+
+    def __init__(self, host: TimerHost) -> None:
+        self.host = host
+        self.context: Any = host
+        self.seconds = 0.0  # time of the current activation
+        self.activation = 0  # count of activations
+        self.timers: dict[int, Timer] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()  # asyncio holds tasks weakly
+        self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.failure: BaseException | None = None  # ends the current pass
+        self._ready: deque[Callback] = deque()
+        self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+
+    # ------------------------------------------------------------ running
+
+    def run_until_idle(self, check_conditions: bool) -> None:
+        """Run callbacks until none is ready; after each pass look at the conditions of `wait_condition`, if `check_conditions`."""
+        ready = self._ready
+        popleft = ready.popleft
+        while ready:
+            while ready:
+                callback = popleft()
+                if not callback._cancelled:
+                    try:
+                        callback._context.run(callback._callback, *callback._args)
+                    except Exception as error:
+                        self._callback_failed(callback, error)
+                if self.failure is not None:
+                    raise self.failure
+            if check_conditions and self.conditions:
+                self._check_conditions()
+
+    def _check_conditions(self) -> None:
+        waiting = []
+        for predicate, future in self.conditions:
+            if future.done():
+                continue
+            if predicate():
+                future.set_result(None)
+            else:
+                waiting.append((predicate, future))
+        self.conditions = waiting
+
+    def _callback_failed(self, callback: Callback, error: Exception) -> None:
+        self.call_exception_handler({"message": f"Exception in callback {callback._callback!r}", "exception": error, "handle": callback})
+
+    def fire(self, seq: int) -> None:
+        """A durable timer fired. One that was cancelled earlier in the same activation is no longer there: nothing happens."""
+        timer = self.timers.pop(seq, None)
+        if timer is not None:
+            self._ready.append(timer)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------ asyncio's interface
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None) -> Callback:  # type: ignore[override]
+        handle = Callback(callback, args, self, context)
+        host = self.host
+        if host.read_only:
+            host.refuse("schedule task", scheduled=True)
+        if not host.closing:
+            self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Timer:
+        host = self.host
+        if host.read_only:
+            host.refuse("schedule timer")
+        if delay < 0:
+            raise RuntimeError("Attempting to schedule timer with negative delay")
+        timer = Timer(self.seconds + delay, callback, args, self, context)
+        timer.started_in = self.activation
+        timer.seq = seq = host.timer_started(timer, delay)
+        self.timers[seq] = timer
+        return timer
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> Timer:
+        # `when` is loop.time() plus something, as asyncio.timeout makes it; the difference is off in the last bits of a float.
+        return self.call_later(max(0.0, round(when - self.seconds, 3)), callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, timer: asyncio.TimerHandle) -> None:
+        assert isinstance(timer, Timer)
+        if self.timers.pop(timer.seq, None) is not None and not self.host.closing:
+            self.host.timer_cancelled(timer)
+
+    def time(self) -> float:
+        return self.seconds
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        host = self.host
+        if host.read_only or host.closing:
+            coro.close()
+            if host.closing:
+                raise WorkflowEvictedError
+            host.refuse("create task")
+        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context, **options)
+        self.adopt(task)
+        return task
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """Hold a task until it is done."""
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        _refuse("loop.set_debug")
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_exception_handler(self) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None:
+        return self._exception_handler
+
+    def set_exception_handler(self, handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None) -> None:
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        logger.error("%s", context.get("message") or "Unhandled exception in workflow event loop", exc_info=error if error else None)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self.host.closing:
+            return
+        handler = self._exception_handler
+        if handler is None:
+            self.default_exception_handler(context)
+            return
+        try:
+            handler(self, context)
+        except Exception as error:
+            self.default_exception_handler({"message": "Unhandled error in exception handler", "exception": error})
+
+    async def shutdown_asyncgens(self) -> None:
+        """Nothing to do: generators end with the run."""
+
+
+def _refuse(call: str) -> NoReturn:
+    raise NondeterminismError(
+        f"{call} cannot be used in workflow code: what it does would not be the same at replay. "
+        "Do it in an activity; for waiting use workflow.sleep, workflow.wait_condition or asyncio's own primitives"
+    )
+
+
+def _refusal(name: str) -> Callable[..., Any]:
+    def refuse(self: WorkflowLoop, *args: Any, **kwargs: Any) -> Any:
+        _refuse(f"loop.{name}")
+
+    refuse.__name__ = name
+    return refuse
+
+
+# Everything else that asyncio loops can do, each refused by name.
+_REFUSED = """
+    run_forever run_until_complete stop close shutdown_default_executor call_soon_threadsafe run_in_executor set_default_executor
+    getaddrinfo getnameinfo create_connection create_server create_unix_connection create_unix_server start_tls sendfile
+    create_datagram_endpoint connect_accepted_socket connect_read_pipe connect_write_pipe subprocess_shell subprocess_exec
+    add_reader remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into sock_sendall
+    sock_sendto sock_connect sock_accept sock_sendfile add_signal_handler remove_signal_handler set_task_factory
+"""
+for _name in _REFUSED.split():
+    setattr(WorkflowLoop, _name, _refusal(_name))
