@@ -1,0 +1,77 @@
+"""How a lane reads an error of its transaction. The taxonomy is the design:
+
+    Refused     the broker or a limit refused a record: abort, evict, go on in halves, park the guilty run
+    Dropped     anything else (fenced, producer id unknown, outcome unknown, timeout): no abort, nothing is believed, own anew
+    Stopping    the partition is given back or the process drains: leave, nothing is half done
+
+Identity errors never go through abort: a producer id that expired comes back to life by one, even for a zombie.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+
+# Errors that speak of a record's content or destination, not of who we are. Everything that is not listed drops the lane.
+_CONTENT = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._INVALID_ARG,
+    }
+)
+
+
+class Refused(Exception):
+    """A record of the transaction is refused. `in_transaction`: it was begun, so it has to be aborted."""
+
+    def __init__(self, message: str, *, in_transaction: bool) -> None:
+        super().__init__(message)
+        self.in_transaction = in_transaction
+
+
+class Dropped(Exception):
+    """The lane is dropped. `fenced`: somebody else may own the partition, so the group is asked before it is owned anew."""
+
+    def __init__(self, message: str, *, fenced: bool = False) -> None:
+        super().__init__(message)
+        self.fenced = fenced
+
+
+class Stopping(Exception):
+    """The lane has been told to stop."""
+
+
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.INVALID_PRODUCER_ID_MAPPING,
+        KafkaError.UNKNOWN_PRODUCER_ID,
+    }
+)
+
+
+def kafka_error(error: KafkaException) -> KafkaError:
+    """The KafkaError inside."""
+    found: KafkaError = error.args[0]
+    return found
+
+
+def classify(error: KafkaException) -> Refused | Dropped:
+    """What an error of a call on the transactional producer means for the lane."""
+    inner = kafka_error(error)
+    text = f"{inner.name()}: {inner.str()}"
+    if inner.code() in _CONTENT and not inner.fatal():
+        return Refused(text, in_transaction=True)
+    return Dropped(text, fenced=inner.code() in _FENCED)

@@ -1,0 +1,313 @@
+"""The one consumer of a processor: it holds the group membership and says which lanes exist.
+
+Classic protocol, cooperative-sticky, session 6 s, static identity. A partition is assigned with an explicit offset and paused at once; the
+lane says where to seek when it is ready. Records carry the lane's epoch: what was dispatched before a seek is dropped by the inbox.
+A full lane pauses its partition, and only that. Group offsets are committed once a second, for lag tools and the tripwire of a first
+start; nothing is ever read from them.
+
+Never: create a lane for anything but an assignment, reset an offset silently, or decide ownership (the broker's fencing does).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import typing
+from collections import deque
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
+from odradek.processor.inbox import RECORDS_RESUME
+from odradek.processor.lane import Lane, Seat
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.02  # also how long a lane's request to seek or resume may wait
+CONSUME_MAX = 1_000
+COMMIT_EVERY_SECONDS = 1.0
+STOP_LANES_SECONDS = 10.0  # a running transaction ends in milliseconds; a slow activation may take the deadlock timeout
+MEMBERSHIP_SECONDS = 10.0
+
+_FOREIGN_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.FENCED_INSTANCE_ID})
+
+
+class Group(threading.Thread):
+    """Runs until `stop`. `new_lane(partition, seat)` makes and starts lanes; `fatal` is told why the membership ended for good."""
+
+    def __init__(
+        self,
+        consumer: Callable[[], Consumer],
+        topic: str,
+        instance_id: str,
+        new_lane: Callable[[int, Seat], Lane],
+        fatal: Callable[[OdradekError], None],
+    ) -> None:
+        super().__init__(name="odradek-group", daemon=True)
+        self._new_consumer = consumer
+        self._topic = topic
+        self._instance_id = instance_id
+        self._new_lane = new_lane
+        self._fatal = fatal
+        self._requests: deque[Callable[[], None]] = deque()
+        self._stopping = threading.Event()
+        self.assigned_once = threading.Event()
+        self.lanes: dict[int, Lane] = {}  # replaced as a whole by this thread, read by others
+        self._epochs: dict[int, int] = {}  # partitions that deliver, with the epoch their records get
+        self._paused_full: set[int] = set()
+        self._group_offsets: dict[int, int] = {}
+        self._committed_at = 0.0
+        self._consumer: Consumer | None = None
+
+    # --- Seat: called from lanes' threads
+
+    def hold(self, partition: int) -> None:
+        self._requests.append(lambda: self._do_hold(partition))
+
+    def seek(self, partition: int, offset: int, epoch: int) -> None:
+        self._requests.append(lambda: self._do_seek(partition, offset, epoch))
+
+    def still_assigned(self, partition: int) -> bool | None:
+        """A commit of group offsets carries member id and generation: the coordinator refuses a member of the past."""
+        answer: list[bool | None] = [None]
+        done = threading.Event()
+
+        def ask() -> None:
+            answer[0] = self._membership(partition)
+            done.set()
+
+        self._requests.append(ask)
+        done.wait(MEMBERSHIP_SECONDS)
+        return answer[0]
+
+    # --- from outside
+
+    def stop(self) -> None:
+        """End: lanes finish their transaction, partitions are given back, the thread returns."""
+        self._stopping.set()
+
+    # --- the thread
+
+    def run(self) -> None:
+        consumer = self._consumer = self._new_consumer()
+        try:
+            consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+            while not self._stopping.is_set():
+                self._turn(consumer)
+        except OdradekError as error:
+            self._end(error)
+        except Exception as error:
+            logger.exception("the group thread of %s failed", self._topic)
+            self._end(OdradekError(f"group membership of {self._topic} failed: {type(error).__name__}: {error}"))
+        finally:
+            self._stop_lanes(list(self.lanes), lost=False)
+            self._commit_offsets(final=True)
+            try:
+                consumer.close()
+            except (KafkaException, RuntimeError) as error:
+                logger.warning("closing the consumer of %s: %s", self._topic, error)
+            self._drain_requests(run=False)
+
+    def _end(self, error: OdradekError) -> None:
+        logger.error("%s", error)
+        self._fatal(error)
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._drain_requests(run=True)
+        first = consumer.poll(POLL_SECONDS)
+        if first is not None:
+            messages = consumer.consume(CONSUME_MAX, 0)
+            messages.insert(0, first)
+            self._dispatch(messages)
+        self._report_positions(consumer)
+        self._resume_drained(consumer)
+        now = time.monotonic()
+        if now - self._committed_at >= COMMIT_EVERY_SECONDS:
+            self._committed_at = now
+            self._commit_offsets()
+
+    def _drain_requests(self, *, run: bool) -> None:
+        while self._requests:
+            request = self._requests.popleft()
+            if run:
+                request()
+
+    def _dispatch(self, messages: list[Message]) -> None:
+        by_partition: dict[int, list[Message]] = {}
+        for message in messages:
+            if message.error() is not None:
+                self._on_error(message)
+                continue
+            partition = typing.cast(int, message.partition())
+            found = by_partition.get(partition)
+            if found is None:
+                by_partition[partition] = [message]
+            else:
+                found.append(message)
+        for partition, found in by_partition.items():
+            lane, epoch = self.lanes.get(partition), self._epochs.get(partition)
+            if lane is not None and epoch is not None and lane.inbox.put(epoch, found):
+                self._pause(partition)
+                self._paused_full.add(partition)
+
+    def _on_error(self, message: Message) -> None:
+        error = message.error()
+        assert error is not None
+        partition = message.partition()
+        if error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
+            raise self._fatal_error(error)
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None and partition in self._epochs:
+            # One event, then silence for ever: the lane stops loudly now.
+            lane = self.lanes[partition]
+            del self._epochs[partition]
+            position = lane.position
+            start = self._log_start(partition, position)
+            lane.gap(InputGapError(position=position, log_start=start, topic=self._topic, partition=partition))
+        elif error.code() != KafkaError._PARTITION_EOF:
+            logger.warning("consumer of %s: %s", self._topic, error.str())
+
+    def _fatal_error(self, error: KafkaError) -> OdradekError:
+        text = error.str()
+        if error.code() == KafkaError.FENCED_INSTANCE_ID or "instance" in text.lower():
+            return DuplicateIdentityError(self._instance_id, reason=f"Kafka gave the membership to the other one: {text}")
+        return OdradekError(f"group membership of {self._topic} ended: {text}")
+
+    def _log_start(self, partition: int, position: int) -> int:
+        assert self._consumer is not None
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=5.0)
+        except KafkaException:
+            return position + 1
+        return found[0] if found else position + 1
+
+    # --- requests of lanes
+
+    def _do_hold(self, partition: int) -> None:
+        self._epochs.pop(partition, None)
+        self._paused_full.discard(partition)
+        if partition in self.lanes:
+            self._pause(partition)
+
+    def _do_seek(self, partition: int, offset: int, epoch: int) -> None:
+        assert self._consumer is not None
+        lane = self.lanes.get(partition)
+        if lane is None or lane.epoch != epoch:
+            return
+        try:
+            self._consumer.seek(TopicPartition(self._topic, partition, offset))
+            self._consumer.resume([TopicPartition(self._topic, partition)])
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise
+            logger.debug("seek of %s/%d is tried again: %s", self._topic, partition, error)
+            self._requests.append(lambda: self._do_seek(partition, offset, epoch))
+            time.sleep(0.005)  # the partition's fetcher is not there yet
+            return
+        self._epochs[partition] = epoch
+
+    def _membership(self, partition: int) -> bool | None:
+        assert self._consumer is not None
+        lane = self.lanes.get(partition)
+        if lane is None:
+            return False
+        if lane.position < 0:
+            return True  # never owned yet: nothing to commit; init_transactions decides
+        try:
+            self._consumer.commit(offsets=[TopicPartition(self._topic, partition, lane.position)], asynchronous=False)
+        except KafkaException as error:
+            inner = error.args[0]
+            if inner.fatal() or inner.code() == KafkaError.FENCED_INSTANCE_ID:
+                raise self._fatal_error(inner) from error
+            return False if inner.code() in _FOREIGN_MEMBER else None
+        return partition in self.lanes
+
+    def _pause(self, partition: int) -> None:
+        assert self._consumer is not None
+        try:
+            self._consumer.pause([TopicPartition(self._topic, partition)])
+        except KafkaException as error:
+            logger.debug("pause of %s/%d: %s", self._topic, partition, error)
+
+    def _resume_drained(self, consumer: Consumer) -> None:
+        for partition in list(self._paused_full):
+            lane = self.lanes.get(partition)
+            if lane is not None and partition in self._epochs and len(lane.inbox) > RECORDS_RESUME:
+                continue
+            self._paused_full.discard(partition)
+            if lane is not None and partition in self._epochs:
+                consumer.resume([TopicPartition(self._topic, partition)])
+
+    def _report_positions(self, consumer: Consumer) -> None:
+        """Lanes whose due timers wait for an end: the consumer's position steps over control records, the last input's offset does not."""
+        for partition, lane in self.lanes.items():
+            end, epoch = lane.awaited_end, self._epochs.get(partition)
+            if end < 0 or epoch is None:
+                continue
+            found = consumer.position([TopicPartition(self._topic, partition)])[0].offset
+            if found >= end:
+                lane.inbox.put_position(epoch, found)
+                lane.awaited_end = -1
+
+    def _commit_offsets(self, *, final: bool = False) -> None:
+        assert self._consumer is not None
+        changed = {p: lane.position for p, lane in self.lanes.items() if lane.position >= 0 and self._group_offsets.get(p) != lane.position}
+        if not changed:
+            return
+        offsets = [TopicPartition(self._topic, partition, position) for partition, position in changed.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=not final)
+        except KafkaException as error:
+            logger.debug("group offsets of %s not committed: %s", self._topic, error)  # they may be stale; nothing is read from them
+        else:
+            self._group_offsets.update(changed)
+
+    # --- the group's callbacks, inside poll
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        logger.info("%s: assigned %s", self._topic, sorted(p.partition for p in partitions))
+        places = [TopicPartition(self._topic, p.partition, 0) for p in partitions]
+        consumer.incremental_assign(places)
+        if places:
+            consumer.pause(places)
+        lanes = dict(self.lanes)
+        for place in places:
+            lanes[place.partition] = self._new_lane(place.partition, self)
+        self.lanes = lanes
+        for place in places:
+            lanes[place.partition].start()
+        self.assigned_once.set()
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._take_back(consumer, partitions, lost=False)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._take_back(consumer, partitions, lost=True)
+
+    def _take_back(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+        numbers = [p.partition for p in partitions]
+        logger.info("%s: %s %s", self._topic, "lost" if lost else "gave back", sorted(numbers))
+        self._stop_lanes(numbers, lost=lost)
+        if not lost:
+            self._commit_offsets(final=True)
+        lanes = dict(self.lanes)
+        for number in numbers:
+            lanes.pop(number, None)
+            self._epochs.pop(number, None)
+            self._group_offsets.pop(number, None)
+            self._paused_full.discard(number)
+        self.lanes = lanes
+        consumer.incremental_unassign(partitions)
+
+    def _stop_lanes(self, partitions: list[int], *, lost: bool) -> None:
+        stopping = [self.lanes[p] for p in partitions if p in self.lanes]
+        for lane in stopping:
+            lane.stop()
+        deadline = time.monotonic() + STOP_LANES_SECONDS
+        for lane in stopping:
+            while lane.is_alive() and time.monotonic() < deadline:
+                self._drain_requests(run=not lost)  # a lane may be asking us just now
+                lane.join(0.01)
+            if lane.is_alive():
+                logger.warning("lane %s/%d does not end; its successor fences it", self._topic, lane.partition)

@@ -1,0 +1,92 @@
+"""Hand-over of records from the group's thread to a lane's: whole lists, bounded, tagged with the lane's epoch.
+
+A lane that seeks raises its epoch; what was dispatched under an older one is dropped here. Mind the GIL: one hand-over is one wake-up, so
+records come and go as lists, never one by one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from confluent_kafka import Message
+
+RECORDS_MAX = 2_000  # a lane that holds more pauses its partition
+RECORDS_RESUME = 500  # ... until it has worked down to this
+
+
+class Inbox:
+    """One lane's queue. The group's thread puts, the lane's thread takes; `wake` may come from anywhere."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._lists: deque[list[Message]] = deque()
+        self._count = 0
+        self._epoch = 0
+        self._position = -1  # consumer position, past records that are no input (control records); -1 unknown
+        self._woken = False
+
+    def put(self, epoch: int, messages: list[Message]) -> bool:
+        """Add records. True when the partition has to be paused now."""
+        with self._condition:
+            if epoch != self._epoch:
+                return False
+            self._lists.append(messages)
+            self._count += len(messages)
+            self._condition.notify()
+            return self._count >= RECORDS_MAX
+
+    def put_position(self, epoch: int, position: int) -> None:
+        """Every record below `position` has been put."""
+        with self._condition:
+            if epoch == self._epoch:
+                self._position = position
+                self._condition.notify()
+
+    def take(self, limit: int, timeout: float) -> list[Message]:
+        """Up to `limit` records, in order; waits up to `timeout` seconds for the first, or for `wake`."""
+        with self._condition:
+            if not self._lists and not self._woken and timeout > 0:
+                self._condition.wait(timeout)
+            self._woken = False
+            if not self._lists:
+                return []
+            taken = self._lists.popleft()
+            while self._lists and len(taken) + len(self._lists[0]) <= limit:
+                taken.extend(self._lists.popleft())
+            if len(taken) > limit:
+                self._lists.appendleft(taken[limit:])
+                del taken[limit:]
+            self._count -= len(taken)
+            return taken
+
+    def settled_position(self) -> int:
+        """Consumer position when nothing is queued before it, else -1."""
+        with self._condition:
+            return self._position if not self._lists else -1
+
+    def new_epoch(self) -> int:
+        """Drop everything, also what is still on its way."""
+        with self._condition:
+            self._epoch += 1
+            self._lists.clear()
+            self._count = 0
+            self._position = -1
+            return self._epoch
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until `wake` or the timeout; records stay where they are."""
+        deadline = time.monotonic() + timeout
+        with self._condition:
+            while not self._woken and (left := deadline - time.monotonic()) > 0:
+                self._condition.wait(left)
+            self._woken = False
+
+    def wake(self) -> None:
+        with self._condition:
+            self._woken = True
+            self._condition.notify()
+
+    def __len__(self) -> int:
+        return self._count

@@ -1,0 +1,167 @@
+"""From records of `events` to the engine's inputs, and what becomes of those that are none.
+
+Duties: decode (Avro or JSON), see that a record lies on the partition of its workflow, drop reads that nobody waits for any more, and turn
+what cannot be decoded but can be routed by its headers into a failure of its activity or request. No run waits for ever on a record
+that nobody could read.
+
+Never: lose a record silently, apply an event where it does not belong, or wait here: a record whose schema is unknown is handed back.
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Message
+
+from odradek.engine.ports import Input
+from odradek.wire import dead_letters, headers
+from odradek.wire.codec import Codec
+from odradek.wire.errors import JsonInputError, UndecodableRecord, UnknownSchemaError
+from odradek.wire.events import (
+    ActivityReport,
+    ActivityTaskFailed,
+    AwaitResult,
+    DescribeWorkflow,
+    Event,
+    FetchHistory,
+    QueryWorkflow,
+    Request,
+)
+from odradek.wire.json_input import decode_json, is_json
+from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
+from odradek.wire.partitioner import partition_for
+from odradek.wire.payload import Failure
+
+_EVENT_TYPES = frozenset(typing.get_args(Event))
+_READS = (QueryWorkflow, DescribeWorkflow, FetchHistory, AwaitResult)
+_REQUEST_KINDS = frozenset(t.__name__ for t in typing.get_args(Request))
+# A heartbeat that cannot be read fails nothing: the next one, or the heartbeat timeout, speaks for the attempt.
+_FAILING_KINDS = frozenset(t.__name__ for t in typing.get_args(ActivityReport)) - {"ActivityTaskHeartbeat"}
+
+UNDECODABLE_TYPE = "UndecodableRecord"  # `Failure.type` of an activity whose report nobody could read
+
+
+@dataclass(slots=True)
+class Letter:
+    """A record for `dead-letters`: as it came, and why."""
+
+    message: Message
+    reason: str
+    text: str
+    error: BaseException | None = None
+    trace: str = ""
+
+
+@dataclass(slots=True)
+class Sorted:
+    """What a list of records came to. `taken` counts those dealt with: the rest begins with one whose schema is not known yet."""
+
+    inputs: list[Input] = field(default_factory=list)
+    forwards: list[tuple[Message, str]] = field(default_factory=list)  # with the workflow id whose partition is the right one
+    letters: list[Letter] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    expired: int = 0
+    taken: int = 0
+    unknown_schema: UnknownSchemaError | None = None
+
+
+class Sorter:
+    """Sorts the records of one partition. `give_up` holds schema ids that stayed unknown for too long."""
+
+    def __init__(self, codec: Codec, *, topic: str, topic_id: str, partition: int, partitions: int) -> None:
+        self._decode = codec.decode
+        self._partition = partition
+        self._partitions = partitions
+        self._topic = topic
+        self._origin = f"{topic_id}/{partition}/"
+        self.give_up: set[str] = set()
+
+    def sort(self, messages: list[Message], now_ms: int) -> Sorted:
+        """Deal with `messages` in order, up to the first whose schema is unknown (and may still be published)."""
+        result = Sorted()
+        inputs, origin, own, partitions = result.inputs, self._origin, self._partition, self._partitions
+        for message in messages:
+            try:
+                event = self._read(message)
+            except UnknownSchemaError as error:
+                if error.schema_id not in self.give_up:
+                    result.unknown_schema = error
+                    return result
+                self._undecodable(message, dead_letters.UNKNOWN_SCHEMA, error, result)
+            except UndecodableRecord as error:
+                self._undecodable(message, dead_letters.UNDECODABLE, error, result)
+            except JsonInputError as error:
+                self._undecodable(message, dead_letters.INVALID_JSON, error, result)
+            else:
+                if type(event) not in _EVENT_TYPES:
+                    text = f"{type(event).__name__} does not belong on an events topic"
+                    result.letters.append(Letter(message, dead_letters.UNEXPECTED_RECORD, text))
+                elif partition_for(event.workflow_id.encode(), partitions) != own:
+                    self._misplaced(message, event.workflow_id, result)
+                elif isinstance(event, _READS) and 0 < event.deadline_ms < now_ms:
+                    result.expired += 1
+                else:
+                    offset = typing.cast(int, message.offset())
+                    inputs.append(Input(event, offset, f"{origin}{offset}", message.timestamp()[1]))
+            result.taken += 1
+        return result
+
+    def _read(self, message: Message) -> Any:
+        value = message.value()
+        if value is None:
+            raise UndecodableRecord("the record has no value")
+        data = typing.cast(bytes, value)
+        if is_json(data):
+            return decode_json(data, typing.cast("bytes | None", message.key()))
+        return self._decode(data)
+
+    def _misplaced(self, message: Message, workflow_id: str, result: Sorted) -> None:
+        """Forward once. One that was forwarded already would go round in circles: writers disagree on the number of partitions."""
+        came_from = headers.header(_headers(message), headers.FORWARDED_FROM)
+        if not came_from:
+            result.forwards.append((message, workflow_id))
+            return
+        text = f"workflow {workflow_id!r} belongs to partition {partition_for(workflow_id.encode(), self._partitions)}, the record was forwarded here from {came_from}"
+        result.letters.append(Letter(message, dead_letters.WRONG_PARTITION, text))
+
+    def _undecodable(self, message: Message, reason: str, error: Exception, result: Sorted) -> None:
+        routing = headers.parse_headers(_headers(message))
+        if routing.workflow_id and partition_for(routing.workflow_id.encode(), self._partitions) != self._partition:
+            self._misplaced(message, routing.workflow_id, result)
+            return
+        result.letters.append(Letter(message, reason, str(error), error))
+        place = f"{self._topic}/{self._partition}/{message.offset()}"
+        text = f"the {routing.kind or 'record'} at {place} cannot be read: {error}"
+        if routing.kind in _FAILING_KINDS and routing.workflow_id and routing.run_id and routing.scheduled_event_id:
+            offset = typing.cast(int, message.offset())
+            failed = ActivityTaskFailed(
+                workflow_id=routing.workflow_id,
+                run_id=routing.run_id,
+                scheduled_event_id=routing.scheduled_event_id,
+                activity_id=routing.activity_id,
+                attempt=routing.attempt or 1,
+                failure=Failure(message=text, type=UNDECODABLE_TYPE),
+            )
+            result.inputs.append(Input(failed, offset, f"{self._origin}{offset}", message.timestamp()[1]))
+        elif routing.kind in _REQUEST_KINDS and routing.reply_to and routing.request_id:
+            result.replies.append(
+                Reply(
+                    client_id=routing.reply_to,
+                    request_id=routing.request_id,
+                    kind=routing.kind,
+                    status=INVALID_ARGUMENT,
+                    message=text,
+                    workflow_id=routing.workflow_id,
+                )
+            )
+
+
+RawHeaders = list[tuple[str, bytes | str | None]]
+
+
+def _headers(message: Message) -> RawHeaders:
+    return typing.cast(RawHeaders, message.headers() or [])
+
+

@@ -1,0 +1,827 @@
+"""One lane: an owned partition of `events`. The whole exactly-once story, top to bottom.
+
+    own:   init_transactions with the partition's transactional id       whoever had it is fenced, its open transaction decided
+           catch the local store up with `state`                         to the uncommitted end noted after that, reading committed
+           read the position row, check that it fits, seek there         tripwires, never a guess
+    work:  drain inputs and released timers -> engine.step               the engine runs before the transaction begins
+           encode and check everything                                   one bad output never stops a batch
+           begin; produce rows, outputs, position row; commit            open for milliseconds
+           apply to the local store -> replies -> next                   the store may lag the changelog, never lead it
+    Refused (a record is refused):   abort, evict what was touched, go again in halves; the guilty run is parked and dead-lettered
+    Dropped (anything else):         no abort: nothing of the last transaction is believed; own anew if still assigned
+
+The transactional id belongs to the partition, so fencing is the broker's, immediate and complete. No consumer offsets stand in the
+transaction: the position row in `state` is the truth, committed with what it stands for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from odradek.engine import ports
+from odradek.engine.ports import Batch, Effects, Engine, RowChange
+from odradek.exceptions import BrokerUnreachableError, InputGapError, LaneError, OdradekError, PartitionCountError, TopicRecreatedError
+from odradek.processor import faults
+from odradek.processor.errors import Dropped, Refused, Stopping, classify
+from odradek.processor.inbox import Inbox
+from odradek.processor.inputs import Letter, Sorted, Sorter
+from odradek.processor.lane_state import LaneState, check_transition
+from odradek.processor.outlet import Record
+from odradek.processor.services import LaneServices
+from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
+from odradek.processor.timers import Timers
+from odradek.wire import dead_letters
+from odradek.wire.headers import FORWARDED_FROM, headers_for, place
+from odradek.wire.outcomes import INTERNAL, LaneStatus, Reply
+from odradek.wire.partitioner import partition_for
+from odradek.wire.rows import POSITION_KEY, state_key, timer_key
+from odradek.wire.state import PositionRow, RunRow, TimerRow, WorkflowRow
+
+logger = logging.getLogger(__name__)
+
+INPUTS_MAX = 200  # inputs a batch: bounds what is lost when a transaction fails, and how long a timer waits behind inputs
+TIMERS_MAX = 100  # released timers a batch, inputs in between
+INPUT_BYTES_MAX = 8 * 1024 * 1024
+
+# Longer than `transaction.timeout.ms` (10 s): the broker decides first, and says so.
+COMMIT_TIMEOUT_SECONDS = 15.0
+INIT_TIMEOUT_SECONDS = 15.0
+ABORT_TIMEOUT_SECONDS = 10.0
+SCHEMA_PATIENCE_SECONDS = 30.0
+
+WAITERS_EVERY_SECONDS = 0.25
+IDLE_WAKE_SECONDS = 1.0
+STORE_FLUSH_SECONDS = 600.0
+# A producer id expires after 7 idle days (transactional.id.expiration.ms): a day leaves room for whoever shortened it.
+IDLE_COMMIT_SECONDS = 86_400.0
+PROVEN_AFTER_SECONDS = 30.0  # an owner that lived this long without inputs did not die over one
+
+OWNS_BEFORE_CARE = 3  # owners in a row without progress: from then on one thing a transaction, named beforehand
+CAREFUL_INPUTS = 1_000
+
+# Of the cluster, not of us: they pass.
+CLUSTER_ERRORS = (KafkaException, BrokerUnreachableError)
+
+_POSITION_STATE_KEY = state_key(ports.POSITION, POSITION_KEY)
+_BACKOFF_FIRST_SECONDS, _BACKOFF_MAX_SECONDS = 0.05, 5.0
+
+
+class Seat(Protocol):
+    """The lane's side of the group's consumer. Calls may come from the lane's thread; the group's thread does the work."""
+
+    def hold(self, partition: int) -> None:
+        """Deliver nothing until the next `seek`."""
+
+    def seek(self, partition: int, offset: int, epoch: int) -> None:
+        """Deliver from `offset` on, tagged with `epoch`."""
+
+    def still_assigned(self, partition: int) -> bool | None:
+        """Ask the coordinator (not our memory) whether this process still is a member that has the partition. None: it cannot tell now."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What one transaction is about."""
+
+    messages: list[Message]
+    sorted: Sorted
+    timers: list[TimerRow] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a lane has done, for statistics."""
+
+    inputs: int = 0
+    timers: int = 0
+    transactions: int = 0
+    records: int = 0
+    steps: int = 0
+    forwarded: int = 0
+    expired: int = 0
+    dead_letters: int = 0
+    parked: int = 0
+    refused: int = 0
+    dropped: int = 0
+    restored: int = 0
+
+
+class Lane(threading.Thread):
+    """Owns one partition until `stop`. `failed` is called once when it cannot go on without a person."""
+
+    def __init__(self, partition: int, services: LaneServices, seat: Seat, failed: Callable[[int, OdradekError], None]) -> None:
+        super().__init__(name=f"odradek-lane-{partition}", daemon=True)
+        self.partition = partition
+        self.inbox = Inbox()
+        self.epoch = 0
+        self.awaited_end = -1  # the group's thread reports the consumer's position once it reaches this
+        self.position = -1  # next input to apply; -1 before it is known
+        self.counters = Counters()
+        self.error: OdradekError | None = None
+        self.settled = threading.Event()  # RUNNING or FAILED was reached once
+        self._services = services
+        self._seat = seat
+        self._failed = failed
+        self._state = LaneState.ASSIGNED
+        self._stopping = threading.Event()
+        self._gap: OdradekError | None = None
+        self._fault = faults.fault_hook()
+        self._drops = 0
+        self._end_answer: int | None = None
+        self._restore_remaining = 0
+        # What an own gives and a drop takes.
+        self._producer: Producer | None = None
+        self._store: LaneStore | None = None
+        self._engine: Engine | None = None
+        self._timers: Timers | None = None
+        self._sorter: Sorter | None = None
+        self._identity_row = PositionRow(offset=0, events_topic_id="", state_topic_id="", partitions=0)
+        self._touched: list[str] = []
+        self._held: list[Message] = []
+        self._changelog_offset = -1
+        self._owns = 0
+        self._careful_left = 0
+        self._accused = ""
+        self._owned_at = self._committed_at = self._waiters_at = 0.0
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    @property
+    def state(self) -> LaneState:
+        return self._state
+
+    def _become(self, state: LaneState) -> None:
+        check_transition(self._state, state)
+        logger.debug("lane %s/%d: %s -> %s", self._services.events_topic, self.partition, self._state.name, state.name)
+        self._state = state
+        if state in (LaneState.RUNNING, LaneState.FAILED):
+            self.settled.set()
+
+    def stop(self) -> None:
+        """Finish the running transaction and leave."""
+        self._stopping.set()
+        self.inbox.wake()
+
+    def gap(self, error: OdradekError) -> None:
+        """The consumer found records deleted that were not read: stop with this error."""
+        self._gap = error
+        self.inbox.wake()
+
+    def run(self) -> None:
+        try:
+            while True:
+                try:
+                    self._own()
+                    self._work()
+                except Dropped as reason:
+                    self._drop(reason)
+                except StoreLockedError as error:  # a lane of the past that has not let go yet, or a stranger: left alone
+                    self.error = error
+                    self._drop(Dropped(str(error)))
+                except StoreCorruptError as error:
+                    self._drop(Dropped(str(error)))
+                    destroy(self._services.store_path(self.partition))
+        except Stopping:
+            pass
+        except OdradekError as error:
+            self._fail(error)
+        except Exception as error:  # a defect of this host: the partition stops and says so; what is committed stands
+            logger.exception("lane %s/%d: unexpected error", self._services.events_topic, self.partition)
+            failure = LaneError(f"unexpected {type(error).__name__}: {error}", topic=self._services.events_topic, partition=self.partition)
+            failure.__cause__ = error
+            self._fail(failure)
+        finally:
+            self._let_go()
+            if self._state is not LaneState.FAILED:
+                self._become(LaneState.CLOSED)
+
+    def _fail(self, error: OdradekError) -> None:
+        self.error = error
+        logger.error("lane %s/%d stops: %s", self._services.events_topic, self.partition, error)
+        self._become(LaneState.FAILED)
+        self._failed(self.partition, error)
+
+    def _check_stop(self) -> None:
+        if self._stopping.is_set():
+            raise Stopping
+        if self._gap is not None:
+            raise self._gap
+
+    # ------------------------------------------------------------------------------------------------ own
+
+    def _own(self) -> None:
+        """Fence, restore, find the position, seek. Raises Dropped for what passes, OdradekError for what needs a person."""
+        self._check_stop()
+        self._become(LaneState.FENCING)
+        services, partition = self._services, self.partition
+        self.epoch = self.inbox.new_epoch()
+        self._held = []
+        self._seat.hold(partition)
+
+        producer = self._producer = services.transactional_producer(partition)
+        try:
+            with services.fencing:
+                producer.init_transactions(INIT_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise _dropped(error) from error
+        if self._fault is not None:
+            self._fault(faults.AFTER_INIT)
+
+        self._become(LaneState.RESTORING)
+        try:
+            identity = services.topic_identity()
+            start, end = services.bounds(services.state_topic, partition)  # uncommitted end, noted after fencing
+        except CLUSTER_ERRORS as error:
+            raise _dropped(error) from error
+        store = self._open_store(identity, start, end)
+        with services.restoring:
+            self._check_stop()
+            self.counters.restored += services.restorer.restore(store, partition, max(start, store.changelog_offset), end, self._restoring)
+        if self._fault is not None:
+            self._fault(faults.AFTER_RESTORE)
+
+        row = store.get(ports.POSITION, POSITION_KEY)
+        assert row is None or isinstance(row, PositionRow)
+        self.position = self._first_start(store) if row is None else self._known_start(row, identity)
+        self._identity_row = identity
+        self._owns = row.owns if row else 0
+        self._careful_left = CAREFUL_INPUTS if self._owns >= OWNS_BEFORE_CARE else 0
+        self._accused = row.processing if row and self._careful_left else ""
+        self._engine = services.new_engine()
+        self._timers = Timers(store)
+        self._sorter = Sorter(
+            services.codec, topic=services.events_topic, topic_id=identity.events_topic_id, partition=partition, partitions=identity.partitions
+        )
+        self._owns += 1
+        self._commit_position(processing=self._accused)
+
+        self._become(LaneState.SEEKING)
+        self._seat.seek(partition, self.position, self.epoch)
+        self._owned_at = time.monotonic()
+        self.error = None
+        self._become(LaneState.RUNNING)
+
+    def _open_store(self, identity: PositionRow, start: int, end: int) -> LaneStore:
+        services = self._services
+        path = services.store_path(self.partition)
+        mark = StoreIdentity(identity.cluster_id, identity.state_topic_id, identity.events_topic_id, self.partition)
+        store = self._store = LaneStore.open(path, mark, oldest_ms=_now_ms() - services.tombstone_retention_ms())
+        offset = store.changelog_offset
+        if offset and not start <= offset <= end:
+            logger.warning("the local store at %s stands at %d, the changelog holds %d to %d: rebuilt", path, offset, start, end)
+            store.close()
+            destroy(path)
+            store = self._store = LaneStore.open(path, mark)
+        return store
+
+    def _restoring(self, remaining: int) -> None:
+        self._restore_remaining = remaining
+        self._check_stop()
+
+    def _first_start(self, store: LaneStore) -> int:
+        """Offset 0, and only if nobody was here before. These are tripwires, never a seek."""
+        services, partition = self._services, self.partition
+        try:
+            state_start, _ = services.bounds(services.state_topic, partition)
+            start, _ = services.bounds(services.events_topic, partition)
+            committed = services.group_offset(partition)
+        except CLUSTER_ERRORS as error:
+            raise _dropped(error) from error
+        signs = []
+        if state_start > 0 or next(store.items(), None) is not None:
+            signs.append(f"{services.state_topic} was written (it begins at offset {state_start})")
+        if start > 0:
+            signs.append(f"records before offset {start} of {services.events_topic} were deleted")
+        if committed >= 0:
+            signs.append(f"group {services.group_id} has committed offset {committed}")
+        if signs:
+            raise LaneError(
+                f"there is no position row, but this is no first start: {'; '.join(signs)}. The state of this partition was lost. Restore "
+                f"{services.state_topic} from a backup; or, to begin from nothing, delete both topics and the group",
+                topic=services.events_topic,
+                partition=partition,
+            )
+        return 0
+
+    def _known_start(self, row: PositionRow, identity: PositionRow) -> int:
+        """The position, if the topics are those it was written with and still hold it."""
+        services, partition = self._services, self.partition
+        if row.partitions != identity.partitions:
+            raise PartitionCountError(services.events_topic, expected=row.partitions, found=identity.partitions)
+        if row.events_topic_id != identity.events_topic_id:
+            raise TopicRecreatedError(services.events_topic, expected_id=row.events_topic_id, found_id=identity.events_topic_id)
+        if row.state_topic_id != identity.state_topic_id:
+            raise TopicRecreatedError(services.state_topic, expected_id=row.state_topic_id, found_id=identity.state_topic_id)
+        if row.cluster_id != identity.cluster_id:
+            raise LaneError(
+                f"the state was written on cluster {row.cluster_id}, this is {identity.cluster_id}: topics were copied or mirrored, and offsets "
+                "need not be the same there. Point `address` at the right cluster",
+                topic=services.events_topic,
+                partition=partition,
+            )
+        try:
+            start, end = services.bounds(services.events_topic, partition)
+        except CLUSTER_ERRORS as error:
+            raise _dropped(error) from error
+        if row.offset < start:
+            raise InputGapError(position=row.offset, log_start=start, topic=services.events_topic, partition=partition)
+        if row.offset > end:
+            raise LaneError(
+                f"the position is {row.offset}, the topic ends at {end}: records were lost by the cluster (an unclean leader election?). "
+                "Going on would take new records for old ones. Restore the topic, or move the position row",
+                topic=services.events_topic,
+                partition=partition,
+            )
+        return row.offset
+
+    # ------------------------------------------------------------------------------------------------ work
+
+    def _work(self) -> None:
+        """Until told to stop (Stopping) or dropped."""
+        while True:
+            self._check_stop()
+            work = self._drain()
+            if work is None:
+                self._idle()
+            elif self._careful_left:
+                self._apply_carefully(work)
+            else:
+                self._apply(work)
+
+    def _drain(self) -> Work | None:
+        """Inputs that are here and timers that are released; waits a moment when there is neither."""
+        assert self._timers is not None and self._sorter is not None
+        timers, now_ms = self._timers, _now_ms()
+        if (end := self._end_answer) is not None:
+            self._end_answer = None
+            timers.answered(end)
+        if timers.wants_end(now_ms):
+            timers.asked(now_ms)
+            self._services.ends.ask(self.partition, self._note_end)
+        timers.passed(max(self.position, self.inbox.settled_position() if not self._held else -1))
+        self.awaited_end = timers.awaited_end()
+        released = timers.take(1 if self._careful_left else TIMERS_MAX)
+
+        limit = 1 if self._careful_left else INPUTS_MAX
+        messages, self._held = self._held[:limit], self._held[limit:]
+        if not messages:
+            messages = self.inbox.take(limit, 0.0 if released else self._patience(now_ms))
+        if len(messages) > 1 and sum(map(len, messages)) > INPUT_BYTES_MAX:
+            messages, rest = _cut(messages)
+            self._held = rest + self._held
+        self._answer_expired_waiters()
+        if not messages:
+            return Work([], Sorted(), released) if released else None
+        found = self._sorter.sort(messages, _now_ms())
+        if found.unknown_schema is not None:
+            if not found.taken:
+                self._await_schema(messages[0], found.unknown_schema.schema_id)
+            self._held = messages[found.taken :] + self._held
+            messages = messages[: found.taken]
+            if not messages:
+                return Work([], Sorted(), released) if released else None
+        if self._careful_left and messages:
+            released = []  # one thing a transaction
+        return Work(messages, found, released)
+
+    def _patience(self, now_ms: int) -> float:
+        """Seconds to wait for inputs: until the next timer, waiter or chore."""
+        assert self._timers is not None
+        wait = IDLE_WAKE_SECONDS
+        if self._engine is not None and self._engine.statistics().get("waiters", 0):
+            wait = WAITERS_EVERY_SECONDS
+        if not self._timers.asking:
+            due = self._timers.next_due_ms(now_ms)
+            if due is not None:
+                wait = min(wait, max(0.0, (due - now_ms) / 1000))
+        return wait
+
+    def _note_end(self, end: int) -> None:
+        self._end_answer = end
+        self.inbox.wake()
+
+    def _await_schema(self, message: Message, schema_id: str) -> None:
+        """A writer publishes its schema before its first record; `schemas` may be a moment behind. Then it counts as undecodable."""
+        assert self._sorter is not None
+        deadline = time.monotonic() + SCHEMA_PATIENCE_SECONDS
+        logger.info("lane %d: waiting for schema %s", self.partition, schema_id)
+        while time.monotonic() < deadline:
+            self.inbox.wait(0.1)
+            self._check_stop()
+            if self._sorter.sort([message], _now_ms()).unknown_schema is None:
+                return
+        self._sorter.give_up.add(schema_id)
+
+    def _apply(self, work: Work) -> None:
+        """One transaction; in halves when a record of it is refused, down to the one that is guilty."""
+        try:
+            self._transact(work)
+        except Refused as refusal:
+            self._abort(refusal)
+            if len(work.messages) + len(work.timers) > 1:
+                for half in self._halves(work):
+                    self._apply(half)
+            else:
+                self._give_up(work, refusal)
+            if self._state is LaneState.RETRYING:
+                self._become(LaneState.RUNNING)
+
+    def _halves(self, work: Work) -> Iterable[Work]:
+        assert self._sorter is not None
+        messages, timers, now_ms = work.messages, work.timers, _now_ms()
+        if messages and timers:
+            yield Work(messages, self._sorter.sort(messages, now_ms))
+            yield Work([], Sorted(), timers)
+        elif messages:
+            middle = len(messages) // 2
+            for part in (messages[:middle], messages[middle:]):
+                yield Work(part, self._sorter.sort(part, now_ms))
+        else:
+            middle = len(timers) // 2
+            yield Work([], Sorted(), timers[:middle])
+            yield Work([], Sorted(), timers[middle:])
+
+    def _transact(self, work: Work) -> None:
+        """Engine, then the transaction. Raises Refused or Dropped; nothing is applied then."""
+        assert self._engine is not None and self._store is not None
+        effects = Effects()
+        if work.sorted.inputs or work.timers:
+            try:
+                effects = self._engine.step(self._store, self._services.outlet, Batch(_now_ms(), work.sorted.inputs, work.timers))
+            except OdradekError:
+                raise  # the store's
+            except Exception as error:  # a defect of the engine, not of workflow code
+                logger.exception("lane %d: the engine failed on offsets %s", self.partition, _offsets(work.messages))
+                self._engine.evict_all()
+                raise Refused(f"engine: {type(error).__name__}: {error}\n{traceback.format_exc()}", in_transaction=False) from error
+        self._touched = effects.touched
+        rows = self._encode_rows(effects.rows, work.timers)
+        position = _next_offset(work.messages, self.position)
+        records = self._outputs(work, effects)
+        if not self._careful_left:
+            self._owns = 0  # this is progress
+        self._commit(rows, records, position)
+        self._timers_note(effects.rows, work.timers)
+
+        replies = work.sorted.replies + effects.replies
+        if replies:
+            self._services.replies.send(replies)
+        counters = self.counters
+        counters.inputs += len(work.messages)
+        counters.timers += len(work.timers)
+        counters.steps += effects.steps
+        counters.forwarded += len(work.sorted.forwards)
+        counters.expired += work.sorted.expired
+        counters.dead_letters += len(work.sorted.letters) + len(effects.dead_letters)
+        counters.parked += len(effects.parked)
+
+    # ------------------------------------------------------------------------------------------------ the transaction
+
+    def _encode_rows(self, changes: list[RowChange], timers: list[TimerRow]) -> dict[bytes, bytes | None]:
+        """Each row once, the last change of a key; the same bytes go to `state` and to the store. Timers that were handed over are consumed."""
+        last: dict[str, object] = {}
+        for timer in timers:
+            last[f"timer/{timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id)}"] = None
+        for change in changes:
+            last[f"{change.table}/{change.key}"] = change.row
+        encode, limit = self._services.codec.encode_row, self._services.state_limit
+        rows: dict[bytes, bytes | None] = {}
+        for key, row in last.items():
+            if row is None:
+                rows[key.encode()] = None
+                continue
+            value = encode(row)  # type: ignore[arg-type]  # a Row
+            if len(value) > limit:
+                text = f"state row {key} of {len(value)} bytes exceeds the {limit} bytes that {self._services.state_topic} takes (`max.message.bytes`)"
+                raise Refused(text, in_transaction=False)
+            rows[key.encode()] = value
+        return rows
+
+    def _outputs(self, work: Work, effects: Effects) -> list[Record]:
+        """Everything but rows, ready to produce."""
+        services = self._services
+        records = [services.outlet.record(output) for output in effects.outputs]
+        for message, workflow_id in work.sorted.forwards:
+            key = workflow_id.encode()
+            target = partition_for(key, self._identity_row.partitions)
+            came_from = place(services.events_topic, self.partition, _offset(message))
+            headers = [*(message.headers() or []), (FORWARDED_FROM, came_from)]
+            logger.warning("event of workflow %s lay on partition %d of %s, forwarded to %d", workflow_id, self.partition, services.events_topic, target)
+            records.append(Record(services.events_topic, key, _value(message), headers, target))
+        letters = work.sorted.letters
+        if effects.dead_letters:
+            by_offset = {message.offset(): message for message in work.messages}
+            letters = letters + [
+                Letter(by_offset[letter.offset], dead_letters.NOT_APPLIED, letter.reason, None, letter.trace) for letter in effects.dead_letters
+            ]
+        records.extend(self._dead_letter(letter) for letter in letters)
+        return records
+
+    def _dead_letter(self, letter: Letter) -> Record:
+        message, services = letter.message, self._services
+        logger.warning("dead letter: %s/%d/%d: %s: %s", services.events_topic, self.partition, _offset(message), letter.reason, letter.text)
+        headers = dead_letters.dead_letter_headers(
+            letter.reason,
+            topic=services.events_topic,
+            partition=self.partition,
+            offset=_offset(message),
+            time_ms=_now_ms(),
+            message=letter.text,
+            error=letter.error,
+            original=message.headers(),
+        )
+        if letter.trace:
+            headers.append((dead_letters.STACK_TRACE, letter.trace[-8_192:].encode("utf-8", "replace")))
+        return services.outlet.dead_letter(_key(message), _value(message), headers)
+
+    def _commit(self, rows: dict[bytes, bytes | None], records: list[Record], position: int, *, processing: str = "") -> None:
+        """The transaction: begin; rows, outputs, position row; commit; then the local store. Everything is encoded and checked already.
+
+        Raises Refused or Dropped. An error at commit leaves its outcome unknown unless the broker named a record: never guess.
+        """
+        assert self._producer is not None and self._store is not None
+        producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
+        now_ms = _now_ms()
+        row = msgspec.structs.replace(self._identity_row, offset=position, time_ms=now_ms, processing=processing, owns=self._owns)
+        position_value = self._services.codec.encode_row(row)
+        self._changelog_offset = -1
+        try:
+            producer.begin_transaction()
+            if fault is not None:
+                fault(faults.AFTER_BEGIN)
+            produce = producer.produce
+            for key, value in rows.items():
+                produce(topic, value, key, partition)
+            for record in records:
+                produce(record.topic, record.value, record.key, record.partition, headers=record.headers)
+            produce(topic, position_value, _POSITION_STATE_KEY, partition, on_delivery=self._note_changelog)
+            if fault is not None:
+                fault(faults.AFTER_PRODUCE)
+                producer.flush(COMMIT_TIMEOUT_SECONDS)
+                fault(faults.AFTER_FLUSH)
+                fault(faults.BEFORE_COMMIT)
+            producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise classify(error) from error
+        except BufferError as error:  # more than the client's queue holds: smaller batches fit
+            raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
+        if fault is not None:
+            fault(faults.AFTER_COMMIT)
+        if self._changelog_offset < 0:
+            raise Dropped("committed, but the broker did not tell the offset of the position row")
+
+        rows[_POSITION_STATE_KEY] = position_value
+        self._store.apply(rows.items(), self._changelog_offset + 1, now_ms)
+        self.position = position
+        self._committed_at = time.monotonic()
+        self.counters.transactions += 1
+        self.counters.records += len(rows) + len(records)
+        if fault is not None:
+            fault(faults.AFTER_APPLY)
+
+    def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._changelog_offset = _offset(message)
+
+    def _timers_note(self, changes: list[RowChange], taken: list[TimerRow]) -> None:
+        assert self._timers is not None
+        if taken:
+            self._timers.note([RowChange(ports.TIMER, timer_key(t.due_ms, t.run_id, t.kind, t.id), None) for t in taken])
+        self._timers.note(changes)
+
+    def _commit_position(self, *, processing: str = "") -> None:
+        """The position row alone."""
+        try:
+            self._commit({}, [], self.position, processing=processing)
+        except Refused as refusal:
+            raise Dropped(f"position row: {refusal}") from refusal
+
+    # ------------------------------------------------------------------------------------------------ errors
+
+    def _abort(self, refusal: Refused) -> None:
+        """A record was refused: as if the transaction had never been."""
+        assert self._producer is not None and self._engine is not None
+        self.counters.refused += 1
+        logger.warning("lane %s/%d: refused: %s", self._services.events_topic, self.partition, refusal)
+        if self._state is LaneState.RUNNING:
+            self._become(LaneState.RETRYING)
+        self._engine.evict(self._touched)
+        self._touched = []
+        if refusal.in_transaction:
+            try:
+                self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
+            except KafkaException as error:
+                raise _dropped(error) from error
+
+    def _give_up(self, work: Work, refusal: Refused) -> None:
+        """The guilty one: its run is parked, its input goes to dead letters, the partition goes on."""
+        reason = str(refusal)
+        logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, _offsets(work.messages) or "a timer", reason)
+        workflow_id, run_id = _whose(work)
+        rows = self._parked_rows(workflow_id, run_id, reason)
+        orphan = work.timers[0] if work.timers and not rows else None
+        if orphan is not None:  # nobody to park: the timer is of no use to anyone
+            rows[state_key(ports.TIMER, _timer_name(orphan))] = None
+        letters = list(work.sorted.letters)
+        if not letters:
+            letters = [Letter(m, dead_letters.NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
+        # The timer of a parked run is not consumed: the run takes it later, without running code.
+        try:
+            self._commit(rows, [self._dead_letter(letter) for letter in letters], _next_offset(work.messages, self.position))
+        except Refused as again:
+            self._abort(again)
+            raise LaneError(
+                f"neither the input at {_offsets(work.messages)} nor its dead letter is taken: {again}",
+                topic=self._services.events_topic,
+                partition=self.partition,
+            ) from again
+        self.counters.dead_letters += len(letters)
+        self.counters.parked += bool(rows) and orphan is None
+        if orphan is not None:
+            self._timers_note([], [orphan])
+        elif work.timers:
+            assert self._timers is not None
+            self._timers.postpone(work.timers[0], _now_ms())
+        replies = [
+            Reply(i.event.reply_to, i.event.request_id, type(i.event).__name__, INTERNAL, reason.partition("\n")[0], i.event.workflow_id)
+            for i in work.sorted.inputs
+            if getattr(i.event, "reply_to", "") and getattr(i.event, "request_id", "")
+        ]
+        if replies:
+            self._services.replies.send(replies)
+
+    def _parked_rows(self, workflow_id: str, run_id: str, reason: str) -> dict[bytes, bytes | None]:
+        """The row of the run, parked; nothing when there is no such open run."""
+        assert self._store is not None and self._engine is not None
+        if not run_id and workflow_id:
+            current = self._store.get(ports.WORKFLOW, workflow_id)
+            run_id = current.run_id if isinstance(current, WorkflowRow) else ""
+        run = self._store.get(ports.RUN, run_id) if run_id else None
+        if not isinstance(run, RunRow) or run.status != "RUNNING":
+            return {}
+        self._engine.evict([run_id])
+        parked = msgspec.structs.replace(run, parked_reason=reason.partition("\n")[0][:1_000])
+        return {state_key(ports.RUN, run_id): self._services.codec.encode_row(parked)}
+
+    def _apply_carefully(self, work: Work) -> None:
+        """Owners died here in a row: name what is next in the position row, take it alone, and park what was named when the last one died."""
+        whose, run_id = _whose(work)
+        name = f"input/{_offset(work.messages[0])}/{whose}" if work.messages else f"timer/{_timer_name(work.timers[0])}"
+        if name == self._accused:
+            self._accused = ""
+            reason = f"{self._owns - 1} owners of the partition died in a row, the last one over this ({name})"
+            rows = self._parked_rows(whose, run_id, reason)
+            if not rows and work.messages:
+                self._give_up(work, Refused(reason, in_transaction=False))
+                return
+            self._commit(rows, [], self.position, processing=name)
+            self.counters.parked += bool(rows)
+        else:
+            self._commit_position(processing=name)
+        self._apply(work)
+        self._careful_left -= 1
+        if self._careful_left == 0 or not len(self.inbox):
+            self._careful_left = 0
+            self._owns = 0
+            self._commit_position()
+
+    def _drop(self, reason: Dropped) -> None:
+        """Believe nothing of the last transaction, abort nothing; wait, and make sure that the partition is still ours."""
+        self.counters.dropped += 1
+        logger.warning("lane %s/%d dropped: %s", self._services.events_topic, self.partition, reason)
+        ran = self._owned_at > 0 and self._state in (LaneState.RUNNING, LaneState.RETRYING)
+        self._become(LaneState.DROPPED)
+        self._let_go()
+        self._drops = 1 if ran else self._drops + 1
+        wait = min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** min(self._drops - 1, 10))
+        self._stopping.wait(wait)
+        while reason.fenced:
+            self._check_stop()
+            assigned = self._seat.still_assigned(self.partition)
+            if assigned:
+                break
+            if assigned is False:
+                logger.info("lane %s/%d: the group gave the partition to somebody else", self._services.events_topic, self.partition)
+                self._stopping.wait(_BACKOFF_MAX_SECONDS)
+            self._stopping.wait(0.2)
+
+    def _let_go(self) -> None:
+        """Give back what an own took. The producer goes without a flush or an abort: its transaction is the next owner's to decide."""
+        producer, self._producer = self._producer, None
+        store, self._store = self._store, None
+        engine, self._engine = self._engine, None
+        self._timers = None
+        self.awaited_end = -1
+        if engine is not None:
+            engine.evict_all()
+        if store is not None:
+            store.close()
+        if producer is not None:
+            producer.purge()
+
+    # ------------------------------------------------------------------------------------------------ chores
+
+    def _idle(self) -> None:
+        assert self._store is not None
+        now = time.monotonic()
+        proven = self._owns > 0 and self._careful_left == 0 and now - self._owned_at >= PROVEN_AFTER_SECONDS
+        if proven:
+            self._owns = 0
+        if proven or now - self._committed_at >= IDLE_COMMIT_SECONDS:
+            self._commit_position()
+        self._store.flush_if_older(STORE_FLUSH_SECONDS)
+
+    def _answer_expired_waiters(self) -> None:
+        assert self._engine is not None
+        now = time.monotonic()
+        if now - self._waiters_at < WAITERS_EVERY_SECONDS:
+            return
+        self._waiters_at = now
+        replies = self._engine.expired_waiters(_now_ms())
+        if replies:
+            self._services.replies.send(replies)
+
+    def status(self) -> LaneStatus:
+        """For `members`. Read from other threads: figures may be a moment apart."""
+        engine, timers = self._engine, self._timers
+        figures = engine.statistics() if engine is not None else {}
+        return LaneStatus(
+            partition=self.partition,
+            state=self._state.wire,
+            position=max(0, self.position),
+            restore_remaining=self._restore_remaining if self._state is LaneState.RESTORING else 0,
+            timer_backlog=len(timers) if timers is not None else 0,
+            open_runs=figures.get("open_runs", 0),
+            cached_runs=figures.get("cached", 0),
+            error=str(self.error) if self.error else "",
+        )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _dropped(error: KafkaException | BrokerUnreachableError) -> Dropped:
+    """An error of the cluster outside the transaction's records always drops the lane."""
+    if not isinstance(error, KafkaException):
+        return Dropped(str(error))
+    found = classify(error)
+    return found if isinstance(found, Dropped) else Dropped(str(found))
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset
+
+
+def _value(message: Message) -> bytes | None:
+    return message.value()  # type: ignore[return-value]  # no deserializer is set
+
+
+def _key(message: Message) -> bytes | None:
+    return message.key()  # type: ignore[return-value]
+
+
+def _next_offset(messages: list[Message], position: int) -> int:
+    return _offset(messages[-1]) + 1 if messages else position
+
+
+def _offsets(messages: list[Message]) -> str:
+    if not messages:
+        return ""
+    first, last = _offset(messages[0]), _offset(messages[-1])
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _cut(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """At most INPUT_BYTES_MAX bytes, but one record at least."""
+    size = 0
+    for index, message in enumerate(messages):
+        size += len(message)
+        if size > INPUT_BYTES_MAX and index:
+            return messages[:index], messages[index:]
+    return messages, []
+
+
+def _whose(work: Work) -> tuple[str, str]:
+    """Workflow id and run id ("" when the record does not say) of a single input or timer."""
+    if work.sorted.inputs:
+        event = work.sorted.inputs[0].event
+        return event.workflow_id, event.run_id
+    if work.timers:
+        return work.timers[0].workflow_id, work.timers[0].run_id
+    return "", ""
+
+
+def _timer_name(timer: TimerRow) -> str:
+    return timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id)

@@ -1,0 +1,76 @@
+"""What this processor says of itself on `members`, every few seconds, outside transactions: for operators and for locating workflows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from odradek.kafka.producer import PlainProducer
+from odradek.processor.slots import host_name
+from odradek.wire.codec import Codec
+from odradek.wire.headers import headers_for
+from odradek.wire.outcomes import LaneStatus, MemberStatus
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS = 3.0
+
+
+class MemberReports(threading.Thread):
+    """Publishes a MemberStatus under `member_id` until `stop`, then a tombstone: a member that left is not to be asked."""
+
+    def __init__(
+        self,
+        producer: PlainProducer,
+        codec: Codec,
+        topic: str,
+        *,
+        member_id: str,
+        namespace: str,
+        task_queue: str,
+        identity: str,
+        workflow_types: list[str],
+        lanes: Callable[[], list[LaneStatus]],
+        every_seconds: float = EVERY_SECONDS,
+    ) -> None:
+        super().__init__(name="odradek-members", daemon=True)
+        self._producer = producer
+        self._codec = codec
+        self._topic = topic
+        self._lanes = lanes
+        self._every_seconds = every_seconds
+        self._stopping = threading.Event()
+        self._status = MemberStatus(
+            member_id=member_id,
+            kind="PROCESSOR",
+            namespace=namespace,
+            task_queue=task_queue,
+            identity=identity,
+            time_ms=0,
+            host=host_name(),
+            pid=os.getpid(),
+            workflow_types=workflow_types,
+        )
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self._report()
+            self._stopping.wait(self._every_seconds)
+        self._send(None)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _report(self) -> None:
+        self._status.time_ms = time.time_ns() // 1_000_000
+        self._status.lanes = self._lanes()
+        self._send(self._codec.encode(self._status))
+
+    def _send(self, value: bytes | None) -> None:
+        try:
+            self._producer.produce(self._topic, self._status.member_id.encode(), value, headers_for(self._status))
+        except Exception as error:  # the next one tells it
+            logger.warning("member status not sent: %s", error)

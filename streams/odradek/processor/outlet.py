@@ -1,0 +1,150 @@
+"""Outputs before the transaction: encoded, their topic there, their size within what the topic takes.
+
+What fails here is an event of its run, so one bad output never stops a batch; a transaction that meets a missing topic would hang for 30 s
+and take its neighbours with it. Topics are looked up once and remembered; queue topics are created at their first use (unless
+`create_topics` is off: then an activity waits, with the reason).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from odradek.engine import ports
+from odradek.engine.ports import Output, Refusal
+from odradek.exceptions import OdradekError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.wire.codec import Codec
+from odradek.wire.errors import TopicNameError, WireError
+from odradek.wire.headers import Headers, headers_for
+from odradek.wire.topics import Topics
+
+logger = logging.getLogger(__name__)
+
+# Around a value stand its key, headers and the batch: the topic's limit is one of batches.
+OVERHEAD_BYTES = 1_024
+KNOWN_FOR_SECONDS = 600.0  # a limit that somebody lowers meanwhile shows as a refused record, which is dealt with
+MISSING_FOR_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Record:
+    """A record, ready to produce. partition -1: by key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int = -1
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a topic, until when (monotonic). `missing` says why it cannot be had."""
+
+    limit: int
+    until: float
+    missing: str = ""
+
+
+class TopicOutlet:
+    """`Outlet` over real topics. Shared by all lanes of a process: a look-up takes milliseconds, a hit nothing."""
+
+    def __init__(self, admin: ClusterAdmin, codec: Codec, topics: Topics, task_queue: str) -> None:
+        self._admin = admin
+        self._encode = codec.encode
+        self._topics = topics
+        self._task_queue = task_queue
+        self._known: dict[str, _Known] = {}
+        self._lock = threading.Lock()
+        self._names: dict[tuple[str, str], str] = {}
+        self._named: dict[str, Callable[[str], str]] = {
+            ports.COMMANDS: topics.commands,
+            ports.CONTROL: topics.control,
+            ports.EVENTS: topics.events,
+            ports.RESULTS: lambda _: topics.results,
+            ports.EXECUTIONS: lambda _: topics.executions,
+            ports.DEAD_LETTERS: topics.dead_letters,
+        }
+
+    # --- Outlet
+
+    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
+        """The encoded record, or why it cannot be written. Never raises for what a workflow can cause."""
+        try:
+            topic = self._name(kind, task_queue)
+            value = self._encode(record)
+        except (TopicNameError, WireError) as error:
+            return Refusal(str(error))
+        known = self._look(topic)
+        if known.missing:
+            return Refusal(known.missing, retryable=True)
+        size = len(value) + OVERHEAD_BYTES
+        if size > known.limit:
+            what = f"{type(record).__name__} of {len(value)} bytes"
+            return Refusal(
+                f"{what} exceeds the {known.limit} bytes that topic {topic} takes (`max.message.bytes`). "
+                "Raise it on the topic, compress with a payload codec, or pass a reference instead of the data",
+                size=len(value),
+                limit=known.limit,
+            )
+        return value
+
+    # --- for the lane
+
+    def record(self, output: Output) -> Record:
+        """A checked output as a record. What routes also stands in its headers."""
+        headers = headers_for(output.record)
+        if output.headers:
+            headers += [(name, text.encode()) for name, text in output.headers.items()]
+        return Record(self._name(output.kind, output.task_queue), output.key.encode(), output.value, headers, output.partition)
+
+    def dead_letter(self, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
+        """For this queue's `dead-letters`. A value that is too large for it is left out: where it stood is in the headers."""
+        topic = self._topics.dead_letters(self._task_queue)
+        size = len(value or b"") + len(key or b"") + sum(len(name) + len(raw) for name, raw in headers)
+        if size + OVERHEAD_BYTES > self.limit(topic):
+            logger.error("a dead letter of %d bytes exceeds what %s takes: its value is left out", size, topic)
+            value = None
+        return Record(topic, key, value, headers)
+
+    def limit(self, topic: str) -> int:
+        """What a topic takes, in bytes; 0 while it cannot be had."""
+        return self._look(topic).limit
+
+    # --- inside
+
+    def _name(self, kind: str, task_queue: str) -> str:
+        name = self._names.get((kind, task_queue))
+        if name is None:
+            name = self._names[kind, task_queue] = self._named[kind](task_queue or self._task_queue)
+        return name
+
+    def _look(self, topic: str) -> _Known:
+        known = self._known.get(topic)
+        if known is not None and time.monotonic() < known.until:
+            return known
+        with self._lock:  # lanes that need the same topic ask once
+            known = self._known.get(topic)
+            if known is not None and time.monotonic() < known.until:
+                return known
+            found = self._known[topic] = self._ask(topic, known)
+            return found
+
+    def _ask(self, topic: str, known: _Known | None) -> _Known:
+        try:
+            self._admin.ensure([topic])
+            limit = self._admin.max_message_bytes([topic])[topic]
+            return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS)
+        except OdradekError as error:
+            logger.warning("topic %s cannot be had: %s", topic, error)
+            return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, str(error))
+        except Exception as error:  # a broker in trouble: what was known is the better guess, a refused record is dealt with
+            logger.warning("topic %s cannot be looked up: %s", topic, error)
+            if known is not None and not known.missing:
+                return _Known(known.limit, time.monotonic() + MISSING_FOR_SECONDS)
+            return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, f"topic {topic} cannot be looked up: {error}")

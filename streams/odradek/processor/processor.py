@@ -1,0 +1,303 @@
+"""`Processor`: one member of a task queue's group, with all that its lanes share. Threads underneath, no asyncio.
+
+Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one for member reports, one that purges, and those
+of librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready` waits for the lanes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+
+from odradek.config import Settings
+from odradek.engine.activation import Activator
+from odradek.engine.ports import Engine, EngineLimits
+from odradek.exceptions import OdradekError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.client_config import consumer_config, reader_config, topics_of, transactional_producer_config
+from odradek.kafka.producer import PlainProducer
+from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.processor.group import Group
+from odradek.processor.lane import Lane, Seat
+from odradek.processor.lane_state import LaneState
+from odradek.processor.members import MemberReports
+from odradek.processor.offsets import EndOffsets
+from odradek.processor.outlet import TopicOutlet
+from odradek.processor.purge import Purger
+from odradek.processor.replies import Replies
+from odradek.processor.restore import Restorer
+from odradek.processor.services import LaneServices
+from odradek.processor.slots import Slot, host_name, take_slot
+from odradek.wire.codec import Codec
+from odradek.wire.outcomes import LaneStatus
+from odradek.wire.schema import RECORD_TYPES
+from odradek.wire.topics import escape
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 30.0
+_READY_POLL_SECONDS = 0.02
+#: Values for the librdkafka settings that this room owns; everything else is `odradek.kafka`'s and the user's.
+_GROUP_TUNING = {"fetch.wait.max.ms": 100, "queued.min.messages": 20_000, "queued.max.messages.kbytes": 32 * 1024}
+
+EngineFactory = Callable[[Activator, EngineLimits], Engine]
+
+
+class Processor:
+    """Hosts the workflows of one task queue.
+
+    settings: address, names, limits; see `odradek.config`.  activator_factory: one activator for each lane's engine.  workflow_types: for
+    `members` only.  on_fatal: told, from a thread of ours, when the whole membership ended (another process under the same identity, ...).
+    on_lane_failed: told when one partition stopped and needs a person; the others go on.  engine_factory: another engine, for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        task_queue: str,
+        activator_factory: Callable[[], Activator],
+        workflow_types: Iterable[str] = (),
+        on_fatal: Callable[[BaseException], None] | None = None,
+        on_lane_failed: Callable[[int, OdradekError], None] | None = None,
+        engine_factory: EngineFactory | None = None,
+        codec: Codec | None = None,
+        instance: str | None = None,
+        members_every_seconds: float | None = None,
+        purge_every_seconds: float | None = None,
+    ) -> None:
+        self._settings = settings
+        self._task_queue = task_queue
+        self._activator_factory = activator_factory
+        self._workflow_types = sorted(workflow_types)
+        self._on_fatal = on_fatal
+        self._on_lane_failed = on_lane_failed
+        self._engine_factory = engine_factory
+        self._given_codec = codec
+        self._instance = instance
+        self._members_every_seconds = members_every_seconds
+        self._purge_every_seconds = purge_every_seconds
+        self._fatal: BaseException | None = None
+        self._started = False
+        self._stop_lock = threading.Lock()
+        self._stopped = False
+        # In the order in which `start` makes them.
+        self._slot: Slot | None = None
+        self._producer: PlainProducer | None = None
+        self._schemas: SchemasTopic | None = None
+        self._services: LaneServices | None = None
+        self._group: Group | None = None
+        self._members: MemberReports | None = None
+        self._purger: Purger | None = None
+
+    # --- life
+
+    def start(self) -> None:
+        """Have the topics, join the group. Raises BrokerUnreachableError, TopicError, StateStoreError, ConfigurationError: each with its cure."""
+        if self._started:
+            raise RuntimeError("a Processor starts once; make another")
+        self._started = True
+        try:
+            self._start()
+        except BaseException:
+            self.stop(drain=False)
+            raise
+
+    def _start(self) -> None:
+        settings, queue = self._settings, self._task_queue
+        admin = ClusterAdmin(settings)
+        admin.cluster_id()  # whether a broker answers at all
+        topics = admin.topics
+        admin.ensure_queue(queue)
+        admin.ensure([topics.dead_letters(queue), topics.results, topics.executions, topics.members, topics.replies, topics.schemas])
+
+        base = Path(settings.state_dir) / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
+        self._slot = take_slot(base)
+        self._producer = PlainProducer(settings)
+        self._schemas = SchemasTopic(settings, admin)
+        self._schemas.open()
+        self._schemas.publish(self._producer, RECORD_TYPES)
+        codec = self._given_codec if self._given_codec is not None else Codec(lookup=self._schemas)
+
+        outlet = TopicOutlet(admin, codec, topics, queue)
+        ends = EndOffsets(admin, topics.events(queue))
+        ends.start()
+        self._services = LaneServices(
+            namespace=settings.namespace,
+            task_queue=queue,
+            events_topic=topics.events(queue),
+            state_topic=topics.state(queue),
+            group_id=topics.processor_group(queue),
+            identity=settings.identity,
+            store_base=self._slot.directory,
+            admin=admin,
+            codec=codec,
+            outlet=outlet,
+            replies=Replies(self._producer, outlet, codec, topics.replies),
+            ends=ends,
+            restorer=Restorer(topics.state(queue), self._restore_consumer),
+            new_engine=self._new_engine,
+            transactional_producer=self._transactional_producer,
+        )
+        instance = self._instance or f"{host_name()}-{self._slot.number}"
+        self._group = Group(self._group_consumer(instance), topics.events(queue), instance, self._new_lane, self._note_fatal)
+        self._group.start()
+        self._members = MemberReports(
+            self._producer,
+            codec,
+            topics.members,
+            member_id=f"{topics.processor_group(queue)}/{instance}",
+            namespace=settings.namespace,
+            task_queue=queue,
+            identity=settings.identity,
+            workflow_types=self._workflow_types,
+            lanes=self.lane_statuses,
+            **({"every_seconds": self._members_every_seconds} if self._members_every_seconds else {}),
+        )
+        self._members.start()
+        self._purger = Purger(
+            admin,
+            self._restore_consumer,
+            topics.events(queue),
+            audit_window_ms=int(settings.audit_window.total_seconds() * 1000),
+            positions=self._running_positions,
+            **({"every_seconds": self._purge_every_seconds} if self._purge_every_seconds else {}),
+        )
+        self._purger.start()
+
+    def stop(self, drain: bool = True) -> None:
+        """End. drain: lanes finish their transaction and partitions are given back first; else nothing is waited for.
+
+        Safe to call twice and from any thread. Without draining the next owner fences what is left: slower for it, never wrong.
+        """
+        with self._stop_lock:
+            if self._stopped:
+                return
+            self._stopped = True
+        if self._group is not None:
+            self._group.stop()
+            self._group.join(STOP_SECONDS if drain else 0.0)
+            if drain and self._group.is_alive():
+                logger.warning("the processor of %s did not drain in %g s", self._task_queue, STOP_SECONDS)
+        for thread in (self._members, self._purger, self._services.ends if self._services else None):
+            if thread is not None:
+                thread.stop()
+                if drain:
+                    thread.join(5.0)
+        if self._schemas is not None:
+            self._schemas.close()
+        if self._producer is not None:
+            self._producer.close(5.0 if drain else 0.5)
+        if self._slot is not None and (self._group is None or not self._group.is_alive()):
+            self._slot.release()
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Until the group has assigned and every lane of this process runs. Raises the error of one that failed, or TimeoutError."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if self._fatal is not None:
+                raise self._fatal
+            group = self._group
+            if group is not None and group.assigned_once.is_set():
+                lanes = list(group.lanes.values())
+                failed = next((lane.error for lane in lanes if lane.state is LaneState.FAILED and lane.error), None)
+                if failed is not None:
+                    raise failed
+                if all(lane.state in (LaneState.RUNNING, LaneState.RETRYING) for lane in lanes):
+                    return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the lanes of {self._task_queue} are not ready after {timeout:g} s: {self.statistics()['lanes']}")
+            time.sleep(_READY_POLL_SECONDS)
+
+    # --- what it knows
+
+    @property
+    def fatal_error(self) -> BaseException | None:
+        """Why the membership ended, if it did."""
+        return self._fatal
+
+    def lane_statuses(self) -> list[LaneStatus]:
+        """One a partition that the group gave to this process."""
+        group = self._group
+        return [lane.status() for _, lane in sorted(group.lanes.items())] if group is not None else []
+
+    def statistics(self) -> dict[str, Any]:
+        """Figures for people and metrics. `totals` sums the lanes that are here now."""
+        group = self._group
+        lanes = list(group.lanes.values()) if group is not None else []
+        totals: dict[str, int] = {}
+        for lane in lanes:
+            for name, count in asdict(lane.counters).items():
+                totals[name] = totals.get(name, 0) + count
+        return {
+            "slot": self._slot.number if self._slot is not None else -1,
+            "lanes": {lane.partition: {"state": lane.state.name, "position": lane.position, "queued": len(lane.inbox)} for lane in lanes},
+            "totals": totals,
+            "replies": self._services.replies.sent if self._services is not None else 0,
+            "end_requests": self._services.ends.requests if self._services is not None else 0,
+        }
+
+    # --- what lanes need made
+
+    def _new_lane(self, partition: int, seat: Seat) -> Lane:
+        assert self._services is not None
+        return Lane(partition, self._services, seat, self._note_lane_failed)
+
+    def _new_engine(self) -> Engine:
+        settings = self._settings
+        limits = EngineLimits(
+            history_max_events=settings.history_max_events,
+            history_suggest_continue_as_new_events=settings.history_suggest_continue_as_new_events,
+            history_max_bytes=settings.history_max_bytes,
+            history_suggest_continue_as_new_bytes=settings.history_suggest_continue_as_new_bytes,
+            retention_ms=int(settings.retention.total_seconds() * 1000),
+            max_cached_workflows=settings.max_cached_workflows,
+            pending_activities_max=settings.pending_activities_max,
+        )
+        activator = self._activator_factory()
+        if self._engine_factory is not None:
+            return self._engine_factory(activator, limits)
+        from odradek.engine.engine import WorkflowEngine
+
+        return WorkflowEngine(activator, namespace=settings.namespace, task_queue=self._task_queue, limits=limits)
+
+    def _transactional_producer(self, partition: int) -> Producer:
+        transactional_id = topics_of(self._settings).transactional_id(self._task_queue, partition)
+        config = transactional_producer_config(self._settings, transactional_id)
+        config["transaction.timeout.ms"] = int(self._settings.transaction_timeout.total_seconds() * 1000)
+        config["queue.buffering.max.messages"] = 1_000_000
+        return Producer(config)
+
+    def _restore_consumer(self) -> Consumer:
+        return Consumer(reader_config(self._settings, partition_eof=True))
+
+    def _group_consumer(self, instance: str) -> Callable[[], Consumer]:
+        assert self._services is not None
+        config = consumer_config(self._settings, self._services.group_id, group_instance_id=instance)
+        session_ms = int(self._settings.session_timeout.total_seconds() * 1000)
+        config |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": max(100, session_ms // 4)}
+        config = _GROUP_TUNING | config
+        return lambda: Consumer(config)
+
+    def _running_positions(self) -> dict[int, int]:
+        group = self._group
+        lanes = group.lanes if group is not None else {}
+        return {p: lane.position for p, lane in lanes.items() if lane.state is LaneState.RUNNING and lane.position > 0}
+
+    # --- errors
+
+    def _note_fatal(self, error: OdradekError) -> None:
+        self._fatal = error
+        if self._on_fatal is not None:
+            self._on_fatal(error)
+
+    def _note_lane_failed(self, partition: int, error: OdradekError) -> None:
+        if self._on_lane_failed is not None:
+            self._on_lane_failed(partition, error)

@@ -1,0 +1,93 @@
+"""Restore: a local store catches up with its partition of `state`, beside the processing of other lanes.
+
+Reads committed records only, up to the uncommitted end that was noted after fencing: so rows behind a transaction that is still open
+(an owner before last, a foreign tool) are waited for, never skipped. The end is reached by position or by the reader's end-of-partition event,
+never by counting records: control records and compaction leave gaps.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import typing
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from odradek.processor.errors import Dropped
+from odradek.processor.store import LaneStore
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 5_000
+_WAIT_SECONDS = 0.25
+_ALARM_SECONDS = 10.0  # nothing new for so long: a transaction was left open
+
+
+class Restorer:
+    """Restores stores of one queue. `consumer` makes a reader without group: read_committed, auto.offset.reset=error, with end-of-partition events."""
+
+    def __init__(self, topic: str, consumer: Callable[[], Consumer]) -> None:
+        self._topic = topic
+        self._consumer = consumer
+
+    def restore(self, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None]) -> int:
+        """Apply `start` to `end` (exclusive); returns the number of rows. `progress(remaining)` is called often and may raise to stop."""
+        if start >= end:
+            store.apply([], max(start, store.changelog_offset), _now_ms())
+            return 0
+        began = time.monotonic()
+        consumer = self._consumer()
+        try:
+            consumer.assign([TopicPartition(self._topic, partition, start)])
+            count = self._read(consumer, store, partition, start, end, progress)
+        except KafkaException as error:
+            raise Dropped(f"restore: {error}") from error
+        finally:
+            consumer.close()
+        logger.info("%s/%d: %d rows restored in %.2f s", self._topic, partition, count, time.monotonic() - began)
+        return count
+
+    def _read(self, consumer: Consumer, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None]) -> int:
+        place = [TopicPartition(self._topic, partition)]
+        count, position, moved_at = 0, start, time.monotonic()
+        while position < end:
+            progress(end - position)
+            changes: list[tuple[bytes, bytes | None]] = []
+            reached = position
+            for message in consumer.consume(_CHUNK, _WAIT_SECONDS if count == 0 else 0.05):
+                error = message.error()
+                if error is None:
+                    changes.append((_bytes(message.key()) or b"", _bytes(message.value())))
+                    reached = _offset(message) + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    reached = max(reached, _offset(message))
+                elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                    raise Dropped(f"{self._topic}/{partition}: rows from {position} on are gone, compaction went over them; again from the start")
+                elif not error.retriable():
+                    raise KafkaException(error)
+            reached = max(reached, consumer.position(place)[0].offset)
+            now = time.monotonic()
+            if reached > position:
+                store.apply(changes, reached, _now_ms())
+                count += len(changes)
+                position, moved_at = reached, now
+            elif now - moved_at > _ALARM_SECONDS:
+                logger.warning("%s/%d: restore waits at %d of %d: a transaction is open there", self._topic, partition, position, end)
+                moved_at = now
+        progress(0)
+        return count
+
+
+def _bytes(raw: object) -> bytes | None:
+    return typing.cast("bytes | None", raw)
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,91 @@
+"""What the lanes of one processor share: names, clients, limits. Made once by `Processor`, handed to each lane."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from odradek.engine.ports import Engine
+from odradek.exceptions import PartitionCountError, TopicMissingError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.processor.offsets import EndOffsets
+from odradek.processor.outlet import TopicOutlet
+from odradek.processor.replies import Replies
+from odradek.processor.restore import Restorer
+from odradek.wire.codec import Codec
+from odradek.wire.state import PositionRow
+from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
+
+# How many lanes of a process fence, or restore, at a time: 64 producers initialise in 1.3 s 16 at a time, and a restore is bound by
+# this process's interpreter.
+FENCING_AT_A_TIME = 16
+RESTORING_AT_A_TIME = 4
+
+
+@dataclass
+class LaneServices:
+    """Shared by all lanes of one task queue in this process."""
+
+    namespace: str
+    task_queue: str
+    events_topic: str
+    state_topic: str
+    group_id: str
+    identity: str
+    store_base: Path
+    admin: ClusterAdmin
+    codec: Codec
+    outlet: TopicOutlet
+    replies: Replies
+    ends: EndOffsets
+    restorer: Restorer
+    new_engine: Callable[[], Engine]
+    transactional_producer: Callable[[int], Producer]
+    fencing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME))
+    restoring: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORING_AT_A_TIME))
+
+    @property
+    def state_limit(self) -> int:
+        """Largest row that `state` takes."""
+        return self.outlet.limit(self.state_topic) - 256
+
+    def store_path(self, partition: int) -> Path:
+        return self.store_base / str(partition)
+
+    def topic_identity(self) -> PositionRow:
+        """Cluster id, ids of both topics and their number of partitions as they are now; offset 0. Never from a cache.
+
+        Raises TopicMissingError, PartitionCountError, and what the cluster raises.
+        """
+        facts = self.admin.describe([self.events_topic, self.state_topic])
+        for topic in (self.events_topic, self.state_topic):
+            if topic not in facts:
+                raise TopicMissingError(topic, reason="it was there when this process started")
+        events, state = facts[self.events_topic], facts[self.state_topic]
+        if events.partitions != state.partitions:
+            raise PartitionCountError(self.state_topic, expected=events.partitions, found=state.partitions)
+        return PositionRow(
+            offset=0,
+            events_topic_id=events.topic_id,
+            state_topic_id=state.topic_id,
+            partitions=events.partitions,
+            cluster_id=self.admin.cluster_id(),
+            identity=self.identity,
+        )
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """(log start, uncommitted end) now."""
+        start = self.admin.start_offsets(topic, [partition])[partition]
+        return start, self.admin.end_offsets(topic, [partition], committed=False)[partition]
+
+    def group_offset(self, partition: int) -> int:
+        """What the group has committed for a partition of `events`; -1: nothing."""
+        return self.admin.committed_offsets(self.group_id, self.events_topic, [partition]).get(partition, -1)
+
+    def tombstone_retention_ms(self) -> int:
+        """A store that last stood longer ago may have missed deletes."""
+        return TOMBSTONE_RETENTION_MS

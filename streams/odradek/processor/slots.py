@@ -1,0 +1,55 @@
+"""Slots: which of the identities of this host a process takes, so that a restart comes back under the same name.
+
+A slot is the lowest number whose file lock nobody holds. Static group identity = host + slot: a process restarted within the session
+timeout keeps its partitions without a rebalance, and finds the local stores of that slot. The lock dies with its process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from odradek.exceptions import StateStoreError
+
+SLOTS_MAX = 1_024  # processes of one queue on one host: far beyond sense, so a loop that never ends shows
+
+
+class Slot:
+    """One held slot. `directory` is this process's own until `release`."""
+
+    def __init__(self, number: int, directory: Path, descriptor: int) -> None:
+        self.number = number
+        self.directory = directory
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the slot back. Safe to call twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def take_slot(base: Path) -> Slot:
+    """The lowest free slot below `base` (the directory of one task queue). Raises StateStoreError when the directory cannot be used."""
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for number in range(SLOTS_MAX):
+            directory = base / f"slot-{number}"
+            directory.mkdir(exist_ok=True)
+            descriptor = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            return Slot(number, directory, descriptor)
+    except OSError as error:
+        raise StateStoreError(str(base), str(error)) from error
+    raise StateStoreError(str(base), f"all {SLOTS_MAX} slots are taken")
+
+
+def host_name() -> str:
+    """This host, as it stands in identities."""
+    return socket.gethostname() or "localhost"

@@ -1,0 +1,309 @@
+"""A lane's local store: RocksDB, one small instance a partition, a copy of what is committed in `state`.
+
+Duties: serve the engine's reads (`Tables`), take the rows of a committed transaction together with the changelog offset they stand for in
+one write batch, and know whose copy it is (cluster, topic ids, partition, format).
+
+Never: hold anything that is not committed, or lead the changelog. There is no write-ahead log: a write batch is atomic, and what a crash
+takes from the memtable is read again from the changelog. A store that does not fit or is damaged is deleted and rebuilt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
+
+from odradek.exceptions import DiskFullError, OdradekError, StateFormatError, StateStoreError
+from odradek.wire.codec import decode_row
+from odradek.wire.errors import NewerFormatError, UndecodableRecord
+from odradek.wire.state import FORMAT, Row
+
+logger = logging.getLogger(__name__)
+
+STORE_FORMAT = 1  # of the store's own keys; a row's is `wire.state.FORMAT`
+
+_IDENTITY = b"\x00identity"
+_APPLIED = b"\x00applied"  # no table name begins with NUL
+
+# One process may own dozens of lanes: the block cache and the budget of memtables are shared by all of them.
+_MB = 1024 * 1024
+_CACHE_BYTES = 64 * _MB
+_MEMTABLES_BYTES = 128 * _MB
+_MEMTABLE_BYTES = 8 * _MB
+_shared: tuple[Cache, WriteBufferManager] | None = None
+
+_DISK_FULL = ("No space left", "File too large", "quota exceeded", "Disk full")
+_LOCKED = ("lock hold by current process", "While lock file", "Resource temporarily unavailable")
+
+
+class StoreIdentity(msgspec.Struct, frozen=True):
+    """Whose copy a store is. Any difference, and it is rebuilt."""
+
+    cluster_id: str
+    state_topic_id: str
+    events_topic_id: str
+    partition: int
+    store_format: int = STORE_FORMAT
+    row_format: int = FORMAT
+
+
+class StoreCorruptError(StateStoreError):
+    """The files are damaged. The lane deletes the store and restores it."""
+
+
+class StoreLockedError(StateStoreError):
+    """Somebody else has the store open: it is left alone."""
+
+
+class _Applied(msgspec.Struct, array_like=True):
+    changelog_offset: int
+    time_ms: int
+
+
+class LaneStore:
+    """An open store. Reads and writes come from the lane's thread alone.
+
+    `changelog_offset` is the next offset of `state` to apply; `as_of_ms` when it last stood there, by this host's clock.
+    """
+
+    def __init__(self, path: Path, db: Rdict, applied: _Applied) -> None:
+        self.path = path
+        self.changelog_offset = applied.changelog_offset
+        self.as_of_ms = applied.time_ms
+        self._db = db
+        self._write_options = WriteOptions()
+        self._write_options.disable_wal(True)
+        self._flushed_at = time.monotonic()
+        self._dirty = False
+
+    # --- Tables
+
+    def get(self, table: str, key: str) -> Row | None:
+        """The row under `table`/`key` as of the last commit."""
+        try:
+            raw = self._db.get(f"{table}/{key}".encode())
+        except Exception as error:
+            raise translate(error, self.path) from error
+        return None if raw is None else self._decode(raw)
+
+    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
+        """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. limit 0 = all."""
+        head = f"{table}/".encode()
+        low = head + prefix.encode()
+        high = low + b"\xff"  # no UTF-8 text holds this byte
+        options = ReadOptions()
+        options.set_iterate_lower_bound(low)
+        options.set_iterate_upper_bound(high)
+        cursor = self._db.iter(options)
+        if reverse:
+            if start:
+                cursor.seek_for_prev(head + start.encode())
+            else:
+                cursor.seek_to_last()
+        else:
+            cursor.seek(max(low, head + start.encode()))
+        step = cursor.prev if reverse else cursor.next
+        cut, found = len(head), 0
+        while cursor.valid():
+            yield cursor.key()[cut:].decode(), self._decode(cursor.value())
+            found += 1
+            if found == limit:
+                return
+            step()
+        try:
+            cursor.status()
+        except Exception as error:
+            raise translate(error, self.path) from error
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every row as it stands, encoded: for comparisons of a restored store."""
+        for key, value in self._db.items(from_key=b"\x01"):
+            yield key, value
+
+    # --- writing
+
+    def apply(self, changes: Iterable[tuple[bytes, bytes | None]], changelog_offset: int, now_ms: int) -> None:
+        """Take the rows of a committed transaction (None deletes) and the changelog offset behind them, all or nothing."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(_APPLIED, msgspec.msgpack.encode(_Applied(changelog_offset, now_ms)))
+        try:
+            self._db.write(batch, self._write_options)
+        except Exception as error:
+            raise translate(error, self.path) from error
+        self.changelog_offset = changelog_offset
+        self.as_of_ms = now_ms
+        self._dirty = True
+
+    def flush_if_older(self, seconds: float) -> None:
+        """Write the memtable out when the last time is longer ago: bounds what a crash makes the next owner read again."""
+        now = time.monotonic()
+        if self._dirty and now - self._flushed_at >= seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        try:
+            self._db.flush()
+        except Exception as error:
+            raise translate(error, self.path) from error
+        self._flushed_at = time.monotonic()
+        self._dirty = False
+
+    def close(self) -> None:
+        """Flush and let go of the files. A full disk only costs the tail, which the changelog holds."""
+        try:
+            if self._dirty:
+                self.flush()
+        except OdradekError as error:
+            logger.warning("closing the store at %s: %s", self.path, error)
+        finally:
+            self._db.close()
+
+    # --- opening
+
+    @classmethod
+    def open(cls, path: Path, identity: StoreIdentity, *, oldest_ms: int = 0) -> LaneStore:
+        """Open the store at `path`, or begin a new one there.
+
+        One that belongs to something else, is damaged, or last stood before `oldest_ms` (older than the tombstones that would tell it what was
+        deleted) is deleted first. Raises StateStoreError for one that somebody else has open (left alone), DiskFullError.
+        """
+        reason = ""
+        try:
+            store = cls._open_existing(path, identity)
+            if store is not None:
+                if store.as_of_ms >= oldest_ms:
+                    return store
+                reason = "it is older than the retention of tombstones"
+                store._db.close()
+            elif path.exists():
+                reason = "it belongs to another cluster, topic or format"
+        except StoreCorruptError as error:
+            reason = error.reason
+        if reason:
+            logger.warning("the local store at %s is rebuilt from the changelog: %s", path, reason)
+        destroy(path)
+        return cls._create(path, identity)
+
+    @classmethod
+    def _open_existing(cls, path: Path, identity: StoreIdentity) -> LaneStore | None:
+        if not (path / "CURRENT").exists():
+            return None
+        db = _open_db(path)
+        try:
+            raw_identity, raw_applied = db.get(_IDENTITY), db.get(_APPLIED)
+            found = msgspec.json.decode(raw_identity, type=StoreIdentity) if raw_identity else None
+            applied = msgspec.msgpack.decode(raw_applied, type=_Applied) if raw_applied else None
+        except msgspec.DecodeError as error:
+            db.close()
+            raise StoreCorruptError(str(path), f"its identity cannot be read: {error}") from error
+        except Exception as error:
+            db.close()
+            raise translate(error, path) from error
+        if found != identity or applied is None:
+            db.close()
+            return None
+        return cls(path, db, applied)
+
+    @classmethod
+    def _create(cls, path: Path, identity: StoreIdentity) -> LaneStore:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise translate(error, path) from error
+        db = _open_db(path)
+        store = cls(path, db, _Applied(0, 0))
+        try:
+            db.put(_IDENTITY, msgspec.json.encode(identity))
+        except Exception as error:
+            raise translate(error, path) from error
+        store.apply([], 0, int(time.time() * 1000))
+        return store
+
+    def _decode(self, raw: bytes) -> Row:
+        try:
+            return decode_row(raw)
+        except NewerFormatError as error:
+            raise StateFormatError(found=error.found, supported=error.known) from error
+        except UndecodableRecord as error:
+            raise StoreCorruptError(str(self.path), f"a row cannot be read: {error}") from error
+
+
+def destroy(path: Path) -> None:
+    """Delete a store that nobody has open."""
+    if path.exists():
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise translate(error, path) from error
+
+
+def translate(error: Exception, path: Path | str) -> OdradekError:
+    """RocksDB reports by text alone: the error of ours that it means."""
+    if isinstance(error, OdradekError):
+        return error
+    text = str(error)
+    if any(sign in text for sign in _DISK_FULL):
+        return DiskFullError(str(path))
+    if any(sign in text for sign in _LOCKED):
+        return StoreLockedError(str(path), f"another process or thread has it open ({text})")
+    if text.startswith(("Corruption", "Invalid argument", "Not implemented")) or "No such file" in text or "Corruption" in text:
+        return StoreCorruptError(str(path), text)
+    return StateStoreError(str(path), text)
+
+
+def _open_db(path: Path) -> Rdict:
+    try:
+        return Rdict(os.fspath(path), _options())
+    except Exception as error:
+        raise translate(error, path) from error
+
+
+def _options() -> Options:
+    global _shared
+    if _shared is None:
+        cache = Cache(_CACHE_BYTES)
+        _shared = cache, WriteBufferManager(_MEMTABLES_BYTES, False)
+    cache, memtables = _shared
+    table = BlockBasedOptions()
+    table.set_block_cache(cache)
+    table.set_bloom_filter(10, False)  # most look-ups of new ids miss
+    table.set_format_version(5)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(table)
+    options.set_write_buffer_manager(memtables)
+    options.set_write_buffer_size(_MEMTABLE_BYTES)
+    options.set_arena_block_size(256 * 1024)  # an idle lane's memtable stays small
+    options.set_max_write_buffer_number(3)
+    options.set_max_background_jobs(2)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_target_file_size_base(16 * _MB)
+    options.set_max_open_files(128)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(_MB)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    options.set_paranoid_checks(True)
+    options.add_compact_on_deletion_collector_factory(1_024, 512, 0.5)  # runs end: their rows become tombstones in long ranges
+    return options
