@@ -12,13 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from odradek.common import MetricMeter, Priority, RetryPolicy
 from odradek.converter import PayloadConverter
-
-if TYPE_CHECKING:
-    from odradek.client import Client
 
 
 @dataclass(frozen=True)
@@ -152,8 +149,8 @@ class Context:
     shield_thread_cancel_exception: Callable[[], AbstractContextManager[None]] | None
     payload_converter: PayloadConverter
     metric_meter: MetricMeter
-    #: Only for async activities.
-    client: Client | None
+    #: `odradek.client.Client`, which this room must not know; only for async activities.
+    client: Any
     cancellation_details: ActivityCancellationDetails | None = None
     logger_details_cache: Mapping[str, Any] | None = None
 

@@ -11,7 +11,6 @@ after is timed out by the engine. Never decides about retries: the engine does.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import logging
 import os
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
@@ -32,6 +31,7 @@ from odradek.activities.context import CompositeEvent
 from odradek.activities.control import ControlReader
 from odradek.activities.definition import ActivityRegistry
 from odradek.activities.interceptor import ActivityInterceptor
+from odradek.activities.member_slot import MemberSlot
 from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
 from odradek.activities.refusals import Refusals
@@ -41,16 +41,12 @@ from odradek.activities.timers import DEFAULT_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_
 from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.converter import DataConverter
-from odradek.exceptions import StateStoreError, TopicMissingError
+from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import SESSION_TIMEOUT_MS, consumer_config, producer_config, reader_config
-from odradek.processor.slots import Slot, take_slot
 from odradek.wire.codec import Codec
 from odradek.wire.headers import Headers, headers_for
 from odradek.wire.outcomes import MemberStatus
-
-if TYPE_CHECKING:
-    from odradek.client import Client
 
 logger = logging.getLogger("odradek.activities")
 
@@ -84,7 +80,7 @@ class ActivityHost:
         graceful_shutdown_timeout: timedelta | None = None,
         max_heartbeat_throttle_interval: timedelta = timedelta(seconds=MAX_HEARTBEAT_INTERVAL),
         default_heartbeat_throttle_interval: timedelta = timedelta(seconds=DEFAULT_HEARTBEAT_INTERVAL),
-        client: Client | None = None,
+        client: Any = None,
         codec: Codec | None = None,
         metric_meter: MetricMeter = MetricMeter.noop,
     ) -> None:
@@ -119,7 +115,7 @@ class ActivityHost:
         )
         self._refusals = Refusals(self._topics, task_queue, self.identity)
         self._limits: dict[str, int] = {}
-        self._slot: Slot | None = None
+        self._slot: MemberSlot | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
         self._shutdown = False
@@ -157,7 +153,7 @@ class ActivityHost:
         """Tell running activities that the worker is shutting down, before anything else happens."""
         self._worker_shutdown.set()
 
-    def set_client(self, client: Client) -> None:
+    def set_client(self, client: Any) -> None:
         """What `activity.client()` gives from the next attempt on."""
         self._runner.client = client
 
@@ -182,22 +178,15 @@ class ActivityHost:
         )
         base = self._settings.state_dir / "activities" / names.activities_group(self.task_queue)
         try:
-            self._slot = take_slot(base)
-        except StateStoreError as error:  # a service needs no state: it only restarts less smoothly
+            self._slot = MemberSlot(base)
+        except OSError as error:  # a service needs no state: it only restarts less smoothly
             logger.warning("no static identity in the group, so that a restart costs a session timeout: %s", error)
-
-    def _instance_id(self) -> str | None:
-        """Static identity: host, state directory (two of them may stand on one host) and slot."""
-        if self._slot is None:
-            return None
-        where = hashlib.sha256(str(self._slot.directory.resolve()).encode()).hexdigest()[:8]
-        return f"{socket.gethostname()}-{where}-{self._slot.number}"
 
     def _build(self) -> None:
         loop, settings, names = self._loop, self._settings, self._topics
         assert loop is not None
         topic, group = names.commands(self.task_queue), names.activities_group(self.task_queue)
-        instance_id = self._instance_id()
+        instance_id = self._slot.instance_id if self._slot is not None else None
         self._member_id = f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
         answers = self._answers = Answers(
             lambda: Producer(producer_config(settings)),

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from odradek.activities.attempt import Attempt
 from odradek.activities.context import CompositeEvent, Context, Info, current
@@ -29,9 +29,6 @@ from odradek.exceptions import ApplicationError, CancelledError
 from odradek.wire.events import ActivityOutcome
 from odradek.wire.tasks import ActivityTask
 
-if TYPE_CHECKING:
-    from odradek.client import Client
-
 #: How long a thread waits until the loop has taken its heartbeat, when interceptors have to see it there (Temporal's figure).
 HEARTBEAT_ACCEPT_TIMEOUT = 10.0
 
@@ -47,7 +44,7 @@ class ActivityRunner:
         data_converter: DataConverter,
         interceptors: Sequence[ActivityInterceptor],
         identity: str,
-        client: Client | None,
+        client: Any,  # an odradek.client.Client, which this room must not know
         worker_shutdown: CompositeEvent,
         metric_meter: MetricMeter = MetricMeter.noop,
         on_broken_executor: Callable[[BaseException], None],
