@@ -94,7 +94,7 @@ class TLSConfig:
 
 
 def tls_kafka_settings(tls: bool | TLSConfig | None, *, sasl: bool = False) -> dict[str, str]:
-    """The librdkafka settings of a `tls` argument: none for `None`, plain text for `False`, TLS otherwise. `sasl`: there are credentials."""
+    """The librdkafka settings of a `tls` argument: none for `None`, plain text for `False`, TLS otherwise. `sasl`: with credentials."""
     if tls is None:
         return {}
     if tls is False:
