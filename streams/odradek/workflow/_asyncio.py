@@ -22,8 +22,8 @@ async def wait(fs: Iterable[F], *, timeout: float | None = None, return_when: st
 async def wait(
     fs: Iterable[asyncio.Task[T]],
     *,
-    timeout: float | None = None,
-    return_when: str = asyncio.ALL_COMPLETED,  # noqa: ASYNC109 - Temporal's signature
+    timeout: float | None = None,  # noqa: ASYNC109 - Temporal's signature
+    return_when: str = asyncio.ALL_COMPLETED,
 ) -> tuple[list[asyncio.Task[T]], list[asyncio.Task[T]]]: ...
 async def wait(fs: Iterable[Any], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED) -> tuple[list[Any], list[Any]]:  # noqa: ASYNC109 - Temporal's signature
     """`asyncio.wait` with lists: done and pending futures, each in the order given.
