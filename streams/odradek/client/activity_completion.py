@@ -1,0 +1,205 @@
+"""Completion of activities from outside: reports to `events`, with the facts of the attempt that they answer.
+
+A token carries those facts. With ids alone they are read from the run first: the attempt from `describe`, the scheduled event from the
+history. Reports have no reply of their own, so each waits until it is durable, after a look whether the activity still waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from odradek.activities.token import TaskToken
+from odradek.client.activity_handle import AsyncActivityIDReference
+from odradek.client.encode import payloads_of
+from odradek.client.errors import AsyncActivityCancelledError
+from odradek.client.inputs import (
+    CompleteAsyncActivityInput,
+    FailAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    ReportCancellationAsyncActivityInput,
+)
+from odradek.client.requests import RequestChannel
+from odradek.client.verdicts import check, rpc_error
+from odradek.common import _arg_unset
+from odradek.converter import ActivitySerializationContext, DataConverter
+from odradek.exceptions import BrokerUnreachableError
+from odradek.service import RPCStatusCode
+from odradek.wire.events import (
+    ActivityReport,
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskHeartbeat,
+    DescribeWorkflow,
+    FetchHistory,
+)
+from odradek.wire.history import ActivityTaskScheduled
+from odradek.wire.outcomes import PendingActivity
+from odradek.wire.payload import Failure
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from odradek.client.client import Client
+    from odradek.client.impl import ClientImpl
+
+CANCEL_REQUESTED = "CANCEL_REQUESTED"
+
+
+class ActivityCompletion:
+    """The four reports of an activity that is completed from outside."""
+
+    def __init__(self, client: Client, impl: ClientImpl, channel: RequestChannel) -> None:
+        self._client = client
+        self._impl = impl
+        self._channel = channel
+
+    async def heartbeat(self, input: HeartbeatAsyncActivityInput) -> None:
+        """Record a heartbeat; `AsyncActivityCancelledError` when cancellation was requested."""
+        token, pending = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        await self._report(
+            ActivityTaskHeartbeat(**_facts(token), details=await payloads_of(converter, input.details), identity=self._client.identity),
+            token,
+        )
+        if pending.state == CANCEL_REQUESTED:
+            raise AsyncActivityCancelledError
+
+    async def complete(self, input: CompleteAsyncActivityInput) -> None:
+        """Complete it."""
+        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        result = [] if input.result is _arg_unset else await payloads_of(converter, [input.result])
+        await self._report(ActivityTaskCompleted(**_facts(token), result=result, identity=self._client.identity), token)
+
+    async def fail(self, input: FailAsyncActivityInput) -> None:
+        """Fail the attempt."""
+        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        failure = Failure()
+        await converter.encode_failure(input.error, failure)
+        details = await payloads_of(converter, input.last_heartbeat_details)
+        await self._report(
+            ActivityTaskFailed(**_facts(token), failure=failure, last_heartbeat_details=details, identity=self._client.identity), token
+        )
+
+    async def report_cancellation(self, input: ReportCancellationAsyncActivityInput) -> None:
+        """Confirm its cancellation."""
+        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        await self._report(
+            ActivityTaskCanceled(**_facts(token), details=await payloads_of(converter, input.details), identity=self._client.identity),
+            token,
+        )
+
+    # --- which attempt
+
+    async def _attempt(
+        self, id_or_token: AsyncActivityIDReference | bytes, rpc_timeout: timedelta | None
+    ) -> tuple[TaskToken, PendingActivity]:
+        """The attempt meant, if the run still waits for it; NOT_FOUND if not."""
+        if isinstance(id_or_token, bytes):
+            token = TaskToken.decode(id_or_token)
+            if token.namespace != self._client.namespace:
+                raise rpc_error(
+                    RPCStatusCode.INVALID_ARGUMENT,
+                    f"the task token is of namespace {token.namespace!r}, this client of {self._client.namespace!r}",
+                )
+            _, _, pending = await self._pending(token.workflow_id, token.run_id, token.activity_id, token.queue, rpc_timeout)
+            if pending.attempt != token.attempt:
+                raise rpc_error(
+                    RPCStatusCode.NOT_FOUND,
+                    f"attempt {token.attempt} of activity {token.activity_id!r} is over: the workflow waits for attempt {pending.attempt}",
+                )
+            return token, pending
+        workflow_id = id_or_token.workflow_id
+        if workflow_id is None:
+            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, "an activity without a workflow cannot be completed: this version starts none")
+        queue, run_id, pending = await self._pending(workflow_id, id_or_token.run_id or "", id_or_token.activity_id, None, rpc_timeout)
+        token = TaskToken(
+            namespace=self._client.namespace,
+            queue=queue,
+            workflow_id=workflow_id,
+            run_id=run_id,
+            scheduled_event_id=await self._scheduled_event_id(queue, workflow_id, run_id, id_or_token.activity_id, rpc_timeout),
+            activity_id=id_or_token.activity_id,
+            attempt=pending.attempt,
+        )
+        return token, pending
+
+    async def _pending(
+        self, workflow_id: str, run_id: str, activity_id: str, queue: str | None, rpc_timeout: timedelta | None
+    ) -> tuple[str, str, PendingActivity]:
+        """Queue, run and state of an activity that a run waits for."""
+        record = DescribeWorkflow(workflow_id=workflow_id, run_id=run_id)
+        queue, reply = await self._impl.read(record, queue, f"activity {activity_id!r} of workflow {workflow_id!r}", rpc_timeout)
+        description = check(reply, task_queue=queue).description
+        for pending in description.pending_activities if description is not None else []:
+            if pending.activity_id == activity_id:
+                assert description is not None
+                return queue, description.summary.run_id, pending
+        raise rpc_error(RPCStatusCode.NOT_FOUND, f"activity {activity_id!r} of workflow {workflow_id!r} is not running")
+
+    async def _scheduled_event_id(self, queue: str, workflow_id: str, run_id: str, activity_id: str, rpc_timeout: timedelta | None) -> int:
+        """The id of the last ActivityTaskScheduled event of that activity."""
+        found = 0
+        first = 1
+        while first:
+            record = FetchHistory(workflow_id=workflow_id, run_id=run_id, from_event_id=first)
+            queue, reply = await self._impl.read(record, queue, f"history of workflow {workflow_id!r}", rpc_timeout)
+            check(reply, task_queue=queue)
+            for event in reply.history:
+                if isinstance(event.attributes, ActivityTaskScheduled) and event.attributes.activity_id == activity_id:
+                    found = event.event_id
+            first = reply.next_event_id if reply.history else 0
+        if not found:
+            raise rpc_error(RPCStatusCode.NOT_FOUND, f"activity {activity_id!r} of workflow {workflow_id!r} is not in its history")
+        return found
+
+    def _converter(self, token: TaskToken, override: DataConverter | None) -> DataConverter:
+        if override is not None:
+            return override
+        if not self._client._converter_takes_context:
+            return self._client.data_converter
+        return self._client.data_converter.with_context(
+            ActivitySerializationContext(
+                namespace=token.namespace,
+                activity_id=token.activity_id,
+                activity_type=None,
+                activity_task_queue=None,
+                workflow_id=token.workflow_id,
+                workflow_type=None,
+                is_local=False,
+            )
+        )
+
+    async def _report(self, record: ActivityReport, token: TaskToken) -> None:
+        """Send, and wait until Kafka has it."""
+        await self._channel.prepare(token.queue, create=False)
+        loop = asyncio.get_running_loop()
+        durable: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: BaseException | None) -> None:
+            if not durable.done():
+                durable.set_result(None) if error is None else durable.set_exception(error)
+
+        def delivered(error: BaseException | None) -> None:  # on any thread
+            loop.call_soon_threadsafe(settle, error)
+
+        self._channel.transport.send(token.queue, record, delivered)
+        try:
+            await durable
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+
+
+def _facts(token: TaskToken) -> dict[str, Any]:
+    """What names an attempt in a report."""
+    return {
+        "workflow_id": token.workflow_id,
+        "run_id": token.run_id,
+        "scheduled_event_id": token.scheduled_event_id,
+        "activity_id": token.activity_id,
+        "attempt": token.attempt,
+    }

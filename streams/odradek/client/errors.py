@@ -1,0 +1,107 @@
+"""Errors of the client, Temporal's names and texts. All of them are `OdradekError`s; `service.RPCError` stands beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from odradek.exceptions import OdradekError
+
+if TYPE_CHECKING:
+    from odradek.client.description import WorkflowExecutionStatus
+
+
+class WorkflowFailureError(OdradekError):
+    """The workflow did not succeed. `cause` says how: ApplicationError, CancelledError, TerminatedError, TimeoutError, ActivityError, …"""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__("Workflow execution failed")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        """How the workflow failed."""
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class WorkflowContinuedAsNewError(OdradekError):
+    """The run continued as new and `follow_runs` was off."""
+
+    def __init__(self, new_execution_run_id: str) -> None:
+        super().__init__("Workflow continued as new")
+        self._new_execution_run_id = new_execution_run_id
+
+    @property
+    def new_execution_run_id(self) -> str:
+        """The run that it continued as."""
+        return self._new_execution_run_id
+
+
+class WorkflowQueryRejectedError(OdradekError):
+    """The query was not run, since the workflow's status is one that `reject_condition` excludes."""
+
+    def __init__(self, status: WorkflowExecutionStatus | None) -> None:
+        super().__init__(f"Query rejected, status: {status}")
+        self._status = status
+
+    @property
+    def status(self) -> WorkflowExecutionStatus | None:
+        """The status that excluded it."""
+        return self._status
+
+
+class WorkflowQueryFailedError(OdradekError):
+    """The query handler raised, is unknown, or could not decode its arguments."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self._message = message
+
+    @property
+    def message(self) -> str:
+        """What the handler raised."""
+        return self._message
+
+
+class WorkflowUpdateFailedError(OdradekError):
+    """The update was rejected or its handler failed. `cause` says how."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("Workflow update failed")
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException:
+        """How the update failed."""
+        assert self.__cause__ is not None
+        return self.__cause__
+
+
+class RPCTimeoutOrCancelledError(OdradekError):
+    """A call of the client timed out or was cancelled. Says nothing about what it asked for."""
+
+
+class WorkflowUpdateRPCTimeoutOrCancelledError(RPCTimeoutOrCancelledError):
+    """Waiting for an update timed out or was cancelled. The update itself goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("Timeout or cancellation waiting for update")
+
+
+class AsyncActivityCancelledError(OdradekError):
+    """A heartbeat of an activity completed from outside: its cancellation was requested."""
+
+    def __init__(self, details: object | None = None) -> None:
+        super().__init__("Activity cancelled")
+        self.details = details
+
+
+class ScheduleAlreadyRunningError(OdradekError):
+    """A schedule with this id exists."""
+
+    def __init__(self) -> None:
+        super().__init__("Schedule already running")
+
+
+class ClientMisuseError(OdradekError, RuntimeError):
+    """The client is used where it cannot work: on another event loop, in a forked process, or after `close()`."""

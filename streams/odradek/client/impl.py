@@ -1,0 +1,383 @@
+"""The root of a client's outbound interceptors: turns each call into a request, and its verdict into what the caller gets.
+
+The rules of requests: the caller returns on the owner's verdict; with no owner alive, start, signal, cancel and terminate are accepted
+after the timeout, query, describe and history are UNAVAILABLE. See `verdicts.py`. What an interceptor may see goes through here; long
+polls of results do not, as in Temporal, where they are history calls.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from odradek.client.activity_completion import ActivityCompletion
+from odradek.client.description import WorkflowExecutionDescription, status_of
+from odradek.client.encode import headers_of, payloads_of, single_value, start_record
+from odradek.client.errors import WorkflowQueryFailedError, WorkflowQueryRejectedError
+from odradek.client.handle import WorkflowHandle
+from odradek.client.history import WorkflowHistoryEventAsyncIterator
+from odradek.client.inputs import (
+    CancelWorkflowInput,
+    CompleteAsyncActivityInput,
+    CountWorkflowsInput,
+    DescribeWorkflowInput,
+    FailAsyncActivityInput,
+    FetchWorkflowHistoryEventsInput,
+    HeartbeatAsyncActivityInput,
+    ListWorkflowsInput,
+    QueryWorkflowInput,
+    ReportCancellationAsyncActivityInput,
+    SignalWorkflowInput,
+    StartWorkflowInput,
+    StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
+    TerminateWorkflowInput,
+)
+from odradek.client.interceptor import OutboundInterceptor
+from odradek.client.locate import locate
+from odradek.client.requests import RequestChannel, Unanswered
+from odradek.client.result import next_run, value_of
+from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
+from odradek.client.verdicts import accept, check, check_start, rpc_error, unavailable
+from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, needs_server
+from odradek.converter import DataConverter, WorkflowSerializationContext
+from odradek.exceptions import BrokerUnreachableError, TopicMissingError
+from odradek.service import RPCStatusCode
+from odradek.wire.events import (
+    AwaitResult,
+    CancelWorkflow,
+    DescribeWorkflow,
+    FetchHistory,
+    QueryWorkflow,
+    Request,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
+from odradek.wire.outcomes import INVALID_ARGUMENT, NOT_FOUND, QUERY_FAILED, QUERY_REJECTED, Reply
+
+if TYPE_CHECKING:
+    from odradek.client.client import Client
+
+R = TypeVar("R", bound=Reply | None)
+
+
+class ClientImpl(OutboundInterceptor):
+    """Calls of one client, over the request channel of its namespace."""
+
+    def __init__(self, client: Client, channel: RequestChannel, default_timeout_s: float) -> None:
+        # The last of the chain: there is no next one.
+        self._client = client
+        self._channel = channel
+        self._default_timeout_s = default_timeout_s
+        self._completion = ActivityCompletion(client, self, channel)
+
+    # --- start and result
+
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        """Start, or signal with start. The handle acts on the latest run and awaits the one started."""
+        record, timeout_s = await self._prepare_start(input)
+        try:
+            reply: Reply | None = await self._ask(input.task_queue, record, timeout_s)
+        except Unanswered as unanswered:
+            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, timeout_s, input.rpc_timeout)
+            reply = None
+        if reply is not None:
+            check_start(reply, workflow_id=input.id, workflow_type=input.workflow, task_queue=input.task_queue)
+        run_id = reply.run_id if reply is not None and reply.run_id else record.run_id
+        if reply is not None:
+            first_run_id = reply.first_execution_run_id or (run_id if input.start_signal is None or reply.started else None)
+        else:
+            first_run_id = None
+        return WorkflowHandle(
+            self._client,
+            input.id,
+            result_run_id=run_id,
+            first_execution_run_id=first_run_id,
+            result_type=input.ret_type,
+            start_workflow_response=reply,
+            task_queue=input.task_queue,
+            unconfirmed_start=record if reply is None else None,
+        )
+
+    async def execute_workflow(self, input: StartWorkflowInput) -> Any:
+        """Start and wait for the outcome with one request: the way of a client without interceptors."""
+        record, timeout_s = await self._prepare_start(input)
+        converter = self.converter_for(input.id)
+        return await self._result(record, input, converter, None if input.rpc_timeout is None else timeout_s)
+
+    async def _prepare_start(self, input: StartWorkflowInput) -> tuple[StartWorkflow, float]:
+        converter = self.converter_for(input.id)
+        record = await start_record(
+            input, converter, run_id=str(uuid.uuid4()), header_codec_behavior=self._client._config["header_codec_behavior"]
+        )
+        await self._prepare(input.task_queue, create=True)
+        self._channel.remember_queue(input.id, input.task_queue)
+        return record, self._timeout(input.rpc_timeout)
+
+    async def _result(self, record: StartWorkflow, input: StartWorkflowInput, converter: DataConverter, timeout_s: float | None) -> Any:
+        record.await_result = True
+        try:
+            reply = await self._channel.ask_result(input.task_queue, record, timeout_s)
+        except Unanswered as unanswered:
+            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, timeout_s or 0.0, input.rpc_timeout)
+            # Accepted, with a deadline that was for the verdict alone.
+            reply = await self._channel.ask_result(input.task_queue, record)
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+        return await self._follow(reply, input.id, input.workflow, input.task_queue, converter, input.ret_type, follow_runs=True)
+
+    async def await_result(self, handle: WorkflowHandle[Any, Any], follow_runs: bool, rpc_timeout: timedelta | None) -> Any:
+        """The outcome of the run that a handle stands for, over restarts of its owners."""
+        timeout_s = None if rpc_timeout is None else rpc_timeout.total_seconds()
+        record: StartWorkflow | AwaitResult
+        if handle._unconfirmed_start is not None:
+            record = handle._unconfirmed_start
+            record.await_result = True
+            workflow_type = record.workflow_type
+        else:
+            record = AwaitResult(workflow_id=handle.id, run_id=handle.result_run_id or "")
+            workflow_type = ""
+        run_id = record.run_id if isinstance(record, AwaitResult) else ""
+
+        async def attempt(queue: str) -> Reply:
+            return await self._poll(queue, record, timeout_s)
+
+        queue, reply = await self._located(handle.id, run_id, handle._task_queue, self._timeout(rpc_timeout), attempt)
+        handle._unconfirmed_start = None
+        converter = self.converter_for(handle.id)
+        return await self._follow(
+            reply, handle.id, workflow_type, queue, converter, handle._result_type, follow_runs=follow_runs, timeout_s=timeout_s
+        )
+
+    async def _poll(self, queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None) -> Reply:
+        await self._prepare(queue, create=False)
+        try:
+            return await self._channel.ask_result(queue, record, timeout_s)
+        except Unanswered as unanswered:
+            raise rpc_error(
+                RPCStatusCode.DEADLINE_EXCEEDED if unanswered.delivered else RPCStatusCode.UNAVAILABLE,
+                f"workflow {record.workflow_id!r} on task queue {queue!r} did not close within {timeout_s or 0:g} s (rpc_timeout)",
+            ) from None
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+
+    async def _follow(
+        self,
+        reply: Reply,
+        workflow_id: str,
+        workflow_type: str,
+        queue: str,
+        converter: DataConverter,
+        result_type: Any | None,
+        *,
+        follow_runs: bool,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """The value of the run that the chain ends with."""
+        while True:
+            check_start(reply, workflow_id=workflow_id, workflow_type=workflow_type, task_queue=queue)
+            if reply.result is None:
+                raise rpc_error(RPCStatusCode.INTERNAL, f"the outcome of workflow {workflow_id!r} came without a result record")
+            run_id = next_run(reply.result, follow_runs)
+            if not run_id:
+                return await value_of(reply.result, converter, result_type)
+            reply = await self._poll(queue, AwaitResult(workflow_id=workflow_id, run_id=run_id), timeout_s)
+
+    # --- requests on a run
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        """Returns once the signal is durable and accepted."""
+        arguments = await payloads_of(self.converter_for(input.id), input.args)
+        headers = await self._headers(input.id, input.headers)
+        record = SignalWorkflow(workflow_id=input.id, signal_name=input.signal, run_id=input.run_id or "", input=arguments, headers=headers)
+        await self._change(record, input.task_queue, f"signal {input.signal!r} of workflow {input.id!r}", input.rpc_timeout)
+
+    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
+        """Requests cancellation."""
+        record = CancelWorkflow(
+            workflow_id=input.id,
+            run_id=input.run_id or "",
+            first_execution_run_id=input.first_execution_run_id or "",
+            reason=input.reason,
+        )
+        await self._change(record, input.task_queue, f"cancellation of workflow {input.id!r}", input.rpc_timeout)
+
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        """Closes the run without running its code."""
+        record = TerminateWorkflow(
+            workflow_id=input.id,
+            run_id=input.run_id or "",
+            first_execution_run_id=input.first_execution_run_id or "",
+            reason=input.reason or "",
+            details=await payloads_of(self.converter_for(input.id), input.args),
+        )
+        await self._change(record, input.task_queue, f"termination of workflow {input.id!r}", input.rpc_timeout)
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        """Asks the run; sees every signal acknowledged before."""
+        converter = self.converter_for(input.id)
+        record = QueryWorkflow(
+            workflow_id=input.id,
+            query_type=input.query,
+            run_id=input.run_id or "",
+            input=await payloads_of(converter, input.args),
+            headers=await self._headers(input.id, input.headers),
+            reject_condition=input.reject_condition.name if input.reject_condition else "",
+        )
+        what = f"query {input.query!r} of workflow {input.id!r}"
+        queue, reply = await self.read(record, input.task_queue, what, input.rpc_timeout)
+        if reply.status == QUERY_REJECTED:
+            raise WorkflowQueryRejectedError(status_of(reply.workflow_status))
+        if reply.status in (QUERY_FAILED, INVALID_ARGUMENT):
+            failure = reply.failure
+            raise WorkflowQueryFailedError(reply.message or (failure.message if failure is not None else "query failed"))
+        check(reply, task_queue=queue)
+        return await single_value(converter, reply.payloads, input.ret_type, "query result")
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
+        """Describes a run, the latest one unless `run_id` is given."""
+        record = DescribeWorkflow(workflow_id=input.id, run_id=input.run_id or "")
+        queue, reply = await self.read(record, input.task_queue, f"describe of workflow {input.id!r}", input.rpc_timeout)
+        check(reply, task_queue=queue)
+        if reply.description is None:
+            raise rpc_error(RPCStatusCode.INTERNAL, f"the description of workflow {input.id!r} came without its record")
+        return WorkflowExecutionDescription._from_description(reply.description, self.converter_for(input.id))
+
+    def fetch_workflow_history_events(self, input: FetchWorkflowHistoryEventsInput) -> WorkflowHistoryEventAsyncIterator:
+        """An iterator; nothing is asked before its first `__anext__`."""
+        return WorkflowHistoryEventAsyncIterator(self._client, input, self.history_page)
+
+    async def history_page(self, record: FetchHistory, input: FetchWorkflowHistoryEventsInput) -> Reply:
+        """One page of a history."""
+        queue, reply = await self.read(record, input.task_queue, f"history of workflow {input.id!r}", input.rpc_timeout)
+        return check(reply, task_queue=queue)
+
+    # --- lists, updates: other processes, later versions
+
+    def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
+        """An iterator; it fails at its first `__anext__`."""
+        return WorkflowExecutionAsyncIterator(self._client, input)
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
+        """Needs the read side."""
+        raise needs_server("count_workflows")
+
+    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
+        """Not supported yet."""
+        raise updates_not_supported()
+
+    async def start_update_with_start_workflow(self, input: StartWorkflowUpdateWithStartInput) -> WorkflowUpdateHandle[Any]:
+        """Not supported yet."""
+        raise updates_not_supported()
+
+    # --- activities completed from outside
+
+    async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
+        """Records a heartbeat; raises `AsyncActivityCancelledError` when the activity is to be cancelled."""
+        await self._completion.heartbeat(input)
+
+    async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
+        """Completes an activity."""
+        await self._completion.complete(input)
+
+    async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
+        """Fails an attempt of an activity."""
+        await self._completion.fail(input)
+
+    async def report_cancellation_async_activity(self, input: ReportCancellationAsyncActivityInput) -> None:
+        """Confirms the cancellation of an activity."""
+        await self._completion.report_cancellation(input)
+
+    # --- common parts
+
+    def converter_for(self, workflow_id: str) -> DataConverter:
+        """The data converter, told which workflow its payloads belong to."""
+        converter = self._client._data_converter
+        if not self._client._converter_takes_context:
+            return converter
+        return converter.with_context(WorkflowSerializationContext(namespace=self._client.namespace, workflow_id=workflow_id))
+
+    async def _headers(self, workflow_id: str, headers: Any) -> dict[str, Any]:
+        if not headers:
+            return {}
+        return await headers_of(self.converter_for(workflow_id), headers, self._client._config["header_codec_behavior"])
+
+    def _timeout(self, rpc_timeout: timedelta | None) -> float:
+        return self._default_timeout_s if rpc_timeout is None else rpc_timeout.total_seconds()
+
+    def _accept(self, unanswered: Unanswered, what: str, queue: str, timeout_s: float, rpc_timeout: timedelta | None) -> None:
+        address = self._channel.transport.address
+        accept(unanswered, what=what, task_queue=queue, address=address, timeout_s=timeout_s, explicit=rpc_timeout is not None)
+
+    async def _prepare(self, queue: str, *, create: bool) -> None:
+        await self._channel.prepare(queue, create=create)
+
+    async def _ask(self, queue: str, record: Request, timeout_s: float, *, fail_early: bool = False) -> Reply:
+        try:
+            return await self._channel.ask(queue, record, timeout_s, fail_early=fail_early)
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+
+    async def _change(self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None) -> None:
+        """A request that changes a run: its verdict, or accepted without one."""
+        timeout_s = self._timeout(rpc_timeout)
+
+        async def attempt(queue: str) -> Reply | None:
+            await self._prepare_existing(queue, record.workflow_id)
+            try:
+                return await self._ask(queue, record, timeout_s)
+            except Unanswered as unanswered:
+                self._accept(unanswered, what, queue, timeout_s, rpc_timeout)
+                return None
+
+        queue, reply = await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)
+        if reply is not None:
+            check(reply, task_queue=queue)
+
+    async def read(self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None) -> tuple[str, Reply]:
+        """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when there is none."""
+        timeout_s = self._timeout(rpc_timeout)
+
+        async def attempt(queue: str) -> Reply:
+            try:
+                await self._prepare(queue, create=False)
+                return await self._ask(queue, record, timeout_s, fail_early=True)
+            except TopicMissingError as error:
+                raise rpc_error(
+                    RPCStatusCode.UNAVAILABLE,
+                    f"{what}: no processor has ever run for task queue {queue!r}. Start a worker for it ({error})",
+                ) from error
+            except Unanswered as unanswered:
+                address = self._channel.transport.address
+                raise unavailable(unanswered, what=what, task_queue=queue, address=address, timeout_s=timeout_s) from None
+
+        return await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)
+
+    async def _prepare_existing(self, queue: str, workflow_id: str) -> None:
+        """Topics of a queue that a workflow is said to live in; a queue without topics never had one."""
+        try:
+            await self._prepare(queue, create=False)
+        except TopicMissingError as error:
+            raise rpc_error(
+                RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}: task queue {queue!r} was never used ({error})"
+            ) from error
+
+    async def _located(
+        self, workflow_id: str, run_id: str, task_queue: str | None, timeout_s: float, attempt: Callable[[str], Awaitable[R]]
+    ) -> tuple[str, R]:
+        """Do `attempt(queue)` with the queue given, remembered, or located; with a remembered one that does not know the id, locate
+        anew.
+        """
+        if task_queue is not None:
+            return task_queue, await attempt(task_queue)
+        remembered = self._channel.remembered_queue(workflow_id)
+        if remembered is not None:
+            reply = await attempt(remembered)
+            if reply is None or reply.status != NOT_FOUND:
+                return remembered, reply
+            self._channel.forget_queue(workflow_id)
+        queue = await locate(self._channel, workflow_id, run_id, timeout_s)
+        return queue, await attempt(queue)

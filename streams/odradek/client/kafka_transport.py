@@ -1,0 +1,229 @@
+"""The transport over Kafka: requests to `events` of a task queue, replies from `replies`, owners from `members`.
+
+One producer, one thread that reads replies, and, once something is slow, one that reads `members`. Topics are looked at (and created,
+where that is allowed) with the first request to a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import time
+import uuid
+import weakref
+from collections.abc import Sequence
+
+from odradek.client.members import MembersReader
+from odradek.client.reply_reader import ReplyReader
+from odradek.client.transport import OnDelivery, OnOwners, OnReplies, Owner
+from odradek.config import Settings
+from odradek.exceptions import RecordTooLargeError, TopicMissingError
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
+from odradek.kafka.producer import PlainProducer
+from odradek.wire.codec import Codec
+from odradek.wire.errors import WireError
+from odradek.wire.events import Event
+from odradek.wire.headers import headers_for
+from odradek.wire.outcomes import Reply
+from odradek.wire.partitioner import partition_for
+from odradek.wire.topics import EVENTS
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0
+MEMBERS_TIMEOUT_S = 5.0
+# What a record takes beside key and value: framing of the batch and of the record, header names and values.
+_RECORD_OVERHEAD = 512
+
+_open: weakref.WeakSet[KafkaTransport] = weakref.WeakSet()
+
+
+class KafkaTransport:
+    """See `Transport`."""
+
+    def __init__(self, settings: Settings, *, connect_timeout_s: float = CONNECT_TIMEOUT_S, codec: Codec | None = None) -> None:
+        self._settings = settings
+        self._connect_timeout_s = connect_timeout_s
+        self._client_id = uuid.uuid4().hex
+        self._codec = codec or Codec()
+        self._admin = ClusterAdmin(settings, request_timeout_s=connect_timeout_s)
+        self._topics = self._admin.topics
+        self._queues: dict[str, _Queue] = {}
+        self._producer: PlainProducer | None = None
+        self._replies: ReplyReader | None = None
+        self._members: MembersReader | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_replies: OnReplies | None = None
+        self._on_owners: OnOwners | None = None
+        self._preparing: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+
+    @property
+    def client_id(self) -> str:
+        """Key of this client's records in `replies`."""
+        return self._client_id
+
+    @property
+    def address(self) -> str:
+        """Bootstrap servers."""
+        return self._settings.address
+
+    async def open(self, loop: asyncio.AbstractEventLoop, on_replies: OnReplies, on_owners: OnOwners) -> None:
+        """See `Transport.open`."""
+        self._loop, self._on_replies, self._on_owners = loop, on_replies, on_owners
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        topics = self._topics
+        self._admin.cluster_id()  # the quickest way to see that nobody answers
+        found = self._admin.ensure([topics.replies, topics.members, topics.schemas, topics.results, topics.executions])
+        partition = partition_for(self._client_id.encode(), found[topics.replies].partitions)
+        assert self._loop is not None
+        self._replies = ReplyReader(
+            self._settings, topics.replies, partition, self._client_id.encode(), self._loop, self._deliver, self._gap
+        )
+        self._producer = PlainProducer(self._settings)
+        _open.add(self)
+
+    # --- queues
+
+    def prepared(self, task_queue: str) -> bool:
+        """See `Transport.prepared`."""
+        return task_queue in self._queues
+
+    async def prepare(self, task_queue: str, *, create: bool) -> None:
+        """See `Transport.prepare`. Calls for one queue that come together share one look."""
+        task = self._preparing.get(task_queue)
+        if task is None or not create:
+            task = asyncio.get_running_loop().create_task(self._prepare(task_queue, create))
+            if create:
+                self._preparing[task_queue] = task
+                task.add_done_callback(lambda _: self._preparing.pop(task_queue, None))
+        await asyncio.shield(task)
+
+    async def _prepare(self, task_queue: str, create: bool) -> None:
+        self._queues[task_queue] = await asyncio.to_thread(self._look, task_queue, create)
+
+    def _look(self, task_queue: str, create: bool) -> _Queue:
+        events = self._topics.events(task_queue)
+        facts = self._admin.describe([events]).get(events)
+        if facts is None:
+            if not create:
+                raise TopicMissingError(events, reason="no worker and no start has ever used this task queue")
+            facts = self._admin.ensure([events, self._topics.state(task_queue)])[events]
+        return _Queue(facts, self._admin.max_message_bytes([events])[events])
+
+    # --- sending
+
+    def send(self, task_queue: str, record: Event, on_delivery: OnDelivery | None) -> None:
+        """See `Transport.send`."""
+        assert self._producer is not None and self._loop is not None, "not open"
+        queue = self._queues[task_queue]
+        value = self._codec.encode(record)
+        key = record.workflow_id.encode()
+        size = len(value) + len(key) + _RECORD_OVERHEAD
+        if size > queue.limit:
+            raise RecordTooLargeError(
+                queue.events, size=size, limit=queue.limit, what=f"the {type(record).__name__} of workflow {record.workflow_id!r}"
+            )
+        report = None
+        if on_delivery is not None:
+            loop = self._loop
+
+            def report(error: BaseException | None) -> None:
+                if error is None:
+                    on_delivery(None)
+                elif not loop.is_closed():
+                    loop.call_soon_threadsafe(on_delivery, error)
+
+        self._producer.produce(queue.events, key, value, headers_for(record), on_delivery=report)
+
+    # --- replies and owners
+
+    def _deliver(self, values: list[bytes]) -> None:
+        replies = []
+        for value in values:
+            try:
+                record = self._codec.decode(value)
+            except WireError as error:
+                logger.warning("a reply cannot be read, its request will be asked again: %s", error)
+                continue
+            if isinstance(record, Reply):
+                replies.append(record)
+        if replies and self._on_replies is not None:
+            self._on_replies(replies)
+
+    def _gap(self) -> None:
+        if self._on_owners is not None:
+            self._on_owners(None)
+
+    def _owners_changed(self, queues: set[str]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell_owners, queues)
+
+    def _tell_owners(self, queues: set[str]) -> None:
+        if self._on_owners is not None:
+            self._on_owners(queues)
+
+    def _reader(self) -> MembersReader:
+        if self._members is None:
+            self._members = MembersReader(self._settings, self._topics.members, self._codec, self._owners_changed)
+        return self._members
+
+    def owner(self, task_queue: str, workflow_id: str) -> Owner:
+        """See `Transport.owner`."""
+        queue = self._queues.get(task_queue)
+        if queue is None or self._closed:
+            return Owner.UNKNOWN
+        partition = partition_for(workflow_id.encode(), queue.partitions)
+        return self._reader().view.owner(task_queue, partition, time.monotonic())
+
+    async def queues(self) -> dict[str, bool]:
+        """See `Transport.queues`."""
+        reader = self._reader()
+        names, _ = await asyncio.gather(
+            asyncio.to_thread(self._admin.topic_names), asyncio.to_thread(reader.wait_complete, MEMBERS_TIMEOUT_S)
+        )
+        living = reader.view.living_queues(time.monotonic())
+        return {queue: queue in living for queue in self._queues_of(names)}
+
+    def _queues_of(self, topic_names: Sequence[str]) -> list[str]:
+        parsed = [self._topics.parse(name) for name in topic_names]
+        return [name.task_queue for name in parsed if name and name.kind == EVENTS and name.namespace == self._settings.namespace]
+
+    # --- end
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        _open.discard(self)
+        readers = [reader for reader in (self._replies, self._members) if reader is not None]
+        for reader in readers:
+            reader.stop()
+        if self._producer is not None:
+            self._producer.close(1.0)
+        for reader in readers:
+            reader.join(2.0)
+
+
+class _Queue:
+    """What is known of a task queue's `events`."""
+
+    __slots__ = ("events", "limit", "partitions")
+
+    def __init__(self, facts: TopicFacts, limit: int) -> None:
+        self.events = facts.name
+        self.partitions = facts.partitions
+        self.limit = limit
+
+
+def _close_all() -> None:
+    # Daemon threads inside librdkafka while the interpreter goes away are asking for trouble: end them first.
+    for transport in list(_open):
+        transport.close()
+
+
+atexit.register(_close_all)

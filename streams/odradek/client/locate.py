@@ -1,0 +1,75 @@
+"""Which task queue a workflow id belongs to, for a handle that was not told.
+
+Asked are, by DescribeWorkflow, which changes nothing: every queue whose processors seem to live, and, if none of them has it, the others
+too. A queue that has not answered may have it: then the id is UNAVAILABLE, not NOT_FOUND. Two queues that have it are an error that
+names both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from odradek.client.requests import RequestChannel, Unanswered
+from odradek.client.verdicts import rpc_error
+from odradek.exceptions import OdradekError
+from odradek.service import RPCError, RPCStatusCode
+from odradek.wire.events import DescribeWorkflow
+from odradek.wire.outcomes import NOT_FOUND, OK
+
+# Queues without a living owner are asked only to be sure; they get this long.
+SILENT_QUEUE_S = 3.0
+
+
+async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout_s: float) -> str:
+    """The task queue that has this workflow id. Raises `RPCError`: NOT_FOUND, UNAVAILABLE, or FAILED_PRECONDITION when two have it."""
+    await channel.ready()
+    queues = await channel.transport.queues()
+    living = [queue for queue, alive in queues.items() if alive]
+    silent = [queue for queue, alive in queues.items() if not alive]
+    found, unanswered = await _ask(channel, living, workflow_id, run_id, timeout_s)
+    if not found and silent:
+        also_found, also_unanswered = await _ask(channel, silent, workflow_id, run_id, min(timeout_s, SILENT_QUEUE_S))
+        found += also_found
+        unanswered += also_unanswered
+    if len(found) > 1:
+        raise rpc_error(
+            RPCStatusCode.FAILED_PRECONDITION,
+            f"workflow id {workflow_id!r} exists in the task queues {_names(found)}: say which one is meant with `task_queue`, "
+            f"client.get_workflow_handle({workflow_id!r}, task_queue=…)",
+        )
+    if found:
+        channel.remember_queue(workflow_id, found[0])
+        return found[0]
+    if unanswered:
+        raise rpc_error(
+            RPCStatusCode.UNAVAILABLE,
+            f"workflow {workflow_id!r} was not found, but no processor of {_names(unanswered)} answers, and it may be there. Start a "
+            f"worker for it, or name the queue with `task_queue`",
+        )
+    raise rpc_error(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
+
+
+async def _ask(channel: RequestChannel, queues: list[str], workflow_id: str, run_id: str, timeout_s: float) -> tuple[list[str], list[str]]:
+    """Queues that have the workflow, and queues that did not answer."""
+    if not queues:
+        return [], []
+    answers = await asyncio.gather(*(_has(channel, queue, workflow_id, run_id, timeout_s) for queue in queues))
+    found = [queue for queue, has in zip(queues, answers, strict=True) if has]
+    unanswered = [queue for queue, has in zip(queues, answers, strict=True) if has is None]
+    return found, unanswered
+
+
+async def _has(channel: RequestChannel, queue: str, workflow_id: str, run_id: str, timeout_s: float) -> bool | None:
+    """Whether the queue has the workflow; None when it did not say."""
+    try:
+        await channel.prepare(queue, create=False)
+        reply = await channel.ask(queue, DescribeWorkflow(workflow_id=workflow_id, run_id=run_id), timeout_s, fail_early=True)
+    except (Unanswered, RPCError, OdradekError):
+        return None
+    if reply.status == OK:
+        return True
+    return False if reply.status == NOT_FOUND else None
+
+
+def _names(queues: list[str]) -> str:
+    return ", ".join(repr(queue) for queue in sorted(queues))

@@ -1,0 +1,141 @@
+"""Who is alive, as far as `members` tells: a view of the latest status of each member, and the thread that keeps it.
+
+A hint and nothing more: members write every few seconds, outside transactions. It decides how long to wait and which error an unanswered
+request gets, never what was done. Started with the first request that is not answered at once; a client of a healthy queue never reads it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from odradek.client.transport import Owner
+from odradek.kafka.client_config import reader_config
+from odradek.kafka.settings import KafkaSettings
+from odradek.wire.codec import Codec
+from odradek.wire.errors import WireError
+from odradek.wire.outcomes import MemberStatus
+
+logger = logging.getLogger(__name__)
+
+# A member that has not written for this long is taken for dead: three of its periods, and longer than a takeover.
+SILENCE_S = 15.0
+PROCESSOR = "PROCESSOR"
+RUNNING = "RUNNING"
+STOPPED = "STOPPED"
+
+
+class MembersView:
+    """The latest status of each member. Thread-safe: replaced values are whole."""
+
+    def __init__(self) -> None:
+        self.complete = False  # whether all that was there at the start has been read
+        self._members: dict[str, tuple[MemberStatus, float]] = {}  # member id -> status, when it counts as dead (monotonic)
+        self._owners: dict[tuple[str, int], str] = {}
+
+    def update(self, member_id: str, status: MemberStatus | None, now: float, wall_ms: int) -> set[str]:
+        """A new status, or None for a member that has left; the queues where a partition got a new running owner."""
+        if status is None:
+            self._members.pop(member_id, None)
+            return set()
+        # What is read as it comes is fresh, whatever the clocks say; what was there before is as old as it says.
+        age_s = 0.0 if self.complete else max(wall_ms - status.time_ms, 0) / 1000
+        self._members[member_id] = (status, now + SILENCE_S - age_s)
+        changed = set()
+        if status.kind == PROCESSOR and age_s < SILENCE_S:
+            for lane in status.lanes:
+                place = (status.task_queue, lane.partition)
+                if lane.state == RUNNING and self._owners.get(place) != member_id:
+                    self._owners[place] = member_id
+                    changed.add(status.task_queue)
+        return changed if self.complete else set()
+
+    def owner(self, task_queue: str, partition: int, now: float) -> Owner:
+        """Whether that partition of the queue's `events` has a living owner."""
+        if not self.complete:
+            return Owner.UNKNOWN
+        processors = [
+            status
+            for status, until in list(self._members.values())
+            if until > now and status.kind == PROCESSOR and status.task_queue == task_queue
+        ]
+        if not processors:
+            return Owner.NONE
+        for status in processors:
+            if any(lane.partition == partition and lane.state != STOPPED for lane in status.lanes):
+                return Owner.ALIVE
+        return Owner.UNKNOWN  # processors there are; this partition is on its way from one to another
+
+    def living_queues(self, now: float) -> set[str]:
+        """Queues with a living processor."""
+        return {status.task_queue for status, until in list(self._members.values()) if until > now and status.kind == PROCESSOR}
+
+
+class MembersReader:
+    """Reads `members` from its start on a daemon thread. on_owners: called there with the queues whose owners changed."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, codec: Codec, on_owners: Callable[[set[str]], None]) -> None:
+        self.view = MembersView()
+        self._settings = settings
+        self._topic = topic
+        self._codec = codec
+        self._on_owners = on_owners
+        self._caught_up = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="odradek-members", daemon=True)
+        self._thread.start()
+
+    def wait_complete(self, timeout_s: float) -> bool:
+        """Block until the topic's present content has been read. False when that took too long."""
+        return self._caught_up.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End the thread soon; does not wait."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        consumer = Consumer(reader_config(self._settings, partition_eof=True))
+        try:
+            consumer.assign([TopicPartition(self._topic, 0, 0)])
+            while not self._stop.is_set():
+                message = consumer.poll(0.5)
+                if message is not None:
+                    self._take(consumer, message)
+        except KafkaException:
+            logger.warning("the members topic %s cannot be read: who is alive is not known", self._topic, exc_info=True)
+        finally:
+            consumer.close()
+
+    def _take(self, consumer: Consumer, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self.view.complete = True
+                self._caught_up.set()
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # the start was compacted or deleted away: begin at what is there
+                low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=5.0)
+                consumer.assign([TopicPartition(self._topic, 0, low)])
+            else:
+                logger.debug("members: %s", error)
+            return
+        try:
+            value = message.value()
+            status = self._codec.decode(value) if value else None
+        except WireError as problem:
+            logger.debug("members: a record of %s cannot be read: %s", self._topic, problem)
+            return
+        key = message.key()
+        member_id = key.decode(errors="replace") if isinstance(key, bytes) else str(key)
+        if status is not None and not isinstance(status, MemberStatus):
+            return
+        queues = self.view.update(member_id, status, time.monotonic(), int(time.time() * 1000))
+        if queues:
+            self._on_owners(queues)

@@ -1,0 +1,129 @@
+"""The thread that reads `replies` for one client: the partition of its client id, from the end, whatever comes.
+
+It filters by key and hands raw values over in one wake-up of the loop for all that came together; decoding happens there, since two
+threads that both hold the interpreter only make each other wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from odradek.kafka.client_config import reader_config
+from odradek.kafka.errors import translate
+from odradek.kafka.settings import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+_WATERMARK_TIMEOUT_S = 10.0
+_POLL_S = 0.5  # bounds how late `stop` is noticed; records are served as they come
+_AT_ONCE = 1000
+
+
+class ReplyReader:
+    """Reads one partition of `replies`. The constructor blocks until its position is fixed: no reply after it is missed.
+
+    on_values: called on `loop` with the values of this client's records.  on_gap: called on `loop` when replies were lost.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        partition: int,
+        key: bytes,
+        loop: asyncio.AbstractEventLoop,
+        on_values: Callable[[list[bytes]], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._place = (topic, partition)
+        self._key = key
+        self._loop = loop
+        self._on_values = on_values
+        self._on_gap = on_gap
+        self._inbox: list[bytes] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._consumer = Consumer(reader_config(settings, read_uncommitted=True))
+        try:
+            self._assign_end()
+        except KafkaException as error:
+            self._consumer.close()
+            raise translate(error, settings, topic=topic, what="read replies") from error
+        self._thread = threading.Thread(target=self._run, name="odradek-replies", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread soon; does not wait."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout_s)
+
+    def _assign_end(self) -> None:
+        topic, partition = self._place
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_WATERMARK_TIMEOUT_S)
+        self._consumer.assign([TopicPartition(topic, partition, end)])
+
+    def _run(self) -> None:
+        consumer = self._consumer
+        try:
+            while not self._stop.is_set():
+                # consume(n, t) waits for all n or for t: wait for one, then take what else is there.
+                message = consumer.poll(_POLL_S)
+                if message is None:
+                    continue
+                values = [value for value in map(self._value, [message, *consumer.consume(_AT_ONCE, 0)]) if value]
+                if values and not self._hand_over(values):
+                    break
+        except Exception:
+            # Without this thread no call is ever answered: say so loudly; calls then end at their deadlines.
+            logger.exception("the reply reader of %s[%d] has died", *self._place)
+        finally:
+            consumer.close()
+
+    def _value(self, message: Message) -> bytes | None:
+        error = message.error()
+        if error is not None:
+            self._on_error(error)
+            return None
+        return message.value() if message.key() == self._key else None
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._AUTO_OFFSET_RESET:
+            logger.debug("replies: %s", error)
+            return
+        # The process slept longer than replies are kept, or the topic was made anew: what was there is lost, calls ask again.
+        logger.warning("replies of %s[%d] were lost: %s", *self._place, error.str())
+        while not self._stop.is_set():
+            try:
+                self._assign_end()
+                break
+            except KafkaException:
+                time.sleep(0.5)
+        self._call(self._on_gap)
+
+    def _hand_over(self, values: list[bytes]) -> bool:
+        with self._lock:
+            wake = not self._inbox
+            self._inbox += values
+        return not wake or self._call(self._drain)
+
+    def _drain(self) -> None:
+        with self._lock:
+            values, self._inbox = self._inbox, []
+        self._on_values(values)
+
+    def _call(self, function: Callable[[], None]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return False
+        return True
