@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
+from odradek.config import Settings
 from odradek.exceptions import (
     BrokerUnreachableError,
     ConfigurationError,
+    OdradekError,
     PartitionCountError,
     RecordTooLargeError,
     TopicError,
@@ -25,6 +28,7 @@ from odradek.exceptions import (
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config, transactional_producer_config
 from odradek.kafka.producer import PlainProducer
+from odradek.kafka.registry import RegistryFraming
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.wire.codec import Codec, encode
 from odradek.wire.errors import UnknownSchemaError
@@ -36,32 +40,18 @@ from odradek.wire.schema import EVENT_TYPES, avro_schema, fingerprint, schema_fi
 WAIT_S = 20.0
 
 
-@dataclass(frozen=True)
-class Given:
-    """Settings of a test."""
-
-    address: str
-    namespace: str = "default"
-    topic_prefix: str = "odradek."
-    partitions: int = 3
-    replication_factor: int = 1
-    create_topics: bool = True
-    results_retention: timedelta = timedelta(days=30)
-    kafka: dict[str, Any] = field(default_factory=dict)
+@pytest.fixture
+def settings(bootstrap: str, namespace: str) -> Settings:
+    return Settings(address=bootstrap, namespace=namespace, partitions=3, replication_factor=1)
 
 
 @pytest.fixture
-def settings(bootstrap: str, namespace: str) -> Given:
-    return Given(bootstrap, namespace)
-
-
-@pytest.fixture
-def admin(settings: Given) -> ClusterAdmin:
+def admin(settings: Settings) -> ClusterAdmin:
     return ClusterAdmin(settings)
 
 
 @pytest.fixture
-def producer(settings: Given) -> Iterator[PlainProducer]:
+def producer(settings: Settings) -> Iterator[PlainProducer]:
     with PlainProducer(settings) as made:
         yield made
 
@@ -73,7 +63,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def read(settings: Given, topic: str, count: int, **options: Any) -> list[Any]:
+def read(settings: Settings, topic: str, count: int, **options: Any) -> list[Any]:
     """The first records of a topic."""
     consumer = Consumer(reader_config(settings, **options))
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(settings.partitions)])
@@ -93,7 +83,7 @@ def _take(consumer: Consumer, messages: list[Any]) -> int:
 # --- topics -----------------------------------------------------------------------------------------------------------
 
 
-def test_ensure_creates_once_by_the_one_table(settings: Given, admin: ClusterAdmin) -> None:
+def test_ensure_creates_once_by_the_one_table(settings: Settings, admin: ClusterAdmin) -> None:
     events, state = admin.ensure_queue("q")
     assert (events.name, events.partitions) == (admin.topics.events("q"), 3)
     assert admin.ensure_queue("q") == (events, state), "ids stay: nothing was made anew"
@@ -118,7 +108,7 @@ def test_every_kind_of_topic_is_one_that_kafka_takes(admin: ClusterAdmin) -> Non
     }  # fmt: skip
 
 
-def test_many_create_at_once(settings: Given) -> None:
+def test_many_create_at_once(settings: Settings) -> None:
     results: list[Any] = []
 
     def create() -> None:
@@ -133,22 +123,22 @@ def test_many_create_at_once(settings: Given) -> None:
     assert len({facts for pair in results for facts in pair}) == 2, "all see the same two topics"
 
 
-def test_changed_partition_count_names_both_numbers(settings: Given, admin: ClusterAdmin) -> None:
+def test_changed_partition_count_names_both_numbers(settings: Settings, admin: ClusterAdmin) -> None:
     admin.ensure_queue("q")
     with pytest.raises(PartitionCountError, match=r"has 3 partitions, but 4 are expected"):
-        ClusterAdmin(replace(settings, partitions=4)).ensure_queue("q")
+        ClusterAdmin(settings.replace(partitions=4)).ensure_queue("q")
 
 
-def test_missing_and_creation_forbidden(settings: Given) -> None:
-    admin = ClusterAdmin(replace(settings, create_topics=False))
+def test_missing_and_creation_forbidden(settings: Settings) -> None:
+    admin = ClusterAdmin(settings.replace(create_topics=False))
     with pytest.raises(TopicMissingError, match=r"q\.events does not exist .*Create it with 3 partitions"):
         admin.ensure_queue("q")
     assert admin.describe([admin.topics.events("q")]) == {}
 
 
-def test_too_many_replicas_is_said(settings: Given) -> None:
+def test_too_many_replicas_is_said(settings: Settings) -> None:
     with pytest.raises(TopicError, match=r"Kafka refuses: .*eplication factor"):
-        ClusterAdmin(replace(settings, replication_factor=5)).ensure_queue("q")
+        ClusterAdmin(settings.replace(replication_factor=5)).ensure_queue("q")
 
 
 def test_only_topics_of_ours_are_created(admin: ClusterAdmin) -> None:
@@ -159,7 +149,7 @@ def test_only_topics_of_ours_are_created(admin: ClusterAdmin) -> None:
 # --- offsets and purging ----------------------------------------------------------------------------------------------
 
 
-def test_ends_behind_an_open_transaction(settings: Given, admin: ClusterAdmin) -> None:
+def test_ends_behind_an_open_transaction(settings: Settings, admin: ClusterAdmin) -> None:
     topic = admin.ensure_queue("q")[0].name
     transactional = Producer(transactional_producer_config(settings, admin.topics.transactional_id("q", 0)))
     transactional.init_transactions(WAIT_S)
@@ -175,7 +165,7 @@ def test_ends_behind_an_open_transaction(settings: Given, admin: ClusterAdmin) -
     until(lambda: admin.end_offsets(topic, [0], committed=True) == {0: 3})
 
 
-def test_readers_see_committed_records_only_but_of_replies(settings: Given, admin: ClusterAdmin) -> None:
+def test_readers_see_committed_records_only_but_of_replies(settings: Settings, admin: ClusterAdmin) -> None:
     topic = admin.ensure_queue("q")[0].name
     transactional = Producer(transactional_producer_config(settings, admin.topics.transactional_id("q", 0)))
     transactional.init_transactions(WAIT_S)
@@ -190,7 +180,7 @@ def test_readers_see_committed_records_only_but_of_replies(settings: Given, admi
     assert [message.value() for message in read(settings, topic, 2, read_uncommitted=True)] == [b"aborted", b"plain"]
 
 
-def test_delete_records_and_committed_offsets(settings: Given, admin: ClusterAdmin) -> None:
+def test_delete_records_and_committed_offsets(settings: Settings, admin: ClusterAdmin) -> None:
     topic = admin.ensure_queue("q")[0].name
     plain = Producer(producer_config(settings))
     for _ in range(5):
@@ -215,7 +205,9 @@ def test_offsets_of_a_topic_that_is_not_there(admin: ClusterAdmin) -> None:
 # --- producer ---------------------------------------------------------------------------------------------------------
 
 
-async def test_producer_settles_futures_and_uses_kafkas_partitioner(settings: Given, admin: ClusterAdmin, producer: PlainProducer) -> None:
+async def test_producer_settles_futures_and_uses_kafkas_partitioner(
+    settings: Settings, admin: ClusterAdmin, producer: PlainProducer
+) -> None:
     topic = (await asyncio.to_thread(admin.ensure_queue, "q"))[0].name
     keys = [f"order-{n}".encode() for n in range(200)]
     await asyncio.wait_for(asyncio.gather(*[producer.send(topic, key, key, [("n", b"1")]) for key in keys]), WAIT_S)
@@ -226,7 +218,7 @@ async def test_producer_settles_futures_and_uses_kafkas_partitioner(settings: Gi
     assert messages[0].headers() == [("n", b"1")]
 
 
-async def test_record_too_large(settings: Given, admin: ClusterAdmin, producer: PlainProducer) -> None:
+async def test_record_too_large(settings: Settings, admin: ClusterAdmin, producer: PlainProducer) -> None:
     topic = (await asyncio.to_thread(admin.ensure_queue, "q"))[0].name
     with pytest.raises(RecordTooLargeError, match=r"2000000 bytes|20000\d\d bytes"):
         await asyncio.wait_for(producer.send(topic, b"k", b"x" * 2_000_000), WAIT_S)
@@ -238,7 +230,7 @@ async def test_record_too_large(settings: Given, admin: ClusterAdmin, producer: 
     await asyncio.wait_for(producer.send(topic, b"k", b"x" * 1_048_400), WAIT_S)
 
 
-async def test_a_callback_that_raises_stops_nobody(settings: Given, admin: ClusterAdmin, producer: PlainProducer) -> None:
+async def test_a_callback_that_raises_stops_nobody(settings: Settings, admin: ClusterAdmin, producer: PlainProducer) -> None:
     topic = (await asyncio.to_thread(admin.ensure_queue, "q"))[0].name
 
     def broken(error: BaseException | None) -> None:
@@ -249,7 +241,7 @@ async def test_a_callback_that_raises_stops_nobody(settings: Given, admin: Clust
 
 
 def test_close_reports_what_was_not_delivered(unused_address: str) -> None:
-    producer = PlainProducer(Given(unused_address))
+    producer = PlainProducer(Settings(address=unused_address))
     errors: list[BaseException | None] = []
     producer.produce("t", b"k", b"v", on_delivery=errors.append)
     assert producer.close(0.2) == 1
@@ -263,8 +255,6 @@ def test_close_reports_what_was_not_delivered(unused_address: str) -> None:
 
 @pytest.fixture
 def unused_address() -> str:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
@@ -272,27 +262,27 @@ def unused_address() -> str:
 
 def test_unreachable_broker_names_address_and_setting(unused_address: str) -> None:
     with pytest.raises(BrokerUnreachableError) as caught:
-        ClusterAdmin(Given(unused_address), request_timeout_s=1.0).cluster_id()
+        ClusterAdmin(Settings(address=unused_address), request_timeout_s=1.0).cluster_id()
     assert unused_address in str(caught.value)
     assert "`address` or `ODRADEK_ADDRESS`" in str(caught.value)
     assert "refused" in str(caught.value)
 
 
 def test_settings_pass_through_but_not_those_that_hold_a_promise() -> None:
-    given = Given("host:1", kafka={"security.protocol": "ssl", "linger.ms": 7, "session.timeout.ms": 9_000, "delivery.timeout.ms": 5})
+    given = Settings(address="host:1", kafka={"security.protocol": "ssl", "linger.ms": 7, "fetch.wait.max.ms": 9, "delivery.timeout.ms": 5})
     assert producer_config(given)["security.protocol"] == "ssl"
-    assert (producer_config(given)["linger.ms"], producer_config(given)["delivery.timeout.ms"]) == (7, 5)
-    assert "session.timeout.ms" not in producer_config(given)
+    assert (producer_config(given)["linger.ms"], producer_config(given)["delivery.timeout.ms"]) == ("7", "5")
+    assert "fetch.wait.max.ms" not in producer_config(given)
     assert "delivery.timeout.ms" not in transactional_producer_config(given, "t")
-    assert consumer_config(given, "g")["session.timeout.ms"] == 9_000
+    assert consumer_config(given, "g")["fetch.wait.max.ms"] == "9"
     assert "linger.ms" not in consumer_config(given, "g")
-    for key in ("isolation.level", "partitioner", "enable.auto.commit", "bootstrap.servers", "transactional.id"):
+    for key in ("isolation.level", "partitioner", "enable.auto.commit", "bootstrap.servers", "transactional.id", "session.timeout.ms"):
         with pytest.raises(ConfigurationError, match=f"`kafka.{key}` cannot be set"):
-            consumer_config(Given("host:1", kafka={key: "x"}), "g")
+            consumer_config(Settings(address="host:1", kafka={key: "x"}), "g")
 
 
 def test_every_producer_hashes_as_kafka_and_every_reader_reads_committed() -> None:
-    given = Given("host:1")
+    given = Settings(address="host:1")
     for config in (producer_config(given), transactional_producer_config(given, "t")):
         assert (config["partitioner"], config["enable.idempotence"], config["acks"]) == ("murmur2_random", True, "all")
     for config in (consumer_config(given, "g"), reader_config(given)):
@@ -300,27 +290,26 @@ def test_every_producer_hashes_as_kafka_and_every_reader_reads_committed() -> No
     assert reader_config(given, read_uncommitted=True)["isolation.level"] == "read_uncommitted"
     assert "retry.backoff.ms" not in producer_config(given), "1 ms hammers a broker in trouble: only where a transaction needs it"
     assert transactional_producer_config(given, "t")["retry.backoff.ms"] == 1
+    slower = Settings(address="host:1", session_timeout="9 s", transaction_timeout="4 s")
+    assert consumer_config(slower, "g")["session.timeout.ms"] == 9_000
+    assert transactional_producer_config(slower, "t")["transaction.timeout.ms"] == 4_000
 
 
 # --- the schemas topic ------------------------------------------------------------------------------------------------
 
 
 def published(schema: dict[str, Any], label: str = "") -> tuple[bytes, bytes]:
-    import json
-
     record = PublishedSchema(label or schema_fingerprint(schema).hex(), schema["name"], json.dumps(schema))
     return record.fingerprint.encode(), encode(record)
 
 
 def newer_signal() -> dict[str, Any]:
-    import copy
-
     schema = copy.deepcopy(avro_schema(SignalWorkflow))
     schema["fields"].append({"name": "mood", "type": "string", "default": ""})
     return schema
 
 
-def test_publish_what_is_missing_and_find_it_elsewhere(settings: Given, admin: ClusterAdmin, producer: PlainProducer) -> None:
+def test_publish_what_is_missing_and_find_it_elsewhere(settings: Settings, admin: ClusterAdmin, producer: PlainProducer) -> None:
     with SchemasTopic(settings, admin) as first:
         assert first.publish(producer, EVENT_TYPES) == len(EVENT_TYPES)
         assert first.publish(producer, EVENT_TYPES) == 0
@@ -329,7 +318,7 @@ def test_publish_what_is_missing_and_find_it_elsewhere(settings: Given, admin: C
         assert second.publish(producer, EVENT_TYPES) == 0
 
 
-def test_an_unknown_fingerprint_is_found_once_published(settings: Given, admin: ClusterAdmin, producer: PlainProducer) -> None:
+def test_an_unknown_fingerprint_is_found_once_published(settings: Settings, admin: ClusterAdmin, producer: PlainProducer) -> None:
     schema = newer_signal()
     data = b"\xc3\x01" + schema_fingerprint(schema) + encode(SignalWorkflow("w", "s"))[10:] + b"\x08good"
     with SchemasTopic(settings, admin) as schemas:
@@ -341,7 +330,7 @@ def test_an_unknown_fingerprint_is_found_once_published(settings: Given, admin: 
         assert codec.decode(data) == SignalWorkflow("w", "s")
 
 
-def test_patience_ends(settings: Given, admin: ClusterAdmin) -> None:
+def test_patience_ends(settings: Settings, admin: ClusterAdmin) -> None:
     now_s = [100.0]
     with SchemasTopic(settings, admin, clock=lambda: now_s[0]) as schemas:
         assert not schemas.given_up(b"unknown!"), "not asked for yet"
@@ -354,7 +343,7 @@ def test_patience_ends(settings: Given, admin: ClusterAdmin) -> None:
         assert schemas.waited_s(b"unknown!") == pytest.approx(30)
 
 
-def test_nonsense_and_false_labels_are_skipped(settings: Given, admin: ClusterAdmin, producer: PlainProducer) -> None:
+def test_nonsense_and_false_labels_are_skipped(settings: Settings, admin: ClusterAdmin, producer: PlainProducer) -> None:
     topic = admin.topics.schemas
     with SchemasTopic(settings, admin) as schemas:
         schema = newer_signal()
@@ -367,3 +356,62 @@ def test_nonsense_and_false_labels_are_skipped(settings: Given, admin: ClusterAd
         producer.produce(topic, *published(schema))
         assert schemas.wait_for(schema_fingerprint(schema), WAIT_S)
         assert schemas.find(label) is None
+
+
+# --- a schema registry ------------------------------------------------------------------------------------------------
+
+
+def test_registry_framing_with_confluents_client() -> None:
+    pytest.importorskip("authlib", reason="needs odradek[registry]")
+    framing = RegistryFraming("mock://")
+    record = SignalWorkflow("w", "s")
+    data = Codec(framing).encode(record)
+    assert data[:1] == b"\x00"
+    assert Codec(framing).decode(data) == record
+    assert framing.find_by_id(4_711) is None
+    with pytest.raises(UnknownSchemaError, match="id 4711, which the schema registry does not hold"):
+        Codec(framing).decode(b"\x00\x00\x00\x12\x67abc")
+
+
+def test_registry_that_does_not_answer_is_named(unused_address: str) -> None:
+    pytest.importorskip("authlib", reason="needs odradek[registry]")
+    framing = RegistryFraming(f"http://{unused_address}", {"max.retries": 0})
+    with pytest.raises(OdradekError, match=rf"schema registry http://{unused_address} does not answer: .*ODRADEK_SCHEMA_REGISTRY_URL"):
+        Codec(framing).encode(SignalWorkflow("w", "s"))
+    with pytest.raises(OdradekError, match="does not answer"):
+        Codec(framing).decode(b"\x00\x00\x00\x00\x01abc")
+
+
+class FatalProducer:
+    """A confluent producer that has met a fatal error."""
+
+    purged = False
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def produce(self, *args: Any, **kwargs: Any) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "out of order sequence"))
+
+    def poll(self, timeout: float) -> int:
+        time.sleep(min(timeout, 0.01))
+        return 0
+
+    def flush(self, timeout: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        FatalProducer.purged = True
+
+
+async def test_producer_goes_on_after_a_fatal_error(settings: Settings, admin: ClusterAdmin) -> None:
+    topic = (await asyncio.to_thread(admin.ensure_queue, "q"))[0].name
+    kinds: list[Any] = [FatalProducer, Producer]
+
+    def make(config: dict[str, Any]) -> Any:
+        return kinds.pop(0)(config)
+
+    with PlainProducer(settings, new_producer=make) as producer:
+        await asyncio.wait_for(producer.send(topic, b"k", b"v"), WAIT_S)
+    assert FatalProducer.purged
+    assert kinds == []

@@ -7,6 +7,7 @@ error that says why. Each function gives a new dict.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 from odradek.exceptions import ConfigurationError
@@ -16,10 +17,8 @@ from odradek.wire.topics import Topics
 
 logger = logging.getLogger("odradek.kafka")
 
-#: A group member that died is noticed after this long (classic protocol: the client asks for it).
+#: The default of the setting `session_timeout`: who can, reads the setting.
 SESSION_TIMEOUT_MS = 6_000
-#: The broker ends a transaction that is open for longer; a dead owner's neighbours wait no longer than this for its records.
-TRANSACTION_TIMEOUT_MS = 10_000
 
 #: Settings that a user cannot give, and why.
 OURS = {
@@ -36,6 +35,9 @@ OURS = {
     "enable.auto.offset.store": "offsets are committed behind what is durable",
     "auto.offset.reset": "a gap must stop the reader, not be skipped",
     "enable.partition.eof": "hosts rely on it",
+    "client.id": "use the setting `client_id`",
+    "session.timeout.ms": "use the setting `session_timeout`",
+    "transaction.timeout.ms": "use the setting `transaction_timeout`",
     "acks": "a record that not all in-sync replicas have is not durable",
     "request.required.acks": "a record that not all in-sync replicas have is not durable",
 }
@@ -77,7 +79,7 @@ def transactional_producer_config(settings: KafkaSettings, transactional_id: str
     ours = {
         # commit_transaction flushes, and a flush does not linger: until then records gather into few requests.
         "linger.ms": 5,
-        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        "transaction.timeout.ms": _milliseconds(settings.transaction_timeout),
         "message.max.bytes": PRODUCER_MESSAGE_MAX_BYTES,
         # The first request of a transaction meets the markers of the last one and is retried: 96 ms a transaction with the default
         # back-off of 100 ms, 3.5 ms with this one. Only here: 1 ms hammers a broker in trouble.
@@ -98,8 +100,8 @@ def consumer_config(
     "earliest" suits a group whose topic is purged behind its offsets (`commands`).
     """
     ours = {
-        "session.timeout.ms": SESSION_TIMEOUT_MS,
-        "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+        "session.timeout.ms": _milliseconds(settings.session_timeout),
+        "heartbeat.interval.ms": _milliseconds(settings.session_timeout) // 4,
         "partition.assignment.strategy": "cooperative-sticky",
         **_FETCHING,
     }
@@ -141,13 +143,17 @@ _FETCHING = {
 def _common(settings: KafkaSettings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.address,
-        "client.id": "odradek",
+        "client.id": settings.client_id,
         "socket.keepalive.enable": True,
         "socket.nagle.disable": True,
         "reconnect.backoff.max.ms": 1_000,  # a broker that restarts is back in seconds; 10 s would be an outage of its own
         "enable.metrics.push": False,
         "logger": logger,
     }
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1_000)
 
 
 def _passed(settings: KafkaSettings, without: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ of a port (`SchemaLookup` for fingerprints, `Framing` for registry ids), read by
 by name, unknown ones skipped, missing ones by their default. A history event of a type that this version does not know becomes an
 `OtherEvent`, so that the history can still be read and shown; only its replay fails.
 
-Must never do IO itself: the ports may.
+Must never do IO itself: the ports may, and what they raise passes through.
 """
 
 from __future__ import annotations
