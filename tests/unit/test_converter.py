@@ -350,6 +350,12 @@ def test_transfer_types() -> None:
     assert DEFAULT.from_payloads([plain]) == [1]
 
 
+def test_payload_validation_error() -> None:
+    error = converter_module.create_payload_validation_error({"field": "amount"})
+    assert (error.type, error.non_retryable, error.details) == ("PayloadValidationError", True, ({"field": "amount"},))
+    assert converter_module.create_payload_validation_error(None).details == ()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Search attributes
 

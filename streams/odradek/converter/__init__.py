@@ -27,6 +27,7 @@ from odradek.converter._payload_converter import (
     EncodingPayloadConverter,
     PayloadConverter,
 )
+from odradek.converter._payload_validation_error import create_payload_validation_error
 from odradek.converter._search_attributes import (
     decode_search_attributes,
     decode_typed_search_attributes,
@@ -64,6 +65,7 @@ __all__ = [
     "TransferTypeConverter",
     "WithSerializationContext",
     "WorkflowSerializationContext",
+    "create_payload_validation_error",
     "decode_search_attributes",
     "decode_typed_search_attributes",
     "default",
