@@ -1,6 +1,6 @@
-"""The public names of the vocabulary and their signatures are a promise: a change must be meant, and shows up in the golden file.
+"""The public names of the vocabulary and their signatures are a promise: a change must be meant, and shows up in the file beside.
 
-After a change that is meant: `UPDATE_GOLDEN=1 pytest tests/unit/test_vocabulary_names.py`, and look at the difference.
+After a change that is meant: `UPDATE_PROMISED=1 pytest tests/unit/test_vocabulary_names.py`, and look at the difference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-GOLDEN = Path(__file__).parent / "golden" / "vocabulary_names.json"
+PROMISED = Path(__file__).parent / "promised" / "vocabulary_names.json"
 MODULES = [
     "odradek.api.common.v1",
     "odradek.api.failure.v1",
@@ -68,9 +68,9 @@ def test_names_and_signatures_are_as_promised() -> None:
     for path in MODULES:
         module = importlib.import_module(path)
         found[path] = {name: shape(getattr(module, name)) for name in sorted(module.__all__) if name not in OPTIONAL}
-    if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    promised = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    if os.environ.get("UPDATE_PROMISED"):
+        PROMISED.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    promised = json.loads(PROMISED.read_text(encoding="utf-8"))
     for path in MODULES:
         assert found[path] == promised[path], path
     assert set(found) == set(promised)
