@@ -45,23 +45,26 @@ class DockerBroker:
     def __init__(self, *, start_timeout: timedelta = START_TIMEOUT) -> None:
         self._start_timeout = start_timeout
         self._container: Any = None
-        self._port = 0
+        self._bootstrap = ""
 
     @property
     def bootstrap(self) -> str:
-        return f"{HOST}:{self._port}"
+        """`HOST:PORT` for `bootstrap.servers`."""
+        return self._bootstrap
 
     def start(self) -> Self:
         from testcontainers.core.container import DockerContainer
 
-        # The broker tells clients its address, so the outside port must be known before it starts.
-        self._port = free_ports(1)[0]
-        container = DockerContainer(f"apache/kafka:{kafka_version()}").with_bind_ports(self._port, self._port)
-        for name, value in container_environment(self._port).items():
+        # The broker tells clients its address, so host and outside port must be known before it starts.
+        port = free_ports(1)[0]
+        container = DockerContainer(f"apache/kafka:{kafka_version()}").with_bind_ports(port, port)
+        host = container.get_container_host_ip()
+        self._bootstrap = f"{HOST if host == 'localhost' else host}:{port}"
+        for name, value in container_environment(self._bootstrap).items():
             container = container.with_env(name, value)
         self._container = container
-        container.start()
         try:
+            container.start()
             self._wait_ready()
         except BaseException:
             self.stop()
@@ -92,13 +95,14 @@ class DockerBroker:
         raise BrokerError(f"Kafka in Docker did not answer on {self.bootstrap} in {self._start_timeout}. It said last:\n{said}")
 
 
-def container_environment(port: int) -> dict[str, str]:
-    """Environment of the image: each setting `a.b` is `KAFKA_A_B`."""
+def container_environment(bootstrap: str) -> dict[str, str]:
+    """Environment of the image: each setting `a.b` is `KAFKA_A_B`. `bootstrap` is the address as clients see it."""
+    port = bootstrap.rpartition(":")[2]
     settings: dict[str, Setting] = {
         "node.id": 1,
         "process.roles": "broker,controller",
         "listeners": f"PLAINTEXT://0.0.0.0:{port},CONTROLLER://{HOST}:9093",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "advertised.listeners": f"PLAINTEXT://{bootstrap}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.quorum.voters": f"1@{HOST}:9093",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from odradek.broker.docker import DockerBroker, docker_runs
-from odradek.broker.local import LocalBroker
+from odradek.broker.local import QUICK_START, LocalBroker
 from odradek.broker.progress import Progress, StderrProgress
 
 #: Wins over everything, so that a suite can be pointed at any Kafka.
@@ -21,30 +21,26 @@ def find_broker(address: str | None = None, *, quick_start: bool = False, progre
     Args:
         address: used as it is. The environment variable `ODRADEK_TEST_BOOTSTRAP` wins over it.
         quick_start: a local broker shall start sooner rather than run faster for long (tests).
-    """
-    from odradek.broker.local import QUICK_START
 
+    Raises:
+        BrokerError: none could be had; names the cause and the cure.
+    """
     address = os.environ.get(ADDRESS_VARIABLE) or address
-    progress = progress if progress is not None else StderrProgress()
     if address:
         yield address
         return
-    docker = _started_docker_broker(progress) if docker_runs() else None
-    with docker or LocalBroker(jvm_options=QUICK_START if quick_start else (), progress=progress) as broker:
-        yield broker.bootstrap
-
-
-def _started_docker_broker(progress: Progress) -> DockerBroker | None:
-    """A daemon that cannot get the image (no network, no rights) is no reason to have no Kafka: the jars remain."""
+    broker = _start_broker(quick_start, progress if progress is not None else StderrProgress())
     try:
-        return _Started().start()
-    except Exception as error:  # docker's, requests' and our own
-        progress.say(f"Kafka could not be started in Docker ({error}); using the local jars")
-        return None
+        yield broker.bootstrap
+    finally:
+        broker.stop()
 
 
-class _Started(DockerBroker):
-    """Entering it does not start it a second time."""
-
-    def __enter__(self) -> _Started:
-        return self
+def _start_broker(quick_start: bool, progress: Progress) -> DockerBroker | LocalBroker:
+    if docker_runs():
+        try:
+            return DockerBroker().start()
+        except Exception as error:  # docker's, requests' and our own
+            # A daemon that cannot get the image (no network, no rights) is no reason to have no Kafka: the jars remain.
+            progress.say(f"Kafka could not be started in Docker ({error}); using the local jars")
+    return LocalBroker(jvm_options=QUICK_START if quick_start else (), progress=progress).start()
