@@ -46,7 +46,9 @@ def _make(text: str) -> FaultHook:
     point, _, rest = text.partition(":")
     action, _, nth = rest.partition(":")
     if point not in POINTS or action not in _SIGNALS or not (nth or "1").isdigit():
-        raise ConfigurationError(f"{VARIABLE}={text}: expected point:action[:nth], points {', '.join(POINTS)}, actions kill, stop", key=VARIABLE)
+        raise ConfigurationError(
+            f"{VARIABLE}={text}: expected point:action[:nth], points {', '.join(POINTS)}, actions kill, stop", key=VARIABLE
+        )
     left = int(nth or "1")
     lock = threading.Lock()
 

@@ -257,7 +257,10 @@ class Group(threading.Thread):
             return
         offsets = [TopicPartition(self._topic, partition, position) for partition, position in changed.items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=not final)
+            if final:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             logger.debug("group offsets of %s not committed: %s", self._topic, error)  # they may be stale; nothing is read from them
         else:

@@ -28,6 +28,7 @@ from odradek.wire.events import (
     FetchHistory,
     QueryWorkflow,
     Request,
+    UnparkWorkflow,
 )
 from odradek.wire.json_input import decode_json, is_json
 from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
@@ -62,6 +63,7 @@ class Sorted:
     forwards: list[tuple[Message, str]] = field(default_factory=list)  # with the workflow id whose partition is the right one
     letters: list[Letter] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    unparks: list[str] = field(default_factory=list)  # workflow ids
     expired: int = 0
     taken: int = 0
     unknown_schema: UnknownSchemaError | None = None
@@ -105,6 +107,8 @@ class Sorter:
                 else:
                     offset = typing.cast(int, message.offset())
                     inputs.append(Input(event, offset, f"{origin}{offset}", message.timestamp()[1]))
+                    if type(event) is UnparkWorkflow:
+                        result.unparks.append(event.workflow_id)
             result.taken += 1
         return result
 
@@ -123,7 +127,8 @@ class Sorter:
         if not came_from:
             result.forwards.append((message, workflow_id))
             return
-        text = f"workflow {workflow_id!r} belongs to partition {partition_for(workflow_id.encode(), self._partitions)}, the record was forwarded here from {came_from}"
+        target = partition_for(workflow_id.encode(), self._partitions)
+        text = f"workflow {workflow_id!r} belongs to partition {target}, the record was forwarded here from {came_from}"
         result.letters.append(Letter(message, dead_letters.WRONG_PARTITION, text))
 
     def _undecodable(self, message: Message, reason: str, error: Exception, result: Sorted) -> None:
@@ -163,5 +168,3 @@ RawHeaders = list[tuple[str, bytes | str | None]]
 
 def _headers(message: Message) -> RawHeaders:
     return typing.cast(RawHeaders, message.headers() or [])
-
-

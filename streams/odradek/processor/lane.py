@@ -20,8 +20,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -29,9 +28,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from odradek.engine import ports
 from odradek.engine.ports import Batch, Effects, Engine, RowChange
-from odradek.exceptions import BrokerUnreachableError, InputGapError, LaneError, OdradekError, PartitionCountError, TopicRecreatedError
+from odradek.exceptions import InputGapError, LaneError, OdradekError, PartitionCountError, TopicRecreatedError
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
+from odradek.processor.held import held_reason, why_held
 from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.lane_state import LaneState, check_transition
@@ -39,18 +39,32 @@ from odradek.processor.outlet import Record
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
+from odradek.processor.work import (
+    CLUSTER_ERRORS,
+    INPUT_BYTES_MAX,
+    Counters,
+    Work,
+    cut_by_bytes,
+    dropped,
+    headers_of,
+    key_of,
+    now_ms,
+    offset_of,
+    timer_row_key,
+    value_of,
+)
 from odradek.wire import dead_letters
-from odradek.wire.headers import FORWARDED_FROM, headers_for, place
+from odradek.wire.events import ActivityReport
+from odradek.wire.headers import FORWARDED_FROM, place
 from odradek.wire.outcomes import INTERNAL, LaneStatus, Reply
 from odradek.wire.partitioner import partition_for
-from odradek.wire.rows import POSITION_KEY, state_key, timer_key
+from odradek.wire.rows import state_key
 from odradek.wire.state import PositionRow, RunRow, TimerRow, WorkflowRow
 
 logger = logging.getLogger(__name__)
 
 INPUTS_MAX = 200  # inputs a batch: bounds what is lost when a transaction fails, and how long a timer waits behind inputs
 TIMERS_MAX = 100  # released timers a batch, inputs in between
-INPUT_BYTES_MAX = 8 * 1024 * 1024
 
 # Longer than `transaction.timeout.ms` (10 s): the broker decides first, and says so.
 COMMIT_TIMEOUT_SECONDS = 15.0
@@ -68,9 +82,7 @@ PROVEN_AFTER_SECONDS = 30.0  # an owner that lived this long without inputs did 
 OWNS_BEFORE_CARE = 3  # owners in a row without progress: from then on one thing a transaction, named beforehand
 CAREFUL_INPUTS = 1_000
 
-# Of the cluster, not of us: they pass.
-CLUSTER_ERRORS = (KafkaException, BrokerUnreachableError)
-
+POSITION_KEY = ""
 _POSITION_STATE_KEY = state_key(ports.POSITION, POSITION_KEY)
 _BACKOFF_FIRST_SECONDS, _BACKOFF_MAX_SECONDS = 0.05, 5.0
 
@@ -86,33 +98,6 @@ class Seat(Protocol):
 
     def still_assigned(self, partition: int) -> bool | None:
         """Ask the coordinator (not our memory) whether this process still is a member that has the partition. None: it cannot tell now."""
-
-
-@dataclass(slots=True)
-class Work:
-    """What one transaction is about."""
-
-    messages: list[Message]
-    sorted: Sorted
-    timers: list[TimerRow] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a lane has done, for statistics."""
-
-    inputs: int = 0
-    timers: int = 0
-    transactions: int = 0
-    records: int = 0
-    steps: int = 0
-    forwarded: int = 0
-    expired: int = 0
-    dead_letters: int = 0
-    parked: int = 0
-    refused: int = 0
-    dropped: int = 0
-    restored: int = 0
 
 
 class Lane(threading.Thread):
@@ -151,6 +136,7 @@ class Lane(threading.Thread):
         self._owns = 0
         self._careful_left = 0
         self._accused = ""
+        self._unparked: set[str] = set()  # held runs that an operator lets go on
         self._owned_at = self._committed_at = self._waiters_at = 0.0
 
     # ------------------------------------------------------------------------------------------------ life
@@ -232,7 +218,7 @@ class Lane(threading.Thread):
             with services.fencing:
                 producer.init_transactions(INIT_TIMEOUT_SECONDS)
         except KafkaException as error:
-            raise _dropped(error) from error
+            raise dropped(error) from error
         if self._fault is not None:
             self._fault(faults.AFTER_INIT)
 
@@ -241,7 +227,7 @@ class Lane(threading.Thread):
             identity = services.topic_identity()
             start, end = services.bounds(services.state_topic, partition)  # uncommitted end, noted after fencing
         except CLUSTER_ERRORS as error:
-            raise _dropped(error) from error
+            raise dropped(error) from error
         store = self._open_store(identity, start, end)
         with services.restoring:
             self._check_stop()
@@ -256,10 +242,14 @@ class Lane(threading.Thread):
         self._owns = row.owns if row else 0
         self._careful_left = CAREFUL_INPUTS if self._owns >= OWNS_BEFORE_CARE else 0
         self._accused = row.processing if row and self._careful_left else ""
-        self._engine = services.new_engine()
+        self._engine = services.new_engine(self._why_held)
         self._timers = Timers(store)
         self._sorter = Sorter(
-            services.codec, topic=services.events_topic, topic_id=identity.events_topic_id, partition=partition, partitions=identity.partitions
+            services.codec,
+            topic=services.events_topic,
+            topic_id=identity.events_topic_id,
+            partition=partition,
+            partitions=identity.partitions,
         )
         self._owns += 1
         self._commit_position(processing=self._accused)
@@ -274,7 +264,7 @@ class Lane(threading.Thread):
         services = self._services
         path = services.store_path(self.partition)
         mark = StoreIdentity(identity.cluster_id, identity.state_topic_id, identity.events_topic_id, self.partition)
-        store = self._store = LaneStore.open(path, mark, oldest_ms=_now_ms() - services.tombstone_retention_ms())
+        store = self._store = LaneStore.open(path, mark, oldest_ms=now_ms() - services.tombstone_retention_ms())
         offset = store.changelog_offset
         if offset and not start <= offset <= end:
             logger.warning("the local store at %s stands at %d, the changelog holds %d to %d: rebuilt", path, offset, start, end)
@@ -295,7 +285,7 @@ class Lane(threading.Thread):
             start, _ = services.bounds(services.events_topic, partition)
             committed = services.group_offset(partition)
         except CLUSTER_ERRORS as error:
-            raise _dropped(error) from error
+            raise dropped(error) from error
         signs = []
         if state_start > 0 or next(store.items(), None) is not None:
             signs.append(f"{services.state_topic} was written (it begins at offset {state_start})")
@@ -331,7 +321,7 @@ class Lane(threading.Thread):
         try:
             start, end = services.bounds(services.events_topic, partition)
         except CLUSTER_ERRORS as error:
-            raise _dropped(error) from error
+            raise dropped(error) from error
         if row.offset < start:
             raise InputGapError(position=row.offset, log_start=start, topic=services.events_topic, partition=partition)
         if row.offset > end:
@@ -360,12 +350,12 @@ class Lane(threading.Thread):
     def _drain(self) -> Work | None:
         """Inputs that are here and timers that are released; waits a moment when there is neither."""
         assert self._timers is not None and self._sorter is not None
-        timers, now_ms = self._timers, _now_ms()
+        timers, time_ms = self._timers, now_ms()
         if (end := self._end_answer) is not None:
             self._end_answer = None
             timers.answered(end)
-        if timers.wants_end(now_ms):
-            timers.asked(now_ms)
+        if timers.wants_end(time_ms):
+            timers.asked(time_ms)
             self._services.ends.ask(self.partition, self._note_end)
         timers.passed(max(self.position, self.inbox.settled_position() if not self._held else -1))
         self.awaited_end = timers.awaited_end()
@@ -374,14 +364,14 @@ class Lane(threading.Thread):
         limit = 1 if self._careful_left else INPUTS_MAX
         messages, self._held = self._held[:limit], self._held[limit:]
         if not messages:
-            messages = self.inbox.take(limit, 0.0 if released else self._patience(now_ms))
+            messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms))
         if len(messages) > 1 and sum(map(len, messages)) > INPUT_BYTES_MAX:
-            messages, rest = _cut(messages)
+            messages, rest = cut_by_bytes(messages)
             self._held = rest + self._held
         self._answer_expired_waiters()
         if not messages:
             return Work([], Sorted(), released) if released else None
-        found = self._sorter.sort(messages, _now_ms())
+        found = self._sorter.sort(messages, now_ms())
         if found.unknown_schema is not None:
             if not found.taken:
                 self._await_schema(messages[0], found.unknown_schema.schema_id)
@@ -393,16 +383,16 @@ class Lane(threading.Thread):
             released = []  # one thing a transaction
         return Work(messages, found, released)
 
-    def _patience(self, now_ms: int) -> float:
+    def _patience(self, time_ms: int) -> float:
         """Seconds to wait for inputs: until the next timer, waiter or chore."""
         assert self._timers is not None
         wait = IDLE_WAKE_SECONDS
         if self._engine is not None and self._engine.statistics().get("waiters", 0):
             wait = WAITERS_EVERY_SECONDS
         if not self._timers.asking:
-            due = self._timers.next_due_ms(now_ms)
+            due = self._timers.next_due_ms(time_ms)
             if due is not None:
-                wait = min(wait, max(0.0, (due - now_ms) / 1000))
+                wait = min(wait, max(0.0, (due - time_ms) / 1000))
         return wait
 
     def _note_end(self, end: int) -> None:
@@ -417,7 +407,7 @@ class Lane(threading.Thread):
         while time.monotonic() < deadline:
             self.inbox.wait(0.1)
             self._check_stop()
-            if self._sorter.sort([message], _now_ms()).unknown_schema is None:
+            if self._sorter.sort([message], now_ms()).unknown_schema is None:
                 return
         self._sorter.give_up.add(schema_id)
 
@@ -427,45 +417,33 @@ class Lane(threading.Thread):
             self._transact(work)
         except Refused as refusal:
             self._abort(refusal)
-            if len(work.messages) + len(work.timers) > 1:
-                for half in self._halves(work):
+            if len(work) > 1:
+                assert self._sorter is not None
+                for half in work.halves(self._sorter):
                     self._apply(half)
             else:
                 self._give_up(work, refusal)
             if self._state is LaneState.RETRYING:
                 self._become(LaneState.RUNNING)
 
-    def _halves(self, work: Work) -> Iterable[Work]:
-        assert self._sorter is not None
-        messages, timers, now_ms = work.messages, work.timers, _now_ms()
-        if messages and timers:
-            yield Work(messages, self._sorter.sort(messages, now_ms))
-            yield Work([], Sorted(), timers)
-        elif messages:
-            middle = len(messages) // 2
-            for part in (messages[:middle], messages[middle:]):
-                yield Work(part, self._sorter.sort(part, now_ms))
-        else:
-            middle = len(timers) // 2
-            yield Work([], Sorted(), timers[:middle])
-            yield Work([], Sorted(), timers[middle:])
-
     def _transact(self, work: Work) -> None:
         """Engine, then the transaction. Raises Refused or Dropped; nothing is applied then."""
         assert self._engine is not None and self._store is not None
         effects = Effects()
+        if work.sorted.unparks:
+            self._unparked.update(work.sorted.unparks)
         if work.sorted.inputs or work.timers:
             try:
-                effects = self._engine.step(self._store, self._services.outlet, Batch(_now_ms(), work.sorted.inputs, work.timers))
+                effects = self._engine.step(self._store, self._services.outlet, Batch(now_ms(), work.sorted.inputs, work.timers))
             except OdradekError:
                 raise  # the store's
             except Exception as error:  # a defect of the engine, not of workflow code
-                logger.exception("lane %d: the engine failed on offsets %s", self.partition, _offsets(work.messages))
+                logger.exception("lane %d: the engine failed on offsets %s", self.partition, work.offsets())
                 self._engine.evict_all()
                 raise Refused(f"engine: {type(error).__name__}: {error}\n{traceback.format_exc()}", in_transaction=False) from error
         self._touched = effects.touched
         rows = self._encode_rows(effects.rows, work.timers)
-        position = _next_offset(work.messages, self.position)
+        position = work.next_offset(self.position)
         records = self._outputs(work, effects)
         if not self._careful_left:
             self._owns = 0  # this is progress
@@ -475,14 +453,7 @@ class Lane(threading.Thread):
         replies = work.sorted.replies + effects.replies
         if replies:
             self._services.replies.send(replies)
-        counters = self.counters
-        counters.inputs += len(work.messages)
-        counters.timers += len(work.timers)
-        counters.steps += effects.steps
-        counters.forwarded += len(work.sorted.forwards)
-        counters.expired += work.sorted.expired
-        counters.dead_letters += len(work.sorted.letters) + len(effects.dead_letters)
-        counters.parked += len(effects.parked)
+        self.counters.note(work, steps=effects.steps, dead_letters=len(effects.dead_letters), parked=len(effects.parked))
 
     # ------------------------------------------------------------------------------------------------ the transaction
 
@@ -490,7 +461,7 @@ class Lane(threading.Thread):
         """Each row once, the last change of a key; the same bytes go to `state` and to the store. Timers that were handed over are consumed."""
         last: dict[str, object] = {}
         for timer in timers:
-            last[f"timer/{timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id)}"] = None
+            last[f"timer/{timer_row_key(timer)}"] = None
         for change in changes:
             last[f"{change.table}/{change.key}"] = change.row
         encode, limit = self._services.codec.encode_row, self._services.state_limit
@@ -513,35 +484,44 @@ class Lane(threading.Thread):
         for message, workflow_id in work.sorted.forwards:
             key = workflow_id.encode()
             target = partition_for(key, self._identity_row.partitions)
-            came_from = place(services.events_topic, self.partition, _offset(message))
-            headers = [*(message.headers() or []), (FORWARDED_FROM, came_from)]
-            logger.warning("event of workflow %s lay on partition %d of %s, forwarded to %d", workflow_id, self.partition, services.events_topic, target)
-            records.append(Record(services.events_topic, key, _value(message), headers, target))
+            came_from = place(services.events_topic, self.partition, offset_of(message))
+            headers = [*headers_of(message), (FORWARDED_FROM, came_from)]
+            logger.warning(
+                "event of workflow %s lay on partition %d of %s, forwarded to %d",
+                workflow_id,
+                self.partition,
+                services.events_topic,
+                target,
+            )
+            records.append(Record(services.events_topic, key, value_of(message), headers, target))
         letters = work.sorted.letters
         if effects.dead_letters:
             by_offset = {message.offset(): message for message in work.messages}
             letters = letters + [
-                Letter(by_offset[letter.offset], dead_letters.NOT_APPLIED, letter.reason, None, letter.trace) for letter in effects.dead_letters
+                Letter(by_offset[letter.offset], dead_letters.NOT_APPLIED, letter.reason, None, letter.trace)
+                for letter in effects.dead_letters
             ]
         records.extend(self._dead_letter(letter) for letter in letters)
         return records
 
     def _dead_letter(self, letter: Letter) -> Record:
         message, services = letter.message, self._services
-        logger.warning("dead letter: %s/%d/%d: %s: %s", services.events_topic, self.partition, _offset(message), letter.reason, letter.text)
+        logger.warning(
+            "dead letter: %s/%d/%d: %s: %s", services.events_topic, self.partition, offset_of(message), letter.reason, letter.text
+        )
         headers = dead_letters.dead_letter_headers(
             letter.reason,
             topic=services.events_topic,
             partition=self.partition,
-            offset=_offset(message),
-            time_ms=_now_ms(),
+            offset=offset_of(message),
+            time_ms=now_ms(),
             message=letter.text,
             error=letter.error,
-            original=message.headers(),
+            original=headers_of(message),
         )
         if letter.trace:
             headers.append((dead_letters.STACK_TRACE, letter.trace[-8_192:].encode("utf-8", "replace")))
-        return services.outlet.dead_letter(_key(message), _value(message), headers)
+        return services.outlet.dead_letter(key_of(message), value_of(message), headers)
 
     def _commit(self, rows: dict[bytes, bytes | None], records: list[Record], position: int, *, processing: str = "") -> None:
         """The transaction: begin; rows, outputs, position row; commit; then the local store. Everything is encoded and checked already.
@@ -550,8 +530,8 @@ class Lane(threading.Thread):
         """
         assert self._producer is not None and self._store is not None
         producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
-        now_ms = _now_ms()
-        row = msgspec.structs.replace(self._identity_row, offset=position, time_ms=now_ms, processing=processing, owns=self._owns)
+        time_ms = now_ms()
+        row = msgspec.structs.replace(self._identity_row, offset=position, time_ms=time_ms, processing=processing, owns=self._owns)
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
         try:
@@ -580,7 +560,7 @@ class Lane(threading.Thread):
             raise Dropped("committed, but the broker did not tell the offset of the position row")
 
         rows[_POSITION_STATE_KEY] = position_value
-        self._store.apply(rows.items(), self._changelog_offset + 1, now_ms)
+        self._store.apply(rows.items(), self._changelog_offset + 1, time_ms)
         self.position = position
         self._committed_at = time.monotonic()
         self.counters.transactions += 1
@@ -590,12 +570,12 @@ class Lane(threading.Thread):
 
     def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._changelog_offset = _offset(message)
+            self._changelog_offset = offset_of(message)
 
     def _timers_note(self, changes: list[RowChange], taken: list[TimerRow]) -> None:
         assert self._timers is not None
         if taken:
-            self._timers.note([RowChange(ports.TIMER, timer_key(t.due_ms, t.run_id, t.kind, t.id), None) for t in taken])
+            self._timers.note([RowChange(ports.TIMER, timer_row_key(t), None) for t in taken])
         self._timers.note(changes)
 
     def _commit_position(self, *, processing: str = "") -> None:
@@ -620,27 +600,27 @@ class Lane(threading.Thread):
             try:
                 self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
             except KafkaException as error:
-                raise _dropped(error) from error
+                raise dropped(error) from error
 
     def _give_up(self, work: Work, refusal: Refused) -> None:
         """The guilty one: its run is parked, its input goes to dead letters, the partition goes on."""
         reason = str(refusal)
-        logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, _offsets(work.messages) or "a timer", reason)
-        workflow_id, run_id = _whose(work)
+        logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason)
+        workflow_id, run_id = work.whose()
         rows = self._parked_rows(workflow_id, run_id, reason)
         orphan = work.timers[0] if work.timers and not rows else None
         if orphan is not None:  # nobody to park: the timer is of no use to anyone
-            rows[state_key(ports.TIMER, _timer_name(orphan))] = None
+            rows[state_key(ports.TIMER, timer_row_key(orphan))] = None
         letters = list(work.sorted.letters)
         if not letters:
             letters = [Letter(m, dead_letters.NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
         # The timer of a parked run is not consumed: the run takes it later, without running code.
         try:
-            self._commit(rows, [self._dead_letter(letter) for letter in letters], _next_offset(work.messages, self.position))
+            self._commit(rows, [self._dead_letter(letter) for letter in letters], work.next_offset(self.position))
         except Refused as again:
             self._abort(again)
             raise LaneError(
-                f"neither the input at {_offsets(work.messages)} nor its dead letter is taken: {again}",
+                f"neither the input at {work.offsets()} nor its dead letter is taken: {again}",
                 topic=self._services.events_topic,
                 partition=self.partition,
             ) from again
@@ -650,14 +630,12 @@ class Lane(threading.Thread):
             self._timers_note([], [orphan])
         elif work.timers:
             assert self._timers is not None
-            self._timers.postpone(work.timers[0], _now_ms())
-        replies = [
-            Reply(i.event.reply_to, i.event.request_id, type(i.event).__name__, INTERNAL, reason.partition("\n")[0], i.event.workflow_id)
-            for i in work.sorted.inputs
-            if getattr(i.event, "reply_to", "") and getattr(i.event, "request_id", "")
-        ]
-        if replies:
-            self._services.replies.send(replies)
+            self._timers.postpone(work.timers[0], now_ms())
+        events = [i.event for i in work.sorted.inputs if not isinstance(i.event, ActivityReport)]
+        text = reason.partition("\n")[0]
+        self._services.replies.send(
+            Reply(e.reply_to, e.request_id, type(e).__name__, INTERNAL, text, e.workflow_id) for e in events if e.reply_to and e.request_id
+        )
 
     def _parked_rows(self, workflow_id: str, run_id: str, reason: str) -> dict[bytes, bytes | None]:
         """The row of the run, parked; nothing when there is no such open run."""
@@ -669,13 +647,20 @@ class Lane(threading.Thread):
         if not isinstance(run, RunRow) or run.status != "RUNNING":
             return {}
         self._engine.evict([run_id])
-        parked = msgspec.structs.replace(run, parked_reason=reason.partition("\n")[0][:1_000])
+        self._unparked.discard(run.workflow_id)
+        parked = msgspec.structs.replace(run, parked_reason=held_reason(reason))
         return {state_key(ports.RUN, run_id): self._services.codec.encode_row(parked)}
+
+    def _why_held(self, workflow_id: str, run_id: str) -> str:
+        if workflow_id in self._unparked or self._store is None:
+            return ""
+        run = self._store.get(ports.RUN, run_id)
+        return why_held(run.parked_reason) if isinstance(run, RunRow) and run.parked_reason else ""
 
     def _apply_carefully(self, work: Work) -> None:
         """Owners died here in a row: name what is next in the position row, take it alone, and park what was named when the last one died."""
-        whose, run_id = _whose(work)
-        name = f"input/{_offset(work.messages[0])}/{whose}" if work.messages else f"timer/{_timer_name(work.timers[0])}"
+        whose, run_id = work.whose()
+        name = work.name()
         if name == self._accused:
             self._accused = ""
             reason = f"{self._owns - 1} owners of the partition died in a row, the last one over this ({name})"
@@ -746,7 +731,7 @@ class Lane(threading.Thread):
         if now - self._waiters_at < WAITERS_EVERY_SECONDS:
             return
         self._waiters_at = now
-        replies = self._engine.expired_waiters(_now_ms())
+        replies = self._engine.expired_waiters(now_ms())
         if replies:
             self._services.replies.send(replies)
 
@@ -764,64 +749,3 @@ class Lane(threading.Thread):
             cached_runs=figures.get("cached", 0),
             error=str(self.error) if self.error else "",
         )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _dropped(error: KafkaException | BrokerUnreachableError) -> Dropped:
-    """An error of the cluster outside the transaction's records always drops the lane."""
-    if not isinstance(error, KafkaException):
-        return Dropped(str(error))
-    found = classify(error)
-    return found if isinstance(found, Dropped) else Dropped(str(found))
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset
-
-
-def _value(message: Message) -> bytes | None:
-    return message.value()  # type: ignore[return-value]  # no deserializer is set
-
-
-def _key(message: Message) -> bytes | None:
-    return message.key()  # type: ignore[return-value]
-
-
-def _next_offset(messages: list[Message], position: int) -> int:
-    return _offset(messages[-1]) + 1 if messages else position
-
-
-def _offsets(messages: list[Message]) -> str:
-    if not messages:
-        return ""
-    first, last = _offset(messages[0]), _offset(messages[-1])
-    return str(first) if first == last else f"{first}-{last}"
-
-
-def _cut(messages: list[Message]) -> tuple[list[Message], list[Message]]:
-    """At most INPUT_BYTES_MAX bytes, but one record at least."""
-    size = 0
-    for index, message in enumerate(messages):
-        size += len(message)
-        if size > INPUT_BYTES_MAX and index:
-            return messages[:index], messages[index:]
-    return messages, []
-
-
-def _whose(work: Work) -> tuple[str, str]:
-    """Workflow id and run id ("" when the record does not say) of a single input or timer."""
-    if work.sorted.inputs:
-        event = work.sorted.inputs[0].event
-        return event.workflow_id, event.run_id
-    if work.timers:
-        return work.timers[0].workflow_id, work.timers[0].run_id
-    return "", ""
-
-
-def _timer_name(timer: TimerRow) -> str:
-    return timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id)

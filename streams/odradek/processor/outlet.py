@@ -38,7 +38,7 @@ class Record:
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    headers: list[tuple[str, bytes | str | None]]
     partition: int = -1
 
 
@@ -98,7 +98,7 @@ class TopicOutlet:
 
     def record(self, output: Output) -> Record:
         """A checked output as a record. What routes also stands in its headers."""
-        headers = headers_for(output.record)
+        headers: list[tuple[str, bytes | str | None]] = list(headers_for(output.record))
         if output.headers:
             headers += [(name, text.encode()) for name, text in output.headers.items()]
         return Record(self._name(output.kind, output.task_queue), output.key.encode(), output.value, headers, output.partition)
@@ -110,7 +110,7 @@ class TopicOutlet:
         if size + OVERHEAD_BYTES > self.limit(topic):
             logger.error("a dead letter of %d bytes exceeds what %s takes: its value is left out", size, topic)
             value = None
-        return Record(topic, key, value, headers)
+        return Record(topic, key, value, list(headers))
 
     def limit(self, topic: str) -> int:
         """What a topic takes, in bytes; 0 while it cannot be had."""

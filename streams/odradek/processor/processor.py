@@ -25,6 +25,7 @@ from odradek.kafka.client_config import consumer_config, reader_config, topics_o
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.processor.group import Group
+from odradek.processor.held import Held, HoldingActivator
 from odradek.processor.lane import Lane, Seat
 from odradek.processor.lane_state import LaneState
 from odradek.processor.members import MemberReports
@@ -250,7 +251,7 @@ class Processor:
         assert self._services is not None
         return Lane(partition, self._services, seat, self._note_lane_failed)
 
-    def _new_engine(self) -> Engine:
+    def _new_engine(self, held: Held) -> Engine:
         settings = self._settings
         limits = EngineLimits(
             history_max_events=settings.history_max_events,
@@ -261,7 +262,7 @@ class Processor:
             max_cached_workflows=settings.max_cached_workflows,
             pending_activities_max=settings.pending_activities_max,
         )
-        activator = self._activator_factory()
+        activator = HoldingActivator(self._activator_factory(), held)
         if self._engine_factory is not None:
             return self._engine_factory(activator, limits)
         from odradek.engine.engine import WorkflowEngine

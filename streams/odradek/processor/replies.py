@@ -29,7 +29,8 @@ class Replies:
     def send(self, replies: Iterable[Reply]) -> None:
         """Hand over; a reply that its topic would not take is answered RESOURCE_EXHAUSTED instead."""
         limit = self._outlet.limit(self._topic) - OVERHEAD_BYTES
-        for reply in replies:
+        for each in replies:
+            reply = each
             value = self._codec.encode(reply)
             if len(value) > limit > 0:
                 text = f"the answer has {len(value)} bytes, {self._topic} takes {limit} (`max.message.bytes`): ask for less at once, or raise it"

@@ -55,7 +55,8 @@ class Restorer:
             progress(end - position)
             changes: list[tuple[bytes, bytes | None]] = []
             reached = position
-            for message in consumer.consume(_CHUNK, _WAIT_SECONDS if count == 0 else 0.05):
+            first = consumer.poll(_WAIT_SECONDS)  # `consume` would wait for all of the chunk
+            for message in [first, *consumer.consume(_CHUNK, 0)] if first is not None else ():
                 error = message.error()
                 if error is None:
                     changes.append((_bytes(message.key()) or b"", _bytes(message.value())))
@@ -63,7 +64,9 @@ class Restorer:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     reached = max(reached, _offset(message))
                 elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                    raise Dropped(f"{self._topic}/{partition}: rows from {position} on are gone, compaction went over them; again from the start")
+                    raise Dropped(
+                        f"{self._topic}/{partition}: rows from {position} on are gone, compaction went over them; again from the start"
+                    )
                 elif not error.retriable():
                     raise KafkaException(error)
             reached = max(reached, consumer.position(place)[0].offset)

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 from odradek.engine.ports import Engine
 from odradek.exceptions import PartitionCountError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
+from odradek.processor.held import Held
 from odradek.processor.offsets import EndOffsets
 from odradek.processor.outlet import TopicOutlet
 from odradek.processor.replies import Replies
@@ -43,7 +44,7 @@ class LaneServices:
     replies: Replies
     ends: EndOffsets
     restorer: Restorer
-    new_engine: Callable[[], Engine]
+    new_engine: Callable[[Held], Engine]
     transactional_producer: Callable[[int], Producer]
     fencing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME))
     restoring: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORING_AT_A_TIME))

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import time
+import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class LaneStore:
         self.as_of_ms = applied.time_ms
         self._db = db
         self._write_options = WriteOptions()
-        self._write_options.disable_wal(True)
+        self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]  # a property; the stubs say method
         self._flushed_at = time.monotonic()
         self._dirty = False
 
@@ -133,8 +134,7 @@ class LaneStore:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every row as it stands, encoded: for comparisons of a restored store."""
-        for key, value in self._db.items(from_key=b"\x01"):
-            yield key, value
+        yield from typing.cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=b"\x01"))
 
     # --- writing
 

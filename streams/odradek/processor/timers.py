@@ -12,8 +12,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from odradek.engine.keys import timer_key
 from odradek.engine.ports import TIMER, RowChange, Tables
-from odradek.wire.rows import timer_key
 from odradek.wire.state import TimerRow
 
 HORIZON_MS = 5 * 60_000

@@ -1,0 +1,139 @@
+"""Small parts of a lane: what one transaction is about, its counters, and helpers over records."""
+
+from __future__ import annotations
+
+import time
+import typing
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException, Message
+
+from odradek.engine.keys import timer_key
+from odradek.exceptions import BrokerUnreachableError
+from odradek.processor.errors import Dropped, classify
+from odradek.processor.inputs import Sorted, Sorter
+from odradek.wire.state import TimerRow
+
+INPUT_BYTES_MAX = 8 * 1024 * 1024
+
+# Of the cluster, not of us: they pass.
+CLUSTER_ERRORS = (KafkaException, BrokerUnreachableError)
+
+
+@dataclass(slots=True)
+class Work:
+    """What one transaction is about: records of `events`, sorted, and released timers."""
+
+    messages: list[Message]
+    sorted: Sorted
+    timers: list[TimerRow] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.messages) + len(self.timers)
+
+    def halves(self, sorter: Sorter) -> list[Work]:
+        """The same in two parts, in order; inputs before timers."""
+        messages, timers, time_ms = self.messages, self.timers, now_ms()
+        if messages and timers:
+            return [Work(messages, sorter.sort(messages, time_ms)), Work([], Sorted(), timers)]
+        if messages:
+            middle = len(messages) // 2
+            return [Work(part, sorter.sort(part, time_ms)) for part in (messages[:middle], messages[middle:])]
+        middle = len(timers) // 2
+        return [Work([], Sorted(), timers[:middle]), Work([], Sorted(), timers[middle:])]
+
+    def whose(self) -> tuple[str, str]:
+        """Workflow id and run id ("" when the record does not say) of a single input or timer."""
+        if self.sorted.inputs:
+            event = self.sorted.inputs[0].event
+            return event.workflow_id, event.run_id
+        if self.timers:
+            return self.timers[0].workflow_id, self.timers[0].run_id
+        return "", ""
+
+    def name(self) -> str:
+        """What the position row's `processing` says of a single input or timer."""
+        if self.messages:
+            return f"input/{offset_of(self.messages[0])}/{self.whose()[0]}"
+        return f"timer/{timer_row_key(self.timers[0])}"
+
+    def offsets(self) -> str:
+        """For logs."""
+        if not self.messages:
+            return "no input"
+        first, last = offset_of(self.messages[0]), offset_of(self.messages[-1])
+        return str(first) if first == last else f"{first}-{last}"
+
+    def next_offset(self, position: int) -> int:
+        """The position behind this work."""
+        return offset_of(self.messages[-1]) + 1 if self.messages else position
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a lane has done, for statistics."""
+
+    inputs: int = 0
+    timers: int = 0
+    transactions: int = 0
+    records: int = 0
+    steps: int = 0
+    forwarded: int = 0
+    expired: int = 0
+    dead_letters: int = 0
+    parked: int = 0
+    refused: int = 0
+    dropped: int = 0
+    restored: int = 0
+
+    def note(self, work: Work, *, steps: int, dead_letters: int, parked: int) -> None:
+        """A committed transaction."""
+        self.inputs += len(work.messages)
+        self.timers += len(work.timers)
+        self.forwarded += len(work.sorted.forwards)
+        self.expired += work.sorted.expired
+        self.dead_letters += len(work.sorted.letters) + dead_letters
+        self.steps += steps
+        self.parked += parked
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def dropped(error: KafkaException | BrokerUnreachableError) -> Dropped:
+    """An error of the cluster outside the transaction's records always drops the lane."""
+    if not isinstance(error, KafkaException):
+        return Dropped(str(error))
+    found = classify(error)
+    return found if isinstance(found, Dropped) else Dropped(str(found))
+
+
+def offset_of(message: Message) -> int:
+    return typing.cast(int, message.offset())
+
+
+def value_of(message: Message) -> bytes | None:
+    return typing.cast("bytes | None", message.value())  # no deserializer is set
+
+
+def key_of(message: Message) -> bytes | None:
+    return typing.cast("bytes | None", message.key())
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | str | None]]:
+    return typing.cast("list[tuple[str, bytes | str | None]]", message.headers() or [])
+
+
+def timer_row_key(timer: TimerRow) -> str:
+    return timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id)
+
+
+def cut_by_bytes(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """At most INPUT_BYTES_MAX bytes, but one record at least; and the rest."""
+    size = 0
+    for index, message in enumerate(messages):
+        size += len(message)
+        if size > INPUT_BYTES_MAX and index:
+            return messages[:index], messages[index:]
+    return messages, []
