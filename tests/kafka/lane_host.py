@@ -79,8 +79,8 @@ class CountingEngine:
             details = [Payload(data=os.urandom(17 * 1024 * 1024))]
             rows[ports.RUN, "huge"] = RunRow("huge", "huge", "T", "huge", static_details=details[0])
         if name.startswith(TIMER):
-            due_ms = now_ms + int(name.removeprefix(TIMER))
-            rows[ports.TIMER, timer_key(due_ms, event.workflow_id, "USER", 1)] = TimerRow(due_ms, event.workflow_id, event.workflow_id, "USER", 1)
+            due_ms, run_id = now_ms + int(name.removeprefix(TIMER)), event.workflow_id
+            rows[ports.TIMER, timer_key(due_ms, run_id, "USER", 1)] = TimerRow(due_ms, run_id, run_id, "USER", 1)
 
     def _count(
         self,

@@ -27,6 +27,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from odradek.engine import ports
+from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.ports import Batch, Effects, Engine, RowChange
 from odradek.exceptions import InputGapError, LaneError, OdradekError, PartitionCountError, TopicRecreatedError
 from odradek.processor import faults
@@ -71,6 +72,7 @@ COMMIT_TIMEOUT_SECONDS = 15.0
 INIT_TIMEOUT_SECONDS = 15.0
 ABORT_TIMEOUT_SECONDS = 10.0
 SCHEMA_PATIENCE_SECONDS = 30.0
+PARKED_A_STEP, PARKED_RESUMED_MAX = 50, 100_000
 
 WAITERS_EVERY_SECONDS = 0.25
 IDLE_WAKE_SECONDS = 1.0
@@ -130,7 +132,8 @@ class Lane(threading.Thread):
         self._timers: Timers | None = None
         self._sorter: Sorter | None = None
         self._identity_row = PositionRow(offset=0, events_topic_id="", state_topic_id="", partitions=0)
-        self._touched: list[str] = []
+        self._touched: list[str] = []  # run ids of the step that is being committed
+        self._refused: list[str] = []  # ... of the one that was refused last
         self._held: list[Message] = []
         self._changelog_offset = -1
         self._owns = 0
@@ -337,6 +340,8 @@ class Lane(threading.Thread):
 
     def _work(self) -> None:
         """Until told to stop (Stopping) or dropped."""
+        if not self._careful_left:
+            self._resume_parked()
         while True:
             self._check_stop()
             work = self._drain()
@@ -383,6 +388,14 @@ class Lane(threading.Thread):
             released = []  # one thing a transaction
         return Work(messages, found, released)
 
+    def _resume_parked(self) -> None:
+        """A new engine takes up what an earlier one parked (new code may be here), a bounded number with each step, also with an empty one."""
+        assert self._store is not None
+        parked = sum(1 for _ in self._store.scan(ports.TIMER, f"{PARKED_DUE_MS:015d}/", limit=PARKED_RESUMED_MAX))
+        for _ in range(0, parked, PARKED_A_STEP):
+            self._check_stop()
+            self._apply(Work([], Sorted(), [], resumes=True))
+
     def _patience(self, time_ms: int) -> float:
         """Seconds to wait for inputs: until the next timer, waiter or chore."""
         assert self._timers is not None
@@ -421,6 +434,8 @@ class Lane(threading.Thread):
                 assert self._sorter is not None
                 for half in work.halves(self._sorter):
                     self._apply(half)
+            elif work.resumes:
+                self._hold_all(self._refused, refusal)
             else:
                 self._give_up(work, refusal)
             if self._state is LaneState.RETRYING:
@@ -432,7 +447,7 @@ class Lane(threading.Thread):
         effects = Effects()
         if work.sorted.unparks:
             self._unparked.update(work.sorted.unparks)
-        if work.sorted.inputs or work.timers:
+        if work.sorted.inputs or work.timers or work.resumes:
             try:
                 effects = self._engine.step(self._store, self._services.outlet, Batch(now_ms(), work.sorted.inputs, work.timers))
             except OdradekError:
@@ -595,7 +610,7 @@ class Lane(threading.Thread):
         if self._state is LaneState.RUNNING:
             self._become(LaneState.RETRYING)
         self._engine.evict(self._touched)
-        self._touched = []
+        self._refused, self._touched = self._touched, []
         if refusal.in_transaction:
             try:
                 self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
@@ -636,6 +651,17 @@ class Lane(threading.Thread):
         self._services.replies.send(
             Reply(e.reply_to, e.request_id, type(e).__name__, INTERNAL, text, e.workflow_id) for e in events if e.reply_to and e.request_id
         )
+
+    def _hold_all(self, run_ids: list[str], refusal: Refused) -> None:
+        """Parked runs that were taken up together, and what they made is refused: all of them wait for an operator."""
+        rows: dict[bytes, bytes | None] = {}
+        for run_id in run_ids:
+            rows |= self._parked_rows("", run_id, str(refusal))
+        try:
+            self._commit(rows, [], self.position)
+        except Refused as again:
+            self._abort(again)
+            raise Dropped(f"parked runs cannot be held: {again}") from again
 
     def _parked_rows(self, workflow_id: str, run_id: str, reason: str) -> dict[bytes, bytes | None]:
         """The row of the run, parked; nothing when there is no such open run."""
@@ -746,6 +772,6 @@ class Lane(threading.Thread):
             restore_remaining=self._restore_remaining if self._state is LaneState.RESTORING else 0,
             timer_backlog=len(timers) if timers is not None else 0,
             open_runs=figures.get("open_runs", 0),
-            cached_runs=figures.get("cached", 0),
+            cached_runs=figures.get("cached_runs", 0),
             error=str(self.error) if self.error else "",
         )

@@ -277,7 +277,7 @@ class Processor:
         return Producer(config)
 
     def _restore_consumer(self) -> Consumer:
-        return Consumer(reader_config(self._settings, partition_eof=True))
+        return Consumer({"fetch.wait.max.ms": 50} | reader_config(self._settings, partition_eof=True))
 
     def _group_consumer(self, instance: str) -> Callable[[], Consumer]:
         assert self._services is not None
