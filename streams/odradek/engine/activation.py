@@ -105,7 +105,8 @@ class ScheduleActivity(CommandBase, kw_only=True):
 
 class RequestCancelActivity(CommandBase, kw_only=True):
     """Cancel `seq`. With TRY_CANCEL and ABANDON the engine resolves it CANCELED in the next activation of the same step; with
-    WAIT_CANCELLATION_COMPLETED when the activity's own end arrives. An activity scheduled in this same activation leaves no command at all."""
+    WAIT_CANCELLATION_COMPLETED when the activity's own end arrives. An activity scheduled in this same activation leaves no command at
+    all."""
 
     seq: int
 
@@ -192,7 +193,9 @@ class Commands(msgspec.Struct):
 
 
 class TaskFailed(msgspec.Struct):
-    """The workflow *task* failed (an exception that is no failure error, an unregistered type, a spinning activation): nothing of it counts.
+    """The workflow *task* failed (an exception that is no failure error, an unregistered type, a spinning activation).
+
+    Nothing of it counts.
 
     `cause` is Temporal's WorkflowTaskFailedCause without prefix. `park`: do not retry by back-off alone; wait for new code or an operator.
     The instance is of no further use; the engine closes it and replays into a new one.
@@ -223,6 +226,9 @@ class WorkflowInstance(Protocol):
 
 
 class Activator(Protocol):
-    """Makes instances. `create` never raises: an unregistered type gives an instance whose first activation is TaskFailed naming what is registered."""
+    """Makes instances. `create` never raises.
+
+    An unregistered type gives an instance whose first activation is TaskFailed naming what is registered.
+    """
 
     def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> WorkflowInstance: ...

@@ -56,7 +56,7 @@ class Outlet(Protocol):
 
 
 class Input(msgspec.Struct):
-    """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that nobody gave are derived from it (UUIDv5)."""
+    """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that nobody gave derive from it (UUIDv5)."""
 
     event: Event
     offset: int

@@ -1,0 +1,53 @@
+"""DescribeWorkflow: what is pending in a run, from its rows alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from odradek.engine.activities import BACKOFF, STARTED
+from odradek.engine.summaries import summary_of
+from odradek.wire.outcomes import PendingActivity, PendingTimer, WorkflowDescription
+
+if TYPE_CHECKING:
+    from odradek.engine.run import LiveRun
+    from odradek.engine.step import WorkflowStep
+    from odradek.wire.state import ActivityRow
+
+
+def description_of(step: WorkflowStep, run: LiveRun) -> WorkflowDescription:
+    """Everything `describe` says of a run."""
+    row = run.row
+    return WorkflowDescription(
+        summary=summary_of(step.context.namespace, step.context.task_queue, row),
+        execution_timeout_ms=row.execution_timeout_ms,
+        run_timeout_ms=row.run_timeout_ms,
+        attempt=row.attempt,
+        cron_schedule=row.cron_schedule,
+        cancel_requested=row.cancel_requested,
+        static_summary=row.static_summary,
+        static_details=row.static_details,
+        pending_activities=[_pending(activity) for _, activity in sorted(run.activities.items())],
+        pending_timers=[PendingTimer(timer.timer_id, timer.started_event_id, timer.due_ms) for _, timer in sorted(run.timers.items())],
+        pending_task_attempt=row.task_attempt if row.task_failure is not None else 0,
+        pending_task_failure=row.task_failure,
+    )
+
+
+def _pending(row: ActivityRow) -> PendingActivity:
+    state = "CANCEL_REQUESTED" if row.cancel_requested_event_id else "STARTED" if row.state == STARTED else "SCHEDULED"
+    return PendingActivity(
+        activity_id=row.activity_id,
+        activity_type=row.activity_type,
+        task_queue=row.task_queue,
+        state=state,
+        attempt=row.attempt,
+        scheduled_time_ms=row.scheduled_time_ms,
+        last_started_time_ms=row.started_time_ms,
+        last_heartbeat_time_ms=row.last_heartbeat_time_ms,
+        next_attempt_time_ms=row.attempt_scheduled_time_ms if row.state == BACKOFF else 0,
+        maximum_attempts=row.retry_policy.maximum_attempts if row.retry_policy is not None else 0,
+        heartbeat_details=row.heartbeat_details,
+        last_failure=row.last_failure,
+        last_worker_identity=row.identity,
+        waiting_reason=row.waiting_reason,
+    )

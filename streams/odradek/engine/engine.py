@@ -1,0 +1,253 @@
+"""`WorkflowEngine`: applies a batch to the runs of one lane.
+
+A batch is split by workflow id, and each workflow id is one WorkflowStep, in this order: inputs by offset, due timers, workflow tasks,
+rows, queries, read-only requests, long polls. Nothing of a step counts before all of it is done. What breaks in the engine itself (a
+defect, not workflow code) is confined here: the step is thrown away and done again without the part that broke; the run is parked, the
+input dead-lettered with its trace, and no other workflow id notices.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, cast
+
+from odradek.engine.cache import RunCache
+from odradek.engine.inputs import apply_input
+from odradek.engine.keys import PARKED_DUE_MS, timer_key
+from odradek.engine.ports import RUN, TIMER, Batch, DeadLetter, Effects, EngineLimits, Input, Outlet, RowChange, Tables
+from odradek.engine.queries import run_queries
+from odradek.engine.reads import answer_reads, expired_reply, settle_waiters
+from odradek.engine.requests import verdict
+from odradek.engine.step import Context, TaskRefusedError, WorkflowStep
+from odradek.engine.summaries import emit_summary
+from odradek.engine.tasks import enforce_limits, park, run_tasks
+from odradek.engine.timers import apply_timer
+from odradek.engine.waiters import Waiters
+from odradek.wire import outcomes
+from odradek.wire.state import TimerRow
+
+if TYPE_CHECKING:
+    from odradek.engine.activation import Activator
+    from odradek.engine.waiters import Waiter
+    from odradek.wire.outcomes import Reply
+
+# Runs parked by an earlier engine that one step takes up again.
+RESUMED_PER_STEP = 50
+
+
+class _Work:
+    """What a batch holds for one workflow id, and what an earlier try of it taught."""
+
+    __slots__ = ("broken_inputs", "broken_timers", "inputs", "no_reads", "no_tasks", "refused", "timers", "trace")
+
+    def __init__(self) -> None:
+        self.inputs: list[Input] = []
+        self.timers: list[TimerRow] = []
+        self.broken_inputs: dict[int, str] = {}
+        self.broken_timers: set[int] = set()
+        self.no_tasks = False
+        self.no_reads = False
+        self.refused: dict[str, str] = {}
+        self.trace = ""
+
+
+class WorkflowEngine:
+    """One a lane. See `odradek.engine.ports.Engine`."""
+
+    def __init__(self, activator: Activator, *, namespace: str, task_queue: str, limits: EngineLimits | None = None) -> None:
+        self._limits = limits if limits is not None else EngineLimits()
+        self._cache = RunCache(self._limits.max_cached_workflows)
+        self._waiters = Waiters()
+        self._context = Context(activator, namespace, task_queue, self._limits, self._cache, self._waiters)
+        #: where the search for parked runs goes on; None when it is done
+        self._parked_from: str | None = ""
+        self._parked_before: str | None = ""
+
+    def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
+        """Apply a batch. Give an engine that is new an empty batch too: it then takes up runs that were parked before it."""
+        self._context.begin()
+        works: dict[str, _Work] = {}
+        for input in batch.inputs:
+            workflow_id = input.event.workflow_id
+            work = works.get(workflow_id)
+            if work is None:
+                work = works[workflow_id] = _Work()
+            work.inputs.append(input)
+        self._parked_before = self._parked_from
+        timers = batch.timers if self._parked_from is None else [*batch.timers, *self._parked(tables)]
+        for timer in timers:
+            work = works.get(timer.workflow_id)
+            if work is None:
+                work = works[timer.workflow_id] = _Work()
+            work.timers.append(timer)
+        effects = Effects()
+        for workflow_id, work in works.items():
+            self._apply(tables, outlet, batch.now_ms, workflow_id, work, effects)
+        self._cache.trim()
+        return effects
+
+    def evict(self, run_ids: list[str]) -> None:
+        """The transaction of the last step did not commit: forget what these runs became in it."""
+        for run_id in run_ids:
+            self._context.revert(run_id)
+        self._parked_from = self._parked_before
+
+    def evict_all(self) -> None:
+        """Forget everything that is not in the tables."""
+        self._cache.evict_all()
+        self._waiters.clear()
+        self._context.failed_here.clear()
+        self._context.begin()
+        self._parked_from = self._parked_before = ""
+
+    def expired_waiters(self, now_ms: int) -> list[Reply]:
+        """Answers for long polls whose deadline has passed."""
+        return [expired_reply(waiter, self._context.task_queue) for waiter in self._waiters.expired(now_ms)]
+
+    def statistics(self) -> dict[str, int]:
+        """Counters since the engine was made, and present sizes."""
+        cache = self._cache
+        return {
+            "cached_runs": len(cache),
+            "cache_hits": cache.hits,
+            "cache_misses": cache.misses,
+            "evictions": cache.evictions,
+            "replays": self._context.replays,
+            "workflow_tasks": self._context.tasks,
+            "failing_runs": len(self._context.failed_here),
+            "waiters": len(self._waiters),
+        }
+
+    # ---------------------------------------------------------------- one workflow id
+
+    def _apply(self, tables: Tables, outlet: Outlet, now_ms: int, workflow_id: str, work: _Work, effects: Effects) -> None:
+        for _ in range(len(work.inputs) + len(work.timers) + 4):  # each try leaves out at least one part more
+            step = WorkflowStep(self._context, tables, outlet, now_ms, workflow_id)
+            step.refused = work.refused
+            try:
+                done = _try(step, work)
+            except TaskRefusedError as refused:
+                work.refused[refused.run_id] = refused.reason
+            except _Broken as broken:
+                broken.note(work)
+            else:
+                self._accept(step, work, done, effects)
+                return
+            for run_id in step.runs:
+                self._context.revert(run_id)
+        effects.dead_letters.extend(
+            DeadLetter(input.offset, f"the engine cannot apply any input of workflow {workflow_id}", work.trace) for input in work.inputs
+        )
+
+    def _accept(self, step: WorkflowStep, work: _Work, done: list[Waiter], effects: Effects) -> None:
+        for waiter in done:
+            self._waiters.remove(waiter)
+        for waiter in step.new_waiters:
+            self._waiters.add(waiter)
+        effects.rows.extend([RowChange(table, key, row) for (table, key), row in step.changes.items()])
+        effects.outputs.extend(step.outputs)
+        effects.replies.extend(step.replies)
+        effects.touched.extend(step.runs)
+        effects.parked.extend(step.parked)
+        effects.steps += step.tasks
+        for position, trace in work.broken_inputs.items():
+            effects.dead_letters.append(DeadLetter(work.inputs[position].offset, f"defect of the engine: {_last_line(trace)}", trace))
+
+    def _parked(self, tables: Tables) -> list[TimerRow]:
+        """The next runs that an earlier engine parked: this one may have new code for them."""
+        prefix = f"{PARKED_DUE_MS:015d}/"
+        rows = list(tables.scan(TIMER, prefix, start=self._parked_from or "", limit=RESUMED_PER_STEP))
+        self._parked_from = rows[-1][0] + "\0" if len(rows) == RESUMED_PER_STEP else None
+        timers = [cast(TimerRow, row) for _, row in rows]
+        return [timer for timer in timers if timer.run_id not in self._context.failed_here]
+
+
+class _Broken(Exception):
+    """Something in the engine raised; `part` and `position` say where."""
+
+    def __init__(self, part: str, position: int = -1) -> None:
+        super().__init__(part)
+        self.part = part
+        self.position = position
+        self.trace = traceback.format_exc()
+
+    def note(self, work: _Work) -> None:
+        work.trace = self.trace
+        if self.part == "input":
+            work.broken_inputs[self.position] = self.trace
+        elif self.part == "timer":
+            work.broken_timers.add(self.position)
+        elif self.part == "reads":
+            work.no_reads = True
+        else:
+            work.no_tasks = True
+
+
+def _last_line(trace: str) -> str:
+    return trace.strip().rsplit("\n", 1)[-1]
+
+
+def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
+    """Do everything for one workflow id. Returns the long polls that are answered."""
+    part, position = "input", -1
+    try:
+        for position, input in enumerate(work.inputs):
+            if position not in work.broken_inputs:
+                apply_input(step, input)
+        part = "timer"
+        for position, timer in enumerate(work.timers):
+            if position in work.broken_timers:
+                step.delete(TIMER, timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id))
+            else:
+                apply_timer(step, timer)
+        part = "task"
+        if work.no_tasks or (work.trace and not work.no_reads):
+            _park_all(step, work)
+        run_tasks(step)
+        part = "rows"
+        _write_runs(step)
+        part = "reads"
+        if work.no_reads:
+            _answer_internal(step, work)
+            return []
+        if step.queries:
+            run_queries(step)
+        if step.reads:
+            answer_reads(step)
+        return settle_waiters(step)
+    except TaskRefusedError:
+        raise
+    except Exception as error:
+        raise _Broken(part, position) from error
+
+
+def _write_runs(step: WorkflowStep) -> None:
+    for run in list(step.runs.values()):
+        enforce_limits(step, run)
+    for run in step.runs.values():
+        row = run.row
+        if run.new_events:
+            step.flush_history(run)
+        if run.summary_dirty or run.dirty:
+            row.state_transition_count += 1
+            step.put(RUN, row.run_id, row)
+            if run.summary_dirty:
+                emit_summary(step, run)
+
+
+def _park_all(step: WorkflowStep, work: _Work) -> None:
+    """After a defect: no workflow code of this workflow id runs until an operator or a restart tries again."""
+    reason = f"defect of the engine: {_last_line(work.trace)}"
+    current = step.current_run()
+    for run in {id(run): run for run in (*step.runs.values(), *([current] if current is not None else []))}.values():
+        if run.is_open:
+            park(step, run, reason)
+
+
+def _answer_internal(step: WorkflowStep, work: _Work) -> None:
+    message = f"defect of the engine: {_last_line(work.trace)}"
+    for event, run in step.queries:
+        verdict(step, event, outcomes.INTERNAL, message, row=run.row)
+    for read in step.reads:
+        verdict(step, read, outcomes.INTERNAL, message)
+    step.new_waiters = []

@@ -1,0 +1,165 @@
+"""Verdicts on requests, and the ring that remembers them, so that a repeated request id changes nothing and gets the same answer.
+
+The ring of a run holds its last `request_window` requests of the last `request_window_ms`. A request that found no run is not remembered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from odradek.engine.keys import request_key
+from odradek.engine.ports import REQUEST, RUN
+from odradek.wire import outcomes
+from odradek.wire.outcomes import Reply
+from odradek.wire.state import RequestRow, RunRow
+
+if TYPE_CHECKING:
+    from odradek.engine.run import LiveRun
+    from odradek.engine.step import WorkflowStep
+
+# How many runs of a workflow id back a repeated request id is looked for.
+PREVIOUS_RUNS_MAX = 8
+
+
+class RequestLike(Protocol):
+    """What every request has."""
+
+    workflow_id: str
+    request_id: str
+    reply_to: str
+    deadline_ms: int
+
+
+def reply(step: WorkflowStep, request: RequestLike, answer: Reply) -> None:
+    """Answer a request, if somebody waits."""
+    if request.reply_to:
+        step.replies.append(answer)
+
+
+def verdict(
+    step: WorkflowStep,
+    request: RequestLike,
+    status: str,
+    message: str = "",
+    *,
+    row: RunRow | None = None,
+    run_id: str = "",
+    started: bool = False,
+    kind: str = "",
+) -> None:
+    """Answer with a verdict; `row` or `run_id` say which run it is about."""
+    if not request.reply_to:
+        return
+    step.replies.append(
+        Reply(
+            client_id=request.reply_to,
+            request_id=request.request_id,
+            kind=kind or type(request).__name__,
+            status=status,
+            message=message,
+            workflow_id=request.workflow_id,
+            run_id=row.run_id if row is not None else run_id,
+            first_execution_run_id=row.first_execution_run_id if row is not None else "",
+            task_queue=step.context.task_queue,
+            workflow_type=row.workflow_type if row is not None else "",
+            started=started,
+            workflow_status=row.status if row is not None else "",
+        )
+    )
+
+
+def not_found(step: WorkflowStep, request: RequestLike, message: str = "") -> None:
+    """No such run."""
+    verdict(step, request, outcomes.NOT_FOUND, message or f"workflow not found for ID: {request.workflow_id}")
+
+
+def target(step: WorkflowStep, request: RequestLike, *, must_be_open: bool) -> LiveRun | None:
+    """The run that a request is for: the one named, else the current one. Answers NOT_FOUND itself when there is none."""
+    run_id: str = getattr(request, "run_id", "")
+    run = step.run(run_id) if run_id else step.current_run()
+    if run is None:
+        not_found(step, request)
+        return None
+    first: str = getattr(request, "first_execution_run_id", "")
+    if first and first != run.row.first_execution_run_id:
+        not_found(step, request, f"workflow execution with first run {first} not found for ID: {request.workflow_id}")
+        return None
+    if must_be_open and not run.is_open:
+        verdict(step, request, outcomes.NOT_FOUND, "workflow execution already completed", row=run.row)
+        return None
+    return run
+
+
+# ---------------------------------------------------------------- the ring
+
+
+def remember(
+    step: WorkflowStep, run: LiveRun, request: RequestLike, status: str, message: str = "", *, run_id: str = "", started: bool = False
+) -> None:
+    """Keep a verdict with the run."""
+    if not request.request_id:
+        return
+    row, window = run.row, step.limits.request_window
+    seq = row.request_seq
+    row.request_seq = seq + 1
+    run.dirty = True
+    known = _ring(step, run)
+    entry = RequestRow(request.request_id, type(request).__name__, status, message, seq, run.time_ms, run_id, started)
+    known[request.request_id] = entry
+    step.put(REQUEST, request_key(row.run_id, seq % window), entry)
+    if len(known) > 2 * window:
+        run.requests = {key: value for key, value in known.items() if value.seq >= row.request_seq - window}
+
+
+def _ring(step: WorkflowStep, run: LiveRun) -> dict[str, RequestRow]:
+    if run.requests is None:
+        rows = (cast(RequestRow, row) for _, row in step.scan(REQUEST, run.row.run_id + "/"))
+        run.requests = {row.request_id: row for row in rows}
+    return run.requests
+
+
+def remembered(step: WorkflowStep, request: RequestLike) -> RequestRow | None:
+    """The verdict that this request id got before, from the current run or those before it."""
+    request_id = request.request_id
+    if not request_id:
+        return None
+    kind = type(request).__name__
+    oldest_ms = step.now_ms - step.limits.request_window_ms
+    run_id: str = getattr(request, "run_id", "") if kind != "StartWorkflow" else ""
+    run = step.run(run_id) if run_id else step.current_run()
+    for _ in range(PREVIOUS_RUNS_MAX):
+        if run is None:
+            return None
+        entry = _ring(step, run).get(request_id)
+        if entry is not None and entry.seq >= run.row.request_seq - step.limits.request_window and entry.time_ms >= oldest_ms:
+            return entry
+        row = run.row
+        if kind == "StartWorkflow":
+            started = _started_by(step, row, request_id)
+            if started is not None:
+                return started
+        if run_id or not row.previous_run_id or row.start_time_ms < oldest_ms:
+            return None
+        run = step.run(row.previous_run_id)
+    return None
+
+
+def _started_by(step: WorkflowStep, row: RunRow, request_id: str) -> RequestRow | None:
+    """The verdict of the start that made this run's chain, if it had this request id."""
+    if row.run_id != row.first_execution_run_id:
+        first = cast("RunRow | None", step.get(RUN, row.first_execution_run_id))
+        if first is None:
+            return None
+        row = first
+    if row.start_request_id != request_id:
+        return None
+    return RequestRow(request_id, "StartWorkflow", outcomes.OK, run_id=row.run_id, started=True)
+
+
+def answer_again(step: WorkflowStep, request: RequestLike, entry: RequestRow) -> None:
+    """Give a repeated request its verdict again."""
+    row = cast("RunRow | None", step.get(RUN, entry.run_id)) if entry.run_id else None
+    live = step.runs.get(entry.run_id)
+    if live is not None:
+        row = live.row
+    verdict(step, request, entry.status, entry.message, row=row, run_id=entry.run_id, started=entry.started)

@@ -1,0 +1,109 @@
+"""Timer rows that fell due. The host releases them after the inputs that were before them; each is checked against what is pending now.
+
+A timer row names a thing and a time; it counts only if that thing still waits for exactly that time. Any other is stale: its row goes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from odradek.engine import activities
+from odradek.engine.closing import time_out
+from odradek.engine.keys import event_key, timer_key
+from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER, USER_TIMER
+from odradek.wire.history import TimerFired
+
+if TYPE_CHECKING:
+    from odradek.engine.run import LiveRun
+    from odradek.engine.step import WorkflowStep
+    from odradek.wire.state import RunRow, TimerRow
+
+# Rows of a closed run deleted in one step.
+RETENTION_ROWS_MAX = 500
+
+
+def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
+    """Apply one due timer."""
+    key = timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id)
+    if step.get(TIMER, key) is None:
+        return  # deleted by an input of this batch
+    step.delete(TIMER, key)
+    if timer.kind == "RETENTION":
+        _retire(step, timer)
+        return
+    run = step.run(timer.run_id)
+    if run is None or not run.is_open:
+        return
+    row = run.row
+    kind = timer.kind
+    if kind == "USER":
+        user = run.timers.get(timer.id)
+        if user is not None and user.due_ms == timer.due_ms:
+            del run.timers[timer.id]
+            step.delete(USER_TIMER, event_key(row.run_id, timer.id))
+            run.append(TimerFired(user.timer_id, timer.id))
+            run.needs_task = True
+    elif kind == "ACTIVITY":
+        activity = run.activities.get(timer.id)
+        if activity is not None and activity.timer_due_ms == timer.due_ms:
+            activities.apply_timer(step, run, activity)
+    elif kind == "WORKFLOW_TASK":
+        if row.task_retry_due_ms == timer.due_ms:
+            retry_task_now(step, run)
+    elif kind == "FIRST_TASK":
+        if row.first_task_due_ms == timer.due_ms:
+            row.first_task_due_ms = 0
+            run.dirty = run.needs_task = True
+    elif kind == "RUN_TIMEOUT":
+        if row.run_timeout_due_ms == timer.due_ms:
+            time_out(step, run, whole_chain=0 < row.execution_timeout_due_ms <= run.time_ms)
+    elif kind == "EXECUTION_TIMEOUT" and row.execution_timeout_due_ms == timer.due_ms:
+        time_out(step, run, whole_chain=True)
+
+
+def set_task_timer(step: WorkflowStep, run: LiveRun, due_ms: int) -> None:
+    """When the workflow task is tried next; 0 for no timer."""
+    row = run.row
+    if row.task_retry_due_ms != due_ms:
+        step.delete_timer(run, "WORKFLOW_TASK", row.task_retry_due_ms)
+        row.task_retry_due_ms = due_ms
+        run.dirty = True
+    if due_ms:
+        step.put_timer(run, "WORKFLOW_TASK", due_ms)
+
+
+def retry_task_now(step: WorkflowStep, run: LiveRun) -> None:
+    """The back-off is over (or an operator says so): the next look at this run executes its task."""
+    step.context.clear_failed(run.row.run_id)
+    set_task_timer(step, run, 0)
+    run.needs_task = True
+
+
+def dispatch_first_task(step: WorkflowStep, run: LiveRun) -> None:
+    """A signal during the start delay ends it."""
+    step.delete_timer(run, "FIRST_TASK", run.row.first_task_due_ms)
+    run.row.first_task_due_ms = 0
+    run.dirty = True
+
+
+def _retire(step: WorkflowStep, timer: TimerRow) -> None:
+    """Delete a closed run: first what makes it visible, then its rows, a bounded number a step."""
+    run_id = timer.run_id
+    row = cast("RunRow | None", step.get(RUN, run_id))
+    if row is not None:
+        if row.retention_due_ms != timer.due_ms:
+            return
+        step.runs.pop(run_id, None)
+        step.context.cache.evict(run_id)
+        step.delete(RUN, run_id)
+        current = step.current()
+        if current is not None and current.run_id == run_id:
+            step.set_current(None)
+    deleted = 0
+    for table in (HISTORY, REQUEST):
+        for key, _ in step.scan(table, run_id + "/", limit=RETENTION_ROWS_MAX - deleted):
+            step.delete(table, key)
+            deleted += 1
+        if deleted >= RETENTION_ROWS_MAX:
+            step.put(TIMER, timer_key(timer.due_ms, run_id, timer.kind, timer.id), timer)
+            return
