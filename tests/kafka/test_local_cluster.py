@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -98,3 +102,23 @@ def test_two_of_three_killed_a_write_is_refused_rather_than_kept_by_one(cluster:
     producer.produce(TOPIC, b"alone", on_delivery=lambda error, _: errors.append(error))
     assert producer.flush(30) == 0
     assert errors and errors[0] is not None
+
+
+def test_a_cluster_on_a_terminal_prints_its_addresses_and_a_signal_ends_all_of_it() -> None:
+    """What `make cluster` runs."""
+    command = [sys.executable, "-m", "odradek.broker.dev", "--brokers", "3"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert re.fullmatch(r"bootstrap: (127\.0\.0\.1:\d+,){2}127\.0\.0\.1:\d+\n", line)
+        admin = AdminClient({"bootstrap.servers": line.split()[1]})
+        assert set(admin.list_topics(timeout=10).brokers) == {1, 2, 3}
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(20) == 0
+        assert psutil.wait_procs(children, timeout=20)[1] == []
+    finally:
+        process.kill()
+        process.communicate()
