@@ -91,7 +91,7 @@ def info() -> Info:
 
 def client() -> Client:
     """The worker's client, for async activities. `RuntimeError` in sync ones."""
-    client = current_context().client
+    client: Client | None = current_context().client
     if client is None:
         raise RuntimeError(
             "No client available. The client is only available in `async def` activities; not in `def` activities. "

@@ -18,11 +18,9 @@ from odradek.exceptions import OdradekError
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityOutcome, ActivityReport
 from odradek.wire.headers import Headers, headers_for
+from odradek.wire.record_size import record_size
 
 logger = logging.getLogger("odradek.activities")
-
-#: Room for what stands around a value in its batch: batch header, key, record headers.
-RECORD_OVERHEAD_BYTES = 2_048
 
 _NO_SUCH_TOPIC = {
     KafkaError._UNKNOWN_TOPIC,
@@ -195,7 +193,7 @@ class Answers:
             self._send(record)
 
     def _too_large(self, record: _Record) -> None:
-        size, limit = len(record.value or b"") + RECORD_OVERHEAD_BYTES, self._limit_of(record.topic)
+        size, limit = record_size(record.key, record.value, record.headers), self._limit_of(record.topic)
         if size <= limit:  # it was refused together with its neighbours
             self._send(record)
             return

@@ -15,8 +15,8 @@ from typing import Any
 
 from odradek.common import RawValue, _type_hints_from_func
 
-#: Where `@activity.defn` leaves its definition.
-ATTRIBUTE = "__odradek_activity_definition"
+#: Where `@activity.defn` leaves its definition. Temporal's name: tools and tests look for it, and so does `odradek.activation`.
+ATTRIBUTE = "__temporal_activity_definition"
 
 
 @dataclasses.dataclass(frozen=True)

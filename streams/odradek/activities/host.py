@@ -23,7 +23,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from odradek.activities.answers import RECORD_OVERHEAD_BYTES, Answers
+from odradek.activities.answers import Answers
 from odradek.activities.attempt import OwnedPartition
 from odradek.activities.commands import CommandConsumer
 from odradek.activities.consumer_thread import ConsumerThread
@@ -43,15 +43,16 @@ from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.client_config import SESSION_TIMEOUT_MS, consumer_config, producer_config, reader_config
+from odradek.kafka.client_config import consumer_config, producer_config, reader_config
+from odradek.kafka.producer import PlainProducer
+from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.wire.codec import Codec
 from odradek.wire.headers import Headers, headers_for
 from odradek.wire.outcomes import MemberStatus
+from odradek.wire.schema import RECORD_TYPES
 
 logger = logging.getLogger("odradek.activities")
 
-#: Two polls further apart than this: the process was stopped, and has to learn whether it is still a member.
-PAUSE_LIMIT_S = SESSION_TIMEOUT_MS / 2_000
 STATUS_INTERVAL_S = 3.0
 #: After a failure: time for the outcomes of what still ran. What is not durable then is delivered again.
 FAILED_FLUSH_S = 5.0
@@ -97,10 +98,12 @@ class ActivityHost:
         self._default_heartbeat_s = default_heartbeat_throttle_interval.total_seconds()
         self._rate = RateLimit(max_activities_per_second, time.monotonic) if max_activities_per_second else None
         self._data_converter = data_converter
-        self._codec = codec or Codec()
         self._admin = ClusterAdmin(settings)
+        self._schemas = SchemasTopic(settings, self._admin)
+        self._codec = codec or Codec(lookup=self._schemas)
         self._topics = self._admin.topics
-        self._gate = StartGate(PAUSE_LIMIT_S, time.monotonic)
+        # Two polls further apart than half of the session: the process was stopped, and has to learn whether it is still a member.
+        self._gate = StartGate(settings.session_timeout.total_seconds() / 2, time.monotonic)
         self._worker_shutdown = CompositeEvent(has_async=True)
         self._runner = ActivityRunner(
             self.registry,
@@ -134,8 +137,8 @@ class ActivityHost:
         self._ended = self._loop.create_future()
         if self._shutdown:
             return
-        await asyncio.to_thread(self._open)
         try:
+            await asyncio.to_thread(self._open)
             self._build()
             assert self._thread is not None
             self._thread.start()
@@ -176,6 +179,9 @@ class ActivityHost:
         self._admin.ensure(
             [names.commands(self.task_queue), names.control(self.task_queue), names.dead_letters(self.task_queue), names.members]
         )
+        self._schemas.open()
+        with PlainProducer(self._settings) as producer:
+            self._schemas.publish(producer, RECORD_TYPES)
         base = self._settings.state_dir / "activities" / names.activities_group(self.task_queue)
         try:
             self._slot = MemberSlot(base)
@@ -210,9 +216,11 @@ class ActivityHost:
         )
         control = ControlReader(Consumer(reader_config(settings)), names.control(self.task_queue), self._codec)
         control.start(METADATA_TIMEOUT_S)
+        session_ms = int(settings.session_timeout.total_seconds() * 1_000)
         config = consumer_config(settings, group, group_instance_id=instance_id)
+        config |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": max(100, session_ms // 4), "on_commit": self._on_commit}
         commands = self._commands = CommandConsumer(
-            Consumer(config | {"on_commit": self._on_commit}),
+            Consumer(config),
             self._admin,
             topic,
             group_id=group,
@@ -254,6 +262,7 @@ class ActivityHost:
             self._say_gone()
             thread.finish()
             await asyncio.to_thread(self._end, thread)
+        await asyncio.to_thread(self._schemas.close)
         if self._slot is not None:
             self._slot.release()
 
@@ -278,7 +287,7 @@ class ActivityHost:
         limit = self._limits.get(topic)
         if limit is None:
             found = self._admin.max_message_bytes([topic]).get(topic, DEFAULT_MAX_MESSAGE_BYTES)
-            limit = self._limits[topic] = min(found, int(producer_config(self._settings)["message.max.bytes"]) - RECORD_OVERHEAD_BYTES)
+            limit = self._limits[topic] = min(found, int(producer_config(self._settings)["message.max.bytes"]))
         return limit
 
     def _undeliverable(
