@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ACTIVITY_DEFINITION_ATTRIBUTE = "__temporal_activity_definition"
+ACTIVITY_DEFINITION_ATTRIBUTE = "__odradek_activity_definition"
 """Where `@activity.defn` leaves an object with `name`, `arg_types` and `ret_type`."""
 
 

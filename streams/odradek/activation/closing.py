@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
-
-from odradek.activation.watchdog import DeadlockError
 
 if TYPE_CHECKING:
     from odradek.activation.context import WorkflowContext
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("odradek.workflow")
 
 _ATTEMPTS = 20
-_undying: list[Coroutine[Any, Any, Any]] = []
+_undying: list[Any] = []
 """Coroutines that swallow `GeneratorExit` again and again. Kept, so that the garbage collector does not run them elsewhere."""
 
 
@@ -35,9 +32,7 @@ def close(context: WorkflowContext) -> None:
     asyncio._set_running_loop(loop)
     try:
         for task in list(loop.tasks):
-            coroutine = task.get_coro()
-            if isinstance(coroutine, Coroutine):
-                _close_coroutine(coroutine, context)
+            _close_chain(task.get_coro(), context)
             # What nobody will retrieve is no news: the run goes on elsewhere.
             task._log_traceback = False
     finally:
@@ -49,19 +44,32 @@ def close(context: WorkflowContext) -> None:
         context.activities.clear()
 
 
-def _close_coroutine(coroutine: Coroutine[Any, Any, Any], context: WorkflowContext) -> None:
+def _close_chain(outermost: Any, context: WorkflowContext) -> None:
+    """Close a coroutine and those that it awaits, innermost first.
+
+    Closed from outside, one that does not let go inside would end those around it with a RuntimeError and be left over itself.
+    """
+    chain = []
+    awaited = outermost
+    while awaited is not None and hasattr(awaited, "close"):
+        chain.append(awaited)
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    for coroutine in reversed(chain):
+        _close_coroutine(coroutine, context)
+
+
+def _close_coroutine(coroutine: Any, context: WorkflowContext) -> None:
     for _ in range(_ATTEMPTS):
         try:
             coroutine.close()
             return
+        except KeyboardInterrupt:
+            raise
         except RuntimeError as error:
             if "ignored GeneratorExit" not in str(error):
                 return  # raised by user code on its way out
-        except (DeadlockError, KeyboardInterrupt):
-            _undying.append(coroutine)
-            raise
         except BaseException:
-            return  # whatever a `finally` block raised; the coroutine has ended
+            return  # whatever a `finally` block raised, or the watchdog in one; the coroutine has ended
     _undying.append(coroutine)
     logger.warning(
         "a coroutine of workflow %s (id %s) does not end: it catches BaseException and goes on. Catch Exception, or asyncio.CancelledError",

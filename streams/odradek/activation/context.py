@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from odradek.activation.definitions import WorkflowDefinition
@@ -194,7 +195,7 @@ class WorkflowContext:
             frame = frame.f_back  # type: ignore[assignment]
         for task in self.loop.tasks:
             if task.get_name() == "run":
-                for standing in reversed(task.get_stack()):
+                for standing in reversed(self.loop.frames(task)):
                     if not _is_library(standing.f_code.co_filename):
                         return standing.f_code.co_filename, standing.f_lineno, standing.f_code.co_name
         return None
@@ -338,14 +339,19 @@ class WorkflowContext:
         """Whether `error` fails the workflow; any other fails its task."""
         if isinstance(error, FailureError | asyncio.TimeoutError):
             return True
+        if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what it holds decides
+            return all(self.is_failure_exception(one) for one in error.exceptions)
         own = self.dynamic_failure_exception_types
         if own is None:
             own = self.definition.failure_exception_types
         return isinstance(error, own + self.settings.failure_exception_types)
 
     def to_failure(self, error: BaseException) -> Failure:
-        """`error` as a wire record."""
+        """`error` as a wire record. Its stack begins in the user's code; a group gets its first exception as its cause."""
         failure = Failure()
+        error = error.with_traceback(_users_part(error.__traceback__))
+        if isinstance(error, BaseExceptionGroup) and error.__cause__ is None:
+            error.__cause__ = error.exceptions[0]
         self.settings.failure_converter.to_failure(error, self.payload_converter, failure)
         return failure
 
@@ -362,6 +368,14 @@ def _set_none(future: asyncio.Future[None]) -> None:
 def _set_timeout(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_exception(TimeoutError())
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without the frames above the user's code; whole when there is none of the user's."""
+    part = trace
+    while part is not None and _is_library(part.tb_frame.f_code.co_filename):
+        part = part.tb_next
+    return part or trace
 
 
 _LIBRARIES = (

@@ -25,10 +25,10 @@ from odradek.common import RawValue, VersioningBehavior, _type_hints_from_func
 
 __all__ = ["DynamicWorkflowConfig", "WorkflowDefinition", "defn", "dynamic_config", "init", "run"]
 
-DEFINITION_ATTRIBUTE = "__temporal_workflow_definition"
-RUN_ATTRIBUTE = "__temporal_workflow_run"
-INIT_ATTRIBUTE = "__temporal_workflow_init"
-DYNAMIC_CONFIG_ATTRIBUTE = "__temporal_workflow_dynamic_config"
+DEFINITION_ATTRIBUTE = "__odradek_workflow_definition"
+RUN_ATTRIBUTE = "__odradek_workflow_run"
+INIT_ATTRIBUTE = "__odradek_workflow_init"
+DYNAMIC_CONFIG_ATTRIBUTE = "__odradek_workflow_dynamic_config"
 
 Class = TypeVar("Class", bound=type)
 Fn = TypeVar("Fn", bound=Callable[..., Any])

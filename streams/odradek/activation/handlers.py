@@ -30,8 +30,8 @@ __all__ = [
     "update",
 ]
 
-SIGNAL_ATTRIBUTE = "__temporal_signal_definition"
-QUERY_ATTRIBUTE = "__temporal_query_definition"
+SIGNAL_ATTRIBUTE = "__odradek_signal_definition"
+QUERY_ATTRIBUTE = "__odradek_query_definition"
 
 
 class HandlerUnfinishedPolicy(Enum):

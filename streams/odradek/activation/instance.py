@@ -267,7 +267,10 @@ class PythonWorkflowInstance:
     def _ended(self, error: BaseException) -> None:
         """The run method or a signal handler raised: close the run, or fail the task."""
         context = self.context
-        if context.closing or isinstance(error, GeneratorExit | WorkflowEvictedError | DeadlockError | KeyboardInterrupt | SystemExit):
+        if isinstance(error, DeadlockError):
+            context.loop.failure = error  # ends this pass too
+            return
+        if context.closing or isinstance(error, GeneratorExit | WorkflowEvictedError | KeyboardInterrupt | SystemExit):
             raise error
         if isinstance(error, ContinueAsNewRequest):
             context.complete(error.command)
@@ -276,7 +279,7 @@ class PythonWorkflowInstance:
             cancelled = CancelledError(str(error) or "Workflow cancelled")
             cancelled.__cause__ = error.__cause__
             error = cancelled.with_traceback(error.__traceback__)
-        if context.cancel_reason is not None and is_cancelled_exception(error):
+        if context.cancel_reason is not None and _is_cancelled(error):
             context.complete(CancelWorkflowExecution())
         elif context.is_failure_exception(error):
             self._fail_workflow(error)
@@ -326,3 +329,10 @@ class PythonWorkflowInstance:
         warning = self.context.handlers.unfinished_warning()
         if warning is not None:
             warnings.warn(warning, stacklevel=2)
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """As `is_cancelled_exception`, also for the group that a TaskGroup makes of cancelled activities."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_cancelled(one) for one in error.exceptions)
+    return is_cancelled_exception(error)

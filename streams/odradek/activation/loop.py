@@ -12,6 +12,7 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from odradek.activation.errors import NondeterminismError, WorkflowEvictedError
@@ -181,6 +182,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context, **options)
         self.adopt(task)
         return task
+
+    def frames(self, task: asyncio.Task[Any]) -> list[FrameType]:
+        """Where a task stands: the frames of its coroutine and of those it awaits, outermost first (`Task.get_stack` has only one)."""
+        frames: list[FrameType] = []
+        awaited: Any = task.get_coro()
+        while awaited is not None:
+            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None) or getattr(awaited, "ag_frame", None)
+            if frame is None:
+                break
+            frames.append(frame)
+            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None) or getattr(awaited, "ag_await", None)
+        return frames
 
     def adopt(self, task: asyncio.Task[Any]) -> None:
         """Hold a task until it is done."""

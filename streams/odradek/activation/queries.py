@@ -70,7 +70,9 @@ def stack_trace(context: WorkflowContext) -> str:
     """Where each task of the run waits."""
     stacks = []
     for task in context.loop.tasks:
-        frames = [traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) for frame in task.get_stack()]
+        frames = [
+            traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) for frame in context.loop.frames(task)
+        ]
         stacks.append(f"Stack for {task.get_name()} (most recent call last):\n" + "\n".join(traceback.format_list(frames)))
     return "\n\n".join(stacks)
 
@@ -80,7 +82,7 @@ def _enhanced_stack_trace(context: WorkflowContext) -> dict[str, Any]:
         {
             "locations": [
                 {"filePath": frame.f_code.co_filename, "line": frame.f_lineno, "functionName": frame.f_code.co_name}
-                for frame in task.get_stack()
+                for frame in context.loop.frames(task)
             ]
         }
         for task in context.loop.tasks

@@ -274,5 +274,6 @@ class WatchedInstance:
                 _disarm(slot)
         except DeadlockError:
             _disarm(slot)
+        if slot.fired == slot.count:
             text = "workflow %s (id %s) did not end its coroutines when closed; it stood at\n%s"
             logger.error(text, self.workflow_type, self.workflow_id, slot.stack)
