@@ -348,7 +348,7 @@ class ClientImpl(OutboundInterceptor):
             except TopicMissingError as error:
                 raise rpc_error(
                     RPCStatusCode.UNAVAILABLE,
-                    f"{what}: no processor has ever run for task queue {queue!r}. Start a worker for it ({error})",
+                    f"{what}: task queue {queue!r} was never used. Start a worker for it, or correct its name",
                 ) from error
             except Unanswered as unanswered:
                 address = self._channel.transport.address
@@ -362,7 +362,7 @@ class ClientImpl(OutboundInterceptor):
             await self._prepare(queue, create=False)
         except TopicMissingError as error:
             raise rpc_error(
-                RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}: task queue {queue!r} was never used ({error})"
+                RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}: task queue {queue!r} was never used"
             ) from error
 
     async def _located(

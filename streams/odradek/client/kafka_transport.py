@@ -13,6 +13,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Sequence
+from typing import get_args
 
 from odradek.client.members import MembersReader
 from odradek.client.reply_reader import ReplyReader
@@ -21,6 +22,8 @@ from odradek.config import Settings
 from odradek.exceptions import RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
+from odradek.kafka.registry import RegistryFraming
+from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.wire.codec import Codec
 from odradek.wire.errors import WireError
 from odradek.wire.events import Event
@@ -46,9 +49,10 @@ class KafkaTransport:
         self._settings = settings
         self._connect_timeout_s = connect_timeout_s
         self._client_id = uuid.uuid4().hex
-        self._codec = codec or Codec()
         self._admin = ClusterAdmin(settings, request_timeout_s=connect_timeout_s)
         self._topics = self._admin.topics
+        self._schemas = SchemasTopic(settings, self._admin)
+        self._codec = codec or self._new_codec(settings)
         self._queues: dict[str, _Queue] = {}
         self._producer: PlainProducer | None = None
         self._replies: ReplyReader | None = None
@@ -81,10 +85,26 @@ class KafkaTransport:
         partition = partition_for(self._client_id.encode(), found[topics.replies].partitions)
         assert self._loop is not None
         self._replies = ReplyReader(
-            self._settings, topics.replies, partition, self._client_id.encode(), self._loop, self._deliver, self._gap
+            self._settings,
+            topics.replies,
+            partition,
+            self._client_id.encode(),
+            lambda: self._admin.end_offsets(topics.replies, [partition], committed=False)[partition],
+            self._loop,
+            self._deliver,
+            self._gap,
         )
         self._producer = PlainProducer(self._settings)
         _open.add(self)
+        if self._settings.schema_registry_url is None:
+            # Readers of another version find our schemas there, we find theirs.
+            self._schemas.open()
+            self._schemas.publish(self._producer, get_args(Event))
+
+    def _new_codec(self, settings: Settings) -> Codec:
+        if settings.schema_registry_url is None:
+            return Codec(lookup=self._schemas)
+        return Codec(framing=RegistryFraming(settings.schema_registry_url))
 
     # --- queues
 
@@ -190,7 +210,9 @@ class KafkaTransport:
 
     def _queues_of(self, topic_names: Sequence[str]) -> list[str]:
         parsed = [self._topics.parse(name) for name in topic_names]
-        return [name.task_queue for name in parsed if name and name.kind == EVENTS and name.namespace == self._settings.namespace]
+        return [
+            name.task_queue for name in parsed if name is not None and name.kind == EVENTS and name.namespace == self._settings.namespace
+        ]
 
     # --- end
 
@@ -207,6 +229,7 @@ class KafkaTransport:
             self._producer.close(1.0)
         for reader in readers:
             reader.join(2.0)
+        self._schemas.close()
 
 
 class _Queue:

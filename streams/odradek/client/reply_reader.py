@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
-from odradek.kafka.errors import translate
 from odradek.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
-_WATERMARK_TIMEOUT_S = 10.0
 _POLL_S = 0.5  # bounds how late `stop` is noticed; records are served as they come
 _AT_ONCE = 1000
 
@@ -28,7 +26,8 @@ _AT_ONCE = 1000
 class ReplyReader:
     """Reads one partition of `replies`. The constructor blocks until its position is fixed: no reply after it is missed.
 
-    on_values: called on `loop` with the values of this client's records.  on_gap: called on `loop` when replies were lost.
+    end: the partition's end now; blocks.  on_values: called on `loop` with the values of this client's records.  on_gap: called on `loop`
+    when replies were lost.
     """
 
     def __init__(
@@ -37,25 +36,23 @@ class ReplyReader:
         topic: str,
         partition: int,
         key: bytes,
+        end: Callable[[], int],
         loop: asyncio.AbstractEventLoop,
         on_values: Callable[[list[bytes]], None],
         on_gap: Callable[[], None],
     ) -> None:
-        self._settings = settings
         self._place = (topic, partition)
         self._key = key
+        self._end = end
         self._loop = loop
         self._on_values = on_values
         self._on_gap = on_gap
         self._inbox: list[bytes] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        offset = end()
         self._consumer = Consumer(reader_config(settings, read_uncommitted=True))
-        try:
-            self._assign_end()
-        except KafkaException as error:
-            self._consumer.close()
-            raise translate(error, settings, topic=topic, what="read replies") from error
+        self._consumer.assign([TopicPartition(topic, partition, offset)])
         self._thread = threading.Thread(target=self._run, name="odradek-replies", daemon=True)
         self._thread.start()
 
@@ -66,11 +63,6 @@ class ReplyReader:
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end."""
         self._thread.join(timeout_s)
-
-    def _assign_end(self) -> None:
-        topic, partition = self._place
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_WATERMARK_TIMEOUT_S)
-        self._consumer.assign([TopicPartition(topic, partition, end)])
 
     def _run(self) -> None:
         consumer = self._consumer
@@ -104,10 +96,11 @@ class ReplyReader:
         logger.warning("replies of %s[%d] were lost: %s", *self._place, error.str())
         while not self._stop.is_set():
             try:
-                self._assign_end()
+                self._consumer.assign([TopicPartition(*self._place, self._end())])
                 break
-            except KafkaException:
-                time.sleep(0.5)
+            except (KafkaException, OdradekError) as problem:
+                logger.warning("replies: %s", problem)
+                self._stop.wait(1.0)
         self._call(self._on_gap)
 
     def _hand_over(self, values: list[bytes]) -> bool:

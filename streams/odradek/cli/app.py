@@ -1,0 +1,72 @@
+"""Parses the command line, runs the command, and turns its error into one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from odradek.cli.status import HELP, status_of
+
+# Modules that add commands, in the order of `--help`. Each is imported with the parser and must be cheap to import.
+COMMANDS = ("odradek.cli.dev", "odradek.cli.worker", "odradek.cli.workflow")
+
+Commands = Any  # argparse's subparsers action, which has no public type
+
+EXAMPLES = """examples:
+  odradek dev --port 9092
+  odradek worker shop.workflows:WORKFLOWS --activities shop.activities:ACTIVITIES --task-queue orders --processes 2
+  odradek workflow start -w order-1 --type OrderWorkflow -t orders -i '{"product": "spool", "quantity": 1}'
+  odradek workflow result -w order-1
+
+settings come from ODRADEK_… variables and --config FILE; arguments win.
+
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = build_parser().parse_args(arguments)
+    options.arguments = arguments
+    logging.basicConfig(level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    if options.log_level in ("warning", "error"):
+        # librdkafka tells every attempt to reach a broker; the error that ends the command says it once.
+        logging.getLogger("odradek.kafka").setLevel(logging.CRITICAL)
+    command: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return command(options)
+    except (Exception, KeyboardInterrupt) as error:
+        status, message = status_of(error)
+        print(f"odradek: {message}", file=sys.stderr)
+        return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command."""
+    parser = argparse.ArgumentParser(
+        prog="odradek",
+        description="Durable workflows on Apache Kafka.",
+        epilog=EXAMPLES + HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    levels = ("debug", "info", "warning", "error")
+    parser.add_argument("--log-level", choices=levels, default="warning", help="what is logged to stderr (default: warning)")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        importlib.import_module(module).register(commands)
+    return parser
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], *, help: str, **options: Any
+) -> argparse.ArgumentParser:
+    """A command with its examples below its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+    )
+    parser.set_defaults(run=run)
+    return parser

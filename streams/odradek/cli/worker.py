@@ -1,0 +1,168 @@
+"""`odradek worker`: workflows and activities of a module, in one process or several."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import inspect
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from odradek.cli.app import Commands, add_command
+from odradek.cli.common import cluster_options, settings_of
+from odradek.cli.status import UsageError
+from odradek.config import Settings
+
+logger = logging.getLogger("odradek.cli.worker")
+
+EXAMPLES = """examples:
+  odradek worker shop.workflows:WORKFLOWS --task-queue orders --processes 2
+  odradek worker shop.workflows --activities shop.activities --task-queue orders
+  odradek worker --activities stock:ACTIVITIES --task-queue inventory --config stock.yaml
+
+MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines. Modules are looked for in the
+present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace. A second one ends at once.
+"""
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "worker", run, help="run workflows and activities of a module", parents=[cluster_options()], epilog=EXAMPLES
+    )
+    parser.add_argument("workflows", nargs="?", metavar="MODULE:WORKFLOWS", help="workflow classes")
+    parser.add_argument("--activities", action="append", metavar="MODULE:ACTIVITIES", help="activity functions; may be given again")
+    parser.add_argument("--task-queue", "-t", help="task queue (setting `task_queue`)")
+    parser.add_argument("--processes", type=_positive, default=1, metavar="N", help="processes, each a member of the group (default: 1)")
+    parser.add_argument(
+        "--supervise", action="store_true", help="with one process too: a parent that ends and restarts it when its interpreter hangs"
+    )
+    parser.add_argument("--max-concurrent-activities", type=_positive, metavar="N", help="activities at a time (setting of that name)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal ends it."""
+    if not options.workflows and not options.activities:
+        raise UsageError("nothing to run: name workflows (MODULE:WORKFLOWS), --activities, or both")
+    settings = settings_of(options, task_queue=options.task_queue, max_concurrent_activities=options.max_concurrent_activities)
+    if not settings.task_queue:
+        raise UsageError("no task queue: give --task-queue, or the setting `task_queue` (ODRADEK_TASK_QUEUE)")
+    sys.path.insert(0, os.getcwd())
+    workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
+    activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]
+    if options.processes > 1 or options.supervise:
+        return _supervise(options.arguments, options.processes)
+    return asyncio.run(_serve(settings, settings.task_queue, workflows, activities))
+
+
+def load(name: str, wanted: Callable[[Any], bool], what: str) -> list[Any]:
+    """What `MODULE:ATTRIBUTE` or `MODULE` names: always a list, never empty. Raises `UsageError`."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise UsageError(f"no module named {error.name!r} (from {name!r}): run from its directory, or set PYTHONPATH") from error
+        raise
+    if attribute:
+        if not hasattr(module, attribute):
+            raise UsageError(f"module {module_name!r} has no attribute {attribute!r}")
+        value = getattr(module, attribute)
+        found = list(value) if isinstance(value, Sequence) else [value]
+    else:
+        found = [value for value in vars(module).values() if wanted(value) and value.__module__ == module.__name__]
+    wrong = [one for one in found if not wanted(one)]
+    if wrong:
+        raise UsageError(f"{name}: {wrong[0]!r} is no {what}; is its decorator missing?")
+    if not found:
+        raise UsageError(f"{name}: no {what} there")
+    return found
+
+
+def _is_workflow(value: Any) -> bool:
+    from odradek.activation.definitions import DEFINITION_ATTRIBUTE
+
+    return inspect.isclass(value) and DEFINITION_ATTRIBUTE in vars(value)
+
+
+def _is_activity(value: Any) -> bool:
+    from odradek.activities.definition import ATTRIBUTE
+
+    return callable(value) and hasattr(value, ATTRIBUTE)
+
+
+def _supervise(arguments: list[str], processes: int) -> int:
+    """N processes of this same command, each in its own interpreter."""
+    from odradek.processor.supervisor import Supervisor
+
+    command = [sys.executable, "-m", "odradek.cli", *_without(arguments, "--supervise", "--processes")]
+    return Supervisor(command, processes).run()
+
+
+def _without(arguments: list[str], flag: str, option: str) -> list[str]:
+    """Command line arguments less a flag and an option with its value."""
+    kept = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == option:
+            skip = True
+        elif argument != flag and not argument.startswith(f"{option}="):
+            kept.append(argument)
+    return kept
+
+
+async def _serve(settings: Settings, task_queue: str, workflows: list[Any], activities: list[Any]) -> int:
+    """One worker, until it is told to stop."""
+    from odradek.client import Client
+    from odradek.processor.supervisor import beat_to_parent
+    from odradek.worker import Worker
+
+    supervised = beat_to_parent()
+    client = await Client.connect(settings=settings)
+    with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
+        worker = Worker(client, task_queue=task_queue, workflows=workflows, activities=activities, activity_executor=executor)
+        stopping = asyncio.Event()
+        _handle_signals(stopping, supervised)
+        serving = asyncio.create_task(worker.run())
+        waiting = asyncio.create_task(stopping.wait())
+        logger.info("worker of task queue %r: %d workflow types, %d activities", task_queue, len(workflows), len(activities))
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.is_set() and not serving.done():
+            logger.info("draining; a second signal ends at once")
+            await worker.shutdown()
+        waiting.cancel()
+        await serving
+    client.close()
+    return 0
+
+
+def _handle_signals(stopping: asyncio.Event, supervised: bool) -> None:
+    """The first signal sets `stopping`, the second ends the process at once."""
+
+    def on_signal(number: signal.Signals) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM)
+    if supervised:
+        # Ctrl-C reaches the whole process group, and the parent passes it on: two signals for one.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
