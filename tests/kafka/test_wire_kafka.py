@@ -28,7 +28,7 @@ from odradek.exceptions import (
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config, transactional_producer_config
 from odradek.kafka.producer import PlainProducer
-from odradek.kafka.registry import RegistryFraming
+from odradek.kafka.registry import RegistryFraming, make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.wire.codec import Codec, encode
 from odradek.wire.errors import UnknownSchemaError
@@ -371,6 +371,13 @@ def test_registry_framing_with_confluents_client() -> None:
     assert framing.find_by_id(4_711) is None
     with pytest.raises(UnknownSchemaError, match="id 4711, which the schema registry does not hold"):
         Codec(framing).decode(b"\x00\x00\x00\x12\x67abc")
+
+
+def test_the_settings_choose_the_framing() -> None:
+    pytest.importorskip("authlib", reason="needs odradek[registry]")
+    record = SignalWorkflow("w", "s")
+    assert make_codec(Settings(address="host:1")).encode(record)[:2] == b"\xc3\x01"
+    assert make_codec(Settings(address="host:1", schema_registry_url="mock://")).encode(record)[:1] == b"\x00"
 
 
 def test_registry_that_does_not_answer_is_named(unused_address: str) -> None:

@@ -17,9 +17,6 @@ from odradek.wire.topics import Topics
 
 logger = logging.getLogger("odradek.kafka")
 
-#: The default of the setting `session_timeout`: who can, reads the setting.
-SESSION_TIMEOUT_MS = 6_000
-
 #: Settings that a user cannot give, and why.
 OURS = {
     "bootstrap.servers": "use the setting `address`",

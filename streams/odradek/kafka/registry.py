@@ -10,6 +10,8 @@ import logging
 from typing import Any
 
 from odradek.exceptions import ConfigurationError, OdradekError
+from odradek.kafka.settings import KafkaSettings
+from odradek.wire.codec import Codec, SchemaLookup
 from odradek.wire.schema import NAMESPACE, RecordType, schema_json
 
 logger = logging.getLogger("odradek.kafka")
@@ -62,6 +64,15 @@ class RegistryFraming:
             f"schema registry {self._url} does not answer: {error}."
             " Start it, or correct `schema_registry_url` or `ODRADEK_SCHEMA_REGISTRY_URL`"
         )
+
+
+def make_codec(settings: KafkaSettings, lookup: SchemaLookup | None = None) -> Codec:
+    """The codec that the settings ask for: Confluent framing with `schema_registry_url`, else single-object framing.
+
+    lookup: where schemas of foreign fingerprints are found (`SchemasTopic`); wanted with a registry too, as readers accept both.
+    """
+    url = settings.schema_registry_url
+    return Codec(RegistryFraming(url) if url else None, lookup)
 
 
 def _new_client(url: str, options: dict[str, Any]) -> Any:

@@ -64,7 +64,7 @@ def _read_length(data: bytes, at: int) -> tuple[int, int]:
     return at + length, at
 
 
-# Each takes the byte at i, most numbers and lengths being one byte, and leaves the field in {f}.
+# Each leaves the field in {f}. Most numbers and lengths are of one byte, some of two, times of six.
 _DECODE_SCALAR = {
     str: """
     n = d[i]
@@ -92,6 +92,10 @@ _DECODE_SCALAR = {
     if n < 128:
         {f} = ZIGZAG[n]
         i += 1
+    elif d[i + 1] < 128:
+        n = n & 127 | d[i + 1] << 7
+        {f} = (n >> 1) ^ -(n & 1)
+        i += 2
     else:
         {f} = LONG6.get(d[i:i + 6])
         if {f} is None:
