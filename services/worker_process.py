@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from odradek.worker import Worker
-
 from odradek.client import Client
+from odradek.worker import Worker
 from services.service_config import ServiceConfig
 
 

@@ -16,11 +16,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from odradek.service import RPCError
-
 from odradek.broker import LocalBroker
 from odradek.client import Client, WorkflowHandle
 from odradek.common import WorkflowIDReusePolicy
+from odradek.service import RPCError
 from odradek.wire.partitioner import partition_for
 from services.avro_wire import Schemas, schemas_folder
 from services.demo.audit import OrderAudit, audit, summary
@@ -56,15 +55,15 @@ class Demo:
             self.fleet.start_service(service)
         for processor in PROCESSORS:
             self.fleet.start_processor(processor)
-        client = await Client.connect(self._address)
-        self._board.say(f"placing {len(self._orders)} orders; logs in {self.fleet.folder}")
-        handles = await self._place_all(client)
-        stories = [
-            asyncio.create_task(self._when_midway(handles["1001"], self._kill_owner)),
-            asyncio.create_task(self._when_midway(handles["1002"], self._cancel)),
-        ]
-        watchers = [asyncio.create_task(self._watch(number, handle)) for number, handle in handles.items()]
-        await self._all([*stories, *watchers])
+        async with await Client.connect(self._address) as client:
+            self._board.say(f"placing {len(self._orders)} orders; logs in {self.fleet.folder}")
+            handles = await self._place_all(client)
+            stories = [
+                asyncio.create_task(self._when_midway(handles["1001"], self._kill_owner)),
+                asyncio.create_task(self._when_midway(handles["1002"], self._cancel)),
+            ]
+            watchers = [asyncio.create_task(self._watch(number, handle)) for number, handle in handles.items()]
+            await self._all([*stories, *watchers])
         return await self._audit_when_settled()
 
     async def _place_all(self, client: Client) -> dict[str, Handle]:

@@ -18,7 +18,9 @@ class Board:
     def __init__(self, orders: list[PlannedOrder]) -> None:
         self._orders = orders
         self._status = {order.order_no: "" for order in orders}
-        self._console = Console()
+        terminal = Console()
+        # In a file or a pipe nobody folds lines for us: wide enough for one row an order.
+        self._console = terminal if terminal.is_terminal else Console(width=160)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
 
     def __enter__(self) -> Board:

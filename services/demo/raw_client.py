@@ -21,7 +21,9 @@ class RawProducer:
     """Places orders as Avro records on `events`, keyed by workflow id, partitioned as Kafka's Java client does."""
 
     def __init__(self, address: str, schemas: Schemas) -> None:
-        self._producer = Producer({"bootstrap.servers": address, "partitioner": "murmur2_random", "enable.idempotence": True})
+        self._producer = Producer(
+            {"bootstrap.servers": address, "partitioner": "murmur2_random", "enable.idempotence": True, "log_level": 2}
+        )
         self._schemas = schemas
 
     def place(self, order: PlannedOrder) -> None:

@@ -15,12 +15,12 @@ from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query
-from odradek.service import RPCError, RPCStatusCode
 from pydantic import BaseModel, Field
 
 from odradek.client import Client, WorkflowFailureError, WorkflowHandle
 from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from odradek.service import RPCError, RPCStatusCode
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, OrderResult, workflow_id
 from services.orders.workflow import OrderSaga
 

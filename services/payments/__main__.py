@@ -12,6 +12,7 @@ from services.service_config import load
 def main() -> None:
     config = load(PaymentsConfig, "The payments service.")
     payments = Payments(config, Schemas(schemas_folder()))
+    payments.create_topics()
     print(f"serving {config.odradek.task_queue}", flush=True)
     faust.Worker(payments.app, loglevel="WARN", quiet=True, redirect_stdouts=False).execute_from_commandline()
 

@@ -23,27 +23,35 @@ from services.ledger import Ledger
 from services.payments.accounts import Accounts, BankUnreachable, Declined
 from services.payments.committed import SCHEME
 from services.payments.control import CancelRequests
+from services.payments.topics import create_topics, purge_acknowledged
 from services.payments.wire_names import QueueNames, answer_headers, facts_of_headers
 from services.service_config import ServiceConfig
 
 STARTED_AFTER_SECONDS = 0.2
 CONCURRENCY = 8
+PURGE_EVERY_SECONDS = 60.0
 
 Activity = Callable[[str, int, dict[str, Any]], dict[str, Any]]
 
 
 class PaymentsConfig(ServiceConfig):
-    """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first attempts that the bank loses."""
+    """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first attempts that the bank loses.
+
+    `partitions`, `replication_factor`: of the queue's `commands`, if this service is the first to come.
+    """
 
     default_limit: int = 100_000
     limits: dict[str, int] = Field(default_factory=dict)
     flaky_users: dict[str, int] = Field(default_factory=dict)
+    partitions: int = 8
+    replication_factor: int = 1
 
 
 class Payments:
     """Takes commands, gives answers. `app` is the Faust app to run."""
 
     def __init__(self, config: PaymentsConfig, schemas: Schemas) -> None:
+        self._config = config
         self._schemas = schemas
         self._names = QueueNames(config.odradek.namespace, config.odradek.task_queue)
         self._identity = f"payments@{os.getpid()}"
@@ -73,11 +81,19 @@ class Payments:
         connect: Callable[[Any], Any] = self.app.on_partitions_assigned.connect
         connect(self._note_ends)
         self.app.task()(self._cancels.follow)
+        self.app.timer(PURGE_EVERY_SECONDS)(self._purge)
 
     async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
         """Commands below the ends seen now may have been delivered before."""
         ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
         self._redelivered_below = dict(ends)
+
+    def create_topics(self) -> None:
+        """Make the queue's topics if nobody has yet. Call it before `app` runs."""
+        create_topics(self._config.odradek.address, self._names, self._config.partitions, self._config.replication_factor)
+
+    async def _purge(self) -> None:
+        await asyncio.to_thread(purge_acknowledged, self._config.odradek.address, self._names)
 
     async def _take(self, stream: faust.StreamT[bytes]) -> None:
         async for event in stream.events():

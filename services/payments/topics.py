@@ -1,0 +1,45 @@
+"""The queue's topics: made by whoever comes first, here as well; and the service purges what it has acknowledged.
+
+Settings as `docs/wire.md` gives them: nothing expires unread, `commands` has no time retention.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from services.payments.wire_names import QueueNames
+
+ANSWER_WITHIN_SECONDS = 20.0
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+
+
+def create_topics(address: str, names: QueueNames, partitions: int, replication_factor: int) -> None:
+    """Create what is missing; what is there is left as it is. Raises KafkaException if it may not."""
+    admin = AdminClient({"bootstrap.servers": address})
+    kept_for_ms = {names.commands: (partitions, -1), names.control: (1, HOUR_MS), names.dead_letters: (1, 30 * DAY_MS)}
+    wanted = [
+        NewTopic(name, count, replication_factor, config={"cleanup.policy": "delete", "retention.ms": str(retention_ms)})
+        for name, (count, retention_ms) in kept_for_ms.items()
+    ]
+    for future in admin.create_topics(wanted).values():
+        try:
+            future.result(ANSWER_WITHIN_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def purge_acknowledged(address: str, names: QueueNames) -> None:
+    """Delete the commands below the group's committed offset: they are answered or reported Started."""
+    admin = AdminClient({"bootstrap.servers": address})
+    group = ConsumerGroupTopicPartitions(names.activities_group)
+    answer = admin.list_consumer_group_offsets([group])[names.activities_group].result(ANSWER_WITHIN_SECONDS)
+    done = [
+        TopicPartition(place.topic, place.partition, place.offset)
+        for place in answer.topic_partitions
+        if place.topic == names.commands and place.offset > 0
+    ]
+    if done:
+        for future in admin.delete_records(done).values():
+            future.result(ANSWER_WITHIN_SECONDS)
