@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from odradek.engine import ports
 from odradek.engine.activation import WorkflowInstance
 from odradek.engine.keys import event_key, timer_key
 from odradek.engine.ports import Batch, Effects, Outlet, Output, Refusal, RowChange, Tables
-from odradek.processor import Processor
+from odradek.processor import Processor, lane
 from odradek.wire.events import ActivityTaskFailed, SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired
 from odradek.wire.outcomes import OK, Reply
@@ -141,7 +141,7 @@ def make_processor(settings: Settings, queue: str, **options: Any) -> Processor:
     )
 
 
-def host_arguments(settings: Settings, queue: str) -> list[str]:
+def host_arguments(settings: Settings, queue: str, **more: Any) -> list[str]:
     """The command of such a process."""
     values = {
         "address": settings.address,
@@ -150,14 +150,9 @@ def host_arguments(settings: Settings, queue: str) -> list[str]:
         "state_dir": str(settings.state_dir),
         "session_timeout": settings.session_timeout.total_seconds(),
         "queue": queue,
+        **more,
     }
     return [sys.executable, str(Path(__file__)), json.dumps(values)]
-
-
-def lines(stream: Any) -> Iterator[str]:
-    """Lines of a child's output as they come."""
-    for line in stream:
-        yield line.strip()
 
 
 def main() -> int:
@@ -165,6 +160,11 @@ def main() -> int:
 
     values = json.loads(sys.argv[1])
     queue = values.pop("queue")
+    file_size_limit = values.pop("file_size_limit", 0)
+    instance = values.pop("instance", None)
+    lane.INPUTS_MAX = values.pop("batch", lane.INPUTS_MAX)  # many small transactions, for faults between them
+    if file_size_limit:  # stands for a full disk: writes fail, reads go on
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
     beat_to_parent()
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())
@@ -174,7 +174,10 @@ def main() -> int:
         fatal.append(error)
         done.set()
 
-    processor = make_processor(Settings(**values), queue, on_fatal=on_fatal)
+    def on_lane_failed(partition: int, error: BaseException) -> None:
+        print(f"lane {partition} failed {type(error).__name__}: {error}", flush=True)
+
+    processor = make_processor(Settings(**values), queue, on_fatal=on_fatal, on_lane_failed=on_lane_failed, instance=instance)
     processor.start()
     try:
         processor.wait_ready(60)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psutil
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from odradek.config import Settings
@@ -18,8 +22,10 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.rows import parse_state_key
 from odradek.wire.state import Row
+from tests.kafka.lane_host import host_arguments
 
 QUEUE = "q"
+STREAMS = Path(__file__).parents[2] / "streams"
 T = TypeVar("T")
 
 
@@ -133,11 +139,49 @@ def key_for(wire: Wire, partition: int, salt: str = "") -> str:
     return next(k for k in (f"k{salt}{n}" for n in range(10_000)) if partition_for(k.encode(), wire.settings.partitions) == partition)
 
 
-def first_line(stream: Iterable[str], wanted: str) -> str:
-    """The first line of a child's output that begins with `wanted`."""
-    seen = []
-    for line in stream:
-        seen.append(line.rstrip())
-        if line.startswith(wanted):
-            return line.rstrip()
-    raise AssertionError(f"no line {wanted!r} in {seen}")
+class Host:
+    """A processor in a process of its own (`lane_host.py`). `with` ends it, however it stands by then."""
+
+    def __init__(self, wire: Wire, *, fault: str = "", log: Path | None = None, **more: Any) -> None:
+        environment = os.environ | {"ODRADEK_FAULT": fault, "PYTHONPATH": os.pathsep.join([str(STREAMS), os.environ.get("PYTHONPATH", "")])}
+        self._log = open(log or os.devnull, "w")  # noqa: SIM115  # closed with the process
+        command = host_arguments(wire.settings, QUEUE, **more)
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()  # works on a stopped process too
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def line(self, wanted: str) -> str:
+        """The next line of its output that begins with `wanted`; the test's own timeout bounds the wait."""
+        seen = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            seen.append(line.rstrip())
+            if line.startswith(wanted):
+                return line.rstrip()
+        raise AssertionError(f"ended with {self.process.wait()} without a line {wanted!r}; said {seen}")
+
+    def wait_stopped(self, timeout: float = 30.0) -> None:
+        """Until SIGSTOP has stopped it."""
+        until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, timeout, "a stopped process")
+
+    def wait_killed(self, timeout: float = 30.0) -> None:
+        """Until SIGKILL has ended it."""
+        assert self.process.wait(timeout) == -signal.SIGKILL
+
+    def drain(self) -> int:
+        """SIGTERM, and its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)

@@ -1,7 +1,7 @@
 """Fault points between the calls of a lane's transaction. For tests only: they kill or stop this very process.
 
-`ODRADEK_FAULT=point:action[:nth]`, read once when a lane is made. Points are in `POINTS`; action `kill` is SIGKILL, `stop` SIGSTOP (the test
-sends SIGCONT); nth (default 1) counts how often the process has passed the point. Unset, a lane holds None and pays one comparison.
+`ODRADEK_FAULT=point:action[:nth]`, read once when a lane is made. Points are in `POINTS`; action `kill` is SIGKILL, `stop` SIGSTOP (the
+test sends SIGCONT); nth (default 1) counts how often the process has passed the point. Unset, a lane holds None and pays one comparison.
 """
 
 from __future__ import annotations

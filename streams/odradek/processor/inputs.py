@@ -116,9 +116,9 @@ class Sorter:
         value = message.value()
         if value is None:
             raise UndecodableRecord("the record has no value")
-        data = typing.cast(bytes, value)
+        data = value
         if is_json(data):
-            return decode_json(data, typing.cast("bytes | None", message.key()))
+            return decode_json(data, message.key())
         return self._decode(data)
 
     def _misplaced(self, message: Message, workflow_id: str, result: Sorted) -> None:

@@ -316,7 +316,7 @@ class Lane(threading.Thread):
             raise TopicRecreatedError(services.state_topic, expected_id=row.state_topic_id, found_id=identity.state_topic_id)
         if row.cluster_id != identity.cluster_id:
             raise LaneError(
-                f"the state was written on cluster {row.cluster_id}, this is {identity.cluster_id}: topics were copied or mirrored, and offsets "
+                f"the state was written on cluster {row.cluster_id}, this is {identity.cluster_id}: topics were copied, and offsets "
                 "need not be the same there. Point `address` at the right cluster",
                 topic=services.events_topic,
                 partition=partition,
@@ -389,7 +389,7 @@ class Lane(threading.Thread):
         return Work(messages, found, released)
 
     def _resume_parked(self) -> None:
-        """A new engine takes up what an earlier one parked (new code may be here), a bounded number with each step, also with an empty one."""
+        """A new engine takes up what an earlier one parked (new code may be here), a bounded number with each step, empty or not."""
         assert self._store is not None
         parked = sum(1 for _ in self._store.scan(ports.TIMER, f"{PARKED_DUE_MS:015d}/", limit=PARKED_RESUMED_MAX))
         for _ in range(0, parked, PARKED_A_STEP):
@@ -473,7 +473,7 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ the transaction
 
     def _encode_rows(self, changes: list[RowChange], timers: list[TimerRow]) -> dict[bytes, bytes | None]:
-        """Each row once, the last change of a key; the same bytes go to `state` and to the store. Timers that were handed over are consumed."""
+        """Each row once, the last change of a key; the same bytes go to `state` and to the store. Timers handed over are consumed."""
         last: dict[str, object] = {}
         for timer in timers:
             last[f"timer/{timer_row_key(timer)}"] = None
@@ -487,8 +487,8 @@ class Lane(threading.Thread):
                 continue
             value = encode(row)  # type: ignore[arg-type]  # a Row
             if len(value) > limit:
-                text = f"state row {key} of {len(value)} bytes exceeds the {limit} bytes that {self._services.state_topic} takes (`max.message.bytes`)"
-                raise Refused(text, in_transaction=False)
+                takes = f"the {limit} bytes that {self._services.state_topic} takes (`max.message.bytes`)"
+                raise Refused(f"state row {key} of {len(value)} bytes exceeds {takes}", in_transaction=False)
             rows[key.encode()] = value
         return rows
 
@@ -684,7 +684,7 @@ class Lane(threading.Thread):
         return why_held(run.parked_reason) if isinstance(run, RunRow) and run.parked_reason else ""
 
     def _apply_carefully(self, work: Work) -> None:
-        """Owners died here in a row: name what is next in the position row, take it alone, and park what was named when the last one died."""
+        """Owners died here in a row: name what is next in the position row, take it alone, park what was named when the last one died."""
         whose, run_id = work.whose()
         name = work.name()
         if name == self._accused:

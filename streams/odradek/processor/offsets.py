@@ -1,7 +1,7 @@
 """The thread that asks the cluster for ends on behalf of due timers.
 
-An end is always the *uncommitted* one: a plain record behind an open transaction is there, although no read_committed reader sees it yet. An
-answer is never cached: it stands for the moment of its question.
+An end is always the *uncommitted* one: a plain record behind an open transaction is there, although no read_committed reader sees it yet.
+An answer is never cached: it stands for the moment of its question.
 """
 
 from __future__ import annotations

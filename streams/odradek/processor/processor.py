@@ -1,7 +1,7 @@
 """`Processor`: one member of a task queue's group, with all that its lanes share. Threads underneath, no asyncio.
 
-Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one for member reports, one that purges, and those
-of librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready` waits for the lanes.
+Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one for member reports, one that purges, and
+those of librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready` waits for the lanes.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Processor:
     # --- life
 
     def start(self) -> None:
-        """Have the topics, join the group. Raises BrokerUnreachableError, TopicError, StateStoreError, ConfigurationError: each with its cure."""
+        """Have the topics, join the group. BrokerUnreachableError, TopicError, StateStoreError or ConfigurationError, with its cure."""
         if self._started:
             raise RuntimeError("a Processor starts once; make another")
         self._started = True

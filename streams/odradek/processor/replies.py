@@ -33,7 +33,7 @@ class Replies:
             reply = each
             value = self._codec.encode(reply)
             if len(value) > limit > 0:
-                text = f"the answer has {len(value)} bytes, {self._topic} takes {limit} (`max.message.bytes`): ask for less at once, or raise it"
+                text = f"the answer has {len(value)} bytes, {self._topic} takes {limit} (`max.message.bytes`): ask for less, or raise it"
                 reply = msgspec.structs.replace(
                     reply, status=RESOURCE_EXHAUSTED, message=text, payloads=[], failure=None, result=None, description=None, history=[]
                 )

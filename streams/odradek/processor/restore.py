@@ -1,8 +1,8 @@
 """Restore: a local store catches up with its partition of `state`, beside the processing of other lanes.
 
 Reads committed records only, up to the uncommitted end that was noted after fencing: so rows behind a transaction that is still open
-(an owner before last, a foreign tool) are waited for, never skipped. The end is reached by position or by the reader's end-of-partition event,
-never by counting records: control records and compaction leave gaps.
+(an owner before last, a foreign tool) are waited for, never skipped. The end is reached by position or by the reader's end-of-partition
+event, never by counting records: control records and compaction leave gaps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALARM_SECONDS = 10.0  # nothing new for so long: a transaction was left open
 
 
 class Restorer:
-    """Restores stores of one queue. `consumer` makes a reader without group: read_committed, auto.offset.reset=error, with end-of-partition events."""
+    """Restores stores of one queue. `consumer` makes a reader without group: read_committed, no offset reset, end-of-partition events."""
 
     def __init__(self, topic: str, consumer: Callable[[], Consumer]) -> None:
         self._topic = topic

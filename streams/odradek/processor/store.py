@@ -104,7 +104,7 @@ class LaneStore:
         return None if raw is None else self._decode(raw)
 
     def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
-        """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. limit 0 = all."""
+        """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. 0: no limit."""
         head = f"{table}/".encode()
         low = head + prefix.encode()
         high = low + b"\xff"  # no UTF-8 text holds this byte
@@ -185,8 +185,8 @@ class LaneStore:
     def open(cls, path: Path, identity: StoreIdentity, *, oldest_ms: int = 0) -> LaneStore:
         """Open the store at `path`, or begin a new one there.
 
-        One that belongs to something else, is damaged, or last stood before `oldest_ms` (older than the tombstones that would tell it what was
-        deleted) is deleted first. Raises StateStoreError for one that somebody else has open (left alone), DiskFullError.
+        One that belongs to something else, is damaged, or last stood before `oldest_ms` (older than the tombstones that would tell it
+        what was deleted) is deleted first. Raises StateStoreError for one that somebody else has open (left alone), DiskFullError.
         """
         reason = ""
         try:

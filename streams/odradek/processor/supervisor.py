@@ -1,8 +1,8 @@
 """The parent of `--processes N`: starts members, restarts those that die, ends those that do not answer. Outside their interpreters.
 
-A workflow that keeps the interpreter (`time.sleep`, a C extension, a regular expression) stops every Python thread of its process; only somebody
-outside can end it. Each child writes a byte a second into a pipe from a Python thread; one that is silent for longer than `silence_seconds`
-is killed, and the next owner meets the same run, counts, and parks it (`lane.py`).
+A workflow that keeps the interpreter (`time.sleep`, a C extension, a regular expression) stops every Python thread of its process; only
+somebody outside can end it. Each child writes a byte a second into a pipe from a Python thread; one that is silent for longer than
+`silence_seconds` is killed, and the next owner meets the same run, counts, and parks it (`lane.py`).
 
 SIGTERM or SIGINT is passed on: children drain. A second one kills them at once.
 """

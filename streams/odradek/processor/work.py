@@ -115,11 +115,11 @@ def offset_of(message: Message) -> int:
 
 
 def value_of(message: Message) -> bytes | None:
-    return typing.cast("bytes | None", message.value())  # no deserializer is set
+    return message.value()
 
 
 def key_of(message: Message) -> bytes | None:
-    return typing.cast("bytes | None", message.key())
+    return message.key()
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | str | None]]:
