@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from odradek.wire import outcomes
-
 from tests.engine.script import ScriptActivator, values
 from tests.engine.world import World, completed
 

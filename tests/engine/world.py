@@ -27,7 +27,6 @@ from odradek.wire.outcomes import ExecutionSummary, Reply, WorkflowResult
 from odradek.wire.payload import Failure
 from odradek.wire.state import ActivityRow, HistoryRow, RunRow, TimerRow, WorkflowRow
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
-
 from tests.engine.script import ScriptActivator, payloads
 
 T0 = 1_700_000_000_000
@@ -104,7 +103,9 @@ class World:
         self.effects.append(effects)
         self.replies.extend(effects.replies)
         for output in effects.outputs:
-            {COMMANDS: self.tasks, CONTROL: self.controls, RESULTS: self.results, EXECUTIONS: self.summaries}[output.kind].append(output.record)
+            {COMMANDS: self.tasks, CONTROL: self.controls, RESULTS: self.results, EXECUTIONS: self.summaries}[output.kind].append(
+                output.record
+            )
         for run_id in effects.touched:
             if self.tables.get("run", run_id) is not None:
                 self.check_history(run_id)
@@ -175,9 +176,7 @@ def started(task: ActivityTask, **fields: Any) -> ActivityTaskStarted:
 
 
 def heartbeat(task: ActivityTask, *details: Any) -> ActivityTaskHeartbeat:
-    return ActivityTaskHeartbeat(
-        task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, payloads(*details)
-    )
+    return ActivityTaskHeartbeat(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, payloads(*details))
 
 
 def canceled(task: ActivityTask, *details: Any) -> ActivityTaskCanceled:

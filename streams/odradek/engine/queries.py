@@ -91,5 +91,3 @@ def _refuse(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow], failu
 
 def _message(failure: Failure | None) -> str:
     return failure.message if failure is not None else ""
-
-

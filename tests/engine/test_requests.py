@@ -1,0 +1,384 @@
+"""Verdicts on requests, deduplication, id policies, guards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from odradek.engine.ports import EngineLimits
+from odradek.wire import outcomes
+from odradek.wire.events import CancelWorkflow, DescribeWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
+from odradek.wire.history import WorkflowExecutionSignaled, WorkflowExecutionStarted, WorkflowExecutionTerminated
+from odradek.wire.payload import RetryPolicy
+from tests.engine.script import Canceled, ScriptActivator, payloads, values
+from tests.engine.world import T0, World, completed
+
+
+def waiting(ctx: Any) -> Any:
+    ctx.queries["signals"] = lambda: ctx.signals
+    yield lambda: any(name == "finish" for name, _ in ctx.signals) or ctx.cancel_requested
+    if ctx.cancel_requested:
+        raise Canceled
+    return [args for _, args in ctx.signals]
+
+
+def failing(ctx: Any) -> Any:
+    from tests.engine.script import WorkflowFailure
+
+    yield from ()
+    raise WorkflowFailure("no", "Nope")
+
+
+def returning(ctx: Any) -> Any:
+    yield from ()
+    return "done"
+
+
+def world(**options: Any) -> World:
+    return World(ScriptActivator(waiting=waiting, failing=failing, returning=returning), **options)
+
+
+def test_run_id_of_a_raw_start_is_derived_from_its_place() -> None:
+    ids = set()
+    for _ in range(2):
+        w = world()
+        w.step(StartWorkflow("w", "waiting"))
+        assert w.replies == []
+        ids.add(w.run_id())
+    assert len(ids) == 1
+    other = world()
+    other.offset = 7
+    other.step(StartWorkflow("w", "waiting"))
+    assert other.run_id() not in ids
+
+
+def test_run_id_of_the_client_is_kept_and_seed_is_stored() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    assert w.run_id() == "run-1"
+    event = w.history()[0].attributes
+    assert isinstance(event, WorkflowExecutionStarted)
+    assert event.random_seed > 0 and event.first_execution_run_id == "run-1"
+
+
+def test_repeated_start_gets_the_same_verdict_and_starts_nothing() -> None:
+    w = world()
+    start = w.start("waiting", request_id="r", run_id="run-1")
+    w.step(start)
+    history = w.names()
+    for _ in range(2):
+        w.step(start)
+    w.step(w.signal("finish"))
+    assert w.run().status == "COMPLETED"
+    w.step(start)
+    assert [(reply.status, reply.run_id, reply.started) for reply in w.replies if reply.kind == "StartWorkflow"] == [
+        (outcomes.OK, "run-1", True)
+    ] * 4
+    assert w.names()[: len(history)] == history
+    assert len(w.results) == 1
+
+
+def test_second_start_of_an_open_id_is_already_exists_and_stays_so() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    second = w.start("waiting", request_id="second", run_id="run-2")
+    w.step(second)
+    w.step(w.signal("finish"))
+    w.step(second)  # the run has closed: the verdict does not change
+    verdicts = [(reply.status, reply.run_id, reply.started) for reply in w.replies if reply.request_id == "second"]
+    assert verdicts == [(outcomes.ALREADY_EXISTS, "run-1", False)] * 2
+    assert w.run_id() == "run-1"
+
+
+def test_use_existing() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    w.step(w.start("waiting", run_id="run-2", id_conflict_policy="USE_EXISTING"))
+    assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (outcomes.OK, "run-1", False)
+
+
+@pytest.mark.parametrize("policy", [{"id_conflict_policy": "TERMINATE_EXISTING"}, {"id_reuse_policy": "TERMINATE_IF_RUNNING"}])
+def test_terminate_existing(policy: dict[str, str]) -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    w.step(w.start("waiting", run_id="run-2", **policy))
+    assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (outcomes.OK, "run-2", True)
+    assert w.run_row("run-1").status == "TERMINATED" and w.run().run_id == "run-2"
+    assert [(result.run_id, result.status) for result in w.results] == [("run-1", "TERMINATED")]
+
+
+@pytest.mark.parametrize(
+    ("type", "policy", "status"),
+    [
+        ("returning", "ALLOW_DUPLICATE", outcomes.OK),
+        ("returning", "ALLOW_DUPLICATE_FAILED_ONLY", outcomes.ALREADY_EXISTS),
+        ("returning", "REJECT_DUPLICATE", outcomes.ALREADY_EXISTS),
+        ("failing", "ALLOW_DUPLICATE", outcomes.OK),
+        ("failing", "ALLOW_DUPLICATE_FAILED_ONLY", outcomes.OK),
+        ("failing", "REJECT_DUPLICATE", outcomes.ALREADY_EXISTS),
+    ],
+)
+def test_reuse_of_a_closed_id(type: str, policy: str, status: str) -> None:
+    w = world()
+    w.step(w.start(type, run_id="run-1"))
+    w.step(w.start(type, run_id="run-2", id_reuse_policy=policy))
+    assert w.replies[-1].status == status
+    assert w.replies[-1].run_id == ("run-2" if status == outcomes.OK else "run-1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"workflow_type": ""}, "workflow_type"),
+        ({"id_reuse_policy": "SOMETIMES"}, "SOMETIMES"),
+        ({"id_conflict_policy": "SOMETIMES"}, "SOMETIMES"),
+        ({"id_reuse_policy": "REJECT_DUPLICATE", "id_conflict_policy": "TERMINATE_EXISTING"}, "cannot go together"),
+        ({"run_timeout_ms": -1}, "negative"),
+        ({"cron_schedule": "* * * * *", "start_delay_ms": 5}, "start_delay"),
+        ({"cron_schedule": "every day"}, "five fields"),
+        ({"cron_schedule": "0 0 30 2 *"}, "never fires"),
+        ({"retry_policy": RetryPolicy(backoff_coefficient=0.5)}, "backoff_coefficient"),
+    ],
+)
+def test_invalid_starts(fields: dict[str, Any], text: str) -> None:
+    w = world()
+    w.step(StartWorkflow(**{"workflow_id": "w", "workflow_type": "waiting", "reply_to": "c", **fields}))
+    assert w.replies[-1].status == outcomes.INVALID_ARGUMENT and text in w.replies[-1].message
+    assert w.tables.table("run") == {}
+
+
+def test_signal_with_start_starts_once_then_signals() -> None:
+    w = world()
+    for n in range(2):
+        w.step(w.start("waiting", signal_name="tick", signal_input=payloads(n), id_conflict_policy="UNSPECIFIED"))
+    assert [reply.started for reply in w.replies] == [True, False]
+    assert [type(event.attributes).__name__ for event in w.history()[:3]] == [
+        "WorkflowExecutionStarted",
+        "WorkflowExecutionSignaled",
+        "WorkflowTask",
+    ]
+    w.step(w.signal("finish", 9))
+    assert values(w.results[0].result) == [[[0], [1], [9]]]
+
+
+def test_signal_with_start_repeated_signals_once() -> None:
+    w = world()
+    request = w.start("waiting", signal_name="tick", signal_input=payloads(1), id_conflict_policy="UNSPECIFIED", request_id="r")
+    w.step(request)
+    w.step(request)
+    second = w.start("waiting", signal_name="tick", signal_input=payloads(2), id_conflict_policy="UNSPECIFIED", request_id="r2")
+    w.step(second)
+    w.step(second)
+    w.step(w.signal("finish"))
+    assert values(w.results[0].result) == [[[1], [2], []]]
+
+
+def test_signal_with_start_that_may_not_use_the_running_one() -> None:
+    w = world()
+    w.step(w.start("waiting"))
+    w.step(w.start("waiting", signal_name="tick", id_conflict_policy="FAIL"))
+    assert w.replies[-1].status == outcomes.ALREADY_EXISTS
+    assert "WorkflowExecutionSignaled" not in w.names()
+
+
+REQUESTS = [
+    lambda **f: SignalWorkflow("w", "tick", request_id="r", reply_to="c", **f),
+    lambda **f: CancelWorkflow("w", request_id="r", reply_to="c", **f),
+    lambda **f: TerminateWorkflow("w", request_id="r", reply_to="c", **f),
+]
+
+
+@pytest.mark.parametrize("request_of", REQUESTS)
+def test_requests_to_nobody(request_of: Any) -> None:
+    w = world()
+    w.step(request_of())
+    assert w.replies[-1].status == outcomes.NOT_FOUND and "w" in w.replies[-1].message
+    w.step(w.start("waiting", run_id="run-1"))
+    w.step(request_of(run_id="other"))
+    assert w.replies[-1].status == outcomes.NOT_FOUND
+    w.step(TerminateWorkflow("w"))
+    w.step(request_of())
+    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.NOT_FOUND, "workflow execution already completed")
+    w.step(request_of(run_id="run-1"))
+    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.NOT_FOUND, "workflow execution already completed")
+    assert w.run().next_event_id == len(w.names()) + 1 + 2
+
+
+@pytest.mark.parametrize("kind", [CancelWorkflow, TerminateWorkflow])
+def test_first_execution_run_id_guards_a_later_chain(kind: Any) -> None:
+    w = world()
+    w.step(w.start("returning", run_id="run-1"))
+    w.step(w.start("waiting", run_id="run-2"))
+    w.step(kind("w", first_execution_run_id="run-1", reply_to="c"))
+    assert w.replies[-1].status == outcomes.NOT_FOUND and w.run().status == "RUNNING"
+    w.step(kind("w", first_execution_run_id="run-2", reply_to="c"))
+    assert w.replies[-1].status == outcomes.OK and w.run().status in ("CANCELED", "TERMINATED")
+
+
+def test_repeated_signal_is_delivered_once_also_by_the_next_owner() -> None:
+    w = world()
+    w.step(w.start("waiting"))
+    signal = w.signal("tick", 1, request_id="s")
+    w.step(signal, signal)
+    w.restart()
+    w.step(signal)
+    assert w.names().count("WorkflowExecutionSignaled") == 1
+    assert [reply.status for reply in w.replies if reply.request_id == "s"] == [outcomes.OK] * 3
+
+
+def test_repeated_request_does_not_reach_the_next_run_of_the_id() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    signal, terminate = w.signal("tick", request_id="s"), TerminateWorkflow("w", request_id="t", reply_to="client")
+    w.step(signal)
+    w.step(terminate)
+    w.step(w.start("waiting", run_id="run-2"))
+    w.step(signal, terminate)
+    assert [(reply.status, reply.run_id) for reply in w.replies[-2:]] == [(outcomes.OK, "run-1")] * 2
+    assert w.run().status == "RUNNING" and "WorkflowExecutionSignaled" not in w.names()
+
+
+def test_requests_without_an_id_are_all_applied() -> None:
+    w = world()
+    w.step(w.start("waiting"))
+    w.step(SignalWorkflow("w", "tick"), SignalWorkflow("w", "tick"))
+    assert w.names().count("WorkflowExecutionSignaled") == 2
+
+
+def test_the_ring_forgets_by_number_and_by_age() -> None:
+    w = world(limits=EngineLimits(request_window=3, request_window_ms=60_000))
+    w.step(w.start("waiting"))
+    for n in range(4):
+        w.step(w.signal("tick", n, request_id=f"s{n}"))
+    w.step(w.signal("tick", request_id="s1"))
+    assert w.names().count("WorkflowExecutionSignaled") == 4
+    w.step(w.signal("tick", request_id="s0"))
+    assert w.names().count("WorkflowExecutionSignaled") == 5
+    assert len(w.tables.table("request")) == 3
+    w.now_ms += 60_001
+    w.step(w.signal("tick", request_id="s3"))
+    assert w.names().count("WorkflowExecutionSignaled") == 6
+
+
+def test_cancel_is_a_state_not_an_event() -> None:
+    def stubborn(ctx: Any) -> Any:
+        yield lambda: ctx.cancel_requested
+        yield lambda: bool(ctx.signals)
+        return ctx.cancel_reason
+
+    w = World(ScriptActivator(stubborn=stubborn))
+    w.step(w.start("stubborn"))
+    w.step(CancelWorkflow("w", request_id="c1", reply_to="c", reason="enough"))
+    w.step(CancelWorkflow("w", request_id="c2", reply_to="c", reason="really"))
+    assert [reply.status for reply in w.replies[-2:]] == [outcomes.OK] * 2
+    assert w.names().count("WorkflowExecutionCancelRequested") == 1
+    w.step(w.signal("go"))
+    assert values(w.results[0].result) == ["enough"]
+
+
+def test_cancel_in_the_same_batch_as_the_start() -> None:
+    w = world()
+    w.step(w.start("waiting"), CancelWorkflow("w"))
+    assert w.run().status == "CANCELED"
+    assert w.results[0].failure is not None and w.results[0].failure.kind == "CANCELED"
+
+
+def test_terminate_runs_no_code_and_keeps_reason_and_details() -> None:
+    w = world()
+    w.step(w.start("waiting"))
+    tasks = len(w.activator.log)
+    w.step(TerminateWorkflow("w", reason="budget", details=payloads(1, 2), identity="me"))
+    assert len(w.activator.log) == tasks
+    event = w.history()[-1].attributes
+    assert isinstance(event, WorkflowExecutionTerminated) and (event.reason, event.identity) == ("budget", "me")
+    failure = w.results[0].failure
+    assert failure is not None and (failure.kind, failure.message, values(failure.details)) == ("TERMINATED", "budget", [1, 2])
+
+
+def test_start_delay_and_the_signal_that_ends_it() -> None:
+    w = world()
+    w.step(w.start("waiting", start_delay_ms=60_000))
+    assert w.names() == ["WorkflowExecutionStarted"]
+    w.step(w.signal("tick"))
+    assert w.names()[1:] == ["WorkflowExecutionSignaled", "WorkflowTask"]
+    assert w.tables.table("timer") == {}
+
+
+def test_start_delay_passes() -> None:
+    w = world()
+    w.step(w.start("returning", start_delay_ms=60_000, signal_name="tick"))
+    assert w.names() == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled"]
+    w.advance(59_999)
+    assert w.run().status == "RUNNING"
+    w.advance(1)
+    assert w.run().status == "COMPLETED"
+    assert w.run().execution_time_ms == T0 + 60_000
+
+
+def test_signals_of_one_batch_are_one_task_and_run_before_main() -> None:
+    seen: list[int] = []
+
+    def first(ctx: Any) -> Any:
+        seen.append(len(ctx.signals))
+        yield lambda: len(ctx.signals) >= 3
+        return None
+
+    w = World(ScriptActivator(first=first), twice=False)
+    w.step(w.start("first"), w.signal("a", request_id="1"), w.signal("b", request_id="2"))
+    assert seen == [2]
+    assert w.names() == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled", "WorkflowExecutionSignaled", "WorkflowTask"]
+
+
+def test_late_signals_after_the_end_in_one_batch() -> None:
+    w = world()
+    w.step(w.start("returning"), w.signal("late"))
+    assert [reply.status for reply in w.replies] == [outcomes.OK, outcomes.OK]
+    assert w.run().status == "COMPLETED"
+    assert isinstance(w.history()[1].attributes, WorkflowExecutionSignaled)
+
+
+def test_runs_do_not_depend_on_neighbours_in_a_batch() -> None:
+    def apart() -> World:
+        w = world()
+        for id in ("a", "b", "c"):
+            w.step(w.start("waiting", workflow_id=id, run_id=f"run-{id}"))
+            w.step(w.signal("finish", id, workflow_id=id))
+        return w
+
+    def together() -> World:
+        w = world()
+        w.step(*[w.start("waiting", workflow_id=id, run_id=f"run-{id}") for id in ("a", "b", "c")])
+        w.step(*[w.signal("finish", id, workflow_id=id, request_id=id) for id in ("a", "b", "c")])
+        return w
+
+    one, other = apart(), together()
+    for id in ("a", "b", "c"):
+        attributes = [[event.attributes for event in w.history(f"run-{id}")] for w in (one, other)]
+        for events in attributes:
+            for event in events:
+                if isinstance(event, WorkflowExecutionSignaled):
+                    event.request_id = ""
+        assert attributes[0] == attributes[1]
+
+
+def test_a_stranger_cannot_reach_a_run_under_another_workflow_id() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    w.step(SignalWorkflow("other", "tick", run_id="run-1", reply_to="c"), DescribeWorkflow("other", run_id="run-1", reply_to="c"))
+    assert [reply.status for reply in w.replies[-2:]] == [outcomes.NOT_FOUND] * 2
+
+
+def test_activity_reports_of_unknown_runs_change_nothing() -> None:
+    def one(ctx: Any) -> Any:
+        yield ctx.activity("a")
+
+    w = World(ScriptActivator(one=one))
+    w.step(w.start("one"))
+    task = w.last_task()
+    report = completed(task)
+    report.run_id = "gone"
+    assert w.step(report).rows == []
+    report = completed(task)
+    report.workflow_id = "other"
+    assert w.step(report).rows == []

@@ -1,0 +1,567 @@
+"""Workflow tasks: failures, back-off, parking, nondeterminism, patches, timers of workflow code, defects of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import odradek.engine.engine as engine_module
+from odradek.engine.activation import Commands
+from odradek.engine.keys import PARKED_DUE_MS
+from odradek.engine.ports import RESULTS, EngineLimits, Refusal
+from odradek.wire import outcomes
+from odradek.wire.events import DescribeWorkflow, QueryWorkflow, UnparkWorkflow
+from odradek.wire.history import TimerStarted, WorkflowExecutionSignaled, WorkflowTaskFailed
+from tests.engine.script import Parked, ScriptActivator, WorkflowFailure, payload, values
+from tests.engine.world import World, completed
+
+
+def outcome(w: World) -> Any:
+    return values(w.results[0].result)[0]
+
+
+def steady(ctx: Any) -> Any:
+    yield lambda: len(ctx.signals) >= 2
+    return [name for name, _ in ctx.signals]
+
+
+class Switch:
+    """Workflow code that can be repaired."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+        self.tries = 0
+
+    def code(self, ctx: Any) -> Any:
+        ctx.queries["state"] = lambda: "fine"
+        ctx.activity("must not leak")
+        self.tries += 1
+        if self.error is not None:
+            raise self.error
+        yield lambda: bool(ctx.signals)
+        return [name for name, _ in ctx.signals]
+
+
+def failing(error: Exception, *, twice: bool = False, limits: EngineLimits | None = None) -> tuple[World, Switch]:
+    switch = Switch(error)
+    w = World(ScriptActivator(code=switch.code, steady=steady), twice=twice, limits=limits)
+    w.step(w.start("code"))
+    return w, switch
+
+
+def test_failed_task_leaves_nothing_but_its_failure() -> None:
+    w, _ = failing(RuntimeError("bug"), twice=True)
+    assert w.names() == ["WorkflowExecutionStarted", "WorkflowTaskScheduled", "WorkflowTaskStarted", "WorkflowTaskFailed"]
+    assert w.tasks == [] and w.activities() == [] and w.run().status == "RUNNING"
+    event = w.history()[-1].attributes
+    assert isinstance(event, WorkflowTaskFailed) and event.failure is not None and event.failure.message == "bug"
+    assert (event.scheduled_event_id, event.started_event_id) == (2, 3)
+    assert event.cause == "WORKFLOW_WORKER_UNHANDLED_FAILURE"
+
+
+def test_only_the_first_failure_is_history_and_the_back_off_grows_to_its_limit() -> None:
+    w, switch = failing(RuntimeError("bug"), limits=EngineLimits(task_retry_initial_ms=1_000, task_retry_maximum_ms=4_000))
+    history = w.names()
+    times = []
+    for _ in range(5):
+        times.append(w.run().task_retry_due_ms - w.now_ms)
+        w.advance(times[-1])
+    assert times == [1_000, 2_000, 4_000, 4_000, 4_000]
+    assert w.names() == history and switch.tries == 6
+    assert w.run().task_attempt == 7
+
+
+def test_inputs_append_while_a_task_fails_and_are_seen_when_it_succeeds() -> None:
+    w, switch = failing(RuntimeError("bug"))
+    w.step(w.signal("one"))
+    assert switch.tries == 1, "new inputs do not retry before the back-off"
+    switch.error = None
+    w.step(w.signal("two"))
+    w.advance(1_000)
+    assert outcome(w) == ["one", "two"]
+    assert w.names() == [
+        "WorkflowExecutionStarted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+        "WorkflowExecutionSignaled",
+        "WorkflowExecutionSignaled",
+        "WorkflowTask",
+        "ActivityTaskScheduled",
+        "WorkflowExecutionCompleted",
+    ]
+
+
+def test_failed_task_after_progress_replays_and_goes_on() -> None:
+    broken = [False]
+
+    def code(ctx: Any) -> Any:
+        value = yield ctx.activity("a")
+        if broken[0]:
+            raise RuntimeError("bug")
+        other = yield ctx.activity("b")
+        return [value, other]
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    broken[0] = True
+    w.step(completed(w.last_task(), 1))
+    assert w.run().task_failure is not None
+    broken[0] = False
+    w.advance(1_000)
+    w.step(completed(w.last_task(), 2))
+    assert outcome(w) == [1, 2]
+    assert w.run().task_failure is None and w.run().task_attempt == 1
+
+
+def test_a_restart_is_new_code_and_tries_at_the_next_input() -> None:
+    w, switch = failing(RuntimeError("bug"))
+    switch.error = None
+    w.restart()
+    w.step(w.signal("one"))
+    assert outcome(w) == ["one"]
+
+
+def test_parked_run_waits_for_an_operator() -> None:
+    w, switch = failing(Parked("spins"))
+    run = w.run()
+    assert run.parked_reason.endswith("spins") and run.task_retry_due_ms == PARKED_DUE_MS
+    assert w.summaries[-1].parked_reason == run.parked_reason
+    assert w.effects[-1].parked == [run.run_id]
+    w.advance(86_400_000)
+    w.step(w.signal("one"))
+    assert switch.tries == 1
+    switch.error = None
+    w.step(UnparkWorkflow("w", reply_to="c"))
+    assert w.replies[-1].status == outcomes.OK
+    assert outcome(w) == ["one"]
+    assert w.summaries[-1].parked_reason == ""
+
+
+def test_parked_runs_are_taken_up_by_the_next_engine_without_any_input() -> None:
+    switch = Switch(Parked("spins"))
+    w = World(ScriptActivator(code=switch.code), twice=False)
+    w.step(*[w.start("code", workflow_id=f"w{n}", request_id=f"r{n}") for n in range(120)])
+    switch.error = None
+    w.restart()
+    while w.step().steps:
+        pass
+    assert all(w.run(f"w{n}").parked_reason == "" for n in range(120))
+    assert w.tables.table("timer") == {}
+
+
+def test_a_run_parked_again_by_the_new_code_is_tried_once() -> None:
+    w, switch = failing(Parked("spins"))
+    w.restart()
+    assert switch.tries == 2 and w.run().parked_reason
+    w.step()
+    w.step(w.signal("x"))
+    assert switch.tries == 2
+
+
+def test_unpark_retries_a_failing_run_before_its_back_off_and_finds_closed_runs_closed() -> None:
+    w, switch = failing(RuntimeError("bug"))
+    switch.error = None
+    w.step(UnparkWorkflow("w", reply_to="c"), w.signal("x"))
+    assert outcome(w) == ["x"]
+    w.step(UnparkWorkflow("w", reply_to="c"))
+    assert w.replies[-1].status == outcomes.NOT_FOUND
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), Parked("spins")])
+def test_queries_and_describe_of_a_failing_run_say_why(error: Exception) -> None:
+    w, _ = failing(error)
+    w.step(QueryWorkflow("w", "state", reply_to="c"), DescribeWorkflow("w", reply_to="c"))
+    query, describe = w.replies[-2:]
+    assert query.status == outcomes.QUERY_FAILED and str(error) in query.message
+    assert describe.description is not None
+    assert describe.description.pending_task_failure is not None and describe.description.pending_task_attempt == 2
+
+
+def test_unregistered_type_keeps_the_run_and_its_neighbours() -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.step(w.start("unknown", workflow_id="a"), w.start("steady", workflow_id="b"))
+    w.step(w.signal("x", workflow_id="b", request_id="1"), w.signal("y", workflow_id="b", request_id="2"))
+    assert w.run("a").task_failure is not None and "unknown" in w.run("a").task_failure.message
+    assert w.run("b").status == "COMPLETED"
+
+
+def test_failure_error_fails_the_workflow() -> None:
+    def code(ctx: Any) -> Any:
+        yield from ()
+        raise WorkflowFailure("declined", "CardDeclined")
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    failure = w.results[0].failure
+    assert w.results[0].status == "FAILED" and failure is not None and (failure.message, failure.type) == ("declined", "CardDeclined")
+
+
+def test_only_the_first_completion_command_counts() -> None:
+    def code(ctx: Any) -> Any:
+        from odradek.engine.activation import CompleteWorkflow, FailWorkflow
+
+        ctx.commands.append(CompleteWorkflow(result=[payload("first")]))
+        ctx.commands.append(FailWorkflow(failure=(w.activator and None) or _failure()))
+        ctx.activity("after the end")
+        yield lambda: False
+
+    def _failure() -> Any:
+        return WorkflowFailure("x").failure
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    assert outcome(w) == "first" and w.tasks == [] and len(w.results) == 1
+
+
+# ---------------------------------------------------------------- timers of workflow code
+
+
+def test_timer_fires_and_cancelled_timer_does_not() -> None:
+    def code(ctx: Any) -> Any:
+        long, short = ctx.timer(60_000), ctx.timer(1_000)
+        yield short
+        ctx.cancel(long)
+        yield lambda: bool(ctx.signals)
+        return ctx.now_ms
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    assert isinstance(w.history()[2].attributes, TimerStarted)
+    w.advance(1_000)
+    assert w.names()[-3:] == ["TimerFired", "WorkflowTask", "TimerCanceled"]
+    assert w.tables.table("timer") == {} and w.tables.table("user_timer") == {}
+    w.advance(60_000)
+    w.step(w.signal("x"))
+    assert outcome(w) == w.now_ms
+
+
+def test_stale_timers_change_nothing_and_their_rows_go() -> None:
+    from odradek.wire.state import TimerRow
+
+    def code(ctx: Any) -> Any:
+        yield ctx.timer(5_000)
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    run_id = w.run_id()
+    for kind in ("USER", "ACTIVITY", "WORKFLOW_TASK", "FIRST_TASK", "RUN_TIMEOUT", "EXECUTION_TIMEOUT", "RETENTION"):
+        w.tables._rows.setdefault("timer", {})
+        from odradek.engine.keys import timer_key
+        from odradek.engine.ports import RowChange
+
+        row = TimerRow(w.now_ms, "w", run_id, kind, 5)
+        w.tables.apply([RowChange("timer", timer_key(row.due_ms, run_id, kind, 5), row)])
+    w.step()
+    assert w.names() == ["WorkflowExecutionStarted", "WorkflowTask", "TimerStarted"]
+    assert [row.due_ms for row in w.tables.table("timer").values()] == [w.now_ms + 5_000]  # type: ignore[union-attr]
+
+
+def test_input_of_the_same_batch_beats_a_due_timer() -> None:
+    def code(ctx: Any) -> Any:
+        timer = ctx.timer(1_000)
+        yield lambda: timer.done or bool(ctx.signals)
+        won = "timer" if timer.done else "signal"
+        ctx.cancel(timer)
+        return won
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    w.now_ms += 1_000
+    w.step(w.signal("x"))
+    assert w.names()[-4:] == ["WorkflowExecutionSignaled", "TimerFired", "WorkflowTask", "WorkflowExecutionCompleted"]
+    assert outcome(w) == "timer", "both were in one activation"
+
+
+def test_workflow_time_never_runs_back() -> None:
+    times: list[int] = []
+
+    def code(ctx: Any) -> Any:
+        while len(ctx.signals) < 3:
+            times.append(ctx.now_ms)
+            seen = len(ctx.signals)
+            yield lambda: len(ctx.signals) > seen  # noqa: B023
+        times.append(ctx.now_ms)
+        return None
+
+    w = World(ScriptActivator(code=code), twice=False)
+    w.step(w.start("code"))
+    for change in (5_000, -60_000, 1_000):
+        w.now_ms += change
+        w.step(w.signal("x"))
+    assert times == sorted(times) and times[1] == times[2] == times[3]
+
+
+# ---------------------------------------------------------------- nondeterminism and patches
+
+
+def _first(ctx: Any) -> Any:
+    yield ctx.activity("charge")
+    yield lambda: bool(ctx.signals)
+    return "first"
+
+
+def change(old: Any, new: Any, *, fail: bool = False) -> World:
+    """A run begun with `old` code, the first activity done, then replayed with `new`."""
+    w = World(ScriptActivator(code=old), twice=False)
+    if fail:
+        w.activator.fail_on_nondeterminism.add("code")
+    w.step(w.start("code"))
+    if w.tasks:
+        w.step(completed(w.last_task(), 1))
+    w.activator.workflows["code"] = new
+    w.restart()
+    w.step(w.signal("go"))
+    return w
+
+
+def _other_type(ctx: Any) -> Any:
+    yield ctx.activity("refund")
+    yield lambda: False
+
+
+def _no_command(ctx: Any) -> Any:
+    yield lambda: False
+
+
+def _timer_instead(ctx: Any) -> Any:
+    yield ctx.timer(1_000)
+
+
+def _one_more(ctx: Any) -> Any:
+    ctx.timer(5)
+    yield ctx.activity("charge")
+
+
+def _extra_at_the_end(ctx: Any) -> Any:
+    yield ctx.activity("charge")
+    yield ctx.timer(5)
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        (
+            _other_type,
+            ["event 5 ActivityTaskScheduled", "'charge'", "ScheduleActivity", "'refund'", "test_workflow_tasks.py:", "in _other_type"],
+        ),
+        (_no_command, ["event 5 ActivityTaskScheduled", "no longer makes a command"]),
+        (_timer_instead, ["event 5 ActivityTaskScheduled", "StartTimer", "in _timer_instead"]),
+        (_one_more, ["event 5 ActivityTaskScheduled", "StartTimer"]),
+        (_extra_at_the_end, ["StartTimer", "no event"]),
+    ],
+)
+def test_nondeterminism_names_event_command_and_line(new: Any, words: list[str]) -> None:
+    w = change(_first, new)
+    failure = w.run().task_failure
+    assert failure is not None and failure.type == "NondeterminismError"
+    for word in words:
+        assert word in failure.message
+    event = next(event.attributes for event in w.history() if isinstance(event.attributes, WorkflowTaskFailed))
+    assert event.cause == "NON_DETERMINISTIC_ERROR"
+    w.activator.workflows["code"] = _first
+    w.advance(1_000)
+    assert outcome(w) == "first", "the old code goes on as if nothing had been"
+
+
+def test_nondeterminism_fails_the_workflow_if_its_definition_says_so() -> None:
+    w = change(_first, _other_type, fail=True)
+    assert w.results[0].status == "FAILED"
+    assert w.results[0].failure is not None and w.results[0].failure.type == "NondeterminismError"
+
+
+def _patched(ctx: Any) -> Any:
+    if ctx.patched("by-card"):
+        yield ctx.activity("charge-card")
+    else:
+        yield ctx.activity("charge")
+    yield lambda: bool(ctx.signals)
+    return "patched" if ctx.patched("by-card") else "unpatched"
+
+
+def _deprecated(ctx: Any) -> Any:
+    ctx.patched("by-card", deprecated=True)
+    yield ctx.activity("charge-card")
+    yield lambda: bool(ctx.signals)
+    return "deprecated"
+
+
+def _without(ctx: Any) -> Any:
+    yield ctx.activity("charge-card")
+    yield lambda: bool(ctx.signals)
+    return "without"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "result"),
+    [
+        (_first, _patched, "unpatched"),
+        (_patched, _patched, "patched"),
+        (_patched, _deprecated, "deprecated"),
+        (_deprecated, _without, "without"),
+        (_without, _deprecated, "deprecated"),
+    ],
+)
+def test_patches(old: Any, new: Any, result: str) -> None:
+    assert outcome(change(old, new)) == result
+
+
+def test_a_patch_whose_call_is_gone_is_nondeterminism() -> None:
+    w = change(_patched, _without)
+    assert w.run().task_failure is not None and "patch 'by-card'" in w.run().task_failure.message
+
+
+def test_upserts_are_history_and_summary() -> None:
+    def code(ctx: Any) -> Any:
+        ctx.upsert_memo(step=1)
+        ctx.upsert_search_attributes(Customer="x")
+        yield lambda: bool(ctx.signals)
+        ctx.upsert_memo(step=2, more=True)
+        yield lambda: len(ctx.signals) > 1
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code", memo={"from": payload("start")}))
+    w.step(w.signal("x"))
+    assert w.run().memo == {"from": payload("start"), "step": payload(2), "more": payload(True)}
+    assert [list(summary.memo) for summary in w.summaries] == [["from", "step"], ["from", "step", "more"]]
+    assert w.summaries[0].search_attributes == {"Customer": payload("x")}
+    w.restart()
+    w.step(w.signal("y"))
+    assert w.run().status == "COMPLETED"
+
+
+# ---------------------------------------------------------------- refused results, defects
+
+
+def test_result_that_no_topic_takes_fails_the_run() -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.step(w.start("steady"), w.signal("x", request_id="1"))
+    calls = []
+
+    def check(kind: str, queue: str, record: Any) -> Any:
+        if kind == RESULTS and record.status == "COMPLETED":
+            calls.append(record)
+            return Refusal("record of 2 MB, odradek.default.results takes 1 MB")
+        return b""
+
+    w.outlet.check = check  # type: ignore[method-assign]
+    w.step(w.signal("y", request_id="2"))
+    assert calls and w.results[0].status == "FAILED"
+    assert w.results[0].failure is not None and "2 MB" in w.results[0].failure.message
+    w.restart()
+    w.step(QueryWorkflow("w", "unknown", reply_to="c"))
+    assert "unknown query" in w.replies[-1].message, "the closed run still replays"
+
+
+def test_result_that_cannot_be_written_now_fails_the_task() -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.step(w.start("steady"), w.signal("x", request_id="1"))
+    w.outlet.refusals[RESULTS, None] = Refusal("results topic is not there", retryable=True)
+    w.step(w.signal("y", request_id="2"))
+    assert w.run().status == "RUNNING" and w.run().task_failure is not None and "not there" in w.run().task_failure.message
+    w.outlet.refusals.clear()
+    w.advance(1_000)
+    assert outcome(w) == ["x", "y"]
+
+
+def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.step(w.start("steady", workflow_id="a"), w.start("steady", workflow_id="b"))
+    real = engine_module.apply_input
+
+    def broken(step: Any, input: Any) -> None:
+        real(step, input)
+        if getattr(input.event, "signal_name", "") == "poison":
+            raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(engine_module, "apply_input", broken)
+    w.dead_letters_allowed = True
+    offset = w.offset
+    effects = w.step(
+        w.signal("one", workflow_id="a", request_id="1"),
+        w.signal("poison", workflow_id="a", request_id="2"),
+        w.signal("two", workflow_id="a", request_id="3"),
+        w.signal("one", workflow_id="b", request_id="4"),
+        w.signal("two", workflow_id="b", request_id="5"),
+    )
+    assert [letter.offset for letter in effects.dead_letters] == [offset + 1]
+    assert "ZeroDivisionError" in effects.dead_letters[0].trace and "a defect" in effects.dead_letters[0].reason
+    assert "a defect" in w.run("a").parked_reason and w.run("a").status == "RUNNING"
+    signals = [
+        event.attributes.signal_name for event in w.history(w.run_id("a")) if isinstance(event.attributes, WorkflowExecutionSignaled)
+    ]
+    assert signals == ["one", "two"]
+    assert w.run("b").status == "COMPLETED"
+    w.step(UnparkWorkflow("a", reply_to="c"))
+    assert w.run("a").status == "COMPLETED"
+
+
+def test_defect_in_a_task_parks_the_run_and_loses_no_input() -> None:
+    class Broken(ScriptActivator):
+        broken = True
+
+        def create(self, **names: str) -> Any:
+            instance = super().create(**names)
+            if self.broken and names["workflow_id"] == "a":
+                instance.activate = lambda activation: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+            return instance
+
+    activator = Broken(steady=steady)
+    w = World(activator)
+    w.step(*[event for id in ("a", "b") for event in (w.start("steady", workflow_id=id), *_two_signals(w, id))])
+    assert w.run("b").status == "COMPLETED"
+    assert "ZeroDivisionError" in w.run("a").parked_reason
+    assert w.names(w.run_id("a")) == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled", "WorkflowExecutionSignaled"]
+    activator.broken = False
+    w.restart()
+    assert w.run("a").status == "COMPLETED"
+
+
+def _two_signals(w: World, id: str) -> list[Any]:
+    return [w.signal(name, workflow_id=id, request_id=name) for name in ("x", "y")]
+
+
+def test_defect_in_a_query_answers_internal_and_parks_nothing() -> None:
+    class Broken(ScriptActivator):
+        def create(self, **names: str) -> Any:
+            instance = super().create(**names)
+            activate = instance.activate
+
+            def broken(activation: Any) -> Any:
+                completion = activate(activation)
+                if isinstance(completion, Commands) and any(type(job).__name__ == "QueryJob" for job in activation.jobs):
+                    raise ZeroDivisionError("in a query")
+                return completion
+
+            instance.activate = broken  # type: ignore[method-assign]
+            return instance
+
+    w = World(Broken(steady=steady))
+    w.step(w.start("steady"))
+    w.step(w.signal("x"), QueryWorkflow("w", "q", reply_to="c"))
+    assert w.replies[-1].status == outcomes.INTERNAL and "in a query" in w.replies[-1].message
+    assert w.names()[-2:] == ["WorkflowExecutionSignaled", "WorkflowTask"] and w.run().parked_reason == ""
+
+
+def test_cache_of_nothing_replays_every_task() -> None:
+    w = World(ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=0), twice=False)
+    w.step(w.start("steady"))
+    w.step(w.signal("x"))
+    w.step(w.signal("y"))
+    assert outcome(w) == ["x", "y"]
+    statistics = w.engine.statistics()
+    assert statistics["replays"] == 3 and statistics["cached_runs"] == 0
+
+
+def test_cache_evicts_the_least_recently_used() -> None:
+    w = World(ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=2), twice=False)
+    for id in ("a", "b"):
+        w.step(w.start("steady", workflow_id=id))
+    w.step(w.signal("x", workflow_id="a"))
+    w.step(w.start("steady", workflow_id="c"))
+    before = w.engine.statistics()["replays"]
+    w.step(w.signal("y", workflow_id="a"))
+    assert w.engine.statistics()["replays"] == before
+    w.step(w.signal("x", workflow_id="b"))
+    assert w.engine.statistics()["replays"] == before + 1
