@@ -63,8 +63,9 @@ def admin_config(settings: KafkaSettings) -> dict[str, Any]:
 def producer_config(settings: KafkaSettings) -> dict[str, Any]:
     """For a plain producer: idempotent, so that retries neither double nor reorder, with Kafka's own partitioner."""
     ours = {
-        # Long enough to put what comes in a burst into one request, short beside everything else that a record goes through.
-        "linger.ms": 0.5,
+        # Any linger, however short, costs a record that comes alone 1.1 ms (1.5 instead of 0.4 ms to its acknowledgement); with 500
+        # in flight it saves nothing, what queues behind a request is batched anyway; with 20 some 10 µs of broker time a record.
+        "linger.ms": 0,
         "delivery.timeout.ms": 120_000,
         "message.max.bytes": PRODUCER_MESSAGE_MAX_BYTES,
     }
