@@ -1,0 +1,218 @@
+"""A query's tree to SQL with parameters. No text of the user reaches SQL: names choose among our own columns or become parameters.
+
+NULL as in SQL: a comparison with a value that a run does not have is neither true nor false, and NOT of it neither; only IS NULL finds
+such a run. NOT is pushed down to the conditions first (NOT (a AND b) = NOT a OR NOT b holds with NULL too), so that each condition may
+say just which runs it is true for. That lets a condition over a search attribute be a lookup in its index.
+
+A name that stands for search attributes of several types is compared with each type that takes the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from odradek.visibility.errors import QueryError
+from odradek.visibility.query.columns import (
+    ATTRIBUTE_TIME_NS,
+    COLUMNS,
+    AttributeKey,
+    Catalog,
+    Column,
+    Field,
+    ValueType,
+    near_names,
+    operators_of,
+)
+from odradek.visibility.query.conditions import ValueTest, attribute_sql, column_sql, make_test
+from odradek.visibility.query.tree import (
+    And,
+    Between,
+    Comparison,
+    Condition,
+    Expression,
+    In,
+    IsNull,
+    Literal,
+    Name,
+    Not,
+    Or,
+    Query,
+    StartsWith,
+)
+from odradek.visibility.query.values import literal_value
+
+Parameters = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One item of ORDER BY. `sql` is an expression over a run `e`, with its parameters."""
+
+    name: str
+    sql: str
+    parameters: tuple[Any, ...]
+    descending: bool
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """One item of GROUP BY."""
+
+    name: str
+    value_type: ValueType
+    sql: str
+    parameters: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A query as SQL over `executions e`. `where` is "1" for every run.
+
+    counted: filter and groups use nothing but columns that `run_counts` has, so that a count may ask it instead.
+    """
+
+    query: Query
+    where: str
+    parameters: tuple[Any, ...]
+    order_by: tuple[SortKey, ...]
+    group_by: tuple[GroupKey, ...]
+    counted: bool
+
+
+def compile_query(query: Query, catalog: Catalog) -> Compiled:
+    """SQL of a query. Raises QueryError for names that are not known, and operators and values that their types do not take."""
+    return _Compiler(query, catalog).compiled()
+
+
+class _Compiler:
+    def __init__(self, query: Query, catalog: Catalog) -> None:
+        self._query = query
+        self._catalog = catalog
+        self._counted = True
+
+    def compiled(self) -> Compiled:
+        query = self._query
+        where, parameters = ("1", []) if query.filter is None else self._expression(query.filter, negated=False)
+        groups = tuple(self._group_key(name) for name in query.group_by)
+        counted = self._counted
+        order = tuple(self._sort_key(item.name, item.descending) for item in query.order_by)
+        return Compiled(query, where, tuple(parameters), order, groups, counted)
+
+    # --- expressions
+
+    def _expression(self, expression: Expression, *, negated: bool) -> tuple[str, Parameters]:
+        if isinstance(expression, Not):
+            return self._expression(expression.term, negated=not negated)
+        if isinstance(expression, And | Or):
+            word = " AND " if isinstance(expression, And) is not negated else " OR "
+            parts = [self._expression(term, negated=negated) for term in expression.terms]
+            return "(" + word.join(sql for sql, _ in parts) + ")", [value for _, values in parts for value in values]
+        return self._condition(expression, negated=negated)
+
+    def _condition(self, condition: Condition, *, negated: bool) -> tuple[str, Parameters]:
+        field = self._field(condition.name)
+        if isinstance(condition, IsNull):
+            return self._null_test(field, wanted_null=condition.negated is negated)
+        operator, literals, column = _parts(condition)
+        self._check_operator(field, operator, column or condition.name.column)
+        if negated:
+            operator = _NEGATED[operator]
+        if isinstance(field, Column):
+            return column_sql(field.sql, self._test(field.value_type, field.unit_ns, operator, literals))
+        return self._attribute_condition(field.keys, operator, literals)
+
+    def _attribute_condition(self, keys: Sequence[AttributeKey], operator: str, literals: Sequence[Literal]) -> tuple[str, Parameters]:
+        parts: list[tuple[str, Parameters]] = []
+        first_error: QueryError | None = None
+        for key in keys:
+            if operator not in operators_of([key.value_type]):
+                continue
+            try:
+                parts.append(attribute_sql(key, self._test(key.value_type, ATTRIBUTE_TIME_NS, operator, literals)))
+            except QueryError as error:
+                first_error = first_error or error
+        if not parts:
+            assert first_error is not None  # _check_operator saw to it that one type takes the operator
+            raise first_error
+        return "(" + " OR ".join(sql for sql, _ in parts) + ")", [value for _, values in parts for value in values]
+
+    def _test(self, value_type: ValueType, unit_ns: int, operator: str, literals: Sequence[Literal]) -> ValueTest:
+        values = [literal_value(value_type, literal, self._query.text) for literal in literals]
+        return make_test(value_type, unit_ns, operator, values)
+
+    def _null_test(self, field: Field, *, wanted_null: bool) -> tuple[str, Parameters]:
+        if isinstance(field, Column):
+            return f"e.{field.sql} IS {'' if wanted_null else 'NOT '}NULL", []
+        marks = ", ".join("?" * len(field.keys))
+        having = f"(SELECT execution FROM search_attributes WHERE attribute IN ({marks}))"
+        return f"e.id {'NOT ' if wanted_null else ''}IN {having}", [key.id for key in field.keys]
+
+    # --- columns
+
+    def _field(self, name: Name) -> Field:
+        column = COLUMNS.get(name.text)
+        if column is not None:
+            self._counted = self._counted and column.counted
+            return column
+        self._counted = False
+        attribute = self._catalog.attribute(name.text)
+        if attribute is not None:
+            return attribute
+        near = near_names(name.text, self._catalog)
+        problem = f"{name.text} is neither a column nor a search attribute of any run"
+        raise QueryError(problem, query=self._query.text, column=name.column, length=name.length, suggestions=near)
+
+    def _check_operator(self, field: Field, operator: str, column: int) -> None:
+        types = [field.value_type] if isinstance(field, Column) else [key.value_type for key in field.keys]
+        allowed = operators_of(types)
+        if operator not in allowed:
+            kind = " and ".join(value_type.value for value_type in types)
+            self._fail(f"{operator} does not go with {field.name} ({kind})", column, len(operator), allowed)
+
+    def _sort_key(self, name: Name, descending: bool) -> SortKey:
+        field = self._field(name)
+        if isinstance(field, Column):
+            return SortKey(field.name, f"e.{field.sql}", (), descending, field.nullable)
+        sql, parameters = self._value_sql([key.id for key in field.keys])
+        return SortKey(field.name, sql, parameters, descending, True)
+
+    def _group_key(self, name: Name) -> GroupKey:
+        field = self._field(name)
+        if isinstance(field, Column):
+            return GroupKey(field.name, field.value_type, f"e.{field.sql}", ())
+        for key in field.keys:
+            if key.value_type in (ValueType.KEYWORD_LIST, ValueType.TEXT):
+                self._fail(f"runs cannot be grouped by {name.text} ({key.value_type.value})", name.column, name.length)
+        sql, parameters = self._value_sql([key.id for key in field.keys])
+        return GroupKey(field.name, field.keys[0].value_type, sql, parameters)
+
+    def _value_sql(self, ids: Sequence[int]) -> tuple[str, tuple[Any, ...]]:
+        """The value of an attribute, the smallest if there are several."""
+        marks = ", ".join("?" * len(ids))
+        return f"(SELECT min(a.value) FROM search_attributes a WHERE a.execution = e.id AND a.attribute IN ({marks}))", tuple(ids)
+
+    def _fail(self, problem: str, column: int, length: int, expected: Sequence[str] = ()) -> NoReturn:
+        raise QueryError(problem, query=self._query.text, column=column, length=length, expected=expected)
+
+
+_NEGATED = {
+    "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "IN": "NOT IN", "NOT IN": "IN", "BETWEEN": "NOT BETWEEN",
+    "NOT BETWEEN": "BETWEEN", "STARTS_WITH": "NOT STARTS_WITH", "NOT STARTS_WITH": "STARTS_WITH",
+}  # fmt: skip
+
+
+def _parts(condition: Comparison | In | Between | StartsWith) -> tuple[str, tuple[Literal, ...], int]:
+    """Operator, values, and the operator's column."""
+    prefix = "" if isinstance(condition, Comparison) or not condition.negated else "NOT "
+    match condition:
+        case Comparison(_, operator, value, column):
+            return operator, (value,), column
+        case In(_, values, _, column):
+            return f"{prefix}IN", values, column
+        case Between(_, low, high, _, column):
+            return f"{prefix}BETWEEN", (low, high), column
+        case StartsWith(_, value, _, column):
+            return f"{prefix}STARTS_WITH", (value,), column

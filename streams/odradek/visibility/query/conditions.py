@@ -1,0 +1,121 @@
+"""One condition as SQL: a test of a value, put on a column of `executions` or on the rows of a search attribute.
+
+Times and durations are stored in units coarser than a query's nanoseconds; a bound between two units is moved to the unit beside it, so
+that comparisons are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from odradek.visibility.query.columns import AttributeKey, ValueType
+from odradek.visibility.query.literals import words
+from odradek.visibility.query.values import Value
+
+_MANY_VALUED = (ValueType.KEYWORD_LIST, ValueType.TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTest:
+    """A test of a value. `sql` has `{}` where the value stands. `many`: over several values of one run, it is true if it is for one
+    of them; `absent`: turned round, for none of them."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    many: bool = False
+    absent: bool = False
+
+
+def make_test(value_type: ValueType, unit_ns: int, operator: str, values: Sequence[Value]) -> ValueTest:
+    """The test of one operator (of the type's) with values that fit."""
+    if value_type in _MANY_VALUED:
+        negated = operator == "!=" or operator.startswith("NOT ")
+        positive = {"!=": "=", "NOT IN": "IN", "NOT STARTS_WITH": "STARTS_WITH"}.get(operator, operator)
+        if value_type is ValueType.TEXT:
+            positive, values = "IN", words(str(values[0]))
+        inner = _scalar(positive, values)
+        return ValueTest(inner.sql, inner.parameters, many=True, absent=negated)
+    if value_type in (ValueType.DATETIME, ValueType.DURATION):
+        return _in_units(operator, [int(value) for value in values], unit_ns)
+    if value_type is ValueType.BOOL:
+        values = [int(value) for value in values]
+    return _scalar(operator, values)
+
+
+def column_sql(column: str, test: ValueTest) -> tuple[str, list[Any]]:
+    """A test of a column of `executions e`."""
+    return test.sql.replace("{}", f"e.{column}"), list(test.parameters)
+
+
+def attribute_sql(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:
+    """A test of a search attribute: a lookup of runs in its index."""
+    value_id = key.words_id or key.id
+    matching = f"(SELECT execution FROM search_attributes WHERE attribute = ? AND {test.sql.replace('{}', 'value')})"
+    if not test.absent:
+        return f"e.id IN {matching}", [value_id, *test.parameters]
+    having = "(SELECT execution FROM search_attributes WHERE attribute = ?)"
+    return f"(e.id IN {having} AND e.id NOT IN {matching})", [key.id, value_id, *test.parameters]
+
+
+def _scalar(operator: str, values: Sequence[Any]) -> ValueTest:
+    match operator:
+        case "IN" | "NOT IN":
+            return ValueTest(f"{{}} {operator} ({', '.join('?' * len(values))})", tuple(values))
+        case "BETWEEN" | "NOT BETWEEN":
+            return ValueTest(f"({{}} {operator} ? AND ?)", tuple(values))
+        case "STARTS_WITH":
+            return _prefix(str(values[0]))
+        case "NOT STARTS_WITH":
+            test = _prefix(str(values[0]))
+            return ValueTest(f"(NOT {test.sql})", test.parameters)
+        case _:
+            return ValueTest(f"{{}} {operator} ?", tuple(values))
+
+
+def _prefix(prefix: str) -> ValueTest:
+    """A range, so that an index serves it: from the prefix up to the first text behind all that begin with it."""
+    behind = _behind(prefix)
+    if behind is None:
+        return ValueTest("({} >= ?)", (prefix,))
+    return ValueTest("({} >= ? AND {} < ?)", (prefix, behind))
+
+
+def _behind(prefix: str) -> str | None:
+    """The smallest text greater than every text that begins with `prefix`, in order of code points; None if there is none."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < 0x10FFFF:
+            following = 0xE000 if last == 0xD7FF else last + 1  # surrogates are no characters
+            return prefix[:-1] + chr(following)
+        prefix = prefix[:-1]
+    return None
+
+
+def _in_units(operator: str, values_ns: Sequence[int], unit_ns: int) -> ValueTest:
+    floors = [value // unit_ns for value in values_ns]
+    exact = [value % unit_ns == 0 for value in values_ns]
+    match operator:
+        case "IN" | "NOT IN":
+            kept = [value for value, is_exact in zip(floors, exact, strict=True) if is_exact]
+            if kept:
+                return _scalar(operator, kept)
+            return _NEVER if operator == "IN" else _WHEN_KNOWN
+        case "BETWEEN" | "NOT BETWEEN":
+            low = floors[0] if exact[0] else floors[0] + 1
+            return _scalar(operator, [low, floors[1]])
+        case "=" if not exact[0]:
+            return _NEVER
+        case "!=" if not exact[0]:
+            return _WHEN_KNOWN
+        case "<" if not exact[0]:
+            return _scalar("<=", floors)
+        case ">=" if not exact[0]:
+            return _scalar(">", floors)
+        case _:
+            return _scalar(operator, floors)
+
+
+_NEVER = ValueTest("({} IS NULL AND {} IS NOT NULL)", ())
+_WHEN_KNOWN = ValueTest("({} IS NOT NULL)", ())
