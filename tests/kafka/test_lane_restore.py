@@ -1,0 +1,176 @@
+"""Restore: the local store is a copy of the changelog, whatever happened to it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from odradek.kafka.client_config import transactional_producer_config
+from odradek.processor import Processor
+from odradek.processor.store import LaneStore, StoreIdentity
+from odradek.wire.events import SignalWorkflow
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import QUEUE, Wire, until
+
+Rows = dict[int, dict[bytes, bytes]]
+
+
+@pytest.fixture
+def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
+    return Wire(bootstrap, namespace, tmp_path)
+
+
+def _ready(wire: Wire) -> Processor:
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    processor.wait_ready(30)
+    return processor
+
+
+def _run(wire: Wire, count: int) -> None:
+    """A processor applies `count` more inputs and drains."""
+    processor = _ready(wire)
+    try:
+        wire.signals(count, 5)
+        until(lambda: processor.statistics()["totals"]["inputs"] >= count)
+    finally:
+        processor.stop()
+
+
+def _store_path(wire: Wire, partition: int) -> Path:
+    (path,) = wire.settings.state_dir.glob(f"*/slot-0/{partition}")
+    return path
+
+
+def _identity(wire: Wire, partition: int) -> StoreIdentity:
+    facts = wire.admin.describe([wire.events, wire.state])
+    return StoreIdentity(wire.admin.cluster_id(), facts[wire.state].topic_id, facts[wire.events].topic_id, partition)
+
+
+def _rows(wire: Wire) -> Rows:
+    """All rows of the local stores, without the position row (each own writes it anew)."""
+    found: Rows = {}
+    for partition in range(wire.settings.partitions):
+        store = LaneStore.open(_store_path(wire, partition), _identity(wire, partition))
+        found[partition] = {key: value for key, value in store.items() if not key.startswith(b"position/")}
+        store.close()
+    return found
+
+
+def test_wiped_store_is_restored_equal(wire: Wire) -> None:
+    _run(wire, 200)
+    before = _rows(wire)
+    assert sum(map(len, before.values())) == 200 + 5 + 5  # history, run and workflow rows
+    shutil.rmtree(wire.settings.state_dir)
+    processor = _ready(wire)
+    restored = processor.statistics()["totals"]["restored"]
+    processor.stop()
+    assert restored >= 210
+    assert _rows(wire) == before
+    _run(wire, 50)
+    assert sum(map(len, wire.counts().values())) == 250
+
+
+def test_kept_store_reads_only_what_it_lacks(wire: Wire) -> None:
+    _run(wire, 200)
+    processor = _ready(wire)
+    restored = processor.statistics()["totals"]["restored"]
+    processor.stop()
+    assert restored == 0
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+def test_corrupt_store_is_rebuilt(damage: str, wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    _run(wire, 200)
+    before = _rows(wire)
+    for partition in range(wire.settings.partitions):
+        path = _store_path(wire, partition)
+        for file in [*path.glob("*.sst"), *path.glob("MANIFEST-*")]:
+            data = file.read_bytes()
+            file.write_bytes(data[: len(data) // 2] if damage == "truncated" else data[:20] + bytes(len(data) - 40) + data[-20:])
+    processor = _ready(wire)
+    processor.stop()
+    assert caplog.text.count("is rebuilt from the changelog") == 2
+    assert _rows(wire) == before
+
+
+def test_store_of_another_topic_is_rebuilt(wire: Wire) -> None:
+    """Such as `odradek dev` with a new cluster over an old state directory."""
+    _run(wire, 100)
+    before = _rows(wire)
+    path = _store_path(wire, 0)
+    shutil.rmtree(path)
+    alien = LaneStore.open(path, StoreIdentity("another cluster", "s", "e", 0))
+    alien.apply([(b"run/alien", b"x")], 5, 1)
+    alien.close()
+    processor = _ready(wire)
+    processor.stop()
+    assert _rows(wire) == before
+
+
+def test_store_older_than_tombstones_is_rebuilt(wire: Wire) -> None:
+    _run(wire, 100)
+    before = _rows(wire)
+    for partition in range(2):
+        store = LaneStore.open(_store_path(wire, partition), _identity(wire, partition))
+        # It holds a row whose tombstone it will never see: compaction has taken it meanwhile.
+        store.apply([(b"run/deleted-long-ago", b"x")], store.changelog_offset, 1_000)
+        store.close()
+    processor = _ready(wire)
+    processor.stop()
+    assert _rows(wire) == before
+
+
+def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
+    """Committed rows behind an older open transaction (an owner before last, a foreign tool) are invisible until it is decided.
+
+    Restoring to the last stable offset would skip them, and nobody would err.
+    """
+    processor = _ready(wire)
+    foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-foreign"))
+    foreign.init_transactions(10)
+    foreign.begin_transaction()
+    for partition in range(2):
+        foreign.produce(wire.state, b"never committed", b"run/foreign", partition)
+    foreign.flush(10)
+    wire.signals(60, 5)
+    until(lambda: processor.statistics()["totals"]["inputs"] >= 60)
+    processor.stop()
+    before = _rows(wire)
+    assert sum(map(len, before.values())) == 60 + 5 + 5
+    shutil.rmtree(wire.settings.state_dir)
+
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        until(lambda: [lane.state for lane in processor.lane_statuses()] == ["RESTORING"] * 2)
+        with pytest.raises(TimeoutError):
+            processor.wait_ready(1.0)
+        assert all(lane.restore_remaining > 0 for lane in processor.lane_statuses())
+        foreign.abort_transaction(10)
+        processor.wait_ready(30)
+    finally:
+        processor.stop()
+    assert _rows(wire) == before
+
+
+def test_locked_store_is_left_alone(wire: Wire) -> None:
+    """A store that somebody has open is neither rebuilt nor shared: the lane says so and goes on once it is free."""
+    _run(wire, 20)
+    held = LaneStore.open(_store_path(wire, 0), _identity(wire, 0))
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        status = until(lambda: next((s for s in processor.lane_statuses() if s.partition == 0 and s.error), None))
+        assert "has it open" in status.error
+        held.close()
+        processor.wait_ready(30)
+        assert processor.lane_statuses()[0].error == ""
+        wire.send(SignalWorkflow("w0", "count"))
+        wire.flush()
+        until(lambda: sum(map(len, wire.counts().values())) == 21)
+    finally:
+        processor.stop()
