@@ -25,6 +25,7 @@ from odradek.engine.activation import (
     QueryJob,
     ResolveActivity,
     RespondToQuery,
+    SetPatchMarker,
     SignalJob,
     TaskFailed,
 )
@@ -137,7 +138,8 @@ class Driver:
         for activation, commands in self.recorded:
             if all(isinstance(job, QueryJob) for job in activation.jobs):
                 continue  # leaves no trace in a history
-            again = self.instance.activate(msgspec.structs.replace(activation, is_replaying=True))
+            patches: list[Job] = [NotifyHasPatch(command.patch_id) for command in commands if isinstance(command, SetPatchMarker)]
+            again = self.instance.activate(msgspec.structs.replace(activation, is_replaying=True, jobs=patches + activation.jobs))
             assert isinstance(again, Commands), again
             assert shapes(again.commands) == shapes(commands)
         return self

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from odradek import workflow
+from odradek.activation.closing import ATTEMPTS
 from odradek.engine.activation import Commands
 from tests.engine.activation_driver import Driver, completed, kinds, signal
 
@@ -60,7 +61,7 @@ class Stubborn:
         try:
             await asyncio.Event().wait()
         finally:
-            for _ in range(50):
+            for _ in range(ATTEMPTS):  # and then it does, so that nothing is left when the interpreter ends
                 try:
                     await asyncio.sleep(0)
                 except BaseException:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from odradek.activation.loop import WorkflowTask
 from odradek.common import RetryPolicy
 from odradek.converter import PayloadConverter
 from odradek.engine.activation import ResolveActivity, ScheduleActivity
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ACTIVITY_DEFINITION_ATTRIBUTE = "__odradek_activity_definition"
+ACTIVITY_DEFINITION_ATTRIBUTE = "__temporal_activity_definition"
 """Where `@activity.defn` leaves an object with `name`, `arg_types` and `ret_type`."""
 
 
@@ -100,14 +101,12 @@ class ActivityResult(asyncio.Future[Any]):
             self._log_traceback = False
 
 
-class ActivityHandle(asyncio.Task[T]):
+class ActivityHandle(WorkflowTask[T]):
     """What `start_activity` returns: an `asyncio.Task` that ends as the activity does."""
 
     def __init__(self, result: ActivityResult) -> None:
         self._result_future = result
-        context = result.context
-        super().__init__(_outcome(result), loop=context.loop, name=f"activity: {result.activity_type}")
-        context.loop.adopt(self)
+        super().__init__(_outcome(result), result.context.loop, f"activity: {result.activity_type}")
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask for the activity's cancellation. See the module's docstring for what the handle then ends with."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("odradek.workflow")
 
-_ATTEMPTS = 20
+ATTEMPTS = 20
 _undying: list[Any] = []
 """Coroutines that swallow `GeneratorExit` again and again. Kept, so that the garbage collector does not run them elsewhere."""
 
@@ -31,7 +31,7 @@ def close(context: WorkflowContext) -> None:
     outer = asyncio._get_running_loop()
     asyncio._set_running_loop(loop)
     try:
-        for task in list(loop.tasks):
+        for task in list(loop.tasks.values()):
             _close_chain(task.get_coro(), context)
             # What nobody will retrieve is no news: the run goes on elsewhere.
             task._log_traceback = False
@@ -59,7 +59,7 @@ def _close_chain(outermost: Any, context: WorkflowContext) -> None:
 
 
 def _close_coroutine(coroutine: Any, context: WorkflowContext) -> None:
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
             coroutine.close()
             return

@@ -193,7 +193,7 @@ class WorkflowContext:
             if not _is_library(code.co_filename):
                 return code.co_filename, frame.f_lineno, code.co_name
             frame = frame.f_back  # type: ignore[assignment]
-        for task in self.loop.tasks:
+        for task in self.loop.tasks.values():
             if task.get_name() == "run":
                 for standing in reversed(self.loop.frames(task)):
                     if not _is_library(standing.f_code.co_filename):

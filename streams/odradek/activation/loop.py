@@ -69,6 +69,29 @@ class Timer(asyncio.TimerHandle):
         super().cancel()
 
 
+class WorkflowTask(asyncio.Task[T]):
+    """A task whose hash is its number in the run, not its address.
+
+    asyncio keeps tasks in sets (`TaskGroup`, `asyncio.wait`): which of them a group cancels first, say, would otherwise change from
+    run to run.
+    """
+
+    def __init__(
+        self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], loop: WorkflowLoop, name: str | None = None, **options: Any
+    ) -> None:
+        loop.task_count = self.number = loop.task_count + 1
+        super().__init__(coro, loop=loop, name=name, **options)
+        loop.tasks[self.number] = self  # asyncio itself holds tasks weakly
+        self._log_destroy_pending = False
+        self.add_done_callback(loop.forget)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """The event loop of one run. `context` is that run's `WorkflowContext`."""
 
@@ -78,7 +101,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.seconds = 0.0  # time of the current activation
         self.activation = 0  # count of activations
         self.timers: dict[int, Timer] = {}
-        self.tasks: set[asyncio.Task[Any]] = set()  # asyncio holds tasks weakly
+        self.tasks: dict[int, WorkflowTask[Any]] = {}  # those not done, by number
+        self.task_count = 0
         self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.failure: BaseException | None = None  # ends the current pass
         self._ready: deque[Callback] = deque()
@@ -179,9 +203,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             if host.closing:
                 raise WorkflowEvictedError
             host.refuse("create task")
-        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context, **options)
-        self.adopt(task)
-        return task
+        return WorkflowTask(coro, self, name, context=context, **options)
+
+    def forget(self, task: WorkflowTask[Any]) -> None:
+        """A task is done."""
+        self.tasks.pop(task.number, None)
 
     def frames(self, task: asyncio.Task[Any]) -> list[FrameType]:
         """Where a task stands: the frames of its coroutine and of those it awaits, outermost first (`Task.get_stack` has only one)."""
@@ -194,12 +220,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             frames.append(frame)
             awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None) or getattr(awaited, "ag_await", None)
         return frames
-
-    def adopt(self, task: asyncio.Task[Any]) -> None:
-        """Hold a task until it is done."""
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
 
     def get_debug(self) -> bool:
         return False

@@ -69,7 +69,7 @@ def _drive(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
 def stack_trace(context: WorkflowContext) -> str:
     """Where each task of the run waits."""
     stacks = []
-    for task in context.loop.tasks:
+    for task in context.loop.tasks.values():
         frames = [
             traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) for frame in context.loop.frames(task)
         ]
@@ -85,7 +85,7 @@ def _enhanced_stack_trace(context: WorkflowContext) -> dict[str, Any]:
                 for frame in context.loop.frames(task)
             ]
         }
-        for task in context.loop.tasks
+        for task in context.loop.tasks.values()
     ]
     return {"sdk": {"name": "odradek-python"}, "stacks": stacks}
 
