@@ -99,7 +99,7 @@ class Engine:
         record = CancelActivityTask(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, reason)
         self.write(self.topics.control(ACTIVITIES), task.activity_id.encode(), self.codec.encode(record), headers_for(record))
 
-    async def answers(self, task: ActivityTask, last: str | Callable[[Any], bool], timeout: float = 30.0) -> list[Any]:
+    async def answers(self, task: ActivityTask, last: str | Callable[[Any], bool], timeout_s: float = 30.0) -> list[Any]:
         """What the service said of `task`, up to and with a record of type `last` (or that `last` accepts)."""
 
         def is_last(record: Any) -> bool:
@@ -108,7 +108,7 @@ class Engine:
         def of_task() -> list[Any]:
             return [record for record in self.reader.records if record.run_id == task.run_id]
 
-        await self.reader.until(lambda: any(is_last(record) for record in of_task()), timeout)
+        await self.reader.until(lambda: any(is_last(record) for record in of_task()), timeout_s)
         found = of_task()
         return found[: next(index for index, record in enumerate(found) if is_last(record)) + 1]
 
@@ -135,23 +135,26 @@ class Reader:
             if self.decode:
                 self.records.append(self._codec.decode(message.value() or b""))
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 30.0) -> None:
-        await until(condition, timeout, self.read, lambda: f"have {self.records}")
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+        await until(condition, timeout_s, self.read, lambda: f"have {self.records}")
 
     def close(self) -> None:
         self._consumer.close()
 
 
 async def until(
-    condition: Callable[[], bool], timeout: float = 30.0, step: Callable[[], None] = lambda: None, describe: Callable[[], str] = lambda: ""
+    condition: Callable[[], bool],
+    timeout_s: float = 30.0,
+    step: Callable[[], None] = lambda: None,
+    describe: Callable[[], str] = lambda: "",
 ) -> None:
     """Wait until a condition holds; fail with a description when it does not in time."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout_s
     while True:
         step()
         if condition():
             return
-        assert time.monotonic() < deadline, f"not in {timeout} s: {describe()}"
+        assert time.monotonic() < deadline, f"not in {timeout_s} s: {describe()}"
         await asyncio.sleep(0.005)
 
 

@@ -87,9 +87,9 @@ class CommandConsumer:
         error = message.error()
         assert error is not None
         code = error.code()
-        if code == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and "group.instance.id" in error.str()):
+        if code == KafkaError.FENCED_INSTANCE_ID or (code == KafkaError._FATAL and "group.instance.id" in error.str()):
             raise DuplicateIdentityError(self._instance_id, reason=error.str())
-        if error.fatal():
+        if code == KafkaError._FATAL or error.fatal():
             raise OdradekError(f"the consumer of {self._topic} cannot go on: {error.str()}. Start the service again")
         if code == KafkaError._AUTO_OFFSET_RESET:
             self._after_gap(message.partition(), error)
