@@ -1,0 +1,153 @@
+"""Records that are no ordinary input: misplaced, unreadable, refused, late. Nothing is lost silently, and neighbours do not notice."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odradek.processor import Processor
+from odradek.wire import dead_letters
+from odradek.wire.codec import SINGLE_OBJECT_MARKER, encode
+from odradek.wire.dead_letters import parse_dead_letter
+from odradek.wire.events import ActivityTaskCompleted, ActivityTaskHeartbeat, QueryWorkflow, SignalWorkflow
+from odradek.wire.headers import headers_for
+from odradek.wire.outcomes import INTERNAL, INVALID_ARGUMENT
+from odradek.wire.state import RunRow, TimerRow
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import QUEUE, Wire, key_for, until
+
+GARBAGE = b"\xff\xfe no record"
+
+
+@pytest.fixture
+def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
+    return Wire(bootstrap, namespace, tmp_path)
+
+
+@pytest.fixture
+def processor(wire: Wire) -> Any:
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    processor.wait_ready(30)
+    yield processor
+    processor.stop()
+
+
+def _letters(wire: Wire, count: int) -> list[Any]:
+    return until(lambda: len(found := wire.read(wire.dead_letters)) >= count and found)
+
+
+def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> None:
+    """A foreign producer with another hash: applied where it belongs, never where it lies."""
+    for number in range(20):
+        workflow_id = key_for(wire, number % 2)
+        wire.send(SignalWorkflow(workflow_id, f"s{number}"), partition=1 - number % 2)
+    wire.flush()
+    until(lambda: sum(map(len, wire.counts().values())) == 20)
+    assert wire.counts() == {key_for(wire, 0): list(range(1, 11)), key_for(wire, 1): list(range(1, 11))}
+    assert processor.statistics()["totals"]["forwarded"] == 20
+    assert len(wire.read(wire.events)) == 40
+
+
+def test_forwarded_and_still_wrong_is_a_dead_letter(wire: Wire, processor: Processor) -> None:
+    signal = SignalWorkflow(key_for(wire, 0), "count")
+    headers = [*headers_for(signal), ("odradek-forwarded-from", b"somewhere/1/2")]
+    wire.send_raw(b"k", encode(signal), headers, partition=1)
+    wire.flush()
+    (letter,) = _letters(wire, 1)
+    assert parse_dead_letter(letter.headers()).reason == dead_letters.WRONG_PARTITION
+    assert wire.counts() == {}
+
+
+def test_undecodable_goes_to_dead_letters_as_it_came(wire: Wire, processor: Processor) -> None:
+    wire.send_raw(b"w1", GARBAGE, [("mine", b"kept")])
+    wire.send_raw(b"w1", None)
+    wire.send_raw(b"w1", b'{"kind": "StartWorkflow", "workflow_type": 7}')
+    wire.send_raw(b"w1", encode(TimerRow(1, "w1", "r", "USER")))  # a sound record that is no event
+    wire.send(SignalWorkflow("w1", "count"))
+    wire.flush()
+    letters = _letters(wire, 4)
+    parsed = [parse_dead_letter(letter.headers()) for letter in letters]
+    assert [letter.reason for letter in parsed] == ["UNDECODABLE", "UNDECODABLE", "INVALID_JSON", "UNEXPECTED_RECORD"]
+    assert (letters[0].key(), letters[0].value()) == (b"w1", GARBAGE)
+    assert ("mine", b"kept") in letters[0].headers()
+    assert parsed[0].topic == wire.events
+    assert "workflow_type" in parsed[2].message
+    until(lambda: wire.counts() == {"w1": [1]})
+
+
+def test_undecodable_result_fails_its_activity(wire: Wire, processor: Processor) -> None:
+    """What routes stands in the headers: the run does not wait for ever on a record that nobody could read."""
+    result = ActivityTaskCompleted("w1", "run", 5, "a", 2)
+    wire.send_raw(b"w1", GARBAGE, headers_for(result))
+    wire.send_raw(b"w1", GARBAGE, headers_for(ActivityTaskHeartbeat("w1", "run", 5, "a", 2)))  # speaks for nothing
+    wire.flush()
+    _letters(wire, 2)
+    tasks = until(lambda: wire.records(wire.commands))
+    assert [task.activity_type for task in tasks] == ["failed:UndecodableRecord"]
+
+
+def test_undecodable_request_is_answered(wire: Wire, processor: Processor) -> None:
+    signal = SignalWorkflow("w1", "count", request_id="r1", reply_to="me")
+    wire.send_raw(b"w1", GARBAGE, headers_for(signal))
+    wire.flush()
+    (reply,) = until(lambda: wire.records(wire.topics.replies))
+    assert (reply.client_id, reply.request_id, reply.status) == ("me", "r1", INVALID_ARGUMENT)
+    assert "cannot be read" in reply.message
+    _letters(wire, 1)
+
+
+def test_unknown_schema_is_waited_for(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fingerprint that nobody published counts as undecodable after the patience; what follows waits, in order."""
+    monkeypatch.setattr("odradek.processor.lane.SCHEMA_PATIENCE_SECONDS", 0.5)
+    workflow_id = key_for(wire, 0)
+    wire.send(SignalWorkflow(workflow_id, "before"))
+    wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"12345678" + b"data")
+    wire.send(SignalWorkflow(workflow_id, "after"))
+    wire.flush()
+    (letter,) = _letters(wire, 1)
+    assert parse_dead_letter(letter.headers()).reason == dead_letters.UNKNOWN_SCHEMA
+    until(lambda: wire.counts() == {workflow_id: [1, 2]})
+
+
+def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
+    wire.send(QueryWorkflow("w1", "status", request_id="r", reply_to="me", deadline_ms=int(time.time() * 1000) - 1_000))
+    wire.flush()
+    until(lambda: processor.statistics()["totals"]["expired"] == 1)
+
+
+@pytest.mark.parametrize("poison", ["defect", "huge-row", "refused-output"])
+def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processor) -> None:
+    """A defect of the engine, a row too large for `state`, an output that the broker refuses: that run is held, its input a dead letter."""
+    bad, good = key_for(wire, 0, "bad"), key_for(wire, 0, "good")
+    wire.send(SignalWorkflow(bad, "first"))
+    wire.flush()
+    until(lambda: wire.counts().get(bad) == [1])
+    for number in range(50):
+        wire.send(SignalWorkflow(good, "count"))
+        if number == 25:
+            wire.send(SignalWorkflow(bad, poison, request_id="r", reply_to="me"))
+    wire.flush()
+    (letter,) = _letters(wire, 1)
+    assert parse_dead_letter(letter.headers()).reason == dead_letters.NOT_APPLIED
+    until(lambda: wire.counts().get(good) == list(range(1, 51)))
+    assert wire.counts()[bad] == [1]
+    run = wire.rows()["run", bad]
+    assert isinstance(run, RunRow)
+    assert run.parked_reason.startswith("held: ")
+    (reply,) = until(lambda: wire.records(wire.topics.replies))
+    assert (reply.request_id, reply.status) == ("r", INTERNAL)
+    totals = processor.statistics()["totals"]
+    assert (totals["parked"], totals["dropped"]) == (1, 0)
+
+
+def test_large_inputs_in_several_transactions(wire: Wire, processor: Processor) -> None:
+    workflow_id = key_for(wire, 1)
+    for _ in range(30):
+        wire.send(SignalWorkflow(workflow_id, "count", identity=os.urandom(350_000).hex()))
+        wire.flush()
+    until(lambda: wire.counts().get(workflow_id) == list(range(1, 31)))

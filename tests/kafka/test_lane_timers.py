@@ -1,0 +1,144 @@
+"""Due timers never overtake inputs that were in the partition when they fell due. Partition order decides, no clock does."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from odradek.kafka.client_config import transactional_producer_config
+from odradek.wire.codec import encode
+from odradek.wire.events import SignalWorkflow
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import QUEUE, Wire, key_for, until
+
+
+@pytest.fixture
+def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
+    return Wire(bootstrap, namespace, tmp_path)
+
+
+def _order(wire: Wire, workflow_id: str) -> list[str]:
+    """What the workflow counted, in order."""
+    return [task.activity_type for task in wire.records(wire.commands) if task.workflow_id == workflow_id]
+
+
+def test_timer_fires_once(wire: Wire) -> None:
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        wire.send(SignalWorkflow("w", "timer:300"))
+        wire.flush()
+        until(lambda: _order(wire, "w") == ["timer:300", "fired"])
+        assert not [key for table, key in wire.rows() if table == "timer"]
+    finally:
+        processor.stop()
+    assert _order(wire, "w") == ["timer:300", "fired"]
+
+
+def test_timer_survives_its_owner(wire: Wire) -> None:
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    processor.wait_ready(30)
+    wire.send(SignalWorkflow("w", "timer:700"))
+    wire.flush()
+    until(lambda: _order(wire, "w"))
+    processor.stop()
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        until(lambda: _order(wire, "w") == ["timer:700", "fired"])
+    finally:
+        processor.stop()
+
+
+def test_outage_longer_than_the_timer(wire: Wire) -> None:
+    """Results that lie in the partition when the processor comes back win over timers that fell due long ago."""
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    processor.wait_ready(30)
+    began = time.monotonic()
+    wire.send(SignalWorkflow("w", "timer:600"))
+    wire.flush()
+    until(lambda: _order(wire, "w"))
+    processor.stop()
+    for _ in range(500):  # more than one batch
+        wire.send(SignalWorkflow("w", "result"))
+    wire.flush()
+    until(lambda: time.monotonic() - began > 1.0)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        until(lambda: len(_order(wire, "w")) == 502)
+    finally:
+        processor.stop()
+    assert _order(wire, "w") == ["timer:600"] + ["result"] * 500 + ["fired"]
+
+
+def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire) -> None:
+    """The record is there, no read_committed reader sees it: the last stable offset would say that nothing is due before the timer."""
+    workflow_id = key_for(wire, 1)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-foreign"))
+        foreign.init_transactions(10)
+        foreign.begin_transaction()
+        wire.send(SignalWorkflow(workflow_id, "timer:800"))
+        wire.flush()
+        until(lambda: _order(wire, workflow_id) == ["timer:800"])
+        foreign.produce(wire.events, encode(SignalWorkflow(workflow_id, "from-the-transaction")), workflow_id.encode(), 1)
+        foreign.flush(10)
+        wire.send(SignalWorkflow(workflow_id, "behind"))
+        wire.flush()
+        before = processor.statistics()["end_requests"]
+        until(lambda: processor.statistics()["end_requests"] > before, what="the timer is due, its end was asked")
+        time.sleep(0.3)  # nothing to wait for: that nothing happens is the point
+        assert _order(wire, workflow_id) == ["timer:800"]
+        foreign.commit_transaction(10)
+        until(lambda: len(_order(wire, workflow_id)) == 4)
+        assert _order(wire, workflow_id) == ["timer:800", "from-the-transaction", "behind", "fired"]
+    finally:
+        processor.stop()
+
+
+def test_timer_passes_a_trailing_control_record(wire: Wire) -> None:
+    """The partition ends with a transaction marker: the position of the last input never reaches the end, the consumer's does."""
+    workflow_id = key_for(wire, 1)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-foreign"))
+        foreign.init_transactions(10)
+        for finish in (foreign.commit_transaction, foreign.abort_transaction):
+            wire.send(SignalWorkflow(workflow_id, "timer:300"))
+            wire.flush()
+            foreign.begin_transaction()
+            foreign.produce(wire.events, encode(SignalWorkflow(workflow_id, "x")), workflow_id.encode(), 1)
+            foreign.flush(10)
+            finish(10)
+            fired = _order(wire, workflow_id).count("fired")
+            until(lambda fired=fired: _order(wire, workflow_id).count("fired") == fired + 1, 10)
+    finally:
+        processor.stop()
+
+
+def test_many_due_timers_are_one_question(wire: Wire) -> None:
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        for number in range(300):
+            wire.send(SignalWorkflow(f"w{number}", "timer:500"))
+        wire.flush()
+        until(lambda: processor.statistics()["totals"]["timers"] == 300)
+        assert processor.statistics()["end_requests"] < 60
+        orders = wire.counts()
+        assert all(orders[f"w{number}"] == [1, 2] for number in range(300))
+    finally:
+        processor.stop()
