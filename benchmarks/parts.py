@@ -19,19 +19,22 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Part:
-    """One process under measurement."""
+    """One process under measurement, with its children unless `alone` (this process is the parent of all the others)."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, alone: bool = False) -> None:
         self._process = psutil.Process(pid)
+        self._alone = alone
 
     def cpu_seconds(self) -> float:
-        """User and system time so far, of the process and its living children."""
-        family = [self._process, *self._process.children(recursive=True)]
-        return sum(times.user + times.system for times in (member.cpu_times() for member in family))
+        """User and system time so far."""
+        return sum(times.user + times.system for times in (member.cpu_times() for member in self._family()))
 
     def resident_bytes(self) -> int:
-        """Resident memory, of the process and its living children."""
-        return int(sum(member.memory_info().rss for member in [self._process, *self._process.children(recursive=True)]))
+        """Resident memory."""
+        return int(sum(member.memory_info().rss for member in self._family()))
+
+    def _family(self) -> list[psutil.Process]:
+        return [self._process] if self._alone else [self._process, *self._process.children(recursive=True)]
 
 
 @contextmanager

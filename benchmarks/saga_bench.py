@@ -96,7 +96,7 @@ def _with_parts(broker: LocalBroker, folder: Path, workflows: int, sequential: i
     with processor(address, folder) as processor_part, activity_service(address, folder) as activity_part:
         pid = broker.pid
         assert pid is not None
-        parts = {"processor": processor_part, "activities": activity_part, "client": Part(os.getpid()), "broker": Part(pid)}
+        parts = {"processor": processor_part, "activities": activity_part, "client": Part(os.getpid(), alone=True), "broker": Part(pid)}
         return asyncio.run(measure(address, parts, workflows, sequential))
 
 

@@ -34,14 +34,15 @@ class RawProducer:
             "items": [{"product": order.product, "quantity": order.quantity}],
             "amount": order.amount,
         }
+        identifier = f"order-{order.order_no}"
         record = {
-            "workflow_id": f"order-{order.order_no}",
+            "workflow_id": identifier,
             "workflow_type": "OrderSaga",
             "request_id": str(uuid.uuid4()),
             "input": [{"metadata": {"encoding": b"json/plain"}, "data": json.dumps(body).encode()}],
         }
         value = self._schemas.encode("StartWorkflow", record)
-        self._producer.produce(EVENTS, key=record["workflow_id"], value=value)
+        self._producer.produce(EVENTS, key=identifier, value=value)
         if self._producer.flush(10):
             raise TimeoutError(f"order {order.order_no} could not be produced within 10 s")
 

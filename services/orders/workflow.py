@@ -8,7 +8,6 @@ until they work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -103,7 +102,7 @@ class OrderSaga:
         while self._compensations:
             activity, task_queue = self._compensations.pop()
             await _uncancelled(
-                lambda activity=activity, task_queue=task_queue: workflow.execute_activity(
+                workflow.start_activity(
                     activity, order, task_queue=task_queue, start_to_close_timeout=STEP_TIMEOUT, retry_policy=COMPENSATION_RETRY
                 )
             )
@@ -123,9 +122,8 @@ class OrderSaga:
         return ApplicationError(self._cancel_reason or "", type="OrderCancelled", non_retryable=True)
 
 
-async def _uncancelled(start: Callable[[], Awaitable[Any]]) -> None:
-    """Run to the end, whatever cancellation comes meanwhile: a compensation is never skipped."""
-    task = asyncio.ensure_future(start())
+async def _uncancelled(task: workflow.ActivityHandle[Any]) -> None:
+    """Wait to the end, whatever cancellation comes meanwhile: a compensation is never skipped."""
     while not task.done():
         try:
             await asyncio.shield(task)
