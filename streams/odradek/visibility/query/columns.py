@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
@@ -129,7 +129,7 @@ class Catalog(Protocol):
         """The attribute of this name, None when no run ever had it."""
         ...
 
-    def attribute_names(self) -> list[str]:
+    def attribute_names(self) -> Sequence[str]:
         """All names, sorted."""
         ...
 
@@ -141,7 +141,7 @@ class NoAttributes:
         """None."""
         return None
 
-    def attribute_names(self) -> list[str]:
+    def attribute_names(self) -> Sequence[str]:
         """None."""
         return []
 

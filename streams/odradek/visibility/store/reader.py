@@ -1,0 +1,315 @@
+"""Readers: list, count, group, get. Each call takes a connection of its own from a pool; SQLite's WAL lets them read beside the writer.
+
+Every call has a deadline, after which SQLite gives the query up. Blocking: asyncio code runs these in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from odradek.visibility.errors import QueryError, QueryTimeoutError, StoreNotOpenError
+from odradek.visibility.query import COLUMNS, Attribute, AttributeKey, Compiled, GroupKey, Query, ValueType, compile_query, parse
+from odradek.visibility.query.columns import ATTRIBUTE_TIME_NS
+from odradek.visibility.store.paging import Cursor, decode_token, encode_token, order_of, order_sql, phases_after
+from odradek.visibility.store.rows import key_of, summary_of, tie_of
+from odradek.visibility.store.schema import READER_PRAGMAS, ROW_COLUMNS
+from odradek.visibility.store.windows import WindowStatistics, read_windows
+from odradek.visibility.store.writer import WORDS
+from odradek.wire.outcomes import ExecutionSummary
+
+MAX_PAGE_SIZE = 1_000
+MAX_GROUPS = 1_000
+DEFAULT_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 8
+_CHECK_EVERY = 20_000  # SQLite instructions between two looks at the deadline: about a millisecond
+
+GroupValue: TypeAlias = str | int | float | bool | datetime | timedelta | None
+
+_COLUMNS_SQL = ", ".join(f"e.{name}" for name in ROW_COLUMNS)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of runs. `next_page_token` is empty on the last one."""
+
+    executions: list[ExecutionSummary]
+    next_page_token: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CountGroup:
+    """One group: its values, in the order of GROUP BY, and its runs."""
+
+    values: tuple[GroupValue, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many runs. `groups` only with GROUP BY, largest first; `complete` False when there were more groups than are given."""
+
+    count: int
+    groups: list[CountGroup] = field(default_factory=list)
+    complete: bool = True
+
+
+class StoreReader:
+    """The reading side of one store file."""
+
+    def __init__(self, path: Path, namespace: str) -> None:
+        self._path = path
+        self._namespace = namespace
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._slots: queue.LifoQueue[None] = queue.LifoQueue()
+        for _ in range(MAX_CONNECTIONS):
+            self._slots.put(None)
+        self._closed = False
+
+    def close(self) -> None:
+        """Close idle connections; those in use close as they come back. Idempotent."""
+        self._closed = True
+        self._drain()
+
+    def renew(self) -> None:
+        """Have the next reads use fresh connections, which see new planner statistics."""
+        self._drain()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    # --- queries
+
+    def list(self, query: str | Query = "", *, page_size: int = 100, page_token: bytes = b"", timeout_s: float = DEFAULT_TIMEOUT_S) -> Page:
+        """Runs of a query, latest start first unless it says ORDER BY. Raises QueryError, PageTokenError, QueryTimeoutError."""
+        page_size = max(1, min(page_size, MAX_PAGE_SIZE))
+        with self._reading(timeout_s) as connection:
+            compiled = self._compiled(connection, query)
+            if compiled.group_by:
+                self._refuse(compiled, "GROUP BY belongs to a count, a list has ORDER BY", compiled.query.group_by[0])
+            cursor = decode_token(compiled, page_token) if page_token else None
+            rows = _page_rows(connection, compiled, cursor, page_size + 1)
+        runs = [summary_of(self._namespace, row) for row in rows[:page_size]]
+        if len(rows) <= page_size:
+            return Page(runs)
+        last = rows[page_size - 1]
+        return Page(runs, encode_token(compiled, Cursor(tuple(last[len(ROW_COLUMNS) :]), last[0])))
+
+    def count(self, query: str | Query = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Count:
+        """How many runs a query finds, by group with GROUP BY. Counts over status, type and task queue are kept ready."""
+        with self._reading(timeout_s) as connection:
+            compiled = self._compiled(connection, query)
+            if compiled.order_by:
+                self._refuse(compiled, "ORDER BY belongs to a list, a count has none", compiled.query.order_by[0].name)
+            return _count(connection, compiled)
+
+    def get(self, workflow_id: str, run_id: str = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> ExecutionSummary | None:
+        """One run; without a run id the workflow's latest. None when there is none."""
+        with self._reading(timeout_s) as connection:
+            parameters: tuple[Any, ...]
+            if run_id:
+                tie = tie_of(key_of(workflow_id, run_id))
+                where, parameters = "e.tie = ? AND e.workflow_id = ? AND e.run_id = ?", (tie, workflow_id, run_id)
+            else:
+                where, parameters = "e.workflow_id = ? ORDER BY e.start_time_ms DESC, e.tie DESC LIMIT 1", (workflow_id,)
+            row = connection.execute(f"SELECT {_COLUMNS_SQL} FROM executions e WHERE {where}", parameters).fetchone()
+        return None if row is None else summary_of(self._namespace, row)
+
+    def windows(
+        self,
+        start_ms: int,
+        end_ms: int,
+        *,
+        step_ms: int = 60_000,
+        workflow_types: Sequence[str] | None = None,
+        together: bool = False,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Sequence[WindowStatistics]:
+        """Statistics of the time from `start_ms` to `end_ms` in steps (whole minutes), by workflow type or of all `together`.
+
+        At most 10,000 steps.
+        """
+        if (end_ms - start_ms) // max(1, step_ms) > 10_000:
+            raise QueryError(f"{(end_ms - start_ms) // max(1, step_ms)} steps; at most 10,000: take a larger step")
+        with self._reading(timeout_s) as connection, _snapshot(connection):
+            return read_windows(connection, start_ms, end_ms, step_ms, workflow_types, together)
+
+    def values_of(self, name: str, prefix: str = "", *, limit: int = 20, timeout_s: float = 1.0) -> Sequence[str]:
+        """Values that runs have in a column or search attribute of texts, with this prefix; for completion."""
+        with self._reading(timeout_s) as connection:
+            column = COLUMNS.get(name)
+            end = prefix + chr(0x10FFFF)
+            if column is None:
+                found = _attribute(connection, name)
+                kinds = (ValueType.KEYWORD, ValueType.KEYWORD_LIST)
+                ids = [key.id for key in found.keys if key.value_type in kinds] if found is not None else []
+                sql = (
+                    f"SELECT DISTINCT value FROM search_attributes WHERE attribute IN ({', '.join('?' * len(ids))}) "
+                    f"AND value >= ? AND value < ? ORDER BY value LIMIT ?"
+                )
+                return [value for (value,) in connection.execute(sql, (*ids, prefix, end, limit))]
+            if column.value_type is not ValueType.KEYWORD or not (column.counted or column.sql == "workflow_id"):
+                return []
+            table = "run_counts" if column.counted else "executions"
+            sql = f"SELECT DISTINCT {column.sql} FROM {table} WHERE {column.sql} >= ? AND {column.sql} < ? ORDER BY 1 LIMIT ?"
+            return [value for (value,) in connection.execute(sql, (prefix, end, limit))]
+
+    # --- the catalog of search attributes
+
+    def attribute(self, name: str) -> Attribute | None:
+        """See `query.Catalog`."""
+        with self._reading(DEFAULT_TIMEOUT_S) as connection:
+            return _attribute(connection, name)
+
+    def attribute_names(self) -> Sequence[str]:
+        """See `query.Catalog`."""
+        with self._reading(DEFAULT_TIMEOUT_S) as connection:
+            return _attribute_names(connection)
+
+    # --- inside
+
+    def _compiled(self, connection: sqlite3.Connection, query: str | Query) -> Compiled:
+        return compile_query(parse(query) if isinstance(query, str) else query, _Catalog(connection))
+
+    def _refuse(self, compiled: Compiled, problem: str, name: Any) -> None:
+        raise QueryError(problem, query=compiled.query.text, column=name.column, length=name.length)
+
+    @contextlib.contextmanager
+    def _reading(self, timeout_s: float) -> Iterator[sqlite3.Connection]:
+        """A connection whose statements end at the deadline."""
+        deadline_s = time.monotonic() + timeout_s
+        connection = self._take(timeout_s)
+        try:
+            connection.set_progress_handler(lambda: time.monotonic() > deadline_s, _CHECK_EVERY)
+            yield connection
+        except sqlite3.OperationalError as error:
+            if str(error) == "interrupted":
+                message = f"the query ran longer than {timeout_s:g} s. Narrow it (StartTime, WorkflowType, ExecutionStatus have indices)"
+                raise QueryTimeoutError(message) from error
+            raise
+        finally:
+            self._give_back(connection)
+
+    def _take(self, timeout_s: float) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreNotOpenError("the read side's store is closed")
+        try:
+            self._slots.get(timeout=timeout_s)
+        except queue.Empty as error:
+            raise QueryTimeoutError(f"{MAX_CONNECTIONS} queries run already, none ended in {timeout_s:g} s") from error
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            pass
+        try:
+            return open_reader(self._path)
+        except BaseException:
+            self._slots.put(None)
+            raise
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        connection.set_progress_handler(None, 0)
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.put(connection)
+        self._slots.put(None)
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
+    connection.executescript(READER_PRAGMAS)
+    return connection
+
+
+class _Catalog:
+    """The search attributes as one connection sees them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def attribute(self, name: str) -> Attribute | None:
+        """The attribute of this name."""
+        return _attribute(self._connection, name)
+
+    def attribute_names(self) -> Sequence[str]:
+        """All names."""
+        return _attribute_names(self._connection)
+
+
+def _attribute(connection: sqlite3.Connection, name: str) -> Attribute | None:
+    ids = {kind: number for number, kind in connection.execute("SELECT id, type FROM attributes WHERE name = ? ORDER BY id", (name,))}
+    words_id = ids.pop(WORDS, 0)
+    keys = [AttributeKey(number, name, ValueType(kind), words_id if kind == ValueType.TEXT.value else 0) for kind, number in ids.items()]
+    return Attribute(name, tuple(keys)) if keys else None
+
+
+def _attribute_names(connection: sqlite3.Connection) -> Sequence[str]:
+    return [name for (name,) in connection.execute("SELECT DISTINCT name FROM attributes ORDER BY name")]
+
+
+@contextlib.contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Several statements over one state of the store."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def _page_rows(connection: sqlite3.Connection, compiled: Compiled, cursor: Cursor | None, limit: int) -> Sequence[tuple[Any, ...]]:
+    order = order_of(compiled)
+    order_text, order_parameters = order_sql(order)
+    sort_values = ", ".join(key.sql for key in order)
+    sort_parameters = tuple(value for key in order for value in key.parameters)
+    rows: list[tuple[Any, ...]] = []
+    for phase in phases_after(order, cursor):
+        sql = f"SELECT {_COLUMNS_SQL}, {sort_values} FROM executions e WHERE {compiled.where} AND {phase.sql} ORDER BY {order_text} LIMIT ?"
+        parameters = (*sort_parameters, *compiled.parameters, *phase.parameters, *order_parameters, limit - len(rows))
+        rows += connection.execute(sql, parameters).fetchall()
+        if len(rows) == limit:
+            break
+    return rows
+
+
+def _count(connection: sqlite3.Connection, compiled: Compiled) -> Count:
+    table, runs = ("run_counts", "coalesce(sum(e.runs), 0)") if compiled.counted else ("executions", "count(*)")
+    if not compiled.group_by:
+        sql = f"SELECT {runs} FROM {table} e WHERE {compiled.where}"
+        return Count(connection.execute(sql, compiled.parameters).fetchone()[0])
+    groups = ", ".join(key.sql for key in compiled.group_by)
+    places = ", ".join(str(number + 1) for number in range(len(compiled.group_by)))
+    parameters = (*(value for key in compiled.group_by for value in key.parameters), *compiled.parameters)
+    grouped = f"SELECT {groups}, {runs} AS runs FROM {table} e WHERE {compiled.where} GROUP BY {places} HAVING {runs} > 0"
+    ordered = f"SELECT *, sum(runs) OVER () FROM ({grouped}) ORDER BY runs DESC, {places} LIMIT ?"
+    rows = connection.execute(ordered, (*parameters, MAX_GROUPS + 1)).fetchall()
+    found = [CountGroup(tuple(map(_group_value, compiled.group_by, row)), row[-2]) for row in rows[:MAX_GROUPS]]
+    return Count(rows[0][-1] if rows else 0, found, len(rows) <= MAX_GROUPS)
+
+
+def _group_value(key: GroupKey, value: Any) -> GroupValue:
+    if value is None:
+        return None
+    match key.value_type:
+        case ValueType.DATETIME:
+            column = COLUMNS.get(key.name)
+            return _EPOCH + timedelta(microseconds=value * (column.unit_ns if column else ATTRIBUTE_TIME_NS) // 1_000)
+        case ValueType.DURATION:
+            return timedelta(milliseconds=value)
+        case ValueType.BOOL:
+            return bool(value)
+        case _:
+            return value  # type: ignore[no-any-return]

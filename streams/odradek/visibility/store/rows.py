@@ -1,0 +1,197 @@
+"""A record of `executions` as a row of the store, and back.
+
+The row identity is the record's key, `{workflow id}/{run id}`, by its hash `tie` and, as hashes may meet, the key itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from odradek.common import SearchAttributeKey
+from odradek.converter import DataConverter
+from odradek.visibility.query.columns import STATUS_NAMES, ValueType
+from odradek.visibility.query.literals import words
+from odradek.wire.outcomes import RUNNING, ExecutionSummary
+from odradek.wire.payload import Payload
+
+logger = logging.getLogger("odradek.visibility")
+
+Row: TypeAlias = tuple[Any, ...]
+
+_WIRE_STATUSES = {name: wire for wire, name in STATUS_NAMES.items()}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_INT64 = 2**63
+
+
+class Change(NamedTuple):
+    """What a record says: the run of this key now stands so; None: it is gone. Offset and partition are the record's."""
+
+    partition: int
+    offset: int
+    key: bytes
+    summary: ExecutionSummary | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What stands in no column of its own."""
+
+    memo: dict[str, Payload]
+    search_attributes: dict[str, Payload]
+
+
+class _StoredExtra(msgspec.Struct, array_like=True):
+    memo: dict[str, tuple[dict[str, bytes], bytes]]
+    search_attributes: dict[str, tuple[dict[str, bytes], bytes]]
+
+
+_encode_extra = msgspec.msgpack.Encoder().encode
+_decode_extra = msgspec.msgpack.Decoder(_StoredExtra).decode
+
+
+def tie_of(key: bytes) -> int:
+    """63 bits of a hash of a run's key."""
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
+
+
+def key_of(workflow_id: str, run_id: str) -> bytes:
+    """The record key of a run."""
+    return f"{workflow_id}/{run_id}".encode()
+
+
+def row_of(change: Change, tie: int) -> Row:
+    """A row in the order of ROW_COLUMNS."""
+    summary = change.summary
+    assert summary is not None
+    close_ms = summary.close_time_ms or None
+    execution_ms = summary.execution_time_ms or None
+    begun_ms = summary.execution_time_ms or summary.start_time_ms
+    return (
+        tie, summary.workflow_id, summary.run_id, summary.workflow_type, summary.task_queue,
+        STATUS_NAMES.get(summary.status, summary.status), summary.start_time_ms, execution_ms, close_ms,
+        None if close_ms is None else close_ms - begun_ms,
+        summary.history_length, summary.history_size_bytes, summary.state_transition_count, summary.first_execution_run_id or None,
+        summary.parent_workflow_id or None, summary.parent_run_id or None, summary.root_workflow_id or None,
+        summary.root_run_id or None, summary.parked_reason or None, _extra_of(summary), change.partition, change.offset,
+    )  # fmt: skip
+
+
+def _extra_of(summary: ExecutionSummary) -> bytes | None:
+    if not summary.memo and not summary.search_attributes:
+        return None
+    return _encode_extra(_StoredExtra(_plain(summary.memo), _plain(summary.search_attributes)))
+
+
+def _plain(payloads: dict[str, Payload]) -> dict[str, tuple[dict[str, bytes], bytes]]:
+    return {name: (payload.metadata, payload.data) for name, payload in payloads.items()}
+
+
+def summary_of(namespace: str, row: Sequence[Any]) -> ExecutionSummary:
+    """The record that a row (in the order of ROW_COLUMNS) was made from."""
+    memo: dict[str, Payload] = {}
+    attributes: dict[str, Payload] = {}
+    if row[19] is not None:
+        extra = _decode_extra(row[19])
+        memo = {name: Payload(*parts) for name, parts in extra.memo.items()}
+        attributes = {name: Payload(*parts) for name, parts in extra.search_attributes.items()}
+    return ExecutionSummary(
+        namespace=namespace,
+        task_queue=row[4],
+        workflow_id=row[1],
+        run_id=row[2],
+        workflow_type=row[3],
+        status=_WIRE_STATUSES.get(row[5], row[5]),
+        start_time_ms=row[6],
+        execution_time_ms=row[7] or 0,
+        close_time_ms=row[8] or 0,
+        history_length=row[10],
+        history_size_bytes=row[11],
+        state_transition_count=row[12],
+        first_execution_run_id=row[13] or "",
+        parent_workflow_id=row[14] or "",
+        parent_run_id=row[15] or "",
+        root_workflow_id=row[16] or "",
+        root_run_id=row[17] or "",
+        parked_reason=row[18] or "",
+        memo=memo,
+        search_attributes=attributes,
+    )
+
+
+def is_open(status: str) -> bool:
+    """Whether a stored status is that of a run that goes on."""
+    return status == STATUS_NAMES[RUNNING]
+
+
+# --- search attributes
+
+
+class IndexedValue(NamedTuple):
+    """A search attribute of a run as it is looked up: several values for a list, the words of a Text apart."""
+
+    name: str
+    value_type: ValueType
+    values: tuple[Any, ...]
+    words: tuple[str, ...] = ()
+
+
+def indexed_values(attributes: dict[str, Payload]) -> tuple[list[IndexedValue], list[str]]:
+    """What to index of a run's search attributes, and the names of those that cannot be: damaged, or of no known type."""
+    found: list[IndexedValue] = []
+    refused: list[str] = []
+    for name, payload in attributes.items():
+        try:
+            indexed = _indexed(name, payload)
+        except (ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+            logger.debug("search attribute %s cannot be indexed: %r", name, error)
+            refused.append(name)
+            continue
+        if indexed is not None:
+            found.append(indexed)
+    return found, refused
+
+
+def _indexed(name: str, payload: Payload) -> IndexedValue | None:
+    value: Any = DataConverter.default.payload_converter.from_payload(payload)
+    if value is None or value == []:
+        return None
+    key = SearchAttributeKey._from_metadata_type(name, payload.metadata.get("type", b"").decode())
+    if key is None:
+        key = SearchAttributeKey._guess_from_untyped_values(name, value if isinstance(value, list) else [value])
+    if key is None:
+        raise ValueError("it has no type, and none can be guessed")
+    value_type = ValueType(key._metadata_type)
+    values = value if isinstance(value, list) else [value]
+    if value_type is not ValueType.KEYWORD_LIST and len(values) != 1:
+        raise ValueError(f"a {value_type.value} has one value, here are {len(values)}")
+    stored = tuple(dict.fromkeys(_stored(value_type, item) for item in values))
+    return IndexedValue(name, value_type, stored, tuple(words(stored[0])) if value_type is ValueType.TEXT else ())
+
+
+def _stored(value_type: ValueType, value: Any) -> Any:
+    match value_type:
+        case ValueType.BOOL if isinstance(value, bool):
+            return int(value)
+        case ValueType.INT if type(value) is int and -_INT64 <= value < _INT64:
+            return value
+        case ValueType.DOUBLE if type(value) in (int, float):
+            number = float(value)
+            if number == number:  # SQLite stores NaN as NULL
+                return number
+        case ValueType.DATETIME if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            return (moment - _EPOCH) // _MICROSECOND
+        case ValueType.KEYWORD | ValueType.TEXT | ValueType.KEYWORD_LIST if isinstance(value, str):
+            value.encode()  # half a surrogate pair cannot be stored
+            return value
+    raise ValueError(f"{value!r} is no {value_type.value}")

@@ -1,0 +1,207 @@
+"""`VisibilityStore`: one SQLite file with its lock, its writer and its readers.
+
+It is a copy of one topic. Opening it compares what it is a copy of (namespace, cluster, topic) and of which format; where that does not
+fit, where the file is damaged, or where it is so old that it may have missed tombstones, the file is deleted and begins anew, and
+`rebuilt_because` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from odradek.visibility.errors import StoreNotOpenError
+from odradek.visibility.store import windows
+from odradek.visibility.store.lock import StoreLock
+from odradek.visibility.store.reader import StoreReader
+from odradek.visibility.store.rows import Change
+from odradek.visibility.store.schema import FORMAT, TABLES, WRITER_PRAGMAS
+from odradek.visibility.store.writer import Applied, Writer
+from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
+
+logger = logging.getLogger("odradek.visibility")
+
+_PRUNE_EVERY_MS = 3_600_000
+_ANALYZE_FROM = 1_000  # rows; then at each doubling
+Listener = Callable[[Applied], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a store is a copy of. `topic_id` changes when a topic is deleted and made anew."""
+
+    namespace: str = "default"
+    cluster_id: str = ""
+    topic_id: str = ""
+
+
+class VisibilityStore(StoreReader):
+    """Open with `open`. Reading may go on in any thread, writing in one at a time.
+
+    clock_ms: the time, tests give their own.
+    """
+
+    def __init__(self, path: Path, source: Source, clock_ms: Callable[[], int]) -> None:
+        super().__init__(path, source.namespace)
+        self.path = path
+        self.source = source
+        self.rebuilt_because = ""
+        self._clock_ms = clock_ms
+        self._listeners: list[Listener] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = StoreLock(path.with_name(path.name + ".lock"))
+        try:
+            self._connection = self._open_file()
+            self._writer = Writer(self._connection)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._pruned_ms = 0
+        self._analyze_at = max(_ANALYZE_FROM, 2 * self._writer.rows_ever)
+        self.rows_written = self.rows_deleted = self.records_skipped = self.batches = 0
+
+    @classmethod
+    def open(
+        cls, path: str | Path, source: Source | None = None, *, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> VisibilityStore:
+        """The store in this file, made if missing. Raises StoreLockedError when another process (or this one) has it open."""
+        return cls(Path(path), source or Source(), clock_ms)
+
+    def close(self) -> None:
+        """Close connections, let go of the lock. Idempotent."""
+        if self._closed:
+            return
+        super().close()
+        self._connection.close()
+        self._lock.release()
+
+    def __enter__(self) -> VisibilityStore:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- writing
+
+    def apply(self, changes: Iterable[Change]) -> Applied:
+        """Apply changes in one transaction, see `Writer.apply`; then tell the listeners."""
+        self._check_open()
+        applied = self._writer.apply(changes)
+        self.rows_written += applied.written
+        self.rows_deleted += applied.deleted
+        self.records_skipped += applied.skipped
+        self.batches += 1
+        if applied.changes:
+            for listener in list(self._listeners):
+                listener(applied)
+        if self._writer.rows_ever >= self._analyze_at:
+            self._analyze()
+        return applied
+
+    def advance(self, positions: dict[int, int]) -> None:
+        """Move positions on over records that hold nothing for the store."""
+        self._check_open()
+        self._writer.advance(positions)
+
+    def position(self, partition: int) -> int | None:
+        """Offset of the last record of a partition that is in the store; None: none is."""
+        return self._writer.positions.get(partition)
+
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` after each batch that changed rows, in the writer's thread; it must be quick. Returns how to remove it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def caught_up(self) -> None:
+        """Note that the store has everything that the topic held just now; and clean up what is old."""
+        self._check_open()
+        now_ms = self._clock_ms()
+        self._set_meta("caught_up_ms", str(now_ms))
+        if now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
+            self._pruned_ms = now_ms
+            windows.prune(self._connection, now_ms)
+
+    @property
+    def refused_attributes(self) -> dict[str, int]:
+        """Search attributes that could not be indexed, with how many values: damaged, or of no known type."""
+        return dict(self._writer.refused_attributes)
+
+    def backup(self, target: Path) -> None:
+        """Write a consistent copy of the file, while it goes on being used."""
+        copy = sqlite3.connect(target)
+        try:
+            self._connection.backup(copy)
+        finally:
+            copy.close()
+
+    # --- the file
+
+    def _open_file(self) -> sqlite3.Connection:
+        if self.path.exists():
+            try:
+                connection = _connect(self.path)
+                self.rebuilt_because = self._mismatch(connection)
+                if not self.rebuilt_because:
+                    return connection
+                connection.close()
+            except sqlite3.DatabaseError as error:
+                self.rebuilt_because = f"the file is damaged: {error}"
+            logger.warning("%s begins anew: %s", self.path, self.rebuilt_because)
+            delete_files(self.path)
+        connection = _connect(self.path)
+        connection.executescript(f"BEGIN;\n{TABLES}")
+        facts = {**self._identity(), "caught_up_ms": str(self._clock_ms())}
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
+        connection.execute("COMMIT")
+        return connection
+
+    def _identity(self) -> dict[str, str]:
+        source = self.source
+        return {"format": str(FORMAT), "namespace": source.namespace, "cluster_id": source.cluster_id, "topic_id": source.topic_id}
+
+    def _mismatch(self, connection: sqlite3.Connection) -> str:
+        """Why the file cannot be gone on with; "" if it can."""
+        if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0] == 0:
+            return "it has no format"
+        meta = dict(connection.execute("SELECT key, value FROM meta"))
+        for key, wanted in self._identity().items():
+            if meta.get(key) != wanted:
+                return f"its {key} is {meta.get(key)!r}, here it is {wanted!r}"
+        age_ms = self._clock_ms() - int(meta.get("caught_up_ms", "0"))
+        if age_ms > TOMBSTONE_RETENTION_MS * 9 // 10:
+            return f"it was last up to date {age_ms // 3_600_000} hours ago and may have missed tombstones"
+        return ""
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _analyze(self) -> None:
+        """Have the planner know how selective the indices are; readers begin afresh to see it."""
+        self._connection.execute("PRAGMA analysis_limit = 1000")
+        self._connection.execute("ANALYZE")
+        self._analyze_at = 2 * self._writer.rows_ever
+        self.renew()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreNotOpenError("the read side's store is closed")
+
+
+def delete_files(path: Path) -> None:
+    """The database and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.executescript(WRITER_PRAGMAS)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

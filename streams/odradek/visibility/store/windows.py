@@ -1,0 +1,181 @@
+"""Windowed statistics: how many runs started and closed in each minute, how, and how long those that completed took. By workflow type.
+
+A run counts in the window of its start and, once closed, in the window of its close. What a run contributes follows from its row alone,
+and a change of the row takes the old contribution out and puts the new one in: reading a record again changes nothing. A row that is
+deleted when its run's retention ends leaves its contribution: windows have a retention of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from odradek.visibility.store.histogram import bucket_of, percentile_ms
+
+WINDOW_MS = 60_000
+RETENTION_MS = 30 * 24 * 3_600_000
+
+STARTED, COMPLETED, FAILED, TIMED_OUT, CANCELED, TERMINATED, CONTINUED_AS_NEW, LATENCY_SUM_MS = range(8)
+_COLUMNS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new", "latency_sum_ms")
+_CLOSED_AS = {
+    "Completed": COMPLETED,
+    "Failed": FAILED,
+    "TimedOut": TIMED_OUT,
+    "Canceled": CANCELED,
+    "Terminated": TERMINATED,
+    "ContinuedAsNew": CONTINUED_AS_NEW,
+}
+_SUMS = ", ".join(f"sum({column})" for column in _COLUMNS)
+
+
+class WindowChanges:
+    """What a batch adds to windows and takes from them. Collected in memory, written at the end of the batch."""
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[tuple[int, str], list[int]] = defaultdict(lambda: [0] * len(_COLUMNS))
+        self._latencies: Counter[tuple[int, str, int]] = Counter()
+
+    def add(
+        self, workflow_type: str, status: str, start_ms: int, close_ms: int | None, latency_ms: int | None, sign: int, started: bool = True
+    ) -> None:
+        """Put the contribution of a row in (`sign` 1) or take it out (-1). `started` False leaves its start as it is."""
+        if started:
+            self._counts[start_ms // WINDOW_MS * WINDOW_MS, workflow_type][STARTED] += sign
+        closed_as = _CLOSED_AS.get(status)
+        if close_ms is None or closed_as is None:
+            return
+        window = close_ms // WINDOW_MS * WINDOW_MS
+        counts = self._counts[window, workflow_type]
+        counts[closed_as] += sign
+        if closed_as == COMPLETED and latency_ms is not None:
+            counts[LATENCY_SUM_MS] += sign * latency_ms
+            self._latencies[window, workflow_type, bucket_of(latency_ms)] += sign
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write them, inside the batch's transaction."""
+        connection.executemany(_ADD_WINDOW, [(*key, *counts) for key, counts in self._counts.items() if any(counts)])
+        connection.executemany(_ADD_LATENCY, [(*key, runs) for key, runs in self._latencies.items() if runs])
+
+
+_ADD_WINDOW = (
+    f"INSERT INTO windows (start_ms, workflow_type, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)}) "
+    f"ON CONFLICT DO UPDATE SET {', '.join(f'{column} = {column} + excluded.{column}' for column in _COLUMNS)}"
+)
+_ADD_LATENCY = (
+    "INSERT INTO latencies (start_ms, workflow_type, bucket, runs) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET runs = runs + excluded.runs"
+)
+
+
+def prune(connection: sqlite3.Connection, now_ms: int, retention_ms: int = RETENTION_MS) -> int:
+    """Delete windows older than the retention; how many."""
+    before_ms = now_ms - retention_ms
+    connection.execute("DELETE FROM latencies WHERE start_ms < ?", (before_ms,))
+    return connection.execute("DELETE FROM windows WHERE start_ms < ?", (before_ms,)).rowcount
+
+
+@dataclass(slots=True)
+class WindowStatistics:
+    """One window of one workflow type (or of all together, `workflow_type` ""). `open_runs`: runs open at the window's end."""
+
+    start_ms: int
+    step_ms: int
+    workflow_type: str
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    canceled: int = 0
+    terminated: int = 0
+    continued_as_new: int = 0
+    latency_sum_ms: int = 0
+    open_runs: int = 0
+    latency_buckets: dict[int, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def closed(self) -> int:
+        """Runs that closed in it, however."""
+        return self.completed + self.failed + self.timed_out + self.canceled + self.terminated + self.continued_as_new
+
+    @property
+    def latency_mean_ms(self) -> float | None:
+        """Mean latency of completed runs; None without any."""
+        runs = sum(self.latency_buckets.values())
+        return self.latency_sum_ms / runs if runs else None
+
+    def latency_ms(self, share: float) -> float | None:
+        """The latency that `share` (0 to 1) of the completed runs stayed within, at most 9 % off; None without any."""
+        return percentile_ms(self.latency_buckets, share)
+
+
+def read_windows(
+    connection: sqlite3.Connection, start_ms: int, end_ms: int, step_ms: int, workflow_types: Sequence[str] | None, together: bool
+) -> list[WindowStatistics]:
+    """Windows that begin in `start_ms` to `end_ms`, each step present for each type that has any run, in order of time, then type."""
+    step_ms = max(WINDOW_MS, step_ms // WINDOW_MS * WINDOW_MS)
+    start_ms = start_ms // step_ms * step_ms
+    types = _types(connection, workflow_types)
+    if not types:
+        return []
+    open_now = _open_now(connection, types)
+    found: dict[tuple[int, str], WindowStatistics] = {}
+    steps = range(start_ms, end_ms, step_ms)
+    names = [""] if together else types
+    for step in steps:
+        for name in names:
+            found[step, name] = WindowStatistics(step, step_ms, name)
+    marks = ", ".join("?" * len(types))
+    end = steps[-1] + step_ms if steps else start_ms
+    label = "''" if together else "workflow_type"
+    bounds = (start_ms, start_ms, step_ms, step_ms, start_ms, end, *types)
+    where = f"start_ms >= ? AND start_ms < ? AND workflow_type IN ({marks}) GROUP BY 1, 2"
+    place = f"? + (start_ms - ?) / ? * ?, {label}"
+    for step, name, *sums in connection.execute(f"SELECT {place}, {_SUMS} FROM windows WHERE {where}", bounds):
+        window = found[step, name]
+        for column, value in zip(_COLUMNS, sums, strict=True):
+            setattr(window, column, value)
+    latencies = f"SELECT {place}, bucket, sum(runs) FROM latencies WHERE {where}, bucket"
+    for step, name, bucket, runs in connection.execute(latencies, bounds):
+        if runs > 0:
+            found[step, name].latency_buckets[bucket] = runs
+    _fill_open(connection, found, names, steps, end, types, open_now, together)
+    return list(found.values())
+
+
+def _types(connection: sqlite3.Connection, wanted: Sequence[str] | None) -> list[str]:
+    if wanted is not None:
+        return sorted(set(wanted))
+    known = "SELECT workflow_type FROM run_counts UNION SELECT DISTINCT workflow_type FROM windows ORDER BY 1"
+    return [name for (name,) in connection.execute(known)]
+
+
+def _open_now(connection: sqlite3.Connection, types: Sequence[str]) -> Counter[str]:
+    marks = ", ".join("?" * len(types))
+    running = f"SELECT workflow_type, sum(runs) FROM run_counts WHERE status = 'Running' AND workflow_type IN ({marks}) GROUP BY 1"
+    return Counter(dict(connection.execute(running, list(types))))
+
+
+def _fill_open(
+    connection: sqlite3.Connection,
+    found: dict[tuple[int, str], WindowStatistics],
+    names: Sequence[str],
+    steps: range,
+    end: int,
+    types: Sequence[str],
+    open_now: Counter[str],
+    together: bool,
+) -> None:
+    """Backwards from the runs open now: before a window, those it started were not open, and those it closed were."""
+    marks = ", ".join("?" * len(types))
+    grown = "sum(started - completed - failed - timed_out - canceled - terminated - continued_as_new)"
+    after = f"SELECT workflow_type, {grown} FROM windows WHERE start_ms >= ? AND workflow_type IN ({marks}) GROUP BY 1"
+    left = Counter(open_now)
+    left.subtract(dict(connection.execute(after, (end, *types))))
+    for name in names:
+        runs = sum(left.values()) if together else left[name]
+        for step in reversed(steps):
+            window = found[step, name]
+            window.open_runs = max(0, runs)
+            runs -= window.started - window.closed
