@@ -17,12 +17,15 @@ from odradek.engine.run import INPUT_EVENTS, LiveRun
 from odradek.wire.history import (
     HistoryEvent,
     OtherEvent,
+    WorkflowExecutionStarted,
     WorkflowTask,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskStarted,
     WorkflowTaskTimedOut,
 )
+from odradek.wire.payload import Failure
+from odradek.wire.state import RunRow
 
 NON_DETERMINISTIC_ERROR = "NON_DETERMINISTIC_ERROR"
 
@@ -59,6 +62,17 @@ def replay(run: LiveRun, events: Iterable[HistoryEvent], activator: Activator) -
     if failed is not None:
         run.drop_instance()
     return failed
+
+
+def replay_history(events: list[HistoryEvent], activator: Activator) -> Failure | None:
+    """Replay a history on its own, complete or not, ours or Temporal's: what went wrong, or None. ValueError when it does not begin a run."""
+    first = events[0].attributes if events else None
+    if not isinstance(first, WorkflowExecutionStarted):
+        raise ValueError("a history must begin with WorkflowExecutionStarted")
+    run = LiveRun(RunRow(first.workflow_id, first.run_id, first.workflow_type, first.first_execution_run_id))
+    problem = replay(run, events, activator)
+    run.drop_instance()
+    return None if problem is None else problem.failure
 
 
 def _replay(run: LiveRun, events: Iterable[HistoryEvent]) -> TaskFailed | None:
