@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from odradek.client.inputs import FetchWorkflowHistoryEventsInput
 from odradek.client.verdicts import rpc_error
+from odradek.engine import history_json
 from odradek.service import RPCStatusCode
 from odradek.wire import history as events
 from odradek.wire.events import FetchHistory
@@ -45,6 +46,8 @@ class WorkflowHistory:
 
     workflow_id: str
     events: Sequence[HistoryEvent]
+    # What an imported history holds beyond our records, by event id: it is written out again.
+    _extras: Mapping[int, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def run_id(self) -> str:
@@ -62,9 +65,8 @@ class WorkflowHistory:
         parsed = json.loads(history) if isinstance(history, str) else history
         if not isinstance(parsed, dict):
             raise ValueError("JSON history not a dictionary")
-        from odradek.engine import history_json
-
-        return WorkflowHistory(workflow_id, history_json.from_json(parsed))
+        read = history_json.from_json(parsed, workflow_id=workflow_id)
+        return WorkflowHistory(workflow_id, read.events, read.extras)
 
     def to_json(self) -> str:
         """JSON text, without the workflow id."""
@@ -72,9 +74,7 @@ class WorkflowHistory:
 
     def to_json_dict(self) -> dict[str, Any]:
         """The value of that JSON: `{"events": [{"eventId": "1", "eventType": …}, …]}`."""
-        from odradek.engine import history_json
-
-        return history_json.to_json(self.events)
+        return history_json.to_json_dict(history_json.JsonHistory(list(self.events), dict(self._extras)))
 
 
 class WorkflowHistoryEventAsyncIterator:
@@ -118,7 +118,7 @@ class WorkflowHistoryEventAsyncIterator:
             workflow_id=input.id, run_id=run_id, from_event_id=first, max_events=size, wait_new_event=input.wait_new_event
         )
         reply = await self._fetch(record, input)
-        page: list[HistoryEvent] = list(reply.history)
+        page = history_json.expand(reply.history)
         closed = reply.next_event_id == 0
         if only_close:
             # Of an open run that is not waited for, Temporal gives the last event there is.

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from odradek.client.activity_completion import ActivityCompletion
+from odradek.client.call import Unanswered
 from odradek.client.description import WorkflowExecutionDescription, status_of
 from odradek.client.encode import headers_of, payloads_of, single_value, start_record
 from odradek.client.errors import WorkflowQueryFailedError, WorkflowQueryRejectedError
@@ -37,14 +38,14 @@ from odradek.client.inputs import (
 )
 from odradek.client.interceptor import OutboundInterceptor
 from odradek.client.locate import locate
-from odradek.client.requests import RequestChannel, Unanswered
+from odradek.client.requests import RequestChannel
 from odradek.client.result import next_run, value_of
 from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
 from odradek.client.verdicts import accept, check, check_start, rpc_error, unavailable
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, needs_server
 from odradek.converter import DataConverter, WorkflowSerializationContext
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
-from odradek.service import RPCStatusCode
+from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import (
     AwaitResult,
     CancelWorkflow,
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
     from odradek.client.client import Client
 
 R = TypeVar("R", bound=Reply | None)
+
+# One wait for new events of a history; then it is asked again.
+LONG_POLL = timedelta(seconds=30)
 
 
 class ClientImpl(OutboundInterceptor):
@@ -251,9 +255,17 @@ class ClientImpl(OutboundInterceptor):
         return WorkflowHistoryEventAsyncIterator(self._client, input, self.history_page)
 
     async def history_page(self, record: FetchHistory, input: FetchWorkflowHistoryEventsInput) -> Reply:
-        """One page of a history."""
-        queue, reply = await self.read(record, input.task_queue, f"history of workflow {input.id!r}", input.rpc_timeout)
-        return check(reply, task_queue=queue)
+        """One page of a history. A page that waits for new events, without a timeout of the caller's, waits over restarts of owners."""
+        what = f"history of workflow {input.id!r}"
+        while True:
+            waits = record.wait_new_event and input.rpc_timeout is None
+            try:
+                queue, reply = await self.read(record, input.task_queue, what, LONG_POLL if waits else input.rpc_timeout, patient=waits)
+                return check(reply, task_queue=queue)
+            except RPCError as error:
+                if not waits or error.status not in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.UNAVAILABLE):
+                    raise
+            record.request_id = ""
 
     # --- lists, updates: other processes, later versions
 
@@ -337,14 +349,19 @@ class ClientImpl(OutboundInterceptor):
         if reply is not None:
             check(reply, task_queue=queue)
 
-    async def read(self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None) -> tuple[str, Reply]:
-        """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when there is none."""
+    async def read(
+        self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None, *, patient: bool = False
+    ) -> tuple[str, Reply]:
+        """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when there is none.
+
+        patient: do not give up early because no owner seems to be alive.
+        """
         timeout_s = self._timeout(rpc_timeout)
 
         async def attempt(queue: str) -> Reply:
             try:
                 await self._prepare(queue, create=False)
-                return await self._ask(queue, record, timeout_s, fail_early=True)
+                return await self._ask(queue, record, timeout_s, fail_early=not patient)
             except TopicMissingError as error:
                 raise rpc_error(
                     RPCStatusCode.UNAVAILABLE,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-from odradek.client.requests import RequestChannel, Unanswered
+from odradek.client.call import Unanswered
+from odradek.client.requests import RequestChannel
 from odradek.client.verdicts import rpc_error
 from odradek.exceptions import OdradekError
 from odradek.service import RPCError, RPCStatusCode

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from odradek.client.requests import Unanswered
+from odradek.client.call import Unanswered
 from odradek.client.transport import Owner
 from odradek.exceptions import WorkflowAlreadyStartedError
 from odradek.service import RPCError, RPCStatusCode

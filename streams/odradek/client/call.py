@@ -1,0 +1,135 @@
+"""One request, one reply: asked again under its id until the reply comes or the deadline passes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from odradek.client.pacing import INTERVAL_MAX_S, next_interval
+from odradek.client.transport import Owner
+from odradek.wire.events import Request
+from odradek.wire.outcomes import UNAVAILABLE, Reply
+
+if TYPE_CHECKING:
+    from odradek.client.requests import RequestChannel
+
+# A query to a queue whose owners are all gone fails after this, not after its whole deadline.
+NO_OWNER_GRACE_S = 3.0
+
+
+class Unanswered(Exception):
+    """No reply came in time. Internal: `verdicts.py` turns it into what the caller gets.
+
+    `delivered`: Kafka has the request. `owner`: what is known of its owner. `last`: the last reply that asked for patience.
+    """
+
+    def __init__(self, delivered: bool, owner: Owner, last: Reply | None) -> None:
+        super().__init__()
+        self.delivered = delivered
+        self.owner = owner
+        self.last = last
+
+
+class Call:
+    """One request, one reply: asked again until it comes or the deadline passes."""
+
+    __slots__ = (
+        "asked",
+        "channel",
+        "deadline",
+        "delivered",
+        "fail_early",
+        "future",
+        "interval",
+        "kind",
+        "last",
+        "next_at",
+        "queue",
+        "record",
+        "sent_at",
+    )
+
+    def __init__(self, channel: RequestChannel, task_queue: str, record: Request, timeout_s: float, fail_early: bool) -> None:
+        self.channel = channel
+        self.queue = task_queue
+        self.record = record
+        self.kind = type(record).__name__
+        self.fail_early = fail_early
+        self.future = channel.new_future()
+        self.sent_at = channel.now()
+        self.deadline = self.sent_at + timeout_s
+        self.interval = channel.response_times.first_interval()
+        self.next_at = self.sent_at + self.interval
+        self.asked = 0
+        self.delivered = False
+        self.last: Reply | None = None
+        channel.address_record(record)
+        record.deadline_ms = int((time.time() + timeout_s) * 1000)
+        channel.register(record.request_id, self)
+
+    def send(self) -> None:
+        """Send, or try again shortly when the producer is full."""
+        try:
+            self.channel.transport.send(self.queue, self.record, self._delivered)
+            self.asked += 1
+        except BufferError:
+            self.next_at = self.channel.now() + 0.1
+        self.channel.schedule(self, min(self.next_at, self.deadline))
+
+    def _delivered(self, error: BaseException | None) -> None:
+        if error is None:
+            self.delivered = True
+        elif not self.delivered:
+            self.fail(error)
+
+    def replied(self, reply: Reply) -> None:
+        """A reply to this request."""
+        if reply.kind != self.kind or self.future.done():
+            return
+        now = self.channel.now()
+        if reply.status == UNAVAILABLE and now < self.deadline:
+            self.last = reply
+            return
+        if self.asked == 1:
+            self.channel.response_times.sample(now - self.sent_at)
+        self.channel.unregister(self.record.request_id)
+        self.future.set_result(reply)
+
+    def owner_changed(self, now: float) -> None:
+        """Ask again soon, if it was asked of an owner that may be gone."""
+        if now - self.sent_at > 0.5 and self.next_at > now + 0.1:
+            self.next_at = now + 0.1
+            self.channel.schedule(self, self.next_at)
+
+    def due(self, now: float) -> None:
+        """The wheel: time to ask again or to give up."""
+        if self.future.done():
+            return
+        if now >= self.deadline:
+            self.fail(Unanswered(self.delivered, self.channel.transport.owner(self.queue, self.record.workflow_id), self.last))
+            return
+        if now < self.next_at:
+            return  # an entry from before `next_at` was moved; whoever moved it made another
+        owner = self.channel.transport.owner(self.queue, self.record.workflow_id)
+        if owner is Owner.NONE and self.fail_early and now - self.sent_at >= NO_OWNER_GRACE_S:
+            self.fail(Unanswered(self.delivered, owner, self.last))
+            return
+        if owner is Owner.NONE and self.delivered and not self.fail_early:
+            # It lies in the log and nobody reads there: asking again only makes the log longer. `owner_changed` comes back to it.
+            self.next_at = now + INTERVAL_MAX_S
+            self.channel.schedule(self, min(self.next_at, self.deadline))
+            return
+        self.interval = next_interval(self.interval)
+        self.next_at = now + (min(self.interval, NO_OWNER_GRACE_S) if self.fail_early else self.interval)
+        if self.asked:
+            self.channel.asked_again += 1
+        try:
+            self.send()
+        except Exception as error:  # the first time it could be sent, so this is news (topic gone, limits lowered): the caller's
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error."""
+        self.channel.unregister(self.record.request_id)
+        if not self.future.done():
+            self.future.set_exception(error)
