@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.activities.attempt import OwnedPartition
 from odradek.activities.ownership import StartGate
-from odradek.exceptions import DuplicateIdentityError, OdradekError
+from odradek.exceptions import BrokerUnreachableError, DuplicateIdentityError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
 
 logger = logging.getLogger("odradek.activities")
 
 #: Commits go out at most this often: each is a request to the coordinator, and all they save is work after a crash.
 COMMIT_INTERVAL_S = 0.2
+#: How long taking partitions over may wait for a broker that does not answer; well within `max.poll.interval.ms` (5 minutes).
+ASSIGN_PATIENCE_S = 60.0
 #: How often `commands` is purged behind the committed offsets.
 PURGE_INTERVAL_S = 10.0
 
@@ -139,10 +142,12 @@ class CommandConsumer:
         if not partitions:
             self._consumer.incremental_assign([])
             return
-        starts = self._admin.start_offsets(self._topic, partitions)
+        starts = self._insist(lambda: self._admin.start_offsets(self._topic, partitions))
         # The *uncommitted* end: what lies behind an open transaction may have been seen by somebody else by the time it is seen here.
-        ends = self._admin.end_offsets(self._topic, partitions, committed=False)
-        committed = {} if ignore_committed else self._admin.committed_offsets(self._group_id, self._topic, partitions)
+        ends = self._insist(lambda: self._admin.end_offsets(self._topic, partitions, committed=False))
+        committed: dict[int, int] = {}
+        if not ignore_committed:
+            committed = self._insist(lambda: self._admin.committed_offsets(self._group_id, self._topic, partitions))
         chosen: list[TopicPartition] = []
         for partition in partitions:
             low, end = starts[partition], ends[partition]
@@ -162,7 +167,27 @@ class CommandConsumer:
         self._consumer.incremental_assign(chosen)
         if self._paused:
             self._consumer.pause(chosen)
-        self.partitions_total = self._admin.describe([self._topic])[self._topic].partitions
+        self.partitions_total = self._count()
+
+    def _count(self) -> int:
+        """Partitions of the topic; as before when nobody says. Only handing on looks at it."""
+        try:
+            return self._admin.describe([self._topic])[self._topic].partitions
+        except (OdradekError, KafkaException, KeyError) as error:
+            logger.warning("%s: the number of its partitions could not be read: %s", self._topic, error)
+            return self.partitions_total
+
+    def _insist(self, ask: Callable[[], dict[int, int]]) -> dict[int, int]:
+        """Ask the broker again while it does not answer: one that restarts must not end the service."""
+        deadline = self._clock() + ASSIGN_PATIENCE_S
+        while True:
+            try:
+                return ask()
+            except (BrokerUnreachableError, KafkaException) as error:
+                if self._clock() > deadline:
+                    raise
+                logger.warning("%s: no offsets yet while partitions are taken over: %s", self._topic, error)
+                time.sleep(0.2)
 
     def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
         leaving = [self.owned[place.partition] for place in revoked if place.partition in self.owned]

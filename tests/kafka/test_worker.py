@@ -1,0 +1,221 @@
+"""`Worker` with a real client on real Kafka: whole workflows, its life, and its ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from odradek import activity, workflow
+from odradek.client import Client, WorkflowFailureError
+from odradek.common import RetryPolicy
+from odradek.config import Settings
+from odradek.exceptions import ActivityError, ApplicationError, BrokerUnreachableError
+from odradek.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    Worker,
+)
+from tests.kafka.activity_harness import until
+
+SHORT = timedelta(seconds=20)
+
+
+@activity.defn
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@activity.defn
+def add_in_thread(a: int, b: int) -> int:
+    return a + b
+
+
+@activity.defn
+async def third_time() -> int:
+    attempt = activity.info().attempt
+    if attempt < 3:
+        raise ApplicationError(f"attempt {attempt}", type="NotYet")
+    return attempt
+
+
+tokens: list[bytes] = []
+
+
+@activity.defn
+async def from_outside() -> str:
+    tokens.append(activity.info().task_token)
+    activity.raise_complete_async()
+
+
+@activity.defn
+async def ask_client() -> str:
+    return activity.client().namespace
+
+
+@workflow.defn
+class Sum:
+    @workflow.run
+    async def run(self, name: str, queue: str, count: int) -> int:
+        total = 0
+        for number in range(count):
+            total = await workflow.execute_activity(
+                name, args=[total, number], task_queue=queue, start_to_close_timeout=SHORT, result_type=int
+            )
+        return total
+
+
+@workflow.defn
+class One:
+    @workflow.run
+    async def run(self, name: str, attempts: int) -> Any:
+        return await workflow.execute_activity(
+            name,
+            start_to_close_timeout=SHORT,
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=attempts),
+        )
+
+
+@pytest_asyncio.fixture
+async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
+    tokens.clear()
+    settings = Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=2, replication_factor=1)
+    client = await Client.connect(settings=settings)
+    yield client
+    client.close()
+
+
+async def test_workflow_with_activities_in_one_worker(client: Client) -> None:
+    worker = Worker(client, task_queue="q", workflows=[Sum], activities=[add])
+    async with worker:
+        assert await client.execute_workflow(Sum.run, args=["add", "q", 4], id="one", task_queue="q") == 6
+        assert worker.is_running
+    assert worker.is_shutdown and not worker.is_running
+
+
+async def test_two_workers_in_one_process_on_two_queues_started_after_the_workflow(client: Client) -> None:
+    handle = await client.start_workflow(
+        Sum.run, args=["add_in_thread", "activities", 3], id="early", task_queue="flows", rpc_timeout=timedelta(seconds=1)
+    )
+    with ThreadPoolExecutor(4) as pool:
+        async with (
+            Worker(client, task_queue="flows", workflows=[Sum]),
+            Worker(client, task_queue="activities", activities=[add_in_thread], activity_executor=pool),
+        ):
+            assert await handle.result() == 3
+
+
+async def test_cache_of_zero_replays_every_task(client: Client) -> None:
+    async with Worker(client, task_queue="q", workflows=[Sum], activities=[add], max_cached_workflows=0):
+        assert await client.execute_workflow(Sum.run, args=["add", "q", 4], id="one", task_queue="q") == 6
+
+
+async def test_failing_activity_is_retried_and_then_fails_the_workflow(client: Client) -> None:
+    async with Worker(client, task_queue="q", workflows=[One], activities=[third_time]):
+        assert await client.execute_workflow(One.run, args=["third_time", 3], id="third", task_queue="q") == 3
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(One.run, args=["third_time", 2], id="second", task_queue="q")
+    error = caught.value.cause
+    assert isinstance(error, ActivityError) and isinstance(error.cause, ApplicationError)
+    assert (error.activity_type, error.cause.type, error.cause.message) == ("third_time", "NotYet", "attempt 2")
+
+
+async def test_activity_is_completed_from_outside_by_its_token(client: Client) -> None:
+    async with Worker(client, task_queue="q", workflows=[One], activities=[from_outside]):
+        handle = await client.start_workflow(One.run, args=["from_outside", 1], id="outside", task_queue="q")
+        await until(lambda: bool(tokens))
+        outside = client.get_async_activity_handle(task_token=tokens[0])
+        deadline = time.monotonic() + 20
+        while True:  # until its Started was applied
+            try:
+                await outside.complete("from afar")
+                break
+            except Exception:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+        assert await handle.result() == "from afar"
+
+
+async def test_activity_has_the_client(client: Client, namespace: str) -> None:
+    async with Worker(client, task_queue="q", workflows=[One], activities=[ask_client]):
+        assert await client.execute_workflow(One.run, args=["ask_client", 1], id="ask", task_queue="q") == namespace
+
+
+async def test_interceptor_around_an_activity(client: Client) -> None:
+    class Doubles(ActivityInboundInterceptor):
+        async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+            return 2 * await super().execute_activity(input)
+
+    class Doubling(Interceptor):
+        def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+            return Doubles(next)
+
+    async with Worker(client, task_queue="q", workflows=[Sum], activities=[add], interceptors=[Doubling()]):
+        assert await client.execute_workflow(Sum.run, args=["add", "q", 2], id="one", task_queue="q") == 2
+
+
+async def test_fatal_error_cancels_the_block_and_is_raised_from_it(client: Client) -> None:
+    told: list[BaseException] = []
+
+    async def tell(error: BaseException) -> None:
+        told.append(error)
+
+    worker = Worker(client, task_queue="q", activities=[add], on_fatal_error=tell)
+    with pytest.raises(RuntimeError, match="broken beyond repair"):
+        async with worker:
+            host = worker._activity_host
+            assert host is not None
+            await until(lambda: host.is_assigned)
+            host._fail(RuntimeError("broken beyond repair"))
+            await asyncio.Event().wait()
+    assert worker.is_shutdown and [str(error) for error in told] == ["broken beyond repair"]
+
+
+async def test_unreachable_broker_ends_the_worker_with_its_address(client: Client) -> None:
+    elsewhere = client.settings.replace(address="127.0.0.1:1")
+    worker = Worker(client, task_queue="q", activities=[add], workflows=[Sum])
+    assert worker._activity_host is not None and worker._processor is not None
+    for host in (worker._activity_host, worker._processor):
+        host._settings = elsewhere
+    from odradek.kafka.admin import ClusterAdmin
+
+    worker._activity_host._admin = ClusterAdmin(elsewhere, request_timeout_s=2)
+    with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:1"):
+        await worker.run()
+    assert worker.is_shutdown
+
+
+async def test_cancelling_run_shuts_down(client: Client) -> None:
+    worker = Worker(client, task_queue="q", workflows=[Sum], activities=[add])
+    running = asyncio.create_task(worker.run())
+    await until(lambda: worker._activity_host is not None and worker._activity_host.is_assigned)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert worker.is_shutdown
+
+
+async def test_a_worker_runs_once(client: Client) -> None:
+    worker = Worker(client, task_queue="q", activities=[add])
+    async with worker:
+        await until(lambda: worker._activity_host is not None and worker._activity_host.is_assigned)
+        with pytest.raises(RuntimeError, match="Already started"):
+            await worker.run()
+        with pytest.raises(RuntimeError, match="Already started"):
+            await worker.__aenter__()
+
+
+async def test_shutdown_may_be_called_twice(client: Client) -> None:
+    worker = Worker(client, task_queue="q", activities=[add])
+    running = asyncio.create_task(worker.run())
+    await asyncio.gather(worker.shutdown(), worker.shutdown())
+    await running
+    assert worker.is_shutdown
