@@ -9,7 +9,7 @@ A name that stands for search attributes of several types is compared with each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -24,6 +24,7 @@ from odradek.visibility.query.columns import (
     ValueType,
     near_names,
     operators_of,
+    tie_of,
 )
 from odradek.visibility.query.conditions import ValueTest, attribute_sql, column_sql, make_test
 from odradek.visibility.query.tree import (
@@ -72,6 +73,7 @@ class Compiled:
     """A query as SQL over `executions e`. `where` is "1" for every run.
 
     counted: filter and groups use nothing but columns that `run_counts` has, so that a count may ask it instead.
+    equalities: columns that must equal one value, and the value.
     """
 
     query: Query
@@ -80,16 +82,21 @@ class Compiled:
     order_by: tuple[SortKey, ...]
     group_by: tuple[GroupKey, ...]
     counted: bool
+    equalities: Mapping[str, Any]
 
 
-def compile_query(query: Query, catalog: Catalog) -> Compiled:
-    """SQL of a query. Raises QueryError for names that are not known, and operators and values that their types do not take."""
-    return _Compiler(query, catalog).compiled()
+def compile_query(query: Query, catalog: Catalog, *, unindexed: Collection[str] = ()) -> Compiled:
+    """SQL of a query. Raises QueryError for names that are not known, and operators and values that their types do not take.
+
+    unindexed: columns whose conditions must not choose the index.
+    """
+    return _Compiler(query, catalog, unindexed).compiled()
 
 
 class _Compiler:
-    def __init__(self, query: Query, catalog: Catalog) -> None:
+    def __init__(self, query: Query, catalog: Catalog, unindexed: Collection[str]) -> None:
         self._query = query
+        self._unindexed = unindexed
         self._catalog = catalog
         self._counted = True
 
@@ -99,7 +106,17 @@ class _Compiler:
         groups = tuple(self._group_key(name) for name in query.group_by)
         counted = self._counted
         order = tuple(self._sort_key(item.name, item.descending) for item in query.order_by)
-        return Compiled(query, where, tuple(parameters), order, groups, counted)
+        return Compiled(query, where, tuple(parameters), order, groups, counted, self._equalities())
+
+    def _equalities(self) -> dict[str, Any]:
+        filter_ = self._query.filter
+        found: dict[str, Any] = {}
+        for term in filter_.terms if isinstance(filter_, And) else (filter_,):
+            if isinstance(term, Comparison) and term.operator == "=":
+                column = COLUMNS.get(term.name.text)
+                if column is not None and column.counted:
+                    found[column.sql] = literal_value(column.value_type, term.value, self._query.text)
+        return found
 
     # --- expressions
 
@@ -121,7 +138,10 @@ class _Compiler:
         if negated:
             operator = _NEGATED[operator]
         if isinstance(field, Column):
-            return column_sql(field.sql, self._test(field.value_type, field.unit_ns, operator, literals))
+            if field.hashed and operator in ("=", "IN"):
+                return _hashed(field, [str(literal_value(field.value_type, literal, self._query.text)) for literal in literals])
+            mark = "+" if field.sql in self._unindexed else ""
+            return column_sql(f"{mark}e.{field.sql}", self._test(field.value_type, field.unit_ns, operator, literals))
         return self._attribute_condition(field.keys, operator, literals)
 
     def _attribute_condition(self, keys: Sequence[AttributeKey], operator: str, literals: Sequence[Literal]) -> tuple[str, Parameters]:
@@ -202,6 +222,12 @@ _NEGATED = {
     "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "IN": "NOT IN", "NOT IN": "IN", "BETWEEN": "NOT BETWEEN",
     "NOT BETWEEN": "BETWEEN", "STARTS_WITH": "NOT STARTS_WITH", "NOT STARTS_WITH": "STARTS_WITH",
 }  # fmt: skip
+
+
+def _hashed(column: Column, values: Sequence[str]) -> tuple[str, Parameters]:
+    """Equality by the hash, which has the index."""
+    marks = ", ".join("?" * len(values))
+    return f"(e.tie IN ({marks}) AND e.{column.sql} IN ({marks}))", [*(tie_of(value.encode()) for value in values), *values]
 
 
 def _parts(condition: Comparison | In | Between | StartsWith) -> tuple[str, tuple[Literal, ...], int]:

@@ -45,8 +45,8 @@ def make_test(value_type: ValueType, unit_ns: int, operator: str, values: Sequen
 
 
 def column_sql(column: str, test: ValueTest) -> tuple[str, list[Any]]:
-    """A test of a column of `executions e`."""
-    return test.sql.replace("{}", f"e.{column}"), list(test.parameters)
+    """A test of a column, which is given as SQL."""
+    return test.sql.replace("{}", column), list(test.parameters)
 
 
 def attribute_sql(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:

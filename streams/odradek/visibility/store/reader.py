@@ -17,9 +17,10 @@ from typing import Any, TypeAlias
 
 from odradek.visibility.errors import QueryError, QueryTimeoutError, StoreNotOpenError
 from odradek.visibility.query import COLUMNS, Attribute, AttributeKey, Compiled, GroupKey, Query, ValueType, compile_query, parse
-from odradek.visibility.query.columns import ATTRIBUTE_TIME_NS
+from odradek.visibility.query.columns import ATTRIBUTE_TIME_NS, tie_of
 from odradek.visibility.store.paging import Cursor, decode_token, encode_token, order_of, order_sql, phases_after
-from odradek.visibility.store.rows import key_of, summary_of, tie_of
+from odradek.visibility.store.planner import unindexed_columns
+from odradek.visibility.store.rows import key_of, summary_of
 from odradek.visibility.store.schema import READER_PRAGMAS, ROW_COLUMNS
 from odradek.visibility.store.windows import WindowStatistics, read_windows
 from odradek.visibility.store.writer import WORDS
@@ -98,6 +99,8 @@ class StoreReader:
             if compiled.group_by:
                 self._refuse(compiled, "GROUP BY belongs to a count, a list has ORDER BY", compiled.query.group_by[0])
             cursor = decode_token(compiled, page_token) if page_token else None
+            if unindexed := unindexed_columns(connection, compiled, page_size + 1):
+                compiled = compile_query(compiled.query, _Catalog(connection), unindexed=unindexed)
             rows = _page_rows(connection, compiled, cursor, page_size + 1)
         runs = [summary_of(self._namespace, row) for row in rows[:page_size]]
         if len(rows) <= page_size:

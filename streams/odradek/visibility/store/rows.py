@@ -1,11 +1,10 @@
 """A record of `executions` as a row of the store, and back.
 
-The row identity is the record's key, `{workflow id}/{run id}`, by its hash `tie` and, as hashes may meet, the key itself.
+A row is found by `tie`, the hash of its run id, and, as hashes may meet, by its key, `{workflow id}/{run id}`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,11 +54,6 @@ class _StoredExtra(msgspec.Struct, array_like=True):
 
 _encode_extra = msgspec.msgpack.Encoder().encode
 _decode_extra = msgspec.msgpack.Decoder(_StoredExtra).decode
-
-
-def tie_of(key: bytes) -> int:
-    """63 bits of a hash of a run's key."""
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
 
 
 def key_of(workflow_id: str, run_id: str) -> bytes:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from odradek.visibility.query.columns import ValueType
-from odradek.visibility.store.rows import Change, IndexedValue, Row, indexed_values, key_of, row_of, tie_of
+from odradek.visibility.query.columns import ValueType, tie_of
+from odradek.visibility.store.rows import Change, IndexedValue, Row, indexed_values, key_of, row_of
 from odradek.visibility.store.schema import ROW_COLUMNS
 from odradek.visibility.store.windows import WindowChanges
 
