@@ -62,8 +62,9 @@ class FakeOwner:
     def send(self, reply: Reply) -> None:
         self._producer.produce(self._topics.replies, encode(reply), reply.client_id.encode(), headers=headers_for(reply))
 
-    def announce(self, state: str = "RUNNING", member_id: str = "fake-1") -> None:
+    def announce(self, state: str = "RUNNING") -> None:
         """Say in `members` that all partitions are owned here."""
+        member_id = f"fake-{self.queue}"
         lanes = [LaneStatus(partition, state) for partition in range(self._partitions)]
         status = MemberStatus(member_id, "PROCESSOR", self.settings.namespace, self.queue, "fake", int(time.time() * 1000), lanes=lanes)
         self._producer.produce(self._topics.members, encode(status), member_id.encode())
@@ -76,7 +77,13 @@ class FakeOwner:
         base = {"client_id": record.reply_to, "request_id": record.request_id, "kind": kind, "workflow_id": record.workflow_id}
         if isinstance(record, StartWorkflow):
             result = WorkflowResult(
-                self.settings.namespace, self.queue, record.workflow_id, record.run_id, record.workflow_type, COMPLETED, result=record.input[:1]
+                self.settings.namespace,
+                self.queue,
+                record.workflow_id,
+                record.run_id,
+                record.workflow_type,
+                COMPLETED,
+                result=record.input[:1],
             )
             self._results[record.workflow_id] = result
             replies = [Reply(**base, status=OK, run_id=record.run_id, first_execution_run_id=record.run_id, started=True)]

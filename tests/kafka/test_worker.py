@@ -17,7 +17,7 @@ from odradek import activity, workflow
 from odradek.client import Client, WorkflowFailureError
 from odradek.common import RetryPolicy
 from odradek.config import Settings
-from odradek.exceptions import ActivityError, ApplicationError, BrokerUnreachableError
+from odradek.exceptions import ActivityError, ApplicationError, BrokerUnreachableError, CancelledError
 from odradek.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -219,3 +219,81 @@ async def test_shutdown_may_be_called_twice(client: Client) -> None:
     await asyncio.gather(worker.shutdown(), worker.shutdown())
     await running
     assert worker.is_shutdown
+
+
+cleaned: list[str] = []
+
+
+@activity.defn
+def beats_in_thread() -> None:
+    try:
+        while True:
+            activity.heartbeat("alive")
+            time.sleep(0.02)
+    except CancelledError:
+        cleaned.append("activity")
+        raise
+
+
+@activity.defn
+async def clean_up() -> None:
+    cleaned.append("workflow")
+
+
+@workflow.defn
+class Cancelled:
+    @workflow.run
+    async def run(self) -> None:
+        try:
+            await workflow.execute_activity(
+                beats_in_thread,
+                start_to_close_timeout=timedelta(minutes=5),
+                heartbeat_timeout=timedelta(seconds=2),
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            )
+        finally:
+            await workflow.execute_activity(clean_up, start_to_close_timeout=SHORT)
+
+
+async def test_cancelling_a_workflow_interrupts_its_threaded_activity(client: Client) -> None:
+    cleaned.clear()
+    with ThreadPoolExecutor(2) as pool:
+        async with Worker(client, task_queue="q", workflows=[Cancelled], activities=[beats_in_thread, clean_up], activity_executor=pool):
+            handle = await client.start_workflow(Cancelled.run, id="cancelled", task_queue="q")
+
+            async def started() -> bool:
+                return any(event.event_type.name.endswith("TASK_STARTED") for event in (await handle.fetch_history()).events)
+
+            await asyncio.sleep(1.0)
+            await handle.cancel()
+            with pytest.raises(WorkflowFailureError) as caught:
+                await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert cleaned == ["activity", "workflow"]
+
+
+@activity.defn
+async def goes_silent() -> list[Any]:
+    info = activity.info()
+    if info.attempt == 1:
+        activity.heartbeat("one")
+        activity.heartbeat("two")
+        await asyncio.sleep(60)
+    return list(info.heartbeat_details)
+
+
+@workflow.defn
+class Silent:
+    @workflow.run
+    async def run(self) -> list[Any]:
+        return await workflow.execute_activity(
+            goes_silent,
+            start_to_close_timeout=timedelta(minutes=5),
+            heartbeat_timeout=timedelta(seconds=1),
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10)),
+        )
+
+
+async def test_missed_heartbeat_starts_the_next_attempt_with_the_last_details(client: Client) -> None:
+    async with Worker(client, task_queue="q", workflows=[Silent], activities=[goes_silent]):
+        assert await client.execute_workflow(Silent.run, id="silent", task_queue="q") == ["two"]

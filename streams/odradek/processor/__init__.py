@@ -8,6 +8,5 @@ abort, write to the local store before the commit, or guess an outcome.
 """
 
 from odradek.processor.processor import Processor
-from odradek.processor.supervisor import Supervisor
 
-__all__ = ["Processor", "Supervisor"]
+__all__ = ["Processor"]

@@ -17,7 +17,7 @@ import typing
 from collections import deque
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.processor.inbox import RECORDS_RESUME
@@ -270,7 +270,7 @@ class Group(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         logger.info("%s: assigned %s", self._topic, sorted(p.partition for p in partitions))
-        places = [TopicPartition(self._topic, p.partition, 0) for p in partitions]
+        places = [TopicPartition(self._topic, p.partition, OFFSET_END) for p in partitions]
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)

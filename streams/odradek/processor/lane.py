@@ -57,7 +57,7 @@ from odradek.processor.work import (
 from odradek.wire import dead_letters
 from odradek.wire.events import ActivityReport
 from odradek.wire.headers import FORWARDED_FROM, place
-from odradek.wire.outcomes import INTERNAL, LaneStatus, Reply
+from odradek.wire.outcomes import INTERNAL, RUNNING, LaneStatus, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.rows import state_key
 from odradek.wire.state import PositionRow, RunRow, TimerRow, WorkflowRow
@@ -617,21 +617,24 @@ class Lane(threading.Thread):
             except KafkaException as error:
                 raise dropped(error) from error
 
-    def _give_up(self, work: Work, refusal: Refused) -> None:
-        """The guilty one: its run is parked, its input goes to dead letters, the partition goes on."""
+    def _give_up(self, work: Work, refusal: Refused, *, consume: bool = False) -> None:
+        """The guilty one: its run is held, its input goes to dead letters, the partition goes on.
+
+        The timer of a held run stays: the run takes it later, without running code. Not if an owner died over that too (`consume`).
+        """
         reason = str(refusal)
         logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason)
         workflow_id, run_id = work.whose()
         rows = self._parked_rows(workflow_id, run_id, reason)
-        orphan = work.timers[0] if work.timers and not rows else None
-        if orphan is not None:  # nobody to park: the timer is of no use to anyone
-            rows[state_key(ports.TIMER, timer_row_key(orphan))] = None
+        orphan = work.timers[0] if work.timers and (consume or not rows) else None
+        tombstones: dict[bytes, bytes | None] = {}
+        if orphan is not None:
+            tombstones[state_key(ports.TIMER, timer_row_key(orphan))] = None
         letters = list(work.sorted.letters)
         if not letters:
             letters = [Letter(m, dead_letters.NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
-        # The timer of a parked run is not consumed: the run takes it later, without running code.
         try:
-            self._commit(rows, [self._dead_letter(letter) for letter in letters], work.next_offset(self.position))
+            self._commit(rows | tombstones, [self._dead_letter(letter) for letter in letters], work.next_offset(self.position))
         except Refused as again:
             self._abort(again)
             raise LaneError(
@@ -640,7 +643,7 @@ class Lane(threading.Thread):
                 partition=self.partition,
             ) from again
         self.counters.dead_letters += len(letters)
-        self.counters.parked += bool(rows) and orphan is None
+        self.counters.parked += bool(rows)
         if orphan is not None:
             self._timers_note([], [orphan])
         elif work.timers:
@@ -664,18 +667,28 @@ class Lane(threading.Thread):
             raise Dropped(f"parked runs cannot be held: {again}") from again
 
     def _parked_rows(self, workflow_id: str, run_id: str, reason: str) -> dict[bytes, bytes | None]:
-        """The row of the run, parked; nothing when there is no such open run."""
-        assert self._store is not None and self._engine is not None
+        """The row of the run, held; nothing when there is no such open run."""
+        assert self._engine is not None
+        run = self._open_run(workflow_id, run_id)
+        if run is None:
+            return {}
+        self._engine.evict([run.run_id])
+        self._unparked.discard(run.workflow_id)
+        held = msgspec.structs.replace(run, parked_reason=held_reason(reason))
+        return {state_key(ports.RUN, run.run_id): self._services.codec.encode_row(held)}
+
+    def _open_run(self, workflow_id: str, run_id: str) -> RunRow | None:
+        """The run, or the current one of the workflow id; None when there is none that is open."""
+        assert self._store is not None
         if not run_id and workflow_id:
             current = self._store.get(ports.WORKFLOW, workflow_id)
             run_id = current.run_id if isinstance(current, WorkflowRow) else ""
         run = self._store.get(ports.RUN, run_id) if run_id else None
-        if not isinstance(run, RunRow) or run.status != "RUNNING":
-            return {}
-        self._engine.evict([run_id])
-        self._unparked.discard(run.workflow_id)
-        parked = msgspec.structs.replace(run, parked_reason=held_reason(reason))
-        return {state_key(ports.RUN, run_id): self._services.codec.encode_row(parked)}
+        return run if isinstance(run, RunRow) and run.status == RUNNING else None
+
+    def _is_held(self, workflow_id: str, run_id: str) -> bool:
+        run = self._open_run(workflow_id, run_id)
+        return run is not None and why_held(run.parked_reason) != ""
 
     def _why_held(self, workflow_id: str, run_id: str) -> str:
         if workflow_id in self._unparked or self._store is None:
@@ -684,26 +697,32 @@ class Lane(threading.Thread):
         return why_held(run.parked_reason) if isinstance(run, RunRow) and run.parked_reason else ""
 
     def _apply_carefully(self, work: Work) -> None:
-        """Owners died here in a row: name what is next in the position row, take it alone, park what was named when the last one died."""
+        """Owners died here in a row: name what is next in the position row, take it alone, and hold what was named when the last one died.
+
+        First its run is held, so that its code does not run; if an owner dies over it even so, or there is no run, it is given up.
+        """
         whose, run_id = work.whose()
         name = work.name()
-        if name == self._accused:
-            self._accused = ""
+        accused, self._accused = self._accused, ""
+        if name != accused:
+            self._commit_position(processing=name)
+        else:
             reason = f"{self._owns - 1} owners of the partition died in a row, the last one over this ({name})"
-            rows = self._parked_rows(whose, run_id, reason)
-            if not rows and work.messages:
-                self._give_up(work, Refused(reason, in_transaction=False))
+            held = self._is_held(whose, run_id)
+            rows = {} if held else self._parked_rows(whose, run_id, reason)
+            if not rows:
+                self._give_up(work, Refused(reason, in_transaction=False), consume=True)
                 return
             self._commit(rows, [], self.position, processing=name)
-            self.counters.parked += bool(rows)
-        else:
-            self._commit_position(processing=name)
+            self.counters.parked += 1
         self._apply(work)
         self._careful_left -= 1
-        if self._careful_left == 0 or not len(self.inbox):
-            self._careful_left = 0
-            self._owns = 0
-            self._commit_position()
+        if self._careful_left == 0:
+            self._end_care()
+
+    def _end_care(self) -> None:
+        self._careful_left = self._owns = 0
+        self._commit_position()
 
     def _drop(self, reason: Dropped) -> None:
         """Believe nothing of the last transaction, abort nothing; wait, and make sure that the partition is still ours."""
@@ -744,7 +763,9 @@ class Lane(threading.Thread):
     def _idle(self) -> None:
         assert self._store is not None
         now = time.monotonic()
-        proven = self._owns > 0 and self._careful_left == 0 and now - self._owned_at >= PROVEN_AFTER_SECONDS
+        if self._careful_left:
+            self._end_care()  # all that was there has been taken
+        proven = self._owns > 0 and now - self._owned_at >= PROVEN_AFTER_SECONDS
         if proven:
             self._owns = 0
         if proven or now - self._committed_at >= IDLE_COMMIT_SECONDS:

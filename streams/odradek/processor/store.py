@@ -231,13 +231,13 @@ class LaneStore:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise translate(error, path) from error
-        db = _open_db(path)
-        store = cls(path, db, _Applied(0, 0))
+        store = cls(path, _open_db(path), _Applied(0, 0))
         try:
-            db.put(_IDENTITY, msgspec.json.encode(identity))
-        except Exception as error:
-            raise translate(error, path) from error
-        store.apply([], 0, int(time.time() * 1000))
+            store.apply([(_IDENTITY, msgspec.json.encode(identity))], 0, int(time.time() * 1000))
+            store.flush()  # there is no log: a store that was never flushed would be nobody's after a crash
+        except OdradekError:
+            store._db.close()
+            raise
         return store
 
     def _decode(self, raw: bytes) -> Row:

@@ -1,0 +1,174 @@
+"""Owners that die over one input, disks that fill up, interpreters that are kept: the partition goes on, or says clearly why not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from odradek.processor.supervisor import PIPE_VARIABLE
+from odradek.wire.dead_letters import parse_dead_letter
+from odradek.wire.events import SignalWorkflow
+from odradek.wire.state import RunRow
+from tests.kafka.lane_host import host_arguments
+from tests.kafka.lane_records import QUEUE, STREAMS, Host, Wire, key_for, until
+
+
+@pytest.fixture
+def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
+    return Wire(bootstrap, namespace, tmp_path)
+
+
+def _supervised(wire: Wire, processes: int, log: Path, **more: Any) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(STREAMS)}
+    command = [sys.executable, "-m", "odradek.processor.supervisor", str(processes), *host_arguments(wire.settings, QUEUE, **more)]
+    with open(log, "w") as stderr:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
+def _end(supervisor: subprocess.Popen[str]) -> None:
+    children = psutil.Process(supervisor.pid).children() if supervisor.poll() is None else []
+    for process in children:
+        process.kill()
+    supervisor.kill()
+    supervisor.wait()
+    assert supervisor.stdout is not None
+    supervisor.stdout.close()
+
+
+def test_input_that_kills_its_owners_is_parked(wire: Wire, tmp_path: Path) -> None:
+    """One workflow must not take a fleet down in turn: after three owners it is named first, taken alone, and held when a fourth died."""
+    killer, others = key_for(wire, 0, "killer"), [key_for(wire, 0, f"n{n}") for n in range(5)]
+    wire.admin.ensure_queue(QUEUE)
+    wire.send(SignalWorkflow(killer, "first"))
+    for number in range(50):
+        wire.send(SignalWorkflow(others[number % 5], "count"))
+        if number == 20:
+            wire.send(SignalWorkflow(killer, "die"))
+    wire.flush()
+    supervisor = _supervised(wire, 1, tmp_path / "log")
+    try:
+        until(lambda: all(wire.counts().get(other) == list(range(1, 11)) for other in others), 90)
+        wire.send(SignalWorkflow(others[0], "count"))
+        wire.flush()
+        until(lambda: wire.counts()[others[0]] == list(range(1, 12)), 60)
+        run = wire.rows()["run", killer]
+        assert isinstance(run, RunRow)
+        assert "owners of the partition died in a row" in run.parked_reason
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(30) == 0
+    finally:
+        _end(supervisor)
+
+
+def test_start_that_kills_its_owners_is_a_dead_letter(wire: Wire, tmp_path: Path) -> None:
+    """There is no run to park yet."""
+    killer, other = key_for(wire, 0, "killer"), key_for(wire, 0, "other")
+    wire.admin.ensure_queue(QUEUE)
+    wire.send(SignalWorkflow(killer, "die"))
+    wire.send(SignalWorkflow(other, "count"))
+    wire.flush()
+    supervisor = _supervised(wire, 1, tmp_path / "log")
+    try:
+        (letter,) = until(lambda: wire.read(wire.dead_letters), 90)
+        assert "owners of the partition died" in parse_dead_letter(letter.headers()).message
+        until(lambda: wire.counts() == {other: [1]})
+    finally:
+        _end(supervisor)
+
+
+def test_full_disk_stops_the_lane_and_loses_nothing(wire: Wire, tmp_path: Path) -> None:
+    """Writes to files beyond 1 MB fail, as on a full disk; then there is room again."""
+    with Host(wire, file_size_limit=1_000_000, log=tmp_path / "log") as host:
+        host.line("ready")
+        sent = 0
+        while host.process.poll() is None and "DiskFullError" not in _failures(host, wire):
+            for _ in range(50):
+                wire.send(SignalWorkflow(f"w{sent % 10}", os.urandom(10_000).hex()))
+                sent += 1
+            wire.flush()
+            assert sent < 5_000, "the disk never fills"
+        assert host.drain() == 0
+    with Host(wire, log=tmp_path / "log2") as host:
+        wire.assert_exactly_once(sent, 10)
+
+
+def _failures(host: Host, wire: Wire) -> str:
+    """Errors of lanes as `members` has them."""
+    from odradek.wire.codec import decode
+
+    reports = [decode(m.value()) for m in wire.read(wire.topics.members) if m.value()]
+    return " ".join(f"{lane.error} DiskFullError" for r in reports for lane in r.lanes if "no space left" in lane.error)
+
+
+def test_supervisor_restarts_and_drains(wire: Wire, tmp_path: Path) -> None:
+    supervisor = _supervised(wire, 2, tmp_path / "log")
+    try:
+        children = until(lambda: len(found := psutil.Process(supervisor.pid).children()) == 2 and found)
+        wire.signals(100, 10)
+        until(lambda: len(wire.read(wire.commands)) == 100)
+        children[0].kill()
+        until(lambda: {c.pid for c in psutil.Process(supervisor.pid).children()} - {c.pid for c in children})
+        for number in range(100, 200):
+            wire.send(SignalWorkflow(f"w{number % 10}", "count"))
+        wire.flush()
+        wire.assert_exactly_once(200, 10)
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(30) == 0
+    finally:
+        _end(supervisor)
+
+
+def test_supervisor_ends_a_child_that_keeps_the_interpreter(tmp_path: Path) -> None:
+    """`time.sleep` gives the interpreter up, a regular expression does not: no thread of that process runs any more."""
+    marker = tmp_path / "second"
+    child = f"""
+import os, re, sys, pathlib
+from odradek.processor.supervisor import beat_to_parent
+assert beat_to_parent()
+marker = pathlib.Path({str(marker)!r})
+if marker.exists():
+    sys.exit(0)
+marker.write_text("")
+import time; time.sleep(1.5)
+re.match(r"(a+)+$", "a" * 60 + "b")
+"""
+    script = tmp_path / "child.py"
+    script.write_text(child)
+    supervise = f"""
+import sys
+from odradek.processor.supervisor import Supervisor
+supervisor = Supervisor([sys.executable, {str(script)!r}], 1, silence_seconds=2)
+print(supervisor.run(), supervisor.killed)
+"""
+    environment = os.environ | {"PYTHONPATH": str(STREAMS)}
+    environment.pop(PIPE_VARIABLE, None)
+    done = subprocess.run([sys.executable, "-c", supervise], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["0", "1"], done
+
+
+def test_second_signal_ends_at_once(wire: Wire, tmp_path: Path) -> None:
+    supervisor = _supervised(wire, 1, tmp_path / "log")
+    try:
+        until(lambda: psutil.Process(supervisor.pid).children())
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline().strip() == "ready"
+        workflow_id = key_for(wire, 0)
+        wire.send(SignalWorkflow(workflow_id, "slow:8000"))
+        wire.flush()
+        time.sleep(0.5)  # it is in the activation by now, or will be: either way the drain cannot end soon
+        began = time.monotonic()
+        supervisor.send_signal(signal.SIGTERM)
+        time.sleep(0.2)  # two signals at once may be one
+        supervisor.send_signal(signal.SIGTERM)
+        supervisor.wait(30)
+        assert time.monotonic() - began < 5
+    finally:
+        _end(supervisor)
