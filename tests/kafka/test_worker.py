@@ -226,6 +226,7 @@ cleaned: list[str] = []
 
 @activity.defn
 def beats_in_thread() -> None:
+    cleaned.append("began")
     try:
         while True:
             activity.heartbeat("alive")
@@ -261,15 +262,12 @@ async def test_cancelling_a_workflow_interrupts_its_threaded_activity(client: Cl
         async with Worker(client, task_queue="q", workflows=[Cancelled], activities=[beats_in_thread, clean_up], activity_executor=pool):
             handle = await client.start_workflow(Cancelled.run, id="cancelled", task_queue="q")
 
-            async def started() -> bool:
-                return any(event.event_type.name.endswith("TASK_STARTED") for event in (await handle.fetch_history()).events)
-
-            await asyncio.sleep(1.0)
+            await until(lambda: "began" in cleaned)
             await handle.cancel()
             with pytest.raises(WorkflowFailureError) as caught:
                 await handle.result()
     assert isinstance(caught.value.cause, CancelledError)
-    assert cleaned == ["activity", "workflow"]
+    assert cleaned == ["began", "activity", "workflow"]
 
 
 @activity.defn

@@ -519,6 +519,27 @@ async def test_returning_after_a_cancellation_completes() -> None:
     assert value_of(bench.answers.records[-1]) == "Activity cancelled True"
 
 
+@pytest.mark.parametrize(
+    ("reason", "beats", "details"),
+    [
+        ("timed out", 0, ActivityCancellationDetails(not_found=True, timed_out=True)),  # also without heartbeats: gives the slot back
+        ("no longer awaited", 1, ActivityCancellationDetails(not_found=True)),
+        ("workflow execution closed", 1, ActivityCancellationDetails(not_found=True)),
+        ("cancel requested", 1, ActivityCancellationDetails(cancel_requested=True)),
+    ],
+)
+async def test_reason_tells_the_activity_why(reason: str, beats: int, details: ActivityCancellationDetails) -> None:
+    bench = Bench(ALL)
+    attempt = bench.give(bench.task("forever", beats))
+    bench.service.pump()
+    await bench.until(lambda: attempt.entered)
+    await asyncio.sleep(0)
+    bench.service.cancel_requested(request(attempt.task, reason))
+    await asyncio.wait_for(bench.service.idle.wait(), 10)
+    assert attempt.cancel_details == details
+    assert isinstance(bench.answers.records[-1], ActivityTaskCanceled if details.cancel_requested else ActivityTaskFailed)
+
+
 async def test_request_for_another_attempt_changes_nothing() -> None:
     bench = Bench(ALL)
     attempt = bench.give(bench.task("forever", 1, attempt=2))

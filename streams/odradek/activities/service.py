@@ -37,12 +37,11 @@ from odradek.wire.topics import Topics
 logger = logging.getLogger("odradek.activities")
 
 CANCEL_MESSAGE = "Activity cancelled"
-#: `CancelActivityTask.reason` -> details; any other reason is a request of the workflow.
+#: `CancelActivityTask.reason`, as the engine writes it -> details; any other reason is a request of the workflow.
 _REASONS = {
-    "NOT_FOUND": ActivityCancellationDetails(not_found=True),
-    "TIMED_OUT": ActivityCancellationDetails(timed_out=True),
-    "PAUSED": ActivityCancellationDetails(paused=True),
-    "RESET": ActivityCancellationDetails(reset=True),
+    "timed out": ActivityCancellationDetails(not_found=True, timed_out=True),
+    "no longer awaited": ActivityCancellationDetails(not_found=True),
+    "workflow execution closed": ActivityCancellationDetails(not_found=True),
 }
 _REQUESTED = ActivityCancellationDetails(cancel_requested=True)
 _SHUTDOWN = ActivityCancellationDetails(worker_shutdown=True)
@@ -300,7 +299,8 @@ class Service:
         if attempt is None or attempt.cancel_details is not None:
             return
         attempt.cancel_details = _REASONS.get(request.reason, _REQUESTED)
-        if attempt.hears_cancellation:
+        # Temporal's rule: activities learn of a request through their heartbeats alone; what has timed out is ended in any case.
+        if attempt.hears_cancellation or attempt.cancel_details.timed_out:
             self._cancel(attempt, attempt.cancel_details)
 
     def _cancel(self, attempt: Attempt, details: ActivityCancellationDetails) -> None:
