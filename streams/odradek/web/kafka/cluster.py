@@ -1,0 +1,179 @@
+"""Queues: partitions, owners, lag, members. Made of what the brokers say of offsets and what members say of themselves."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from odradek.exceptions import TopicMissingError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.web.kafka.facts import ActivityPartitionView, PartitionView, QueueDetail, QueueView
+from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR, Board
+from odradek.wire.outcomes import LaneStatus, MemberStatus
+from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, Topics
+
+#: Names of topics are asked for again after this.
+_NAMES_S = 2.0
+RUNNING, STOPPED = "RUNNING", "STOPPED"
+
+
+class QueueReader:
+    """Blocking; called in threads."""
+
+    def __init__(self, admin: ClusterAdmin, board: Board, namespace: str, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._admin = admin
+        self._board = board
+        self._namespace = namespace
+        self._clock_s = clock_s
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="odradek-queues")
+        self._names: tuple[float, list[str]] = (float("-inf"), [])
+
+    @property
+    def topics(self) -> Topics:
+        """Names of the namespace's topics."""
+        return self._admin.topics
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def kinds(self) -> dict[str, set[str]]:
+        """Task queues of the namespace: those with topics, with the kinds they have, and those that a member names."""
+        kinds: dict[str, set[str]] = defaultdict(set)
+        for name in self._topic_names():
+            parsed = self.topics.parse(name)
+            if parsed is not None and parsed.task_queue and parsed.namespace == self._namespace:
+                kinds[parsed.task_queue].add(parsed.kind)
+        for status in self._board.statuses():
+            kinds[status.task_queue].add("")
+        return {name: found - {""} for name, found in sorted(kinds.items())}
+
+    def queues(self) -> list[QueueView]:
+        """All queues, summed up."""
+        return [_summary(detail) for detail in self._pool.map(lambda item: self._detail(*item), self.kinds().items())]
+
+    def queue(self, name: str) -> QueueDetail:
+        """One queue. Raises TopicMissingError when it has neither topics nor members."""
+        kinds = self.kinds().get(name)
+        if kinds is None:
+            raise TopicMissingError(self.topics.events(name), reason=f"task queue {name!r} was never used in namespace {self._namespace!r}")
+        return self._detail(name, kinds)
+
+    def _topic_names(self) -> list[str]:
+        read_s, names = self._names
+        if self._clock_s() - read_s > _NAMES_S:
+            names = self._admin.topic_names()
+            self._names = (self._clock_s(), names)
+        return names
+
+    def _detail(self, name: str, kinds: set[str]) -> QueueDetail:
+        statuses = self._board.statuses(name)
+        partitions = self._partitions(name, statuses) if EVENTS in kinds else []
+        activity_partitions = self._activity_partitions(name) if COMMANDS in kinds else []
+        dead_letters = self._dead_letters(name) if DEAD_LETTERS in kinds else 0
+        services = [status for status in statuses if status.kind == ACTIVITIES]
+        lags = [partition.lag for partition in partitions if partition.lag is not None]
+        return QueueDetail(
+            name=name,
+            has_workflows=EVENTS in kinds,
+            has_activities=COMMANDS in kinds or bool(services),
+            served=bool(partitions) and all(partition.owner for partition in partitions),
+            partition_count=len(partitions),
+            processors=sum(status.kind == PROCESSOR for status in statuses),
+            services=len(services),
+            lag=sum(lags) if partitions and len(lags) == len(partitions) else None,
+            activity_lag=sum(partition.lag for partition in activity_partitions) if activity_partitions else None,
+            slots_total=sum(status.slots_total for status in services),
+            slots_used=sum(status.slots_used for status in services),
+            restore_remaining=sum(partition.restore_remaining for partition in partitions),
+            timer_backlog=sum(partition.timer_backlog for partition in partitions),
+            open_runs=sum(partition.open_runs for partition in partitions),
+            dead_letters=dead_letters,
+            partitions=partitions,
+            activity_partitions=activity_partitions,
+            members=self._board.members(name),
+        )
+
+    def _partitions(self, name: str, statuses: list[MemberStatus]) -> list[PartitionView]:
+        topic = self.topics.events(name)
+        facts = self._admin.describe([topic]).get(topic)
+        if facts is None:
+            return []
+        numbers = range(facts.partitions)
+        starts = self._admin.start_offsets(topic, numbers)
+        ends = self._admin.end_offsets(topic, numbers, committed=True)
+        committed: dict[int, int] | None = None
+        views = []
+        owners = _owners(statuses)
+        for number in numbers:
+            status, lane = owners.get(number, (None, None))
+            position = lane.position if lane is not None else -1
+            if position < 0:
+                # Nobody says; the group's offsets are committed once a second beside the transaction and may be stale, or none.
+                committed = (
+                    self._admin.committed_offsets(self.topics.processor_group(name), topic, numbers) if committed is None else committed
+                )
+                position = committed.get(number, -1)
+            views.append(
+                PartitionView(
+                    partition=number,
+                    start_offset=starts[number],
+                    end_offset=ends[number],
+                    position=position,
+                    lag=max(0, ends[number] - max(position, starts[number])) if position >= 0 else None,
+                    owner=status.member_id if status is not None else "",
+                    identity=status.identity if status is not None else "",
+                    state=lane.state if lane is not None else "",
+                    restore_remaining=lane.restore_remaining if lane is not None else 0,
+                    timer_backlog=lane.timer_backlog if lane is not None else 0,
+                    open_runs=lane.open_runs if lane is not None else 0,
+                    cached_runs=lane.cached_runs if lane is not None else 0,
+                    error=lane.error if lane is not None else "",
+                )
+            )
+        return views
+
+    def _activity_partitions(self, name: str) -> list[ActivityPartitionView]:
+        topic = self.topics.commands(name)
+        facts = self._admin.describe([topic]).get(topic)
+        if facts is None:
+            return []
+        numbers = range(facts.partitions)
+        starts = self._admin.start_offsets(topic, numbers)
+        ends = self._admin.end_offsets(topic, numbers, committed=True)
+        committed = self._admin.committed_offsets(self.topics.activities_group(name), topic, numbers)
+        views = []
+        for number in numbers:
+            position = committed.get(number, -1)
+            lag = max(0, ends[number] - max(position, starts[number]))
+            views.append(ActivityPartitionView(number, starts[number], ends[number], position, lag))
+        return views
+
+    def _dead_letters(self, name: str) -> int:
+        """Offsets between start and end: as many dead letters, or a few more (markers of transactions take one each)."""
+        topic = self.topics.dead_letters(name)
+        facts = self._admin.describe([topic]).get(topic)
+        if facts is None:
+            return 0
+        numbers = range(facts.partitions)
+        starts = self._admin.start_offsets(topic, numbers)
+        return sum(end - starts[number] for number, end in self._admin.end_offsets(topic, numbers, committed=True).items())
+
+
+def _owners(statuses: Iterable[MemberStatus]) -> dict[int, tuple[MemberStatus, LaneStatus]]:
+    """Who owns each partition, by the latest word; a lane that stopped with an error is shown when nobody else has the partition."""
+    owners: dict[int, tuple[MemberStatus, LaneStatus]] = {}
+    for status in sorted(statuses, key=lambda status: status.time_ms):
+        if status.kind != PROCESSOR:
+            continue
+        for lane in status.lanes:
+            present = owners.get(lane.partition)
+            if present is None or lane.state != STOPPED or present[1].state == STOPPED:
+                owners[lane.partition] = (status, lane)
+    return owners
+
+
+def _summary(detail: QueueDetail) -> QueueView:
+    return QueueView(**{name: getattr(detail, name) for name in QueueView.__struct_fields__})

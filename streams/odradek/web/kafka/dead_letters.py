@@ -1,0 +1,137 @@
+"""Dead letters: list, show, and put back where they came from.
+
+A dead letter stays where it lies (the topic forgets it after its retention): putting it back twice is harmless, its reader drops what it
+has applied already. Only topics of this namespace are written to, with the key, value and headers it came with.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from confluent_kafka import Message
+
+from odradek.exceptions import TopicMissingError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.errors import unreachable
+from odradek.kafka.producer import PlainProducer
+from odradek.kafka.settings import KafkaSettings
+from odradek.web.kafka.facts import DeadLetters, DeadLetterView, Place
+from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, record_view
+from odradek.wire.codec import Codec
+from odradek.wire.dead_letters import original_headers, parse_dead_letter
+from odradek.wire.headers import parse_headers
+from odradek.wire.partitioner import partition_for
+from odradek.wire.topics import COMMANDS, EVENTS
+
+_FIRST_STRETCH = 200
+_REDRIVABLE = (EVENTS, COMMANDS)
+
+
+class RedriveRefusedError(Exception):
+    """A dead letter that cannot be put back: an output that stood nowhere, or one of another kind of topic."""
+
+
+class DeadLetterReader:
+    """Blocking; called in threads."""
+
+    def __init__(self, settings: KafkaSettings, admin: ClusterAdmin, codec: Codec, producer: PlainProducer) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._codec = codec
+        self._producer = producer
+        self._topics = admin.topics
+
+    def list(self, task_queue: str, *, before: int | None = None, limit: int = 50, timeout_s: float = 10.0) -> DeadLetters:
+        """The latest dead letters of a queue, those before offset `before` when given. A queue without any has an empty list."""
+        topic = self._topics.dead_letters(task_queue)
+        facts = self._admin.describe([topic]).get(topic)
+        if facts is None:
+            return DeadLetters([], None, True)
+        start = self._admin.start_offsets(topic, [0])[0]
+        end = self._admin.end_offsets(topic, [0], committed=True)[0]
+        end = end if before is None else min(before, end)
+        search = Search(self._settings, time.monotonic() + timeout_s)
+        found: list[DeadLetterView] = []
+        size = max(limit * 2, _FIRST_STRETCH)
+        low = end
+        while low > start and len(found) < limit and not search.unfinished:
+            high, low = low, max(start, low - size)
+            found = [self._view(message) for message in search.records([Stretch(topic, 0, low, high)])] + found
+            size *= 2
+        found = found[-limit:]
+        first = found[0].place.offset if found else start
+        complete = not search.unfinished
+        return DeadLetters(found[::-1], first if complete and first > start and len(found) == limit else None, complete)
+
+    def get(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> DeadLetterView | None:
+        """One dead letter; None when there is none."""
+        message = self._message(task_queue, offset, timeout_s)
+        return None if message is None else self._view(message)
+
+    def redrive(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> Place | None:
+        """Put one back; where it stands now (its offset is not known: -1). None when there is none.
+
+        Raises RedriveRefusedError, TopicMissingError, and what the producer raises.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        message = self._message(task_queue, offset, timeout_s)
+        if message is None:
+            return None
+        letter = parse_dead_letter(headers_of(message))
+        parsed = self._topics.parse(letter.topic)
+        if parsed is None or parsed.namespace != self._settings.namespace or parsed.kind not in _REDRIVABLE:
+            raise RedriveRefusedError(
+                f"it came from {letter.topic or 'nowhere'!r}: only records of `events` and `commands` of this namespace are put back"
+            )
+        facts = self._admin.describe([letter.topic]).get(letter.topic)
+        if facts is None:
+            raise TopicMissingError(letter.topic, reason="the dead letter came from it")
+        done = threading.Event()
+        problems: list[BaseException] = []
+
+        def delivered(error: BaseException | None) -> None:
+            if error is not None:
+                problems.append(error)
+            done.set()
+
+        key = _bytes(message.key())
+        self._producer.produce(letter.topic, key, _bytes(message.value()), original_headers(headers_of(message)), on_delivery=delivered)
+        if not done.wait(max(0.1, deadline_s - time.monotonic())):
+            raise unreachable(self._settings, f"the brokers did not confirm the record within {timeout_s:g} s; it may still arrive")
+        if problems:
+            raise problems[0]
+        return Place(letter.topic, -1 if key is None else partition_for(key, facts.partitions), -1)
+
+    def _message(self, task_queue: str, offset: int, timeout_s: float) -> Message | None:
+        topic = self._topics.dead_letters(task_queue)
+        if topic not in self._admin.describe([topic]):
+            return None
+        start = self._admin.start_offsets(topic, [0])[0]
+        if not start <= offset < self._admin.end_offsets(topic, [0], committed=True)[0]:
+            return None
+        search = Search(self._settings, time.monotonic() + timeout_s)
+        for message in search.records([Stretch(topic, 0, offset, offset + 1)]):
+            return message
+        if search.unfinished:
+            raise unreachable(self._settings, f"the record could not be read within {timeout_s:g} s")
+        return None
+
+    def _view(self, message: Message) -> DeadLetterView:
+        letter = parse_dead_letter(headers_of(message))
+        routing = parse_headers(headers_of(message))
+        return DeadLetterView(
+            place=Place(message.topic() or "", message.partition() or 0, message.offset() or 0),
+            reason=letter.reason,
+            message=letter.message,
+            origin=Place(letter.topic, letter.partition, letter.offset),
+            time_ms=letter.time_ms,
+            error_type=letter.error_type,
+            stack_trace=letter.stack_trace,
+            workflow_id=routing.workflow_id or key_text(message),
+            record=record_view(message, self._topics, self._codec),
+        )
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,160 @@
+"""What is said of queues, members and records, in the form in which the API gives it.
+
+Times are epoch milliseconds, -1 is an unknown offset.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Place(msgspec.Struct):
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class RecordView(msgspec.Struct):
+    """A record, decoded. `kind` is "" and `error` says why for one that cannot be decoded; `value` is then its bytes in base64."""
+
+    topic: str
+    topic_kind: str
+    partition: int
+    offset: int
+    time_ms: int
+    key: str
+    kind: str
+    headers: dict[str, str]
+    value: Any
+    size_bytes: int
+    error: str = ""
+
+
+class PartitionView(msgspec.Struct):
+    """A partition of a queue's `events` and who owns it. `lag`: records that are committed there and not applied yet, None if unknown.
+
+    `owner` is "" when no living member says that it owns the partition.
+    """
+
+    partition: int
+    start_offset: int
+    end_offset: int
+    position: int
+    lag: int | None
+    owner: str
+    identity: str
+    state: str
+    restore_remaining: int = 0
+    timer_backlog: int = 0
+    open_runs: int = 0
+    cached_runs: int = 0
+    error: str = ""
+
+
+class ActivityPartitionView(msgspec.Struct):
+    """A partition of a queue's `commands`. `lag`: commands that no service has acknowledged yet."""
+
+    partition: int
+    start_offset: int
+    end_offset: int
+    committed: int
+    lag: int
+
+
+class MemberView(msgspec.Struct):
+    """A processor or service, as it said itself. `alive`: it has said something lately."""
+
+    member_id: str
+    kind: str
+    task_queue: str
+    identity: str
+    host: str
+    pid: int
+    alive: bool
+    seen_ms: int
+    partitions: list[int]
+    activity_types: list[str]
+    workflow_types: list[str]
+    slots_total: int
+    slots_used: int
+    restore_remaining: int
+    timer_backlog: int
+    open_runs: int
+
+
+class QueueView(msgspec.Struct):
+    """A task queue. `served`: every partition of its `events` has a living owner."""
+
+    name: str
+    has_workflows: bool
+    has_activities: bool
+    served: bool
+    partition_count: int
+    processors: int
+    services: int
+    lag: int | None
+    activity_lag: int | None
+    slots_total: int
+    slots_used: int
+    restore_remaining: int
+    timer_backlog: int
+    open_runs: int
+    dead_letters: int
+
+
+class QueueDetail(QueueView):
+    """A task queue with its partitions and members."""
+
+    partitions: list[PartitionView] = []
+    activity_partitions: list[ActivityPartitionView] = []
+    members: list[MemberView] = []
+
+
+class Trail(msgspec.Struct):
+    """Records of one workflow over all topics, in order of time.
+
+    `complete` False: the search ended at its deadline or limit, `missing` says what was not searched.
+    """
+
+    workflow_id: str
+    records: list[RecordView]
+    complete: bool
+    missing: list[str]
+
+
+class DeadLetterView(msgspec.Struct):
+    """A dead letter: why it lies there, where it stood, what it is."""
+
+    place: Place
+    reason: str
+    message: str
+    origin: Place
+    time_ms: int
+    error_type: str
+    stack_trace: str
+    workflow_id: str
+    record: RecordView
+
+
+class DeadLetters(msgspec.Struct):
+    """Dead letters of a queue, latest first. `next_offset`: where the next page ends, None when this was the last."""
+
+    dead_letters: list[DeadLetterView]
+    next_offset: int | None
+    complete: bool
+
+
+class SchemaView(msgspec.Struct):
+    """A schema that a writer has published."""
+
+    fingerprint: str
+    name: str
+    schema: str
+    published_ms: int
+    known: bool

@@ -1,0 +1,128 @@
+"""Reading a stretch of a partition: committed records, from an offset to an end that is noted before, under a deadline.
+
+A consumer of its own each time: assigned by hand, member of no group, gone afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from odradek.kafka.client_config import reader_config
+from odradek.kafka.errors import translate
+from odradek.kafka.settings import KafkaSettings
+from odradek.web.kafka.facts import RecordView
+from odradek.web.kafka.views import header_texts, record_value
+from odradek.wire.codec import Codec
+from odradek.wire.errors import WireError
+from odradek.wire.headers import KIND
+from odradek.wire.topics import Topics
+
+_POLL_S = 0.2
+_BATCH = 500
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Offsets `start` to `end` (exclusive) of a partition."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Search:
+    """Reads stretches. `unfinished`: those that the deadline cut, filled while iterating."""
+
+    settings: KafkaSettings
+    deadline_s: float  # on time.monotonic()
+    unfinished: list[Stretch] = field(default_factory=list)
+
+    def records(self, stretches: list[Stretch]) -> Iterator[Message]:
+        """Every committed record of the stretches, each partition in order. Raises our Kafka errors."""
+        left = {(s.topic, s.partition): s for s in stretches if s.start < s.end}
+        if not left:
+            return
+        consumer = Consumer(reader_config(self.settings, partition_eof=True))
+        try:
+            consumer.assign([TopicPartition(s.topic, s.partition, s.start) for s in left.values()])
+            while left:
+                if time.monotonic() >= self.deadline_s:
+                    self.unfinished = list(left.values())
+                    return
+                for message in consumer.consume(_BATCH, _POLL_S):
+                    place = (message.topic() or "", message.partition() or 0)
+                    stretch = left.get(place)
+                    if stretch is None:
+                        continue
+                    error = message.error()
+                    if error is not None:
+                        self._check(error, place[0])
+                        if error.code() == KafkaError._PARTITION_EOF:  # noted ends may lie behind control records
+                            del left[place]
+                        continue
+                    offset = message.offset() or 0
+                    if offset < stretch.end:
+                        stretch.start = offset + 1
+                        yield message
+                    if offset + 1 >= stretch.end:
+                        del left[place]
+                        consumer.incremental_unassign([TopicPartition(*place)])
+        except KafkaException as error:
+            raise translate(error, self.settings, what="read records") from error
+        finally:
+            consumer.close()
+
+    def _check(self, error: KafkaError, topic: str) -> None:
+        passing = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+        if error.code() not in passing and error.code() != KafkaError._AUTO_OFFSET_RESET:
+            raise translate(error, self.settings, topic=topic, what="read records")
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            # Purged since its start was asked for: what is gone is gone; the search says that it is not complete.
+            raise translate(KafkaError(KafkaError.OFFSET_OUT_OF_RANGE), self.settings, topic=topic, what="read records")
+
+
+def record_view(message: Message, topics: Topics, codec: Codec) -> RecordView:
+    """A message as it is shown."""
+    topic = message.topic() or ""
+    parsed = topics.parse(topic)
+    raw = message.value()
+    value = raw.encode() if isinstance(raw, str) else raw
+    headers = header_texts(headers_of(message))
+    kind, shown, problem = headers.get(KIND, ""), None, ""
+    if value is not None:
+        try:
+            record = codec.decode(value)
+            kind, shown = type(record).__name__, record_value(record)
+        except WireError as error:
+            shown, problem = record_value(value), str(error)
+    return RecordView(
+        topic=topic,
+        topic_kind=parsed.kind if parsed is not None else "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        time_ms=max(0, message.timestamp()[1]),
+        key=key_text(message),
+        kind=kind if value is not None else "tombstone",
+        headers=headers,
+        value=shown,
+        size_bytes=len(value or b""),
+        error=problem,
+    )
+
+
+def headers_of(message: Message) -> list[tuple[str, str | bytes | None]]:
+    """A message's headers as a list, which is what consumers give."""
+    headers = message.headers() or []
+    return list(headers.items()) if isinstance(headers, dict) else headers
+
+
+def key_text(message: Message) -> str:
+    """A message's key as text."""
+    key = message.key()
+    return key if isinstance(key, str) else (key or b"").decode("utf-8", "replace")

@@ -1,0 +1,134 @@
+"""The trail of a workflow: its records over all topics, decoded, in order of time.
+
+Searched are the partitions where its key can be: `events` of its queue, `commands` of the queues it gives activities to, `results`,
+`executions`, dead letters; from the time the run began. Bounded by a deadline and a number of records; what was not searched is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from odradek.exceptions import TopicMissingError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.client_config import reader_config
+from odradek.kafka.errors import translate
+from odradek.kafka.settings import KafkaSettings
+from odradek.web.kafka.facts import RecordView, Trail
+from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, record_view
+from odradek.wire.codec import Codec
+from odradek.wire.headers import parse_headers
+from odradek.wire.partitioner import partition_for
+
+# A producer's clock may be behind ours.
+_CLOCK_SLACK_MS = 60_000
+
+
+class RecordReader:
+    """Finds and shows records. Blocking; called in threads."""
+
+    def __init__(self, settings: KafkaSettings, admin: ClusterAdmin, codec: Codec) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._codec = codec
+        self._topics = admin.topics
+
+    def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
+        """One record; None when there is no committed one at that offset. Only topics of this namespace are read."""
+        parsed = self._topics.parse(topic)
+        if parsed is None or parsed.namespace != self._settings.namespace:
+            raise TopicMissingError(topic, reason="it is no topic of this namespace")
+        facts = self._admin.describe([topic]).get(topic)
+        if facts is None or not 0 <= partition < facts.partitions:
+            raise TopicMissingError(topic, reason=f"there is no partition {partition}")
+        start = self._admin.start_offsets(topic, [partition])[partition]
+        end = self._admin.end_offsets(topic, [partition], committed=True)[partition]
+        if not start <= offset < end:
+            return None
+        search = Search(self._settings, time.monotonic() + timeout_s)
+        for message in search.records([Stretch(topic, partition, offset, offset + 1)]):
+            return record_view(message, self._topics, self._codec)
+        return None
+
+    def trail(
+        self,
+        workflow_id: str,
+        *,
+        task_queue: str,
+        run_id: str = "",
+        activity_queues: Collection[str] = (),
+        since_ms: int = 0,
+        limit: int = 1_000,
+        timeout_s: float = 10.0,
+    ) -> Trail:
+        """The records of a workflow, or of one run of it. Those of `events` that carry no run id are shown with any."""
+        deadline_s = time.monotonic() + timeout_s
+        names = [self._topics.events(task_queue), self._topics.results, self._topics.executions]
+        names += [self._topics.commands(queue) for queue in sorted({task_queue, *activity_queues})]
+        names += [self._topics.dead_letters(queue) for queue in sorted({task_queue, *activity_queues})]
+        stretches = self._stretches(names, workflow_id, run_id, max(0, since_ms - _CLOCK_SLACK_MS))
+        search = Search(self._settings, deadline_s)
+        found: list[RecordView] = []
+        full = False
+        for message in search.records(stretches):
+            if not _belongs(message, workflow_id, run_id):
+                continue
+            if len(found) >= limit:
+                full = True
+                break
+            found.append(record_view(message, self._topics, self._codec))
+        missing = [f"{s.topic}/{s.partition} from offset {s.start}: the search ran out of time" for s in search.unfinished]
+        if full:
+            missing.append(f"more than {limit} records")
+        found.sort(key=lambda record: (record.time_ms, record.topic, record.offset))
+        return Trail(workflow_id, found, not missing, missing)
+
+    def _stretches(self, names: Iterable[str], workflow_id: str, run_id: str, since_ms: int) -> list[Stretch]:
+        """Where records of the key can be, from the given time to the present end."""
+        places: list[tuple[str, int]] = []
+        for name, facts in self._admin.describe(names).items():
+            parsed = self._topics.parse(name)
+            kind = parsed.kind if parsed is not None else ""
+            if kind == "dead-letters":
+                partitions: Iterable[int] = range(facts.partitions)
+            elif kind == "executions":
+                keys = [f"{workflow_id}/{run_id}".encode()] if run_id else []
+                partitions = [partition_for(key, facts.partitions) for key in keys] or range(facts.partitions)
+            elif kind == "commands":
+                # A full service hands a command on to another partition.
+                partitions = range(facts.partitions)
+            else:
+                partitions = [partition_for(workflow_id.encode(), facts.partitions)]
+            places += [(name, partition) for partition in partitions]
+        starts = self._offsets_at(places, since_ms)
+        stretches = []
+        for name in {name for name, _ in places}:
+            numbers = [partition for topic, partition in places if topic == name]
+            lows = self._admin.start_offsets(name, numbers)
+            for partition, end in self._admin.end_offsets(name, numbers, committed=True).items():
+                start = starts.get((name, partition), -1)
+                stretches.append(Stretch(name, partition, max(start, lows[partition]) if start >= 0 else end, end))
+        return stretches
+
+    def _offsets_at(self, places: list[tuple[str, int]], since_ms: int) -> dict[tuple[str, int], int]:
+        """The first offset of each place at or after a time; -1 where all is older."""
+        if since_ms <= 0:
+            return dict.fromkeys(places, 0)
+        consumer = Consumer(reader_config(self._settings))
+        try:
+            wanted = [TopicPartition(topic, partition, since_ms) for topic, partition in places]
+            answers = consumer.offsets_for_times(wanted, timeout=5.0)
+            return {(answer.topic, answer.partition): answer.offset for answer in answers}
+        except KafkaException as error:
+            raise translate(error, self._settings, what="look offsets up by time") from error
+        finally:
+            consumer.close()
+
+
+def _belongs(message: Message, workflow_id: str, run_id: str) -> bool:
+    key, routing = key_text(message), parse_headers(headers_of(message))
+    if routing.workflow_id != workflow_id and key != workflow_id and not (not routing.workflow_id and key.startswith(f"{workflow_id}/")):
+        return False
+    return not run_id or not routing.run_id or routing.run_id == run_id

@@ -1,0 +1,117 @@
+"""Requests to the owners of runs, over the client's request channel: the same transport, deadlines and verdicts that `Client` has, with
+payloads as they are (the server knows no data converter).
+
+Which queue a workflow lives in the read side tells, when it knows; an owner that does not know the id, or a read side that does not,
+has it located by asking. Requests that come twice under one request id while the first still waits share its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from odradek.client.call import Unanswered
+from odradek.client.connection import Connection
+from odradek.client.locate import locate
+from odradek.client.requests import RequestChannel
+from odradek.client.verdicts import accept, rpc_error, unavailable
+from odradek.exceptions import BrokerUnreachableError, TopicMissingError
+from odradek.service import RPCStatusCode
+from odradek.wire.events import Request
+from odradek.wire.outcomes import NOT_FOUND, Reply
+
+#: Asks the read side: workflow id, run id -> task queue, or None.
+QueueHint = Callable[[str, str], Awaitable[str | None]]
+
+
+class ChannelOwners:
+    """`Owners` over a client connection. Belongs to the loop of its first call."""
+
+    def __init__(self, connection: Connection, namespace: str, hint: QueueHint) -> None:
+        self._channel: RequestChannel = connection.channel(namespace)
+        self._hint = hint
+        self._waiting: dict[tuple[str, str], asyncio.Task[Reply | None]] = {}
+
+    async def read(self, record: Request, *, task_queue: str = "", timeout_s: float) -> Reply:
+        """See `Owners.read`."""
+        what = _what(record)
+
+        async def attempt(queue: str) -> Reply:
+            try:
+                await self._channel.prepare(queue, create=False)
+                return await self._channel.ask(queue, record, timeout_s, fail_early=True)
+            except TopicMissingError as error:
+                raise rpc_error(RPCStatusCode.NOT_FOUND, f"{what}: task queue {queue!r} was never used") from error
+            except Unanswered as unanswered:
+                raise unavailable(unanswered, what=what, task_queue=queue, address=self._address, timeout_s=timeout_s) from None
+            except BrokerUnreachableError as error:
+                raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+
+        if task_queue:
+            return await attempt(task_queue)
+        hinted = await self._hinted(record.workflow_id, record.run_id)
+        if hinted is not None:
+            reply = await attempt(hinted)
+            if reply.status != NOT_FOUND:
+                return reply
+        return await attempt(await self._locate(record.workflow_id, record.run_id, timeout_s))
+
+    async def change(self, record: Request, *, task_queue: str = "", create: bool = False, timeout_s: float) -> Reply | None:
+        """See `Owners.change`."""
+        queue = task_queue or await self.queue_of(record.workflow_id, record.run_id, timeout_s=timeout_s)
+        key = (queue, record.request_id)
+        if record.request_id and (running := self._waiting.get(key)) is not None:
+            return await asyncio.shield(running)
+        task = asyncio.ensure_future(self._change(queue, record, create, timeout_s))
+        if record.request_id:
+            self._waiting[key] = task
+        task.add_done_callback(lambda done: self._done(key, done))
+        # Shielded: a browser that went away must not take the answer from another that waits for the same.
+        return await asyncio.shield(task)
+
+    def _done(self, key: tuple[str, str], task: asyncio.Task[Reply | None]) -> None:
+        self._waiting.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # looked at, even when whoever asked has gone away
+
+    async def _change(self, queue: str, record: Request, create: bool, timeout_s: float) -> Reply | None:
+        what = _what(record)
+        try:
+            await self._channel.prepare(queue, create=create)
+        except TopicMissingError as error:
+            if create:
+                raise
+            raise rpc_error(
+                RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {record.workflow_id}: task queue {queue!r} was never used"
+            ) from error
+        try:
+            return await self._channel.ask(queue, record, timeout_s, fail_early=True)
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+        except Unanswered as unanswered:
+            accept(unanswered, what=what, task_queue=queue, address=self._address, timeout_s=timeout_s, explicit=False)
+            return None
+
+    async def queue_of(self, workflow_id: str, run_id: str = "", *, timeout_s: float) -> str:
+        """See `Owners.queue_of`."""
+        hinted = await self._hinted(workflow_id, run_id)
+        return hinted if hinted is not None else await self._locate(workflow_id, run_id, timeout_s)
+
+    async def _hinted(self, workflow_id: str, run_id: str) -> str | None:
+        remembered = self._channel.remembered_queue(workflow_id)
+        return remembered if remembered is not None else await self._hint(workflow_id, run_id)
+
+    async def _locate(self, workflow_id: str, run_id: str, timeout_s: float) -> str:
+        try:
+            self._channel.forget_queue(workflow_id)
+            return await locate(self._channel, workflow_id, run_id, timeout_s)
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+
+    @property
+    def _address(self) -> str:
+        return self._channel.transport.address
+
+
+def _what(record: Request) -> str:
+    return f"{type(record).__name__} of workflow {record.workflow_id!r}"
