@@ -25,8 +25,12 @@ CREATE TABLE IF NOT EXISTS barred (order_no TEXT NOT NULL, kind TEXT NOT NULL, P
 """
 
 
-class BarredError(Exception):
-    """The step was compensated before it ran: it must have no effect any more."""
+class RefusedError(Exception):
+    """Raised by `work`: the step is refused for good. No later attempt of it may have an effect."""
+
+
+class BarredError(RefusedError):
+    """The step was compensated, or refused for good, before this attempt ran: it must have no effect any more."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Ledger:
     def once(self, key: str, kind: str, order_no: str, work: Callable[[sqlite3.Connection], dict[str, Any]]) -> Effect:
         """Make the effect, or give back the one that `key` made before.
 
-        Raises BarredError if `bar` closed this step of the order, and whatever `work` raises (then nothing is written).
+        Raises BarredError if this step of the order was undone or refused, and whatever `work` raises: then nothing is written, but for a
+        RefusedError, which bars the step. So an attempt that was thought dead cannot do what another one said would not happen.
         """
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
@@ -62,12 +67,14 @@ class Ledger:
                 if effect is not None:
                     self._db.execute("UPDATE effects SET absorbed = absorbed + 1 WHERE key = ?", (key,))
                 elif self._db.execute("SELECT 1 FROM barred WHERE order_no = ? AND kind = ?", (order_no, kind)).fetchone():
-                    raise BarredError(f"{kind} of order {order_no} was compensated before it ran")
+                    raise BarredError(f"{kind} of order {order_no} was compensated or refused before it ran")
                 else:
                     effect = self._write(key, kind, order_no, work(self._db))
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 self._db.execute("ROLLBACK")
+                if isinstance(error, RefusedError):
+                    self._db.execute("INSERT OR IGNORE INTO barred VALUES (?, ?)", (order_no, kind))
                 raise
         return effect
 

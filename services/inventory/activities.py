@@ -8,7 +8,7 @@ from typing import Any
 
 from odradek import activity
 from odradek.exceptions import ApplicationError
-from services.ledger import BarredError, Ledger
+from services.ledger import BarredError, Ledger, RefusedError
 from services.orders.models import Order, StepResult
 
 STOCK_SCHEMA = """
@@ -19,6 +19,10 @@ CREATE TABLE IF NOT EXISTS stock (product TEXT PRIMARY KEY, available INTEGER NO
 def fill_stock(ledger_db: sqlite3.Connection, stock: dict[str, int]) -> None:
     """Put the configured stock in, for products not there yet."""
     ledger_db.executemany("INSERT OR IGNORE INTO stock VALUES (?, ?)", stock.items())
+
+
+class StockShort(RefusedError):
+    """Not enough of a product on the shelves."""
 
 
 class InventoryActivities:
@@ -38,11 +42,13 @@ class InventoryActivities:
                 take = "UPDATE stock SET available = available - ? WHERE product = ? AND available >= ?"
                 taken = db.execute(take, (item.quantity, item.product, item.quantity))
                 if taken.rowcount == 0:
-                    raise ApplicationError(f"not enough {item.product} in stock for {item.quantity}", type="StockShort", non_retryable=True)
+                    raise StockShort(f"not enough {item.product} in stock for {item.quantity}")
             return {"id": f"R-{order.order_no}"}
 
         try:
             effect = self._ledger.once(activity.info().idempotency_key, "ReserveInventory", order.order_no, work)
+        except StockShort as error:
+            raise ApplicationError(str(error), type="StockShort", non_retryable=True) from error
         except BarredError as error:
             raise ApplicationError(str(error), type="Barred", non_retryable=True) from error
         return StepResult(effect.data["id"])

@@ -1,8 +1,9 @@
 """The order saga: CreateOrder → ReserveInventory → FreezePayment, compensated in reverse.
 
-Plain workflow code. A step that succeeded pushes its compensation. So does one whose outcome nobody knows (it timed out, or it was
-cancelled under way): compensations are no-ops for what never happened, and bar an attempt that comes late. They are retried
-until they work.
+Plain workflow code. A step that succeeded pushes its compensation. So does one whose outcome nobody knows: it timed out, it was
+cancelled under way, or its last attempt failed for a reason that says nothing of the attempts before (a bank that did not answer may have
+frozen the money all the same). Only a service that refuses for good (non-retryable: card declined, stock short) vouches that nothing
+happened. Compensations are no-ops for what never happened, and bar an attempt that comes late. They are retried until they work.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from odradek import workflow
 from odradek.common import RetryPolicy
-from odradek.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, is_cancelled_exception
+from odradek.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 from services.orders.models import INVENTORY_TASK_QUEUE, ORDER_TASK_QUEUE, PAYMENTS_TASK_QUEUE, Order, OrderResult, StepResult
 
 STEP_TIMEOUT = timedelta(minutes=1)
@@ -86,7 +87,7 @@ class OrderSaga:
         try:
             result = await handle
         except ActivityError as error:
-            if isinstance(error.cause, (TimeoutError, CancelledError)):
+            if not _refused_for_good(error):
                 self._compensations.append((compensation, task_queue))
             raise
         except asyncio.CancelledError:
@@ -120,6 +121,11 @@ class OrderSaga:
 
     def _cancelled(self) -> ApplicationError:
         return ApplicationError(self._cancel_reason or "", type="OrderCancelled", non_retryable=True)
+
+
+def _refused_for_good(error: ActivityError) -> bool:
+    """Whether the service itself says that the step had no effect and never will have."""
+    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
 
 
 async def _uncancelled(task: workflow.ActivityHandle[Any]) -> None:

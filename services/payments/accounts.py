@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from services.ledger import BarredError, Ledger
+from services.ledger import BarredError, Ledger, RefusedError
 
 
-class Declined(Exception):
+class Declined(RefusedError):
     """The account does not cover the amount; trying again is of no use."""
 
 
@@ -26,14 +26,17 @@ class Accounts:
         self._flaky_users = flaky_users
 
     def freeze(self, key: str, attempt: int, order: dict[str, Any]) -> dict[str, Any]:
-        """FreezePayment. Raises Declined or BankUnreachable."""
+        """FreezePayment. Raises Declined or BankUnreachable.
+
+        Everything is asked inside `once`: what an earlier attempt froze stays the answer, whatever the bank would say now.
+        """
         user, amount = order["user_id"], order["amount"]
-        if attempt <= self._flaky_users.get(user, 0):
-            raise BankUnreachable(f"the bank did not answer (attempt {attempt})")
-        if amount > self._limits.get(user, self._default_limit):
-            raise Declined(f"card of {user} declined for {amount}")
 
         def work(_: sqlite3.Connection) -> dict[str, Any]:
+            if attempt <= self._flaky_users.get(user, 0):
+                raise BankUnreachable(f"the bank did not answer (attempt {attempt})")
+            if amount > self._limits.get(user, self._default_limit):
+                raise Declined(f"card of {user} declined for {amount}")
             return {"id": f"F-{order['order_no']}", "user_id": user, "amount": amount}
 
         try:
