@@ -32,7 +32,7 @@ Listener = Callable[[Applied], None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a store is a copy of. `topic_id` changes when a topic is deleted and made anew."""
+    """What a store is a copy of. `topic_id` changes when a topic is deleted and made anew. "": not known yet, and not compared."""
 
     namespace: str = "default"
     cluster_id: str = ""
@@ -125,6 +125,19 @@ class VisibilityStore(StoreReader):
             self._pruned_ms = now_ms
             windows.prune(self._connection, now_ms)
 
+    def matches(self, source: Source) -> bool:
+        """Whether this store is a copy of that topic. What it did not know of its source it learns here. In the writing thread."""
+        self._check_open()
+        meta = dict(self._connection.execute("SELECT key, value FROM meta"))
+        wanted = {"namespace": source.namespace, "cluster_id": source.cluster_id, "topic_id": source.topic_id}
+        if any(value and meta.get(key) and meta[key] != value for key, value in wanted.items()):
+            return False
+        for key, value in wanted.items():
+            if value and not meta.get(key):
+                self._set_meta(key, value)
+        self.source = source
+        return True
+
     @property
     def refused_attributes(self) -> dict[str, int]:
         """Search attributes that could not be indexed, with how many values: damaged, or of no known type."""
@@ -169,7 +182,7 @@ class VisibilityStore(StoreReader):
             return "it has no format"
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         for key, wanted in self._identity().items():
-            if meta.get(key) != wanted:
+            if wanted and meta.get(key) and meta[key] != wanted:
                 return f"its {key} is {meta.get(key)!r}, here it is {wanted!r}"
         age_ms = self._clock_ms() - int(meta.get("caught_up_ms", "0"))
         if age_ms > TOMBSTONE_RETENTION_MS * 9 // 10:

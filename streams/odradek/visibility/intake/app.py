@@ -1,0 +1,188 @@
+"""The Faust app: an agent over `executions`, a table with a SQLite store, and one thread that writes.
+
+    fetch (aiokafka's thread) → agent → waiting batches → writer thread: decode, one SQLite transaction
+
+While a transaction runs, what comes in waits and makes the next one: batches grow with the load. What waits is bounded in records;
+the agent then stops taking, and Faust stops fetching.
+
+Each start is a group of its own: the app is the only member and reads every partition (each instance holds everything), its positions
+stand in SQLite, so a group that outlives its member would only keep the next start waiting for it to be expelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, cast
+
+import faust
+
+from odradek.config import Settings
+from odradek.visibility.errors import IntakeError
+from odradek.visibility.intake import driver
+from odradek.visibility.intake.committed import SCHEME, CommittedConsumer, RecordBatch
+from odradek.visibility.intake.decode import SummaryDecoder
+from odradek.visibility.intake.security import broker_credentials
+from odradek.visibility.intake.table import TopicTable, TopicTableManager
+from odradek.visibility.store.store import VisibilityStore
+from odradek.wire.topics import Topics
+
+FETCH_RECORDS = 4_000
+WAITING_RECORDS_MAX = 20_000
+LOOK_EVERY_S = 0.5
+_NOTE_EVERY_S = 5.0
+_BUFFERED_BATCHES = 64
+
+
+@dataclass(slots=True)
+class IntakeProgress:
+    """Where the intake stands. `lag`: records of `executions` that are not in the store yet; None while it is not known.
+
+    Behind a transaction's end stands a marker that is no record; a lag of a partition that is not yet read may count those.
+    """
+
+    lag: int | None = None
+    partitions: int = 0
+    ready: bool = False
+    records: int = 0
+    batches: int = 0
+    began_s: float = 0.0  # monotonic time at which the look at the ends began
+
+
+class VisibilityApp(faust.App):
+    """Reads `executions` into a store. Make it inside a running loop; `start`, then `stop`; `crashed` when it cannot go on."""
+
+    def __init__(self, settings: Settings, store: VisibilityStore, decoder: SummaryDecoder, writer: ThreadPoolExecutor) -> None:
+        topics = Topics(settings.namespace, settings.topic_prefix)
+        hosts = [host.strip() for host in settings.address.split(",") if host.strip()]
+        session_s = settings.session_timeout.total_seconds()
+        super().__init__(
+            f"{topics.executions}.visibility-{secrets.token_hex(6)}",
+            broker=";".join(f"{SCHEME}://{host}" for host in hosts),
+            broker_credentials=broker_credentials(settings.kafka),
+            broker_client_id=f"{settings.client_id}-visibility",
+            broker_session_timeout=session_s,
+            broker_heartbeat_interval=session_s / 3,
+            broker_max_poll_records=FETCH_RECORDS,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=4 * 1024 * 1024,
+            stream_buffer_maxsize=_BUFFERED_BATCHES,
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            store="memory://",
+            datadir=str(store.path.with_name("faust")),
+            origin="odradek.visibility",
+            autodiscover=False,
+            web_enabled=False,
+            TableManager=TopicTableManager,
+        )
+        self.progress = IntakeProgress()
+        self.on_progress: Callable[[], None] = lambda: None  # called after each look
+        self._store = store
+        self._writer = writer
+        self._waiting: list[RecordBatch] = []
+        self._waiting_records = 0
+        self._taken: dict[int, int] = {}
+        self._writing = False
+        self._changed = asyncio.Condition()
+        self._noted_s = 0.0
+        self.executions_topic = self.topic(topics.executions, key_serializer="raw", value_serializer="raw", acks=False)
+        self.executions = cast(
+            TopicTable,
+            self.tables.add(
+                TopicTable(
+                    cast(Any, self),
+                    name="executions",
+                    store=f"{driver.SCHEME}://{store.path.absolute()}",
+                    changelog_topic=self.executions_topic,
+                    key_type=bytes,
+                    value_type=bytes,
+                    options={"store": store, "decoder": decoder},
+                )
+            ),
+        )
+        self.agent(self.executions_topic, name="executions")(self._take)
+        self.task()(self._write)
+        self.task()(self._look)
+
+    def position(self, partition: int) -> int | None:
+        """See `committed.Positions`."""
+        return self._store.position(partition)
+
+    # --- records
+
+    async def _take(self, stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            if not await self._follows(batch):
+                return
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._waiting_records < WAITING_RECORDS_MAX)
+                self._waiting.append(batch)
+                self._waiting_records += len(batch.records)
+                self._changed.notify_all()
+
+    async def _follows(self, batch: RecordBatch) -> bool:
+        """Whether a batch begins where the last one ended. Faust empties its queues when partitions are assigned anew: going on behind a
+        lost batch would move the position over it for good, so the app stops, and a new one begins at the positions."""
+        taken = self._taken.get(batch.partition, self._store.position(batch.partition))
+        if batch.after is not None and (taken is None or batch.after > taken):
+            await self.crash(IntakeError(f"executions/{batch.partition}: records between {taken} and {batch.after} were not handed over"))
+            return False
+        self._taken[batch.partition] = max(batch.records[-1].offset, -1 if taken is None else taken)
+        return True
+
+    async def _write(self) -> None:
+        """Write what waits, again and again. A store that cannot be written stops the app."""
+        loop = asyncio.get_running_loop()
+        while not self.should_stop:
+            async with self._changed:
+                await self._changed.wait_for(lambda: bool(self._waiting))
+                batches, self._waiting, self._waiting_records = self._waiting, [], 0
+                self._writing = True
+                self._changed.notify_all()
+            try:
+                pairs = [(batch.partition, batch.records) for batch in batches]
+                await loop.run_in_executor(self._writer, self.executions.driver.apply_batches, pairs)
+            except Exception as error:
+                await self.crash(error)
+                return
+            finally:
+                self._writing = False
+            self.progress.records += sum(len(batch.records) for batch in batches)
+            self.progress.batches += 1
+
+    # --- where it stands
+
+    async def _look(self) -> None:
+        while not self.should_stop:
+            await self._look_once()
+            self.on_progress()
+            await self.sleep(LOOK_EVERY_S)
+
+    async def _look_once(self) -> None:
+        began_s = time.monotonic()
+        ends = await cast(CommittedConsumer, self.consumer).ends()
+        progress = self.progress
+        if not ends:
+            return
+        idle = not self._waiting and not self._writing
+        lag = 0
+        for partition, (read_to, end) in ends.items():
+            position = self._store.position(partition)
+            if read_to >= end and (idle or (position is not None and position + 1 >= read_to)):
+                continue  # whatever stands there has been read and written; a marker may end it
+            lag += max(0, end - (0 if position is None else position + 1))
+        progress.partitions = len(ends)
+        progress.lag = lag
+        progress.began_s = began_s
+        if lag == 0:
+            progress.ready = True
+            if began_s - self._noted_s >= _NOTE_EVERY_S:
+                self._noted_s = began_s
+                await asyncio.get_running_loop().run_in_executor(self._writer, self._store.caught_up)

@@ -1,0 +1,311 @@
+"""`VisibilityReader`: the read side in a process. Starts the Faust app in a thread of its own, keeps it going, holds the store.
+
+    with VisibilityReader(settings) as reader:      # StoreLockedError if another process has this store
+        reader.wait_ready(30)                       # everything that the topic held is in
+        reader.store.list("ExecutionStatus = 'Failed' ORDER BY CloseTime DESC")
+
+Lists answer from the local copy as soon as `start` returns, also while no broker answers; `state` and `lag` say how old it may be. A
+failure of the app (broker gone, topic made anew, records handed over with a gap) ends it and starts it again, with a pause that doubles.
+
+Never in the path of a workflow: it writes nothing to Kafka, and joins groups of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from odradek.config import Settings
+from odradek.exceptions import OdradekError
+from odradek.kafka.admin import AdminFactory, ClusterAdmin
+from odradek.kafka.registry import make_codec
+from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
+from odradek.visibility.errors import IntakeError, StoreNotOpenError
+from odradek.visibility.intake.app import IntakeProgress, VisibilityApp
+from odradek.visibility.intake.decode import SummaryDecoder
+from odradek.visibility.store.store import Listener, Source, VisibilityStore
+from odradek.visibility.store.writer import Applied
+from odradek.wire.topics import escape
+
+logger = logging.getLogger("odradek.visibility")
+
+STARTING, RUNNING, FAILED, STOPPED = "STARTING", "RUNNING", "FAILED", "STOPPED"
+
+_PAUSE_FIRST_S = 0.5
+_PAUSE_MAX_S = 30.0
+_TOPIC_CHECK_S = 30.0  # between two looks whether the topic is still the one that was opened
+_STOP_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeStatistics:
+    """The intake at a moment. `lag`: records not in the store yet, None while unknown; `error`: why it does not run."""
+
+    state: str
+    ready: bool
+    lag: int | None
+    partitions: int
+    records: int
+    batches: int
+    rows_written: int
+    rows_deleted: int
+    records_skipped: int
+    undecodable: int
+    restarts: int
+    error: str = ""
+    rebuilt_because: str = ""
+
+
+def store_path(settings: Settings) -> Path:
+    """Where the store of these settings lies."""
+    return settings.state_dir / "visibility" / f"{settings.topic_prefix}{escape(settings.namespace)}.sqlite"
+
+
+class VisibilityReader:
+    """One instance of the read side. `start` and `stop` once each.
+
+    path: the store's file; default under `state_dir`.
+    """
+
+    def __init__(self, settings: Settings, *, path: Path | None = None, admin: AdminFactory = ClusterAdmin) -> None:
+        self._settings = settings
+        self._path = path if path is not None else store_path(settings)
+        self._new_admin = admin
+        self._store: VisibilityStore | None = None
+        self._listeners: list[Listener] = []
+        self._progress = IntakeProgress()
+        self._was_ready = False
+        self._state = STOPPED
+        self._error = ""
+        self._restarts = 0
+        self._undecodable = 0
+        self._counted = (0, 0)  # records and batches of former apps
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._writer: ThreadPoolExecutor | None = None
+
+    # --- life
+
+    def start(self) -> None:
+        """Open the store and begin to take records in. Raises StoreLockedError when the store is in use; waits for no broker."""
+        if self._thread is not None:
+            raise RuntimeError("a VisibilityReader starts once")
+        self._open(Source(self._settings.namespace))
+        self._state = STARTING
+        self._writer = ThreadPoolExecutor(1, "odradek-visibility-writer")
+        self._thread = threading.Thread(target=self._run, name="odradek-visibility", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop and close the store. Waits for the transaction that runs. Idempotent."""
+        self._stopping.set()
+        if self._loop is not None and self._wake is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                self._loop.call_soon_threadsafe(self._wake.set)
+        if self._thread is not None:
+            self._thread.join(_STOP_S + 10.0)
+        if self._writer is not None:
+            self._writer.shutdown()
+        if self._store is not None:
+            self._store.close()
+        self._set_state(STOPPED)
+
+    def __enter__(self) -> VisibilityReader:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    # --- what it is
+
+    @property
+    def store(self) -> VisibilityStore:
+        """The store as it is now; do not keep it: it is another one after it was rebuilt."""
+        store = self._store
+        if store is None:
+            raise StoreNotOpenError("the read side is not running: start it first")
+        return store
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that the topic held at some moment since the start is in the store."""
+        return self._was_ready or self._progress.ready
+
+    @property
+    def lag(self) -> int | None:
+        """Records that are not in the store yet; None while it is not known."""
+        return self._progress.lag if self._state == RUNNING else None
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until `ready`; False when the time ran out."""
+        return self._wait(lambda: self.ready, timeout_s)
+
+    def wait_caught_up(self, timeout_s: float) -> bool:
+        """Wait until the lag was 0 at a look that began after this call; False when the time ran out."""
+        called_s = time.monotonic()
+        return self._wait(lambda: self.lag == 0 and self._progress.began_s >= called_s, timeout_s)
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(condition, timeout_s)
+
+    def statistics(self) -> IntakeStatistics:
+        """Where the intake stands."""
+        progress, store = self._progress, self._store
+        records, batches = self._counted
+        return IntakeStatistics(
+            state=self._state,
+            ready=self.ready,
+            lag=self.lag,
+            partitions=progress.partitions,
+            records=records + progress.records,
+            batches=batches + progress.batches,
+            rows_written=store.rows_written if store is not None else 0,
+            rows_deleted=store.rows_deleted if store is not None else 0,
+            records_skipped=store.records_skipped if store is not None else 0,
+            undecodable=self._undecodable,
+            restarts=self._restarts,
+            error=self._error,
+            rebuilt_because=store.rebuilt_because if store is not None else "",
+        )
+
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with what each batch changed, in the writer's thread, also after the store was rebuilt.
+
+        Returns how to remove it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    # --- the thread
+
+    def _open(self, source: Source) -> None:
+        store = VisibilityStore.open(self._path, source)
+        store.add_listener(self._tell)
+        self._store = store
+
+    def _tell(self, applied: Applied) -> None:
+        for listener in list(self._listeners):
+            listener(applied)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._supervise())
+        except BaseException as error:
+            self._error = f"{type(error).__name__}: {error}"
+            self._set_state(FAILED)
+            raise
+
+    async def _supervise(self) -> None:
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        pause_s = _PAUSE_FIRST_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                await self._once()
+                continue
+            except Exception as error:  # whatever Faust, aiokafka, SQLite or the registry raise: said, counted, tried again
+                self._error = f"{type(error).__name__}: {error}"
+                level = logging.WARNING if isinstance(error, OdradekError) else logging.ERROR
+                logger.log(level, "the read side's intake stopped and starts again: %s", self._error, exc_info=level == logging.ERROR)
+            self._restarts += 1
+            self._set_state(FAILED)
+            if time.monotonic() - began_s > 2 * _PAUSE_MAX_S:
+                pause_s = _PAUSE_FIRST_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+    async def _once(self) -> None:
+        """One app from start to its end. Raises what ended it, unless `stop` did."""
+        blocking = asyncio.get_running_loop().run_in_executor
+        admin = self._new_admin(self._settings)
+        topic = admin.topics.executions
+        facts = (await blocking(None, admin.ensure, [topic]))[topic]
+        source = Source(self._settings.namespace, await blocking(None, admin.cluster_id), facts.topic_id)
+        await blocking(self._writer, self._adopt, source)
+        schemas = SchemasTopic(self._settings, admin)
+        await blocking(None, schemas.open)
+        try:
+            decoder = SummaryDecoder(make_codec(self._settings, schemas), lambda name: self._wait_for_schema(schemas, name))
+            await self._run_app(decoder, admin, topic, facts.topic_id)
+        finally:
+            await blocking(None, schemas.close)
+
+    def _adopt(self, source: Source) -> None:
+        """Go on with the open store if it is a copy of this topic; else begin a new one."""
+        if self.store.matches(source):
+            return
+        self.store.close()
+        self._open(source)
+
+    def _wait_for_schema(self, schemas: SchemasTopic, name: str) -> bool:
+        try:
+            fingerprint = bytes.fromhex(name)
+        except ValueError:  # an id of a registry, which was asked already
+            return False
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not self._stopping.is_set() and time.monotonic() < deadline_s:
+            if schemas.wait_for(fingerprint, timeout_s=0.5) is not None:
+                return True
+        return False
+
+    async def _run_app(self, decoder: SummaryDecoder, admin: ClusterAdmin, topic: str, topic_id: str) -> None:
+        assert self._writer is not None and self._wake is not None
+        app = VisibilityApp(self._settings, self.store, decoder, self._writer)
+        app.on_progress = self._on_progress
+        self._progress = app.progress
+        tasks = [
+            asyncio.ensure_future(self._wake.wait()),
+            asyncio.ensure_future(app.wait_until_stopped()),
+            asyncio.ensure_future(self._watch_topic(admin, topic, topic_id)),
+        ]
+        try:
+            await app.start()
+            self._error = ""
+            self._set_state(RUNNING)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping.is_set():
+                return
+            for task in done:
+                task.result()
+            raise app.crash_reason or OdradekError("the Faust app ended by itself")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(app.stop(), _STOP_S)
+            self._was_ready = self._was_ready or app.progress.ready
+            self._undecodable += decoder.undecodable
+            self._counted = (self._counted[0] + app.progress.records, self._counted[1] + app.progress.batches)
+            self._progress = IntakeProgress()
+
+    async def _watch_topic(self, admin: ClusterAdmin, topic: str, topic_id: str) -> None:
+        """A topic that is deleted and made anew begins at offset 0 again: everything in it would be taken for old."""
+        while True:
+            await asyncio.sleep(_TOPIC_CHECK_S)
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(None, admin.describe, [topic])
+            except OdradekError:
+                continue  # no broker just now: the app waits for it too
+            if topic not in found or found[topic].topic_id != topic_id:
+                raise IntakeError(f"topic {topic} was deleted and made anew: the read side begins anew with it")
+
+    def _on_progress(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _set_state(self, state: str) -> None:
+        self._state = state
+        self._on_progress()
