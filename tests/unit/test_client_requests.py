@@ -15,7 +15,15 @@ from odradek.client.pacing import FIRST_MIN_S, ResponseTimes, poll_interval
 from odradek.client.transport import Owner
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError, WorkflowAlreadyStartedError
 from odradek.wire import outcomes
-from odradek.wire.events import AwaitResult, CancelWorkflow, DescribeWorkflow, QueryWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
+from odradek.wire.events import (
+    AwaitResult,
+    CancelWorkflow,
+    DescribeWorkflow,
+    QueryWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
 from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to, started
 
 

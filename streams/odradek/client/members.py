@@ -106,7 +106,7 @@ class MembersReader:
         try:
             consumer.assign([TopicPartition(self._topic, 0, 0)])
             while not self._stop.is_set():
-                message = consumer.poll(0.5)
+                message = consumer.poll(0.2)
                 if message is not None:
                     self._take(consumer, message)
         except KafkaException:

@@ -19,7 +19,7 @@ from odradek.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.5  # bounds how late `stop` is noticed; records are served as they come
+_POLL_S = 0.2  # bounds how late `stop` is noticed; records are served as they come
 _AT_ONCE = 1000
 
 

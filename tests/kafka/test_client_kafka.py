@@ -1,0 +1,258 @@
+"""The client against a real broker and a tiny owner: topics, replies, owners, limits, misuse. No engine here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from odradek.broker.ports import free_ports
+from odradek.client import Client, ClientMisuseError, RPCError, RPCStatusCode
+from odradek.client.kafka_transport import KafkaTransport
+from odradek.client.transport import Owner
+from odradek.config import Settings
+from odradek.exceptions import BrokerUnreachableError, RecordTooLargeError, TopicMissingError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.wire.events import AwaitResult, SignalWorkflow, StartWorkflow
+from odradek.wire.schema import fingerprint
+from tests.kafka.fake_owner import FakeOwner
+
+
+@pytest.fixture
+def settings(bootstrap: str, namespace: str) -> Settings:
+    return Settings(address=bootstrap, namespace=namespace, partitions=4, rpc_timeout=timedelta(seconds=6))
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Iterator[Callable[..., FakeOwner]]:
+    """`serve("q")`: an owner of that queue, on a thread, until the test ends."""
+    running: list[tuple[FakeOwner, threading.Thread]] = []
+
+    def start(queue: str, *, announced: bool = True) -> FakeOwner:
+        owner = FakeOwner(settings, queue)
+        if announced:
+            owner.announce()
+        thread = threading.Thread(target=owner.run, daemon=True)
+        thread.start()
+        running.append((owner, thread))
+        return owner
+
+    yield start
+    for owner, _ in running:
+        owner.stop()
+    for _, thread in running:
+        thread.join(10)
+
+
+async def eventually(check: Callable[[], bool | Awaitable[bool]], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = check()
+        if value if isinstance(value, bool) else await value:
+            return
+        assert time.monotonic() < deadline, "it did not come to pass"
+        await asyncio.sleep(0.05)
+
+
+async def test_execute_start_signal_query_result(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    owner = serve("q")
+    async with await Client.connect(settings=settings) as client:
+        assert await client.execute_workflow("W", {"a": 1}, id="w1", task_queue="q") == {"a": 1}
+        handle = await client.start_workflow("W", 5, id="w2", task_queue="q")
+        await handle.signal("s", "x")
+        assert await handle.query("state") == 5
+        assert await handle.result() == 5
+        results = await asyncio.gather(*(client.execute_workflow("W", n, id=f"m{n}", task_queue="q") for n in range(200)))
+        assert results == list(range(200))
+    assert {type(record) for record in owner.seen} >= {StartWorkflow, SignalWorkflow, AwaitResult}
+
+
+async def test_connect_makes_what_it_needs_and_publishes_its_schemas(settings: Settings) -> None:
+    async with await Client.connect(settings=settings) as client:
+        admin = ClusterAdmin(settings)
+        topics = admin.topics
+        wanted = [topics.replies, topics.members, topics.schemas, topics.results]
+        assert set(admin.describe(wanted)) == set(wanted)
+        transport = client._channel.transport
+        assert isinstance(transport, KafkaTransport)
+        assert transport._schemas.find(fingerprint(StartWorkflow)) is not None
+
+
+async def test_connect_without_the_right_to_create(settings: Settings) -> None:
+    with pytest.raises(TopicMissingError, match="create_topics"):
+        await Client.connect(settings=settings, create_topics=False)
+    (await Client.connect(settings=settings)).close()
+    async with await Client.connect(settings=settings, create_topics=False) as client:
+        with pytest.raises(TopicMissingError, match=r"events"):
+            await client.start_workflow("W", id="w", task_queue="new")
+
+
+async def test_unreachable_broker_says_address_and_setting() -> None:
+    (port,) = free_ports(1)
+    began = time.monotonic()
+    with pytest.raises(BrokerUnreachableError) as caught:
+        await Client.connect(f"127.0.0.1:{port}", connect_timeout=timedelta(seconds=2))
+    assert time.monotonic() - began < 12
+    assert f"127.0.0.1:{port}" in str(caught.value) and "`address`" in str(caught.value)
+
+
+async def test_lazy_client_connects_with_its_first_call(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    serve("q")
+    client = await Client.connect(settings=settings, lazy=True)
+    assert client.service_client.lazy
+    async with client:
+        assert await client.execute_workflow("W", 1, id="w", task_queue="q") == 1
+
+
+async def test_start_first_worker_later(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    async with await Client.connect(settings=settings.replace(rpc_timeout=timedelta(seconds=1))) as client:
+        handle = await client.start_workflow("W", "late", id="w", task_queue="q")
+        with pytest.raises(RPCError) as caught:
+            await handle.query("state")
+        assert caught.value.status == RPCStatusCode.UNAVAILABLE and "'q'" in caught.value.message
+        result = asyncio.create_task(handle.result())
+        await asyncio.sleep(0.3)
+        serve("q")
+        assert await asyncio.wait_for(result, 25) == "late"
+
+
+async def test_lost_replies_are_asked_for_again(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    owner = serve("q")
+    owner.muted = {"SignalWorkflow", "AwaitResult"}
+    async with await Client.connect(settings=settings.replace(rpc_timeout=timedelta(seconds=30))) as client:
+        waiting = asyncio.create_task(client.execute_workflow("W", 3, id="w", task_queue="q"))
+        await eventually(lambda: any(isinstance(r, AwaitResult) for r in owner.seen))
+        signal = asyncio.create_task(client.get_workflow_handle("w").signal("s"))
+        await eventually(lambda: sum(isinstance(r, SignalWorkflow) for r in owner.seen) >= 2)
+        owner.muted = set()
+        assert await asyncio.wait_for(waiting, 25) == 3
+        await asyncio.wait_for(signal, 25)
+    signals = [r for r in owner.seen if isinstance(r, SignalWorkflow)]
+    assert len({r.request_id for r in signals}) == 1
+
+
+async def test_located_among_queues(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    for queue in ("orders", "stock"):
+        serve(queue)
+    async with await Client.connect(settings=settings) as starter:
+        await starter.execute_workflow("W", "mine", id="w", task_queue="stock")
+    async with await Client.connect(settings=settings) as client:
+        assert await client.get_workflow_handle("w").query("state") == "mine"
+        with pytest.raises(RPCError) as caught:
+            await client.get_workflow_handle("unknown").query("state")
+        assert caught.value.status == RPCStatusCode.NOT_FOUND
+        await client.execute_workflow("W", "other", id="w", task_queue="orders")
+    async with await Client.connect(settings=settings) as client:
+        with pytest.raises(RPCError, match=r"'orders', 'stock'"):
+            await client.get_workflow_handle("w").query("state")
+        assert await client.get_workflow_handle("w", task_queue="orders").query("state") == "other"
+
+
+async def test_queue_that_does_not_answer_is_not_not_found(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    serve("orders")
+    await asyncio.to_thread(ClusterAdmin(settings).ensure_queue, "silent")
+    async with await Client.connect(settings=settings) as client:
+        with pytest.raises(RPCError, match="'silent'") as caught:
+            await client.get_workflow_handle("unknown").describe(rpc_timeout=timedelta(seconds=3))
+        assert caught.value.status == RPCStatusCode.UNAVAILABLE
+
+
+async def test_owner_is_seen_in_members(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    owner = serve("q", announced=False)
+    async with await Client.connect(settings=settings) as client:
+        transport = client._channel.transport
+        await client.execute_workflow("W", id="w", task_queue="q")
+        await eventually(lambda: transport.owner("q", "w") is Owner.NONE)
+        assert await transport.queues() == {"q": False}
+        owner.announce()
+        await eventually(lambda: transport.owner("q", "w") is Owner.ALIVE)
+        assert await transport.queues() == {"q": True}
+
+
+async def test_record_too_large_fails_at_once(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    serve("q")
+    async with await Client.connect(settings=settings) as client:
+        with pytest.raises(RecordTooLargeError) as caught:
+            await client.start_workflow("W", "x" * 1_100_000, id="w", task_queue="q")
+        assert caught.value.size > 1_100_000 and str(caught.value.limit) in str(caught.value) and "max.message.bytes" in str(caught.value)
+        assert await client.execute_workflow("W", "x" * 900_000, id="w2", task_queue="q") == "x" * 900_000
+
+
+async def test_clients_of_one_partition_do_not_mix(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    serve("q")
+    clients = [await Client.connect(settings=settings) for _ in range(6)]  # four partitions: some share one
+    try:
+        found = await asyncio.gather(
+            *(
+                client.execute_workflow("W", f"{n}-{k}", id=f"{n}-{k}", task_queue="q")
+                for n, client in enumerate(clients)
+                for k in range(20)
+            )
+        )
+        assert found == [f"{n}-{k}" for n in range(6) for k in range(20)]
+        assert all(client.statistics()["unmatched_replies"] == 0 for client in clients)
+    finally:
+        for client in clients:
+            client.close()
+
+
+async def test_copies_share_the_connection(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    serve("q")
+    async with await Client.connect(settings=settings) as client:
+        copy = Client(**client.config())
+        assert copy.service_client is client.service_client and copy._channel is client._channel
+        assert await copy.execute_workflow("W", 1, id="w", task_queue="q") == 1
+
+
+def test_used_in_a_fork(settings: Settings) -> None:
+    async def connect_and_fork() -> int:
+        client = await Client.connect(settings=settings)
+        loop = asyncio.get_running_loop()
+        pid = os.fork()
+        if pid == 0:
+            # Nothing but the check may run here, and nothing may leave this block: pytest must not go on in two processes.
+            code = 9
+            try:
+                client._channel._check_use(loop)
+            except ClientMisuseError as error:
+                code = 7 if "fork" in str(error) else 8
+            finally:
+                os._exit(code)
+        client.close()
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    assert asyncio.run(connect_and_fork()) == 7
+
+
+def test_process_ends_without_close(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    serve("q")
+    program = f"""
+        import asyncio
+        from odradek.client import Client
+        async def main():
+            client = await Client.connect({settings.address!r}, namespace={settings.namespace!r})
+            print(await client.execute_workflow("W", 1, id="w", task_queue="q"))
+            client._channel.transport.owner("q", "w")
+            asyncio.create_task(client.start_workflow("W", id="w2", task_queue="elsewhere"))
+        asyncio.run(main())
+        """
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": "streams"},
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1", "")
+    assert time.monotonic() - began < 30
