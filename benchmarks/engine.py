@@ -96,10 +96,8 @@ def measure(runs: int, steps: int, *, batched: bool) -> float:
     lane.spent_ns = lane.tasks = 0
     gc.collect()
     for _ in range(steps):
-        if batched:
-            pending = lane.step(pending)
-        else:
-            pending = [answer for event in pending for answer in lane.step([event])]
+        batches = [pending] if batched else [[event] for event in pending]
+        pending = [answer for batch in batches for answer in lane.step(batch)]
     return lane.spent_ns / lane.tasks / 1_000
 
 

@@ -10,11 +10,8 @@ from odradek.engine.activation import Activation
 from odradek.engine.history_json import expand, from_json, to_json
 from odradek.engine.replay import replay_history
 from odradek.wire.events import CancelWorkflow
-
 from tests.engine.script import ActivityFailure, ScriptActivator
 from tests.engine.world import World, completed, failed, started
-
-SECOND = 0
 
 
 def imported(*items: tuple[str, dict[str, Any]]) -> list[Any]:
@@ -125,7 +122,8 @@ def test_failed_and_timed_out_tasks_never_happened() -> None:
 
 def test_task_that_is_running_or_closed_by_termination_is_not_replayed() -> None:
     events = imported(
-        begin(), scheduled(), task_started(), done(), activity("a", "1"), signaled("x"), scheduled(), task_started(), ("WorkflowExecutionTerminated", {})
+        *(begin(), scheduled(), task_started(), done(), activity("a", "1")),
+        *(signaled("x"), scheduled(), task_started(), ("WorkflowExecutionTerminated", {})),
     )
     activator = ScriptActivator(code=code)
     assert replay_history(events, activator) is None
@@ -143,7 +141,8 @@ def test_temporals_patch_marker_and_its_search_attribute() -> None:
     def patched(ctx: Any) -> Any:
         yield ctx.activity("new" if ctx.patched("p") else "old")
 
-    marker = ("MarkerRecorded", {"markerName": "core_patch", "details": {"patch-data": {"payloads": [{"data": "eyJpZCI6InAiLCJkZXByZWNhdGVkIjpmYWxzZX0="}]}}})
+    data = "eyJpZCI6InAiLCJkZXByZWNhdGVkIjpmYWxzZX0="
+    marker = ("MarkerRecorded", {"markerName": "core_patch", "details": {"patch-data": {"payloads": [{"data": data}]}}})
     upsert = ("UpsertWorkflowSearchAttributes", {"searchAttributes": {"indexedFields": {"TemporalChangeVersion": {"data": "WyJwIl0="}}}})
     with_patch = imported(begin(), scheduled(), task_started(), done(), marker, upsert, activity("new", "1"))
     without = imported(begin(), scheduled(), task_started(), done(), activity("old", "1"))

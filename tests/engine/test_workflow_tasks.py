@@ -412,6 +412,19 @@ def test_a_patch_whose_call_is_gone_is_nondeterminism() -> None:
     assert w.run().task_failure is not None and "patch 'by-card'" in w.run().task_failure.message
 
 
+def test_a_null_removes_an_upserted_field() -> None:
+    def code(ctx: Any) -> Any:
+        from odradek.engine.activation import UpsertMemo
+        from odradek.wire.payload import Payload
+
+        ctx.commands.append(UpsertMemo(memo={"a": Payload({"encoding": b"binary/null"}), "b": payload(None)}))
+        yield lambda: False
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code", memo={"a": payload(1), "c": payload(2)}))
+    assert list(w.run().memo) == ["c", "b"]
+
+
 def test_upserts_are_history_and_summary() -> None:
     def code(ctx: Any) -> Any:
         ctx.upsert_memo(step=1)
@@ -452,6 +465,38 @@ def test_result_that_no_topic_takes_fails_the_run() -> None:
     w.restart()
     w.step(QueryWorkflow("w", "unknown", reply_to="c"))
     assert "unknown query" in w.replies[-1].message, "the closed run still replays"
+
+
+@pytest.mark.parametrize("how", ["terminate", "cancel", "fail"])
+def test_too_large_an_end_closes_the_run_with_less(how: str) -> None:
+    from odradek.wire.events import CancelWorkflow, TerminateWorkflow
+
+    def code(ctx: Any) -> Any:
+        yield lambda: bool(ctx.signals) or ctx.cancel_requested
+        if ctx.cancel_requested:
+            from odradek.engine.activation import CancelWorkflowExecution
+
+            ctx.commands.append(CancelWorkflowExecution(details=[payload("y" * 500)]))
+            yield lambda: False
+        raise WorkflowFailure("x" * 2_000, "T")
+
+    def check(kind: str, queue: str, record: Any) -> Any:
+        failure = getattr(record, "failure", None)
+        too_large = kind == RESULTS and failure and (len(failure.message) > 1_500 or failure.details)
+        return Refusal("record takes 2 MB, the topic 1 MB") if too_large else b""
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    w.outlet.check = check  # type: ignore[method-assign]
+    if how == "terminate":
+        w.step(TerminateWorkflow("w", reason="why", details=[payload("z")], reply_to="c"))
+    else:
+        w.step(CancelWorkflow("w") if how == "cancel" else w.signal("x"))
+    assert w.run().status == {"terminate": "TERMINATED", "cancel": "CANCELED", "fail": "FAILED"}[how]
+    failure = w.results[0].failure
+    assert failure is not None and failure.details == [] and len(w.results) == 1
+    if how != "cancel":
+        assert "1 MB" in failure.message
 
 
 def test_result_that_cannot_be_written_now_fails_the_task() -> None:
@@ -495,6 +540,18 @@ def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(monkeypat
     assert w.run("b").status == "COMPLETED"
     w.step(UnparkWorkflow("a", reply_to="c"))
     assert w.run("a").status == "COMPLETED"
+
+
+def test_a_start_that_breaks_the_engine_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.dead_letters_allowed = True
+    monkeypatch.setattr(engine_module, "apply_input", lambda step, input: 1 / 0)
+    w.step(w.start("steady", request_id="s"), QueryWorkflow("w", "q", reply_to="c", request_id="q"))
+    assert [(reply.request_id, reply.kind, reply.status) for reply in w.replies] == [
+        ("s", "StartWorkflow", outcomes.INTERNAL),
+        ("q", "QueryWorkflow", outcomes.INTERNAL),
+    ]
+    assert "division by zero" in w.replies[0].message and w.tables.snapshot() == {}
 
 
 def test_defect_in_a_task_parks_the_run_and_loses_no_input() -> None:
@@ -552,6 +609,18 @@ def test_cache_of_nothing_replays_every_task() -> None:
     assert outcome(w) == ["x", "y"]
     statistics = w.engine.statistics()
     assert statistics["replays"] == 3 and statistics["cached_runs"] == 0
+
+
+def test_closed_runs_leave_the_cache_first() -> None:
+    w = World(ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=2), twice=False)
+    w.step(w.start("steady", workflow_id="open"))
+    for n in range(5):
+        id = f"short{n}"
+        w.step(w.start("steady", workflow_id=id), *_two_signals(w, id))
+        assert w.run(id).status == "COMPLETED"
+    before = w.engine.statistics()["replays"]
+    w.step(w.signal("x", workflow_id="open"))
+    assert w.engine.statistics()["replays"] == before
 
 
 def test_cache_evicts_the_least_recently_used() -> None:

@@ -149,7 +149,7 @@ def numbered(attributes: list[Any]) -> list[h.HistoryEvent]:
 
 
 def test_the_table_has_every_event_type() -> None:
-    ours = {t for t in h.Attributes.__args__} - {h.WorkflowTask, h.OtherEvent}  # type: ignore[attr-defined]
+    ours = set(h.Attributes.__args__) - {h.WorkflowTask, h.OtherEvent}  # type: ignore[attr-defined]
     assert {t.record for t in TYPES} == ours == {type(a) for a in FULL}
     for event_type in TYPES:  # no attribute is forgotten
         written = {field.name for field in event_type.fields}
@@ -177,7 +177,8 @@ def test_shorthand_is_expanded() -> None:
     ]
     members = to_json_dict(events)["events"]
     assert [member["eventId"] for member in members] == ["1", "2", "3", "4", "5"]
-    assert [member["eventType"].removeprefix("EVENT_TYPE_WORKFLOW_TASK_") for member in members[1:4]] == ["SCHEDULED", "STARTED", "COMPLETED"]
+    names = [member["eventType"].removeprefix("EVENT_TYPE_WORKFLOW_TASK_") for member in members[1:4]]
+    assert names == ["SCHEDULED", "STARTED", "COMPLETED"]
     assert members[2]["workflowTaskStartedEventAttributes"] == {
         "scheduledEventId": "2",
         "identity": "me",

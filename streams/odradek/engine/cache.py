@@ -41,6 +41,11 @@ class RunCache:
             self.evictions += 1
             run.drop_instance()
 
+    def demote(self, run_id: str) -> None:
+        """The run has closed: it goes before any that is open, but stays for queries while there is room."""
+        if run_id in self._runs:
+            self._runs.move_to_end(run_id, last=False)
+
     def evict_all(self) -> None:
         """Drop every run."""
         for run_id in list(self._runs):

@@ -74,13 +74,18 @@ def fail(step: WorkflowStep, run: LiveRun, failure: Failure, task_event_id: int)
 def cancel(step: WorkflowStep, run: LiveRun, details: list[Payload], task_event_id: int) -> None:
     """The workflow let its cancellation end it."""
     failure = canceled("Workflow cancelled", details)
-    _close(step, run, outcomes.CANCELED, WorkflowExecutionCanceled(details, task_event_id), failure=failure, in_task=True)
+    event = WorkflowExecutionCanceled(details, task_event_id)
+    if _close(step, run, outcomes.CANCELED, event, failure=failure, in_task=True) is not None:
+        _close_bare(step, run, outcomes.CANCELED, WorkflowExecutionCanceled([], task_event_id), canceled("Workflow cancelled"))
 
 
 def terminate(step: WorkflowStep, run: LiveRun, reason: str, details: list[Payload], identity: str) -> None:
     """The run ends without running workflow code."""
     event = WorkflowExecutionTerminated(reason, details, identity)
-    _close(step, run, outcomes.TERMINATED, event, failure=terminated(reason, details))
+    too_large = _close(step, run, outcomes.TERMINATED, event, failure=terminated(reason, details))
+    if too_large is not None:
+        reason = f"{reason[:1_000]} [{too_large.message}]"
+        _close_bare(step, run, outcomes.TERMINATED, WorkflowExecutionTerminated(reason, [], identity), terminated(reason, []))
 
 
 def time_out(step: WorkflowStep, run: LiveRun, *, whole_chain: bool) -> None:
@@ -128,6 +133,13 @@ def continue_as_new(step: WorkflowStep, run: LiveRun, command: ContinueAsNew, ta
     )
 
 
+def _close_bare(step: WorkflowStep, run: LiveRun, status: str, event: Attributes, failure: Failure) -> None:
+    """Close without what made the result too large."""
+    too_large = _close(step, run, status, event, failure=failure)
+    if too_large is not None:
+        raise OutputRefusedError(too_large.message)
+
+
 def _retry(step: WorkflowStep, run: LiveRun, failure: Failure) -> tuple[str, int]:
     row = run.row
     policy = start_attributes(step, run).retry_policy
@@ -168,9 +180,9 @@ def _close(
         message = f"The result of workflow {row.workflow_id} cannot be written: {refusal.message}"
         if in_task and refusal.retryable:
             raise TaskRefusedError(row.run_id, message)
-        if in_task and status in (outcomes.COMPLETED, outcomes.FAILED):
-            return application(message, RESULT_TOO_LARGE, non_retryable=True)
-        raise OutputRefusedError(message)
+        if refusal.retryable:
+            raise OutputRefusedError(message)
+        return application(message, RESULT_TOO_LARGE, non_retryable=True)
     run.append(event, offset=step.input.offset if step.input is not None and not in_task else -1)
     abandon_all(step, run)
     for timer in list(run.timers.values()):

@@ -81,7 +81,7 @@ def apply(step: WorkflowStep, run: LiveRun, commands: list[TaskCommand], task_ev
         elif isinstance(command, ContinueAsNew):
             closing.continue_as_new(step, run, command, task_event_id)
         elif isinstance(command, SetPatchMarker):
-            run.append(patch_marker(command.patch_id, command.deprecated))
+            run.append(patch_marker(command.patch_id, command.deprecated, task_event_id))
         elif isinstance(command, UpsertMemo):
             run.row.memo = _merged(run.row.memo, command.memo)
             run.append(WorkflowPropertiesModified(command.memo, task_event_id))
@@ -93,7 +93,9 @@ def apply(step: WorkflowStep, run: LiveRun, commands: list[TaskCommand], task_ev
 
 
 def _merged(old: dict[str, Payload], new: dict[str, Payload]) -> dict[str, Payload]:
-    return {**old, **new}
+    """Upserted fields over the old ones; a null removes its field."""
+    merged = {**old, **new}
+    return {key: value for key, value in merged.items() if value.data or value.metadata.get("encoding") != b"binary/null"}
 
 
 def _start_timer(step: WorkflowStep, run: LiveRun, command: StartTimer, task_event_id: int) -> None:

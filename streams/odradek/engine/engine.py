@@ -24,6 +24,7 @@ from odradek.engine.tasks import enforce_limits, park, run_tasks
 from odradek.engine.timers import apply_timer
 from odradek.engine.waiters import Waiters
 from odradek.wire import outcomes
+from odradek.wire.events import ActivityReport
 from odradek.wire.state import TimerRow
 
 if TYPE_CHECKING:
@@ -135,9 +136,12 @@ class WorkflowEngine:
                 return
             for run_id in step.runs:
                 self._context.revert(run_id)
-        effects.dead_letters.extend(
-            DeadLetter(input.offset, f"the engine cannot apply any input of workflow {workflow_id}", work.trace) for input in work.inputs
-        )
+        step = WorkflowStep(self._context, tables, outlet, now_ms, workflow_id)
+        for input in work.inputs:
+            reason = f"the engine cannot apply any input of workflow {workflow_id}: {_last_line(work.trace)}"
+            effects.dead_letters.append(DeadLetter(input.offset, reason, work.trace))
+            _answer_broken(step, input, work.trace)
+        effects.replies.extend(step.replies)
 
     def _accept(self, step: WorkflowStep, work: _Work, done: list[Waiter], effects: Effects) -> None:
         for waiter in done:
@@ -148,6 +152,9 @@ class WorkflowEngine:
         effects.outputs.extend(step.outputs)
         effects.replies.extend(step.replies)
         effects.touched.extend(step.runs)
+        for run_id, run in step.runs.items():
+            if not run.is_open:
+                self._cache.demote(run_id)
         effects.parked.extend(step.parked)
         effects.steps += step.tasks
         for position, trace in work.broken_inputs.items():
@@ -194,6 +201,8 @@ def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
         for position, input in enumerate(work.inputs):
             if position not in work.broken_inputs:
                 apply_input(step, input)
+            else:
+                _answer_broken(step, input, work.broken_inputs[position])
         part = "timer"
         for position, timer in enumerate(work.timers):
             if position in work.broken_timers:
@@ -242,6 +251,12 @@ def _park_all(step: WorkflowStep, work: _Work) -> None:
     for run in {id(run): run for run in (*step.runs.values(), *([current] if current is not None else []))}.values():
         if run.is_open:
             park(step, run, reason)
+
+
+def _answer_broken(step: WorkflowStep, input: Input, trace: str) -> None:
+    """Whoever waits for an input that broke the engine learns it."""
+    if not isinstance(input.event, ActivityReport):
+        verdict(step, input.event, outcomes.INTERNAL, f"defect of the engine: {_last_line(trace)}")
 
 
 def _answer_internal(step: WorkflowStep, work: _Work) -> None:

@@ -72,10 +72,10 @@ class NondeterminismError(Exception):
         self.failure = application(message, "NondeterminismError")
 
 
-def patch_marker(patch_id: str, deprecated: bool) -> MarkerRecorded:
+def patch_marker(patch_id: str, deprecated: bool, task_event_id: int) -> MarkerRecorded:
     """The marker of a patch, in the form that Temporal's core gives it."""
     data = json.dumps({"id": patch_id, "deprecated": deprecated}, separators=(",", ":")).encode()
-    return MarkerRecorded(PATCH_MARKER, {PATCH_DETAIL: [Payload({"encoding": b"json/plain"}, data)]})
+    return MarkerRecorded(PATCH_MARKER, {PATCH_DETAIL: [Payload({"encoding": b"json/plain"}, data)]}, task_event_id)
 
 
 def _patch_of(attributes: Attributes) -> tuple[str, bool] | None:

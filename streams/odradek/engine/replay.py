@@ -65,7 +65,7 @@ def replay(run: LiveRun, events: Iterable[HistoryEvent], activator: Activator) -
 
 
 def replay_history(events: list[HistoryEvent], activator: Activator) -> Failure | None:
-    """Replay a history on its own, complete or not, ours or Temporal's: what went wrong, or None. ValueError when it does not begin a run."""
+    """Replay a history on its own, complete or not, ours or Temporal's: what went wrong, or None. ValueError if it begins no run."""
     first = events[0].attributes if events else None
     if not isinstance(first, WorkflowExecutionStarted):
         raise ValueError("a history must begin with WorkflowExecutionStarted")
