@@ -1,0 +1,106 @@
+"""What one server has, for every route: settings, options, ports. `request.app.state.server` is one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ParamSpec, TypeVar, cast
+
+from starlette.requests import HTTPConnection
+
+from odradek.config import Settings
+from odradek.web.errors import not_found, unavailable
+from odradek.web.hub import Hub
+from odradek.web.kafka.cluster import QueueReader
+from odradek.web.kafka.dead_letters import DeadLetterReader
+from odradek.web.kafka.follower import Board
+from odradek.web.kafka.trail import RecordReader
+from odradek.web.options import ServerOptions
+from odradek.web.ports import Owners, Visibility
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class ServerContext:
+    """Ports may be missing: a server without Kafka (tests, a broken start) answers 503 where it would need them."""
+
+    settings: Settings
+    options: ServerOptions
+    hub: Hub = field(default_factory=Hub)
+    visibility: Visibility | None = None
+    owners: Owners | None = None
+    board: Board = field(default_factory=Board)
+    queues: QueueReader | None = None
+    records: RecordReader | None = None
+    dead_letters: DeadLetterReader | None = None
+    cluster_id: str = ""
+    #: Named facts of readiness: "" is ready, anything else says what is missing.
+    readiness: dict[str, Callable[[], str]] = field(default_factory=dict)
+    #: Named numbers for operators: `statistics` of every part.
+    statistics: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that is served."""
+        return self.settings.namespace
+
+    def check_namespace(self, namespace: str) -> None:
+        """NOT_FOUND for any other namespace: a server serves the one of its settings."""
+        if namespace != self.namespace:
+            raise not_found(f"Namespace {namespace} is not found. This server serves {self.namespace!r}: start one for each namespace")
+
+    def need_visibility(self) -> Visibility:
+        """The read side, or UNAVAILABLE."""
+        if self.visibility is None:
+            raise unavailable("the read side of this server is not running: lists and counts are not to be had")
+        return self.visibility
+
+    def need_owners(self) -> Owners:
+        """The way to owners, or UNAVAILABLE."""
+        return _need(self.owners)
+
+    def need_queues(self) -> QueueReader:
+        """The reader of queues, or UNAVAILABLE."""
+        return _need(self.queues)
+
+    def need_records(self) -> RecordReader:
+        """The reader of records, or UNAVAILABLE."""
+        return _need(self.records)
+
+    def need_dead_letters(self) -> DeadLetterReader:
+        """The reader of dead letters, or UNAVAILABLE."""
+        return _need(self.dead_letters)
+
+
+def _need(port: T | None) -> T:
+    if port is None:
+        raise unavailable("this server has no connection to Kafka")
+    return port
+
+
+def server_of(connection: HTTPConnection) -> ServerContext:
+    """The context of a request."""
+    return cast(ServerContext, connection.app.state.server)
+
+
+def identity_of(connection: HTTPConnection) -> str:
+    """Who asks, for histories: the user that the authenticator found, and that it came this way."""
+    principal = getattr(connection.state, "principal", None)
+    return f"{principal.name if principal is not None else 'anonymous'}@http"
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """A blocking call in a thread."""
+    return await asyncio.to_thread(call, *args, **kwargs)
+
+
+def server_version() -> str:
+    """This package's version."""
+    try:
+        return version("odradek")
+    except PackageNotFoundError:
+        return "0.0.0"

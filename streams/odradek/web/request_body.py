@@ -1,0 +1,43 @@
+"""Bodies of requests: read up to a limit, parsed as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from starlette.requests import ClientDisconnect, Request
+
+from odradek.service import RPCStatusCode
+from odradek.web.errors import ApiError, invalid
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body. Stops reading at the limit: RESOURCE_EXHAUSTED, as gRPC has it."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise ApiError(RPCStatusCode.RESOURCE_EXHAUSTED, f"the request is larger than {limit} bytes")
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise ApiError(RPCStatusCode.CANCELLED, "the client went away while it sent the request") from error
+    return b"".join(chunks)
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """The body as a JSON value; an empty one is an empty object."""
+    raw = await read_body(request, limit)
+    if not raw.strip():
+        return {}
+    try:
+        return json.loads(raw, parse_constant=_refuse)
+    except RecursionError:
+        raise invalid("the body is nested too deeply") from None
+    except ValueError as error:
+        raise invalid(f"the body is not JSON: {error}") from None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")

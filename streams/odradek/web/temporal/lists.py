@@ -1,0 +1,63 @@
+"""workflows and workflow-count: answered by the read side, which may be a moment behind the owners of runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from odradek.engine.json_fields import write_time
+from odradek.web.context import in_thread
+from odradek.web.temporal.endpoint import Call, new_token
+from odradek.web.temporal.shapes import execution_info
+
+MAX_PAGE_SIZE = 1_000
+
+
+async def list_workflows(call: Call) -> dict[str, Any]:
+    """ListWorkflowExecutions."""
+    visibility = call.server.need_visibility()
+    size = call.number("pageSize", MAX_PAGE_SIZE, most=MAX_PAGE_SIZE)
+    timeout_s = call.server.options.request_timeout_s
+    page = await in_thread(visibility.list, call.text("query"), page_size=size, page_token=call.token(), timeout_s=timeout_s)
+    answer: dict[str, Any] = {"executions": [execution_info(summary) for summary in page.executions]}
+    token = new_token(page.next_page_token)
+    return answer if token is None else {**answer, "nextPageToken": token}
+
+
+async def count_workflows(call: Call) -> dict[str, Any]:
+    """CountWorkflowExecutions, with GROUP BY."""
+    visibility = call.server.need_visibility()
+    found = await in_thread(visibility.count, call.text("query"), timeout_s=call.server.options.request_timeout_s)
+    answer: dict[str, Any] = {"count": str(found.count)}
+    if found.groups:
+        answer["groups"] = [
+            {"groupValues": [group_value(value) for value in group.values], "count": str(group.count)} for group in found.groups
+        ]
+    return answer
+
+
+def group_value(value: Any) -> dict[str, Any]:
+    """A group's value as Temporal's payload of a search attribute."""
+    kind: str
+    plain: Any
+    if isinstance(value, bool):
+        kind, plain = "Bool", value
+    elif isinstance(value, int):
+        kind, plain = "Int", value
+    elif isinstance(value, float):
+        kind, plain = "Double", value
+    elif isinstance(value, datetime):
+        kind, plain = "Datetime", write_time(round(value.timestamp() * 1000))
+    elif isinstance(value, timedelta):
+        kind, plain = "Int", value // timedelta(microseconds=1) * 1000
+    else:
+        kind, plain = "Keyword", value
+    metadata = {"encoding": "json/plain", "type": kind} if plain is not None else {"encoding": "binary/null"}
+    payload: dict[str, Any] = {"metadata": {key: _base64(text.encode()) for key, text in metadata.items()}}
+    return payload if plain is None else {**payload, "data": _base64(json.dumps(plain).encode())}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
