@@ -18,7 +18,7 @@ from odradek.activation import closing, queries
 from odradek.activation.context import WorkflowContext, WorkflowSettings
 from odradek.activation.continue_as_new import ContinueAsNewRequest
 from odradek.activation.definitions import WorkflowDefinition
-from odradek.activation.errors import NondeterminismError, WorkflowEvictedError
+from odradek.activation.errors import NondeterminismError, ReadOnlyContextError, WorkflowEvictedError
 from odradek.activation.handler_table import HandlerTable
 from odradek.activation.handlers import SignalDefinition
 from odradek.activation.interceptors import ExecuteWorkflowInput, HandleSignalInput, InboundEnd, OutboundEnd, WorkflowInboundInterceptor
@@ -78,10 +78,11 @@ class PythonWorkflowInstance:
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(loop)
         try:
-            if context.broken is not None:
-                raise NondeterminismError(f"an earlier query changed the workflow, so its cached state is dropped: {context.broken}")
             was_completed = context.completed
             self._apply(activation.jobs)
+            if context.broken is not None:
+                # A query set a future that code awaits, and that cannot be undone: the engine shall replay into a new instance.
+                raise ReadOnlyContextError(context.broken)
             if context.completed and not was_completed:
                 self._warn_of_unfinished_handlers()
             return Commands(commands)  # type: ignore[arg-type]

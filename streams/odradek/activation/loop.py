@@ -80,7 +80,8 @@ class WorkflowTask(asyncio.Task[T]):
         self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], loop: WorkflowLoop, name: str | None = None, **options: Any
     ) -> None:
         loop.task_count = self.number = loop.task_count + 1
-        super().__init__(coro, loop=loop, name=name, **options)
+        # asyncio's own default name counts the tasks of the process.
+        super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", **options)
         loop.tasks[self.number] = self  # asyncio itself holds tasks weakly
         self._log_destroy_pending = False
         self.add_done_callback(loop.forget)
