@@ -30,6 +30,7 @@ CONSUME_MAX = 1_000
 COMMIT_EVERY_SECONDS = 1.0
 STOP_LANES_SECONDS = 10.0  # a running transaction ends in milliseconds; a slow activation may take the deadlock timeout
 MEMBERSHIP_SECONDS = 10.0
+SEEK_TRIES = 50  # turns of the thread
 
 _FOREIGN_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.FENCED_INSTANCE_ID})
 
@@ -129,7 +130,7 @@ class Group(threading.Thread):
             self._commit_offsets()
 
     def _drain_requests(self, *, run: bool) -> None:
-        while self._requests:
+        for _ in range(len(self._requests)):  # not those that they leave for the next turn
             request = self._requests.popleft()
             if run:
                 request()
@@ -190,21 +191,24 @@ class Group(threading.Thread):
         if partition in self.lanes:
             self._pause(partition)
 
-    def _do_seek(self, partition: int, offset: int, epoch: int) -> None:
+    def _do_seek(self, partition: int, offset: int, epoch: int, *, tries: int = 0) -> None:
         assert self._consumer is not None
         lane = self.lanes.get(partition)
         if lane is None or lane.epoch != epoch:
             return
+        place = TopicPartition(self._topic, partition, offset)
         try:
-            self._consumer.seek(TopicPartition(self._topic, partition, offset))
-            self._consumer.resume([TopicPartition(self._topic, partition)])
+            self._consumer.seek(place)
         except KafkaException as error:
             if error.args[0].code() != KafkaError._STATE:
                 raise
-            logger.debug("seek of %s/%d is tried again: %s", self._topic, partition, error)
-            self._requests.append(lambda: self._do_seek(partition, offset, epoch))
-            time.sleep(0.005)  # the partition's fetcher is not there yet
-            return
+            if tries < SEEK_TRIES:  # the partition's fetcher is not there yet
+                self._requests.append(lambda: self._do_seek(partition, offset, epoch, tries=tries + 1))
+                return
+            # It ended, over an offset that was not there: it never takes a seek again, a new one begins where it is told to.
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+            self._consumer.incremental_assign([place])
+        self._consumer.resume([TopicPartition(self._topic, partition)])
         self._epochs[partition] = epoch
 
     def _membership(self, partition: int) -> bool | None:

@@ -20,6 +20,7 @@ import logging
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -29,7 +30,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from odradek.engine import ports
 from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.ports import Batch, Effects, Engine, RowChange
-from odradek.exceptions import InputGapError, LaneError, OdradekError, PartitionCountError, TopicRecreatedError
+from odradek.exceptions import LaneError, OdradekError
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
 from odradek.processor.held import held_reason, why_held
@@ -40,6 +41,7 @@ from odradek.processor.outlet import Record
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
+from odradek.processor.tripwires import first_start, known_start
 from odradek.processor.work import (
     CLUSTER_ERRORS,
     INPUT_BYTES_MAX,
@@ -55,6 +57,7 @@ from odradek.processor.work import (
     value_of,
 )
 from odradek.wire import dead_letters
+from odradek.wire.errors import WireError
 from odradek.wire.events import ActivityReport
 from odradek.wire.headers import FORWARDED_FROM, place
 from odradek.wire.outcomes import INTERNAL, RUNNING, LaneStatus, Reply
@@ -83,6 +86,7 @@ PROVEN_AFTER_SECONDS = 30.0  # an owner that lived this long without inputs did 
 
 OWNS_BEFORE_CARE = 3  # owners in a row without progress: from then on one thing a transaction, named beforehand
 CAREFUL_INPUTS = 1_000
+DEFECTS_MAX = 8  # more than it takes to name an input, hold its run, and set it aside
 
 POSITION_KEY = ""
 _POSITION_STATE_KEY = state_key(ports.POSITION, POSITION_KEY)
@@ -123,7 +127,9 @@ class Lane(threading.Thread):
         self._gap: OdradekError | None = None
         self._fault = faults.fault_hook()
         self._drops = 0
-        self._end_answer: int | None = None
+        self._defects = 0  # in a row, without progress
+        self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
+        self._question = 0
         self._restore_remaining = 0
         # What an own gives and a drop takes.
         self._producer: Producer | None = None
@@ -179,19 +185,27 @@ class Lane(threading.Thread):
                 except StoreCorruptError as error:
                     self._drop(Dropped(str(error)))
                     destroy(self._services.store_path(self.partition))
+                except (Stopping, OdradekError):
+                    raise
+                except BaseException as error:  # a defect of this host, or a watchdog's exception that came late
+                    self._unexpected(error)
         except Stopping:
             pass
         except OdradekError as error:
             self._fail(error)
-        except Exception as error:  # a defect of this host: the partition stops and says so; what is committed stands
-            logger.exception("lane %s/%d: unexpected error", self._services.events_topic, self.partition)
-            failure = LaneError(f"unexpected {type(error).__name__}: {error}", topic=self._services.events_topic, partition=self.partition)
-            failure.__cause__ = error
-            self._fail(failure)
         finally:
             self._let_go()
             if self._state is not LaneState.FAILED:
                 self._become(LaneState.CLOSED)
+
+    def _unexpected(self, error: BaseException) -> None:
+        """Drop the lane; what is committed stands. Owners without progress become careful and set the input aside; else, stop."""
+        logger.error("lane %s/%d: unexpected error", self._services.events_topic, self.partition, exc_info=error)
+        self._defects += 1
+        text = f"unexpected {type(error).__name__}: {error}"
+        if self._defects >= DEFECTS_MAX:
+            raise LaneError(text, topic=self._services.events_topic, partition=self.partition) from error
+        self._drop(Dropped(text))
 
     def _fail(self, error: OdradekError) -> None:
         self.error = error
@@ -240,11 +254,12 @@ class Lane(threading.Thread):
 
         row = store.get(ports.POSITION, POSITION_KEY)
         assert row is None or isinstance(row, PositionRow)
-        self.position = self._first_start(store) if row is None else self._known_start(row, identity)
+        self.position = first_start(services, partition, store) if row is None else known_start(services, partition, row, identity)
         self._identity_row = identity
         self._owns = row.owns if row else 0
         self._careful_left = CAREFUL_INPUTS if self._owns >= OWNS_BEFORE_CARE else 0
         self._accused = row.processing if row and self._careful_left else ""
+        self._question += 1
         self._engine = services.new_engine(self._why_held)
         self._timers = Timers(store)
         self._sorter = Sorter(
@@ -280,62 +295,6 @@ class Lane(threading.Thread):
         self._restore_remaining = remaining
         self._check_stop()
 
-    def _first_start(self, store: LaneStore) -> int:
-        """Offset 0, and only if nobody was here before. These are tripwires, never a seek."""
-        services, partition = self._services, self.partition
-        try:
-            state_start, _ = services.bounds(services.state_topic, partition)
-            start, _ = services.bounds(services.events_topic, partition)
-            committed = services.group_offset(partition)
-        except CLUSTER_ERRORS as error:
-            raise dropped(error) from error
-        signs = []
-        if state_start > 0 or next(store.items(), None) is not None:
-            signs.append(f"{services.state_topic} was written (it begins at offset {state_start})")
-        if start > 0:
-            signs.append(f"records before offset {start} of {services.events_topic} were deleted")
-        if committed >= 0:
-            signs.append(f"group {services.group_id} has committed offset {committed}")
-        if signs:
-            raise LaneError(
-                f"there is no position row, but this is no first start: {'; '.join(signs)}. The state of this partition was lost. Restore "
-                f"{services.state_topic} from a backup; or, to begin from nothing, delete both topics and the group",
-                topic=services.events_topic,
-                partition=partition,
-            )
-        return 0
-
-    def _known_start(self, row: PositionRow, identity: PositionRow) -> int:
-        """The position, if the topics are those it was written with and still hold it."""
-        services, partition = self._services, self.partition
-        if row.partitions != identity.partitions:
-            raise PartitionCountError(services.events_topic, expected=row.partitions, found=identity.partitions)
-        if row.events_topic_id != identity.events_topic_id:
-            raise TopicRecreatedError(services.events_topic, expected_id=row.events_topic_id, found_id=identity.events_topic_id)
-        if row.state_topic_id != identity.state_topic_id:
-            raise TopicRecreatedError(services.state_topic, expected_id=row.state_topic_id, found_id=identity.state_topic_id)
-        if row.cluster_id != identity.cluster_id:
-            raise LaneError(
-                f"the state was written on cluster {row.cluster_id}, this is {identity.cluster_id}: topics were copied, and offsets "
-                "need not be the same there. Point `address` at the right cluster",
-                topic=services.events_topic,
-                partition=partition,
-            )
-        try:
-            start, end = services.bounds(services.events_topic, partition)
-        except CLUSTER_ERRORS as error:
-            raise dropped(error) from error
-        if row.offset < start:
-            raise InputGapError(position=row.offset, log_start=start, topic=services.events_topic, partition=partition)
-        if row.offset > end:
-            raise LaneError(
-                f"the position is {row.offset}, the topic ends at {end}: records were lost by the cluster (an unclean leader election?). "
-                "Going on would take new records for old ones. Restore the topic, or move the position row",
-                topic=services.events_topic,
-                partition=partition,
-            )
-        return row.offset
-
     # ------------------------------------------------------------------------------------------------ work
 
     def _work(self) -> None:
@@ -356,12 +315,14 @@ class Lane(threading.Thread):
         """Inputs that are here and timers that are released; waits a moment when there is neither."""
         assert self._timers is not None and self._sorter is not None
         timers, time_ms = self._timers, now_ms()
-        if (end := self._end_answer) is not None:
-            self._end_answer = None
-            timers.answered(end)
+        while self._end_answers:
+            question, end = self._end_answers.popleft()
+            if question == self._question:  # an answer to a question of an earlier own speaks of an earlier moment
+                timers.answered(end)
         if timers.wants_end(time_ms):
             timers.asked(time_ms)
-            self._services.ends.ask(self.partition, self._note_end)
+            self._question = question = self._question + 1
+            self._services.ends.ask(self.partition, lambda end: self._note_end(question, end))
         timers.passed(max(self.position, self.inbox.settled_position() if not self._held else -1))
         self.awaited_end = timers.awaited_end()
         released = timers.take(1 if self._careful_left else TIMERS_MAX)
@@ -408,8 +369,8 @@ class Lane(threading.Thread):
                 wait = min(wait, max(0.0, (due - time_ms) / 1000))
         return wait
 
-    def _note_end(self, end: int) -> None:
-        self._end_answer = end
+    def _note_end(self, question: int, end: int) -> None:
+        self._end_answers.append((question, end))
         self.inbox.wake()
 
     def _await_schema(self, message: Message, schema_id: str) -> None:
@@ -450,20 +411,24 @@ class Lane(threading.Thread):
         if work.sorted.inputs or work.timers or work.resumes:
             try:
                 effects = self._engine.step(self._store, self._services.outlet, Batch(now_ms(), work.sorted.inputs, work.timers))
-            except OdradekError:
+            except LaneError:
                 raise  # the store's
             except Exception as error:  # a defect of the engine, not of workflow code
                 logger.exception("lane %d: the engine failed on offsets %s", self.partition, work.offsets())
                 self._engine.evict_all()
                 raise Refused(f"engine: {type(error).__name__}: {error}\n{traceback.format_exc()}", in_transaction=False) from error
         self._touched = effects.touched
-        rows = self._encode_rows(effects.rows, work.timers)
+        try:
+            rows = self._encode_rows(effects.rows, work.timers)
+            records = self._outputs(work, effects)
+        except (WireError, UnicodeError) as error:
+            raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False) from error
         position = work.next_offset(self.position)
-        records = self._outputs(work, effects)
         if not self._careful_left:
             self._owns = 0  # this is progress
         self._commit(rows, records, position)
         self._timers_note(effects.rows, work.timers)
+        self._defects = 0
 
         replies = work.sorted.replies + effects.replies
         if replies:
@@ -728,10 +693,10 @@ class Lane(threading.Thread):
         """Believe nothing of the last transaction, abort nothing; wait, and make sure that the partition is still ours."""
         self.counters.dropped += 1
         logger.warning("lane %s/%d dropped: %s", self._services.events_topic, self.partition, reason)
-        ran = self._owned_at > 0 and self._state in (LaneState.RUNNING, LaneState.RETRYING)
+        ran = self._state in (LaneState.RUNNING, LaneState.RETRYING) and time.monotonic() - self._owned_at > _BACKOFF_MAX_SECONDS
         self._become(LaneState.DROPPED)
         self._let_go()
-        self._drops = 1 if ran else self._drops + 1
+        self._drops = 1 if ran else self._drops + 1  # one that ran for a while begins the back-off anew
         wait = min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** min(self._drops - 1, 10))
         self._stopping.wait(wait)
         while reason.fenced:

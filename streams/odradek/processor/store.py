@@ -24,7 +24,6 @@ from rocksdict import (
     DBCompressionType,
     Options,
     Rdict,
-    ReadOptions,
     WriteBatch,
     WriteBufferManager,
     WriteOptions,
@@ -107,22 +106,18 @@ class LaneStore:
         """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. 0: no limit."""
         head = f"{table}/".encode()
         low = head + prefix.encode()
-        high = low + b"\xff"  # no UTF-8 text holds this byte
-        options = ReadOptions()
-        options.set_iterate_lower_bound(low)
-        options.set_iterate_upper_bound(high)
-        cursor = self._db.iter(options)
+        cursor = self._db.iter()  # bounds in ReadOptions do not hold in raw mode: each key is looked at
         if reverse:
-            if start:
-                cursor.seek_for_prev(head + start.encode())
-            else:
-                cursor.seek_to_last()
+            cursor.seek_for_prev(min(low + b"\xff", head + start.encode()) if start else low + b"\xff")  # no UTF-8 text holds this byte
         else:
             cursor.seek(max(low, head + start.encode()))
         step = cursor.prev if reverse else cursor.next
         cut, found = len(head), 0
         while cursor.valid():
-            yield cursor.key()[cut:].decode(), self._decode(cursor.value())
+            key = cursor.key()
+            if not key.startswith(low):
+                return
+            yield key[cut:].decode(), self._decode(cursor.value())
             found += 1
             if found == limit:
                 return

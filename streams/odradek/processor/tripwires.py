@@ -1,0 +1,69 @@
+"""Where a lane starts reading: the position row's offset, or 0 at a first start. Tripwires, never a seek.
+
+Everything that does not fit stops the lane with the cause and the cure: a position that the topic does not hold, topics or a cluster that
+are not those of the row, traces of an earlier life where there is no row. Going on would take lost records for read ones, or new for old.
+"""
+
+from __future__ import annotations
+
+from odradek.exceptions import InputGapError, LaneError, PartitionCountError, TopicRecreatedError
+from odradek.processor.services import LaneServices
+from odradek.processor.store import LaneStore
+from odradek.processor.work import CLUSTER_ERRORS, dropped
+from odradek.wire.state import PositionRow
+
+
+def first_start(services: LaneServices, partition: int, store: LaneStore) -> int:
+    """Offset 0, and only if nobody was here before. These are tripwires, never a seek."""
+    try:
+        state_start, _ = services.bounds(services.state_topic, partition)
+        start, _ = services.bounds(services.events_topic, partition)
+        committed = services.group_offset(partition)
+    except CLUSTER_ERRORS as error:
+        raise dropped(error) from error
+    signs = []
+    if state_start > 0 or next(store.items(), None) is not None:
+        signs.append(f"{services.state_topic} was written (it begins at offset {state_start})")
+    if start > 0:
+        signs.append(f"records before offset {start} of {services.events_topic} were deleted")
+    if committed >= 0:
+        signs.append(f"group {services.group_id} has committed offset {committed}")
+    if signs:
+        raise LaneError(
+            f"there is no position row, but this is no first start: {'; '.join(signs)}. The state of this partition was lost. Restore "
+            f"{services.state_topic} from a backup; or, to begin from nothing, delete both topics and the group",
+            topic=services.events_topic,
+            partition=partition,
+        )
+    return 0
+
+
+def known_start(services: LaneServices, partition: int, row: PositionRow, identity: PositionRow) -> int:
+    """The position, if the topics are those it was written with and still hold it."""
+    if row.partitions != identity.partitions:
+        raise PartitionCountError(services.events_topic, expected=row.partitions, found=identity.partitions)
+    if row.events_topic_id != identity.events_topic_id:
+        raise TopicRecreatedError(services.events_topic, expected_id=row.events_topic_id, found_id=identity.events_topic_id)
+    if row.state_topic_id != identity.state_topic_id:
+        raise TopicRecreatedError(services.state_topic, expected_id=row.state_topic_id, found_id=identity.state_topic_id)
+    if row.cluster_id != identity.cluster_id:
+        raise LaneError(
+            f"the state was written on cluster {row.cluster_id}, this is {identity.cluster_id}: topics were copied, and offsets "
+            "need not be the same there. Point `address` at the right cluster",
+            topic=services.events_topic,
+            partition=partition,
+        )
+    try:
+        start, end = services.bounds(services.events_topic, partition)
+    except CLUSTER_ERRORS as error:
+        raise dropped(error) from error
+    if row.offset < start:
+        raise InputGapError(position=row.offset, log_start=start, topic=services.events_topic, partition=partition)
+    if row.offset > end:
+        raise LaneError(
+            f"the position is {row.offset}, the topic ends at {end}: records were lost by the cluster (an unclean leader election?). "
+            "Going on would take new records for old ones. Restore the topic, or move the position row",
+            topic=services.events_topic,
+            partition=partition,
+        )
+    return row.offset

@@ -1,0 +1,187 @@
+"""Small parts of the processor: states, inbox, slots, fault points, held runs, reading of errors."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from odradek.engine.activation import Activation, Commands, TaskFailed
+from odradek.exceptions import ConfigurationError
+from odradek.processor import faults
+from odradek.processor.errors import Dropped, Refused, classify
+from odradek.processor.held import HoldingActivator, held_reason, why_held
+from odradek.processor.inbox import RECORDS_MAX, Inbox
+from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
+from odradek.processor.slots import take_slot
+
+# ---------------------------------------------------------------- states
+
+
+def test_every_state_ends_closed() -> None:
+    for state in LaneState:
+        reached, new = {state}, {state}
+        while new:
+            new = {n for s in new for n in TRANSITIONS[s]} - reached
+            reached |= new
+        assert LaneState.CLOSED in reached
+
+
+def test_illegal_moves_raise() -> None:
+    check_transition(LaneState.RUNNING, LaneState.DROPPED)
+    for old, new in [
+        (LaneState.DROPPED, LaneState.RUNNING),
+        (LaneState.ASSIGNED, LaneState.RUNNING),
+        (LaneState.CLOSED, LaneState.FENCING),
+    ]:
+        with pytest.raises(AssertionError):
+            check_transition(old, new)
+
+
+# ---------------------------------------------------------------- inbox
+
+
+def test_inbox_keeps_order_and_limits() -> None:
+    inbox: Any = Inbox()
+    epoch = inbox.new_epoch()
+    inbox.put(epoch, [1, 2, 3])
+    inbox.put(epoch, [4, 5])
+    assert inbox.take(4, 0) == [1, 2, 3]
+    assert inbox.take(1, 0) == [4]
+    assert inbox.take(9, 0) == [5]
+    assert inbox.take(9, 0) == []
+    assert len(inbox) == 0
+
+
+def test_inbox_drops_what_was_dispatched_before_a_seek() -> None:
+    inbox: Any = Inbox()
+    old = inbox.new_epoch()
+    inbox.put(old, [1])
+    new = inbox.new_epoch()
+    assert inbox.take(9, 0) == []
+    inbox.put(old, [2])
+    inbox.put_position(old, 50)
+    assert inbox.take(9, 0) == []
+    assert inbox.settled_position() == -1
+    inbox.put(new, [3])
+    inbox.put_position(new, 4)
+    assert inbox.settled_position() == -1  # 3 is still queued before it
+    assert inbox.take(9, 0) == [3]
+    assert inbox.settled_position() == 4
+
+
+def test_full_inbox_asks_for_a_pause() -> None:
+    inbox: Any = Inbox()
+    epoch = inbox.new_epoch()
+    assert not inbox.put(epoch, [0] * (RECORDS_MAX - 1))
+    assert inbox.put(epoch, [0])
+
+
+def test_wake_ends_a_wait() -> None:
+    inbox = Inbox()
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (inbox.take(1, 60), done.set()))
+    thread.start()
+    inbox.wake()
+    assert done.wait(10)
+    thread.join()
+
+
+# ---------------------------------------------------------------- slots
+
+
+def test_lowest_free_slot(tmp_path: Path) -> None:
+    slots = [take_slot(tmp_path / "q") for _ in range(3)]
+    assert [slot.number for slot in slots] == [0, 1, 2]
+    slots[1].release()
+    slots[1].release()
+    assert take_slot(tmp_path / "q").number == 1
+    assert take_slot(tmp_path / "another").number == 0
+
+
+# ---------------------------------------------------------------- faults
+
+
+def test_no_fault_is_no_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(faults.VARIABLE, raising=False)
+    assert faults.fault_hook() is None
+
+
+@pytest.mark.parametrize("text", ["nowhere:kill", "after-init", "after-init:explode", "after-init:kill:x"])
+def test_wrong_fault_is_an_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(faults.VARIABLE, text)
+    with pytest.raises(ConfigurationError):
+        faults.fault_hook()
+
+
+def test_fault_counts_its_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+    monkeypatch.setenv(faults.VARIABLE, "after-commit:kill:2")
+    monkeypatch.setattr(faults.os, "kill", lambda pid, number: killed.append(number))
+    hook = faults.fault_hook()
+    assert hook is not None
+    for point in (faults.AFTER_INIT, faults.AFTER_COMMIT, faults.AFTER_FLUSH):
+        hook(point)
+    assert killed == []
+    hook(faults.AFTER_COMMIT)
+    hook(faults.AFTER_COMMIT)
+    assert len(killed) == 1
+
+
+# ---------------------------------------------------------------- held runs
+
+
+class _Inner:
+    def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> Any:
+        class Instance:
+            def activate(self, activation: Activation) -> Commands:
+                return Commands([])
+
+        return Instance()
+
+
+def test_held_run_runs_nothing() -> None:
+    held = {"r1": "owners died"}
+    activator = HoldingActivator(_Inner(), lambda workflow_id, run_id: held.get(run_id, ""))
+    activation = Activation("r1", 0, False, 1, 0, False, [])
+    failed = activator.create(workflow_id="w", run_id="r1", workflow_type="T").activate(activation)
+    assert isinstance(failed, TaskFailed)
+    assert failed.park
+    # The engine writes cause and message into the row; what was held stays held.
+    assert why_held(f"{failed.cause}: {failed.failure.message}") == "owners died"
+    assert isinstance(activator.create(workflow_id="w", run_id="r2", workflow_type="T").activate(activation), Commands)
+
+
+def test_held_reason_is_one_bounded_line() -> None:
+    reason = held_reason("x" * 5_000 + "\nsecond line")
+    assert len(reason) < 1_100
+    assert "\n" not in reason
+    assert why_held("") == why_held("parked for another reason") == ""
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "fenced"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, Refused, False),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Refused, False),
+        (KafkaError._UNKNOWN_PARTITION, Refused, False),
+        (KafkaError._FENCED, Dropped, True),
+        (KafkaError.INVALID_PRODUCER_ID_MAPPING, Dropped, True),  # abortable to librdkafka, and deadly: a zombie comes back by an abort
+        (KafkaError.UNKNOWN_PRODUCER_ID, Dropped, True),
+        (KafkaError._TIMED_OUT, Dropped, False),  # outcome unknown
+        (KafkaError._TRANSPORT, Dropped, False),
+        (KafkaError._MSG_TIMED_OUT, Dropped, False),
+    ],
+)
+def test_what_an_error_means(code: int, kind: type, fenced: bool) -> None:
+    found = classify(KafkaException(KafkaError(code)))
+    assert type(found) is kind
+    assert getattr(found, "fenced", False) is fenced
+    if isinstance(found, Refused):
+        assert found.in_transaction

@@ -1,0 +1,163 @@
+"""The local store: what is applied together is there together, in key order, for its own identity only."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from odradek.engine import ports
+from odradek.exceptions import DiskFullError, StateFormatError, StateStoreError
+from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, translate
+from odradek.wire.codec import encode_row
+from odradek.wire.rows import state_key
+from odradek.wire.state import RequestRow, TimerRow
+
+ME = StoreIdentity("cluster", "state-id", "events-id", 3)
+
+
+def _timer(key: str, number: int) -> tuple[bytes, bytes]:
+    return state_key(ports.TIMER, key), encode_row(TimerRow(number, "w", "r", "USER", number))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LaneStore:
+    return LaneStore.open(tmp_path / "s", ME)
+
+
+def test_get_and_delete(store: LaneStore) -> None:
+    key, value = _timer("a", 1)
+    store.apply([(key, value)], 10, 1_000)
+    row = store.get(ports.TIMER, "a")
+    assert isinstance(row, TimerRow)
+    assert row.id == 1
+    assert store.get(ports.TIMER, "b") is None
+    store.apply([(key, None)], 20, 2_000)
+    assert store.get(ports.TIMER, "a") is None
+    assert (store.changelog_offset, store.as_of_ms) == (20, 2_000)
+
+
+def test_scan(store: LaneStore) -> None:
+    names = ["a/1", "a/2", "a/3", "b/1", "é/1"]
+    store.apply(
+        [_timer(name, n) for n, name in enumerate(names)] + [(state_key(ports.REQUEST, "a/9"), encode_row(RequestRow("r", "k", "OK")))],
+        1,
+        1,
+    )
+
+    def keys(prefix: str, **options: object) -> list[str]:
+        return [key for key, _ in store.scan(ports.TIMER, prefix, **options)]  # type: ignore[arg-type]
+
+    assert keys("") == names
+    assert keys("a/") == names[:3]
+    assert keys("a/", start="a/2") == ["a/2", "a/3"]
+    assert keys("a/", limit=2) == ["a/1", "a/2"]
+    assert keys("a/", reverse=True) == ["a/3", "a/2", "a/1"]
+    assert keys("a/", reverse=True, start="a/2") == ["a/2", "a/1"]
+    assert keys("", start="a/31") == ["b/1", "é/1"]
+    assert keys("é/") == ["é/1"]
+    assert keys("c") == []
+
+
+def test_reopened_with_what_it_had(tmp_path: Path) -> None:
+    store = LaneStore.open(tmp_path / "s", ME)
+    store.apply([_timer("a", 1)], 10, 1_000)
+    store.close()
+    again = LaneStore.open(tmp_path / "s", ME)
+    assert (again.changelog_offset, again.as_of_ms) == (10, 1_000)
+    assert again.get(ports.TIMER, "a") is not None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        StoreIdentity("another", "state-id", "events-id", 3),
+        StoreIdentity("cluster", "another", "events-id", 3),
+        StoreIdentity("cluster", "state-id", "another", 3),
+        StoreIdentity("cluster", "state-id", "events-id", 4),
+        StoreIdentity("cluster", "state-id", "events-id", 3, store_format=99),
+        StoreIdentity("cluster", "state-id", "events-id", 3, row_format=99),
+    ],
+)
+def test_another_identity_is_rebuilt(other: StoreIdentity, tmp_path: Path) -> None:
+    store = LaneStore.open(tmp_path / "s", other)
+    store.apply([_timer("a", 1)], 10, 1_000)
+    store.close()
+    mine = LaneStore.open(tmp_path / "s", ME)
+    assert (mine.changelog_offset, list(mine.items())) == (0, [])
+
+
+def test_locked(store: LaneStore) -> None:
+    with pytest.raises(StoreLockedError):
+        LaneStore.open(store.path, ME)
+    store.apply([_timer("a", 1)], 1, 1)  # and it still works
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.mkdir()
+    (path / "CURRENT").write_text("nonsense")
+    assert LaneStore.open(path, ME).changelog_offset == 0
+
+
+def test_newer_row_is_refused(store: LaneStore) -> None:
+    key = state_key(ports.TIMER, "a")
+    store.apply([(key, encode_row(TimerRow(1, "w", "r", "USER", format=99)))], 1, 1)
+    with pytest.raises(StateFormatError):
+        store.get(ports.TIMER, "a")
+
+
+def test_errors_by_their_text() -> None:
+    assert isinstance(translate(Exception("IO error: No space left on device: While appending"), "p"), DiskFullError)
+    assert isinstance(translate(Exception("Corruption: block checksum mismatch"), "p"), StoreCorruptError)
+    assert type(translate(Exception("IO error: Permission denied"), "p")) is StateStoreError
+
+
+def test_killed_store_stands_at_a_commit(tmp_path: Path) -> None:
+    """There is no write-ahead log: after kill -9 it is as of some earlier commit, rows and offset together."""
+    script = f"""
+import os, signal
+from pathlib import Path
+from tests.unit.test_processor_store import ME, _timer
+from odradek.processor.store import LaneStore
+store = LaneStore.open(Path({str(tmp_path / "s")!r}), ME)
+for n in range(1, 400):
+    store.apply([_timer(f"{{n}}/{{k}}" , n) for k in range(5)], n, n)
+    if n == 250: store.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["streams", "."])}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=Path(__file__).parents[2], check=False, timeout=60)
+    assert done.returncode == -9
+    store = LaneStore.open(tmp_path / "s", ME)
+    assert store.changelog_offset >= 250
+    assert len(list(store.items())) == store.changelog_offset * 5
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """Said as such; and what was applied before is whole."""
+    script = f"""
+import os, resource, sys
+from pathlib import Path
+from tests.unit.test_processor_store import ME
+from odradek.exceptions import DiskFullError
+from odradek.processor.store import LaneStore
+store = LaneStore.open(Path({str(tmp_path / "s")!r}), ME)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+try:
+    for n in range(1, 2_000):
+        store.apply([(b"run/%d/%d" % (n, k), os.urandom(10_000)) for k in range(5)], n, n)
+except DiskFullError as error:
+    print("full", error)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["streams", "."])}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.startswith("full no space left on the disk"), done
+    store = LaneStore.open(tmp_path / "s", ME)
+    assert len(list(store.items())) == store.changelog_offset * 5
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
