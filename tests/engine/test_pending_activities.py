@@ -373,6 +373,24 @@ def test_wait_cancellation_completed_lets_the_activity_decide(report: Any, value
     assert outcome(w) == value
 
 
+def test_cancel_asked_twice_is_one_request() -> None:
+    def twice(ctx: Any) -> Any:
+        handle = ctx.activity("act", cancellation_type="WAIT_CANCELLATION_COMPLETED")
+        for count in (1, 2):
+            yield lambda: len(ctx.signals) >= count  # noqa: B023
+            ctx.cancel(handle)
+        return (yield handle)
+
+    w = World(ScriptActivator(twice=twice))
+    w.step(w.start("twice"))
+    w.step(started(w.last_task()))
+    w.step(w.signal("cancel"))
+    w.step(w.signal("cancel"))
+    assert w.names().count("ActivityTaskCancelRequested") == 1 and len(w.controls) == 1
+    w.step(completed(w.last_task(), "x"))
+    assert outcome(w) == "x"
+
+
 def test_wait_cancellation_of_an_activity_that_did_not_begin() -> None:
     w = canceling("WAIT_CANCELLATION_COMPLETED")
     w.step(w.signal("cancel"), w.signal("end", request_id="end"))

@@ -100,6 +100,16 @@ def test_tasks_see_what_was_there_when_they_started() -> None:
     assert second.suggest_continue_as_new and all(activation.is_replaying for activation in activations(activator))
 
 
+def test_what_came_while_a_task_ran_belongs_to_the_next() -> None:
+    events = imported(
+        *(begin(), scheduled(), task_started(), signaled("while it ran"), done(), activity("a", "1")),
+        *(scheduled(), task_started(), done()),
+    )
+    activator = ScriptActivator(code=code)
+    assert replay_history(events, activator) is None
+    assert [kinds(activation) for activation in activations(activator)] == [["InitializeWorkflow"], ["SignalJob"]]
+
+
 def test_failed_and_timed_out_tasks_never_happened() -> None:
     events = imported(
         begin(),
