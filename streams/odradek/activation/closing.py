@@ -7,9 +7,10 @@ with commands, timers, callbacks and logging off.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
+
+from odradek.activation.loop import enter, leave
 
 if TYPE_CHECKING:
     from odradek.activation.context import WorkflowContext
@@ -28,20 +29,18 @@ def close(context: WorkflowContext) -> None:
     context.closing = True
     context.is_replaying = True  # silences loggers
     loop = context.loop
-    outer = asyncio._get_running_loop()
-    asyncio._set_running_loop(loop)
+    before = enter(loop)
     try:
         for task in list(loop.tasks.values()):
             _close_chain(task.get_coro(), context)
             # What nobody will retrieve is no news: the run goes on elsewhere.
             task._log_traceback = False
     finally:
-        asyncio._set_running_loop(outer)
-        loop.tasks.clear()
-        loop.timers.clear()
-        loop.conditions.clear()
-        loop._ready.clear()
+        leave(before)
+        loop.detach()
         context.activities.clear()
+        context.handlers.detach()
+        context.instance = context.inbound = context.outbound = None
 
 
 def _close_chain(outermost: Any, context: WorkflowContext) -> None:

@@ -22,6 +22,7 @@ from odradek.activation.errors import NondeterminismError, ReadOnlyContextError,
 from odradek.activation.handler_table import HandlerTable
 from odradek.activation.handlers import SignalDefinition
 from odradek.activation.interceptors import ExecuteWorkflowInput, HandleSignalInput, InboundEnd, OutboundEnd, WorkflowInboundInterceptor
+from odradek.activation.loop import enter, leave
 from odradek.activation.watchdog import DeadlockError
 from odradek.common import RawValue
 from odradek.converter import WithSerializationContext, WorkflowSerializationContext
@@ -75,8 +76,7 @@ class PythonWorkflowInstance:
         context.commands = commands
         loop.seconds = activation.time_ms / 1000
         loop.activation += 1
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(loop)
+        before = enter(loop)
         try:
             was_completed = context.completed
             self._apply(activation.jobs)
@@ -93,7 +93,7 @@ class PythonWorkflowInstance:
         except BaseException as error:  # SystemExit and others that workflow code may raise
             return self._task_failed(error)
         finally:
-            asyncio._set_running_loop(outer)
+            leave(before)
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
         """See `WorkflowInstance.nondeterminism`."""
@@ -105,6 +105,7 @@ class PythonWorkflowInstance:
     def close(self) -> None:
         """See `WorkflowInstance.close`."""
         closing.close(self.context)
+        self._main = None
 
     # ------------------------------------------------------------ jobs
 

@@ -69,6 +69,41 @@ class Timer(asyncio.TimerHandle):
         super().cancel()
 
 
+class _ClosedHost:
+    """Host of a loop whose run was closed: whatever still calls has no effect. Takes the run's place, so that nothing holds it."""
+
+    read_only = False
+    closing = True
+
+    def timer_started(self, timer: Timer, delay: float) -> int:
+        raise WorkflowEvictedError
+
+    def timer_cancelled(self, timer: Timer) -> None:
+        pass
+
+    def refuse(self, action: str, *, scheduled: bool = False) -> NoReturn:
+        raise WorkflowEvictedError
+
+
+_swap_current_task: Any = getattr(asyncio.tasks, "_swap_current_task", None)  # Python 3.12
+
+
+def enter(loop: WorkflowLoop) -> tuple[asyncio.AbstractEventLoop | None, Any]:
+    """Make `loop` the running one of this thread, also inside a task of another. Give the result to `leave`."""
+    outer = asyncio._get_running_loop()
+    task = _swap_current_task(outer, None) if outer is not None and _swap_current_task is not None else None
+    asyncio._set_running_loop(loop)
+    return outer, task
+
+
+def leave(before: tuple[asyncio.AbstractEventLoop | None, Any]) -> None:
+    """Undo `enter`."""
+    outer, task = before
+    asyncio._set_running_loop(outer)
+    if task is not None:
+        _swap_current_task(outer, task)
+
+
 class WorkflowTask(asyncio.Task[T]):
     """A task whose hash is its number in the run, not its address.
 
@@ -108,6 +143,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.failure: BaseException | None = None  # ends the current pass
         self._ready: deque[Callback] = deque()
         self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+
+    def detach(self) -> None:
+        """Forget everything: the run was closed."""
+        self.host = self.context = _ClosedHost()
+        self.tasks.clear()
+        self.timers.clear()
+        self.conditions.clear()
+        self._ready.clear()
 
     # ------------------------------------------------------------ running
 

@@ -173,9 +173,11 @@ class Watchdog:
             self.on_stuck(slot.stuck)
 
 
-def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
-    """Raise an exception in another thread at its next bytecode; None takes back one that is still pending."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error) if error else None)
+# Prototypes of our own: those of `ctypes.pythonapi` belong to the whole process, and others change their argument types.
+_raise_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+"""Raise an exception of this class in another thread, at its next bytecode."""
+_take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+"""With None: take back what is still pending."""
 
 
 def _disarm(slot: _Slot) -> None:
@@ -185,7 +187,7 @@ def _disarm(slot: _Slot) -> None:
         while slot.firing:
             time.sleep(0.0001)
         try:
-            _raise_in(slot.thread_id, None)
+            _take_back(slot.thread_id, None)
         except DeadlockError:
             pass
     slot.watched = None
