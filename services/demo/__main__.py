@@ -26,7 +26,7 @@ from services.demo.audit import OrderAudit, audit, summary
 from services.demo.board import Board
 from services.demo.fleet import Fleet, ProcessFailed
 from services.demo.plan import RAW, PlannedOrder, plan
-from services.demo.raw_client import EVENTS, MEMBERS, RESULTS, RawProducer, TopicReader
+from services.demo.raw_client import RawProducer, TopicReader, events_topic, members_topic, results_topic
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, workflow_id
 from services.orders.workflow import OrderSaga
 
@@ -118,7 +118,7 @@ class Demo:
         raise ProcessFailed(f"no processor announced the partition of {identifier} in the members topic within 10 s")
 
     def _announced_owner(self, identifier: str) -> str | None:
-        reader = TopicReader(self._address, MEMBERS, self._schemas)
+        reader = TopicReader(self._address, members_topic(), self._schemas)
         try:
             members = [fields for name, fields in reader.read() if name == "MemberStatus" and fields["task_queue"] == ORDER_TASK_QUEUE]
         finally:
@@ -132,7 +132,8 @@ class Demo:
     def _partitions(self) -> int:
         from confluent_kafka.admin import AdminClient
 
-        return len(AdminClient({"bootstrap.servers": self._address}).list_topics(EVENTS, timeout=10).topics[EVENTS].partitions)
+        topic = events_topic()
+        return len(AdminClient({"bootstrap.servers": self._address}).list_topics(topic, timeout=10).topics[topic].partitions)
 
     async def _all(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait for all; a process that ended by itself, or too much time, ends the demo."""
@@ -159,7 +160,7 @@ class Demo:
             await asyncio.sleep(0.2)
 
     def _audit(self) -> list[OrderAudit]:
-        reader = TopicReader(self._address, RESULTS, self._schemas)
+        reader = TopicReader(self._address, results_topic(), self._schemas)
         try:
             results = [fields for name, fields in reader.read() if name == "WorkflowResult"]
         finally:

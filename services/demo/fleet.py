@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ class ProcessFailed(Exception):
 
 
 class Fleet:
-    """Starts processes under `folder` (configurations, databases, logs)."""
+    """Starts processes under `folder` (configurations, databases, logs). `environment`: what they get beside ours."""
 
-    def __init__(self, folder: Path, address: str) -> None:
+    def __init__(self, folder: Path, address: str, namespace: str = "default", environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.address = address
+        self.namespace = namespace
+        self._environment = dict(environment or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._commands: dict[str, Sequence[str]] = {}
 
@@ -33,12 +35,13 @@ class Fleet:
         """A service's SQLite file."""
         return self.folder / f"{service}.sqlite"
 
-    def start_service(self, service: str) -> None:
-        """Start `python -m services.{service}` with the repository's configuration, on this demo's broker and folder."""
+    def start_service(self, service: str, **settings: Any) -> None:
+        """Start `python -m services.{service}` with the repository's configuration, on this broker and folder; `settings` win over it."""
         config: dict[str, Any] = yaml.safe_load((REPOSITORY / "services" / service / "config.yaml").read_text())
-        config["odradek"]["address"] = self.address
+        config["odradek"] |= {"address": self.address, "namespace": self.namespace}
         if "database" in config:
             config["database"] = str(self.database(service))
+        config |= settings
         file = self.folder / f"{service}.yaml"
         file.write_text(yaml.safe_dump(config))
         self.start(service, [sys.executable, "-m", f"services.{service}", "--config", str(file)])
@@ -46,7 +49,7 @@ class Fleet:
     def start_processor(self, name: str) -> None:
         """Start a stream processor of the saga's queue."""
         worker = [sys.executable, "-m", "odradek.cli", "worker", "services.orders.workflow:WORKFLOWS", "--task-queue", "order-task-queue"]
-        self.start(name, [*worker, "--address", self.address])
+        self.start(name, [*worker, "--address", self.address, "--namespace", self.namespace])
 
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start or start again."""
@@ -58,7 +61,7 @@ class Fleet:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=REPOSITORY,
-                env={**os.environ, **ours},
+                env={**os.environ, **ours, **self._environment},
                 start_new_session=True,
             )
         self._commands[name] = command
@@ -79,6 +82,11 @@ class Fleet:
         """kill -9."""
         self._processes[name].send_signal(signal.SIGKILL)
         self._processes[name].wait()
+
+    def stop_one(self, name: str) -> int:
+        """SIGTERM, and its exit status."""
+        self._processes[name].terminate()
+        return self._processes.pop(name).wait(30)
 
     def restart(self, name: str) -> None:
         """Start a killed process again, with the same command."""

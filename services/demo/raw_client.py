@@ -12,15 +12,29 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from services.avro_wire import NotReadable, Schemas
 from services.demo.plan import PlannedOrder
 
-EVENTS = "odradek.default.order-task-queue.events"
-RESULTS = "odradek.default.results"
-MEMBERS = "odradek.default.members"
+QUEUE = "order-task-queue"
+
+
+def events_topic(namespace: str = "default") -> str:
+    """Where the saga's inputs go (docs/wire.md; names of letters, digits and `-` need no escape)."""
+    return f"odradek.{namespace}.{QUEUE}.events"
+
+
+def results_topic(namespace: str = "default") -> str:
+    """One record a closed run."""
+    return f"odradek.{namespace}.results"
+
+
+def members_topic(namespace: str = "default") -> str:
+    """Who is alive and owns what."""
+    return f"odradek.{namespace}.members"
 
 
 class RawProducer:
     """Places orders as Avro records on `events`, keyed by workflow id, partitioned as Kafka's Java client does."""
 
-    def __init__(self, address: str, schemas: Schemas) -> None:
+    def __init__(self, address: str, schemas: Schemas, namespace: str = "default") -> None:
+        self._events = events_topic(namespace)
         self._producer = Producer(
             {"bootstrap.servers": address, "partitioner": "murmur2_random", "enable.idempotence": True, "log_level": 2}
         )
@@ -42,7 +56,7 @@ class RawProducer:
             "input": [{"metadata": {"encoding": b"json/plain"}, "data": json.dumps(body).encode()}],
         }
         value = self._schemas.encode("StartWorkflow", record)
-        self._producer.produce(EVENTS, key=identifier, value=value)
+        self._producer.produce(self._events, key=identifier, value=value)
         if self._producer.flush(10):
             raise TimeoutError(f"order {order.order_no} could not be produced within 10 s")
 

@@ -40,7 +40,7 @@ def main() -> None:
     consumer = Consumer(
         {
             "bootstrap.servers": config.odradek.address,
-            "group.id": "notifications",
+            "group.id": f"notifications.{config.odradek.namespace}",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

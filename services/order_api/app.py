@@ -1,8 +1,8 @@
 """HTTP in the shop's words. Placing the same order number twice gives the first order.
 
 `POST /orders` (body: order_no, user_id, items, amount; `?wait=SECONDS` waits for the outcome), `GET /orders/{order_no}`,
-`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404; an engine that does
-not answer is 503.
+`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404. While nobody processes
+orders, one can be placed (it is durable: `accepted`, with the reason why no more is known), and asking for one is 503.
 """
 
 from __future__ import annotations
@@ -89,7 +89,13 @@ def create_app(address: str, namespace: str = "default", task_queue: str = ORDER
                 )
             except WorkflowAlreadyStartedError:
                 handle = handle_of(order.order_no)  # it has closed: the first order is the answer
-            return await _outcome(handle, order.order_no, wait)
+            try:
+                return await _outcome(handle, order.order_no, wait)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.UNAVAILABLE:
+                    raise
+                # The order lies in Kafka and will be processed as soon as somebody does: placed it is.
+                return OrderOut(order_no=order.order_no, status="accepted", reason=str(error))
 
     @app.get("/orders/{order_no}")
     async def get(order_no: str, wait: float = Query(0.0, ge=0.0, le=60.0)) -> OrderOut:

@@ -1,0 +1,234 @@
+"""The order services over real Kafka, all as processes of their own, asked over HTTP and by producers that have none of our code."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.avro_wire import Schemas, schemas_folder
+from services.demo.audit import audit, summary
+from services.demo.plan import PlannedOrder
+from services.demo.raw_client import RawProducer
+from services.ledger import Ledger
+from tests.services.shop import SERVICES, Shop, json_start, shop_on, until
+
+pytestmark = pytest.mark.timeout(180)
+
+MUG = {"product": "engraved-mug"}  # picking one takes time: what happens "midway" happens then
+CLOSED = ("completed", "compensated", "cancelled")
+
+
+@pytest.fixture(scope="module")
+def shop(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with shop_on(bootstrap, tmp_path_factory.mktemp("shop")) as shop:
+        shop.start_services(*SERVICES, inventory={"slow_products": {"engraved-mug": 1.5}})
+        shop.fleet.start_processor("processor")
+        shop.start_api()
+        yield shop
+
+
+@pytest.fixture
+def number() -> str:
+    """An order number of this test's own."""
+    return secrets.token_hex(4)
+
+
+def place(shop: Shop, order_no: str, wait: float = 30, **changes: Any) -> dict[str, Any]:
+    answer = shop.http.post("/orders", params={"wait": wait}, json=shop.order(order_no, **changes))
+    assert answer.status_code == 202, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def status(shop: Shop, order_no: str, wait: float = 0) -> dict[str, Any]:
+    answer = shop.http.get(f"/orders/{order_no}", params={"wait": wait})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_place_and_wait(shop: Shop, number: str) -> None:
+    assert place(shop, number) == {
+        "order_no": number,
+        "status": "completed",
+        "order_id": f"O-{number}",
+        "reservation_id": f"R-{number}",
+        "freeze_id": f"F-{number}",
+        "reason": None,
+    }
+    assert shop.effects(number) == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
+
+
+def test_place_twice_gives_the_first_order(shop: Shop, number: str) -> None:
+    """While it runs, and after it has closed; also with another content, and at the same time."""
+    first = place(shop, number, wait=0, **MUG)
+    assert first["status"] not in CLOSED
+    assert place(shop, number, wait=0, product="samovar", quantity=99)["status"] not in CLOSED
+    assert status(shop, number, wait=30)["status"] == "completed"
+    again = place(shop, number, product="samovar", quantity=99)
+    assert (again["status"], again["order_id"]) == ("completed", f"O-{number}")
+    assert shop.effects(number) == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
+    assert [result["workflow_id"] for result in shop.results()].count(f"order-{number}") == 1
+
+
+def test_poll(shop: Shop, number: str) -> None:
+    assert place(shop, number, wait=0, **MUG)["status"] in ("accepted", "creating-order", "reserving-inventory")
+    until(lambda: status(shop, number)["status"] == "reserving-inventory")
+    until(lambda: status(shop, number)["status"] == "completed")
+
+
+def test_wait_shorter_than_the_order_says_how_far_it_is(shop: Shop, number: str) -> None:
+    assert place(shop, number, wait=0.3, **MUG)["status"] in ("creating-order", "reserving-inventory")
+    assert status(shop, number, wait=30)["status"] == "completed"
+
+
+def test_compensated_order_says_why(shop: Shop, number: str) -> None:
+    short = place(shop, number, product="samovar", quantity=50)
+    assert short["status"] == "compensated" and short["reason"] == "StockShort: not enough samovar in stock for 50"
+    assert shop.effects(number) == {"CreateOrder": 1, "CancelOrder": 1}
+    declined = place(shop, f"{number}-b", user_id="user-declined")
+    assert declined["status"] == "compensated" and declined["reason"].startswith("CardDeclined: ")
+    effects = {"CreateOrder": 1, "ReserveInventory": 1, "ReleaseInventory": 1, "CancelOrder": 1}
+    assert shop.effects(f"{number}-b") == effects
+    assert status(shop, number) == short, "asked later, the same"
+
+
+def test_flaky_payment_is_retried(shop: Shop, number: str) -> None:
+    assert place(shop, number, user_id="user-flaky")["status"] == "completed"
+    assert shop.effects(number) == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
+
+
+def test_cancel_midway_undoes_what_was_done(shop: Shop, number: str) -> None:
+    place(shop, number, wait=0, **MUG)
+    until(lambda: status(shop, number)["status"] == "reserving-inventory")
+    answer = shop.http.post(f"/orders/{number}/cancel", json={"reason": "changed my mind"})
+    assert answer.status_code == 202 and answer.json()["order_no"] == number
+    end = status(shop, number, wait=40)
+    assert (end["status"], end["reason"]) == ("cancelled", "changed my mind")
+    effects = shop.effects(number)
+    assert effects["CancelOrder"] == 1 and effects["ReleaseInventory"] == 1 and "FreezePayment" not in effects
+    cancelled_again = shop.http.post(f"/orders/{number}/cancel", json={})
+    assert cancelled_again.json()["status"] == "cancelled", "cancelling it once more changes nothing"
+
+
+def test_cancel_after_the_end_leaves_the_order_as_it_is(shop: Shop, number: str) -> None:
+    place(shop, number)
+    assert shop.http.post(f"/orders/{number}/cancel", json={}).json()["status"] == "completed"
+    assert shop.effects(number) == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
+
+
+def test_unknown_order_is_404(shop: Shop, number: str) -> None:
+    for answer in (shop.http.get(f"/orders/{number}"), shop.http.post(f"/orders/{number}/cancel", json={})):
+        assert answer.status_code == 404 and answer.json()["detail"] == f"no order {number}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("amount", -1),
+        ("order_no", ""),
+        ("user_id", ""),
+        ("items", []),
+        ("items", [{"product": "", "quantity": 1}]),
+        ("items", [{"product": "tea", "quantity": 0}]),
+        ("items", "tea"),
+    ],
+)
+def test_order_that_makes_no_sense_is_refused(shop: Shop, number: str, field: str, value: Any) -> None:
+    answer = shop.http.post("/orders", json={**shop.order(number), field: value})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"][:2] == ["body", field]
+    assert shop.http.get(f"/orders/{number}").status_code == 404
+
+
+def test_raw_producer_with_avro(shop: Shop, number: str) -> None:
+    """Knows `docs/wire.md` and the `.avsc` files alone."""
+    raw = RawProducer(shop.address, Schemas(schemas_folder()), shop.namespace)
+    order = PlannedOrder(number, "user-1", "tea", 2, 900)
+    raw.place(order)
+    raw.place(order)  # its producer was not sure: a second start of a running or closed order
+    until(lambda: any(result["workflow_id"] == f"order-{number}" for result in shop.results()))
+    (result,) = [result for result in shop.results() if result["workflow_id"] == f"order-{number}"]
+    assert json.loads(result["result"][0]["data"])["order_id"] == f"O-{number}"
+    assert status(shop, number)["status"] == "completed"
+
+
+def test_raw_producer_with_plain_json(shop: Shop, number: str) -> None:
+    """What a shell writes. A signal in JSON as well: the order is cancelled before it began."""
+    shop.produce_raw(f"order-{number}", json_start(number))
+    shop.produce_raw(f"order-{number}-b", json_start(f"{number}-b", signal_name="cancel-order", signal_input=["by hand"]))
+    until(lambda: {f"order-{number}", f"order-{number}-b"} <= {result["workflow_id"] for result in shop.results()})
+    assert status(shop, number)["status"] == "completed"
+    cancelled = status(shop, f"{number}-b")
+    assert (cancelled["status"], cancelled["reason"]) == ("cancelled", "by hand")
+    assert shop.effects(f"{number}-b") == {}
+
+
+def test_one_notification_an_order_also_after_a_crash(shop: Shop, number: str) -> None:
+    place(shop, number)
+    place(shop, f"{number}-b", user_id="user-declined")
+    query = "SELECT status, reason_type, result FROM notifications WHERE workflow_id = ?"
+    until(lambda: shop.rows("notifications", query, f"order-{number}-b"))
+    (told,) = shop.rows("notifications", query, f"order-{number}")
+    assert told[:2] == ("COMPLETED", "") and json.loads(told[2])["order_id"] == f"O-{number}"
+    assert shop.rows("notifications", query, f"order-{number}-b")[0][:2] == ("FAILED", "OrderFailed")
+    shop.fleet.kill("notifications")
+    place(shop, f"{number}-c")
+    shop.fleet.restart("notifications")
+    until(lambda: shop.rows("notifications", query, f"order-{number}-c"))
+    counts = shop.rows("notifications", "SELECT workflow_id, count(*) FROM notifications GROUP BY workflow_id HAVING count(*) > 1")
+    assert counts == []
+
+
+def test_audit_of_all_of_it(shop: Shop, number: str) -> None:
+    """Over every order that the tests of this module placed and over a few more; counted as the demo counts."""
+    place(shop, number)
+    place(shop, f"{number}-b", product="samovar", quantity=50)
+    numbers = [row[0] for row in shop.rows("orders", "SELECT DISTINCT order_no FROM effects WHERE kind = 'CreateOrder'")]
+    assert {number, f"{number}-b"} <= set(numbers)
+    until(lambda: all(not one.problems for one in shop.audit(numbers)), what=str([one for one in shop.audit(numbers) if one.problems]))
+    audits = shop.audit([*numbers, "never-placed"])
+    assert summary(audits).endswith("lost: 1  duplicated: 0")
+    assert [one.order_no for one in audits if one.outcome == "lost"] == ["never-placed"], (
+        "an audit that finds nothing missing proves nothing"
+    )
+
+
+def test_audit_sees_a_doubled_effect_and_a_doubled_result(shop: Shop, number: str, tmp_path: Path) -> None:
+    place(shop, number)
+    until(lambda: not shop.audit([number])[0].problems)
+    databases = {service: tmp_path / f"{service}.sqlite" for service in SERVICES}
+    for service, copy in databases.items():
+        for file in shop.fleet.folder.glob(f"{service}.sqlite*"):
+            shutil.copy(file, tmp_path / file.name)
+        assert copy.exists()
+    results = shop.results()
+    assert not audit([number], databases, results)[0].duplicated
+    mine = next(result for result in results if result["workflow_id"] == f"order-{number}")
+    assert audit([number], databases, [*results, mine])[0].duplicated
+    ledger = Ledger(databases["payments"])
+    ledger.once("another key", "FreezePayment", number, lambda _: {})
+    ledger.close()
+    assert audit([number], databases, results)[0].duplicated
+
+
+def test_nobody_processes_orders(bootstrap: str, tmp_path: Path) -> None:
+    """Placing is durable all the same; asking says 503 and names the queue; once a processor comes, the order is done."""
+    with shop_on(bootstrap, tmp_path, ODRADEK_RPC_TIMEOUT="2 s") as shop:
+        shop.start_services("orders", "inventory", "payments")
+        shop.start_api()
+        placed = place(shop, "1", wait=0)
+        assert placed["status"] == "accepted"
+        answer = shop.http.get("/orders/1")
+        assert answer.status_code == 503
+        assert "orders are not being processed right now" in answer.json()["detail"]
+        assert "order-task-queue" in answer.json()["detail"]
+        shop.fleet.start_processor("processor")
+        until(lambda: shop.http.get("/orders/1").status_code == 200)
+        assert status(shop, "1", wait=30)["status"] == "completed"
