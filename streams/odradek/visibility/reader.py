@@ -17,14 +17,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
-from odradek.kafka.admin import AdminFactory, ClusterAdmin
+from odradek.kafka.admin import AdminFactory, ClusterAdmin, TopicFacts
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
 from odradek.visibility.errors import IntakeError, StoreNotOpenError
@@ -238,7 +238,7 @@ class VisibilityReader:
         await blocking(None, schemas.open)
         try:
             decoder = SummaryDecoder(make_codec(self._settings, schemas), lambda name: self._wait_for_schema(schemas, name))
-            await self._run_app(decoder, admin, topic, facts.topic_id)
+            await self._run_app(decoder, admin, facts)
         finally:
             await blocking(None, schemas.close)
 
@@ -260,15 +260,19 @@ class VisibilityReader:
                 return True
         return False
 
-    async def _run_app(self, decoder: SummaryDecoder, admin: ClusterAdmin, topic: str, topic_id: str) -> None:
+    async def _run_app(self, decoder: SummaryDecoder, admin: ClusterAdmin, topic: TopicFacts) -> None:
         assert self._writer is not None and self._wake is not None
-        app = VisibilityApp(self._settings, self.store, decoder, self._writer)
+
+        def ends() -> Mapping[int, int]:
+            return admin.end_offsets(topic.name, range(topic.partitions), committed=True)
+
+        app = VisibilityApp(self._settings, self.store, decoder, self._writer, ends)
         app.on_progress = self._on_progress
         self._progress = app.progress
         tasks = [
             asyncio.ensure_future(self._wake.wait()),
             asyncio.ensure_future(app.wait_until_stopped()),
-            asyncio.ensure_future(self._watch_topic(admin, topic, topic_id)),
+            asyncio.ensure_future(self._watch_topic(admin, topic)),
         ]
         try:
             await app.start()
@@ -291,16 +295,22 @@ class VisibilityReader:
             self._counted = (self._counted[0] + app.progress.records, self._counted[1] + app.progress.batches)
             self._progress = IntakeProgress()
 
-    async def _watch_topic(self, admin: ClusterAdmin, topic: str, topic_id: str) -> None:
-        """A topic that is deleted and made anew begins at offset 0 again: everything in it would be taken for old."""
+    async def _watch_topic(self, admin: ClusterAdmin, topic: TopicFacts) -> None:
+        """A topic that is deleted and made anew begins at offset 0 again: everything in it would be taken for old.
+
+        One that gets more partitions is opened again, so that their lag counts.
+        """
         while True:
             await asyncio.sleep(_TOPIC_CHECK_S)
             try:
-                found = await asyncio.get_running_loop().run_in_executor(None, admin.describe, [topic])
+                found = await asyncio.get_running_loop().run_in_executor(None, admin.describe, [topic.name])
             except OdradekError:
                 continue  # no broker just now: the app waits for it too
-            if topic not in found or found[topic].topic_id != topic_id:
-                raise IntakeError(f"topic {topic} was deleted and made anew: the read side begins anew with it")
+            now = found.get(topic.name)
+            if now is None or now.topic_id != topic.topic_id:
+                raise IntakeError(f"topic {topic.name} was deleted and made anew: the read side begins anew with it")
+            if now.partitions != topic.partitions:
+                raise IntakeError(f"topic {topic.name} has {now.partitions} partitions now, {topic.partitions} before: it is opened again")
 
     def _on_progress(self) -> None:
         with self._changed:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,6 +22,7 @@ from typing import Any, cast
 import faust
 
 from odradek.config import Settings
+from odradek.exceptions import OdradekError
 from odradek.visibility.errors import IntakeError
 from odradek.visibility.intake import driver
 from odradek.visibility.intake.committed import SCHEME, CommittedConsumer, RecordBatch
@@ -36,6 +37,10 @@ WAITING_RECORDS_MAX = 20_000
 LOOK_EVERY_S = 0.5
 _NOTE_EVERY_S = 5.0
 _BUFFERED_BATCHES = 64
+
+
+#: Where readers of committed records end, by partition. Blocks. Not the consumer's: its connection is busy waiting for records.
+EndOffsets = Callable[[], Mapping[int, int]]
 
 
 @dataclass(slots=True)
@@ -56,7 +61,9 @@ class IntakeProgress:
 class VisibilityApp(faust.App):
     """Reads `executions` into a store. Make it inside a running loop; `start`, then `stop`; `crashed` when it cannot go on."""
 
-    def __init__(self, settings: Settings, store: VisibilityStore, decoder: SummaryDecoder, writer: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, settings: Settings, store: VisibilityStore, decoder: SummaryDecoder, writer: ThreadPoolExecutor, ends: EndOffsets
+    ) -> None:
         topics = Topics(settings.namespace, settings.topic_prefix)
         hosts = [host.strip() for host in settings.address.split(",") if host.strip()]
         session_s = settings.session_timeout.total_seconds()
@@ -86,10 +93,10 @@ class VisibilityApp(faust.App):
         self.on_progress: Callable[[], None] = lambda: None  # called after each look
         self._store = store
         self._writer = writer
+        self._ends = ends
         self._waiting: list[RecordBatch] = []
         self._waiting_records = 0
         self._taken: dict[int, int] = {}
-        self._writing = False
         self._changed = asyncio.Condition()
         self._noted_s = 0.0
         self.executions_topic = self.topic(topics.executions, key_serializer="raw", value_serializer="raw", acks=False)
@@ -144,7 +151,6 @@ class VisibilityApp(faust.App):
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._waiting))
                 batches, self._waiting, self._waiting_records = self._waiting, [], 0
-                self._writing = True
                 self._changed.notify_all()
             try:
                 pairs = [(batch.partition, batch.records) for batch in batches]
@@ -152,8 +158,6 @@ class VisibilityApp(faust.App):
             except Exception as error:
                 await self.crash(error)
                 return
-            finally:
-                self._writing = False
             self.progress.records += sum(len(batch.records) for batch in batches)
             self.progress.batches += 1
 
@@ -167,16 +171,19 @@ class VisibilityApp(faust.App):
 
     async def _look_once(self) -> None:
         began_s = time.monotonic()
-        ends = await cast(CommittedConsumer, self.consumer).ends()
         progress = self.progress
-        if not ends:
+        try:
+            ends = await asyncio.get_running_loop().run_in_executor(None, self._ends)
+        except OdradekError:
+            progress.lag = None  # no broker just now
             return
-        idle = not self._waiting and not self._writing
+        fetched = await cast(CommittedConsumer, self.consumer).fetched()
         lag = 0
-        for partition, (read_to, end) in ends.items():
+        for partition, end in ends.items():
             position = self._store.position(partition)
-            if read_to >= end and (idle or (position is not None and position + 1 >= read_to)):
-                continue  # whatever stands there has been read and written; a marker may end it
+            so_far = fetched.get(partition)
+            if so_far is not None and so_far.end >= end and (so_far.last is None or (position is not None and position >= so_far.last)):
+                continue  # all was fetched, and its last record is in the store; what is behind it are markers
             lag += max(0, end - (0 if position is None else position + 1))
         progress.partitions = len(ends)
         progress.lag = lag

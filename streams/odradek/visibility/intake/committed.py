@@ -44,6 +44,14 @@ class RecordBatch:
     records: Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """How far a partition was fetched: the offset behind it, markers of transactions included, and the last record's."""
+
+    end: int
+    last: int | None
+
+
 class CommittedThread(AIOKafkaConsumerThread):
     """Makes Faust's consumer, then sets the isolation level before it starts."""
 
@@ -83,15 +91,15 @@ class CommittedThread(AIOKafkaConsumerThread):
                 self._handed_over[tp.partition] = records[-1].offset
         return batches
 
-    async def ends(self) -> Mapping[int, tuple[int, int]]:
-        """By partition: where the consumer stands, and where readers of committed records end."""
-        return cast(Mapping[int, tuple[int, int]], await self.call_thread(self._ends))
+    async def fetched(self) -> Mapping[int, Fetched]:
+        """How far each partition was fetched."""
+        return cast(Mapping[int, Fetched], await self.call_thread(self._fetched))
 
-    async def _ends(self) -> Mapping[int, tuple[int, int]]:
+    async def _fetched(self) -> Mapping[int, Fetched]:
         consumer = self._ensure_consumer()
-        assigned = list(consumer.assignment())
-        ends = await consumer.end_offsets(assigned) if assigned else {}
-        return {tp.partition: (await consumer.position(tp), ends[tp]) for tp in assigned}
+        ends = {tp.partition: await consumer.position(tp) for tp in consumer.assignment()}
+        # Asked for after the positions: a batch that came in between counts.
+        return {partition: Fetched(end, self._handed_over.get(partition)) for partition, end in ends.items()}
 
 
 class CommittedConsumer(Consumer):
@@ -102,9 +110,9 @@ class CommittedConsumer(Consumer):
     def _new_consumer_thread(self) -> CommittedThread:
         return CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def ends(self) -> Mapping[int, tuple[int, int]]:
+    async def fetched(self) -> Mapping[int, Fetched]:
         """See CommittedThread."""
-        return await self._thread.ends()
+        return await self._thread.fetched()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 Faust's signature
         """One message for the records of each partition. Its offset is the last one's."""
