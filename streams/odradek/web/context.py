@@ -31,7 +31,8 @@ class ServerContext:
     settings: Settings
     options: ServerOptions
     hub: Hub = field(default_factory=Hub)
-    visibility: Visibility | None = None
+    #: The read side's store as it is now: it may be another one after it was rebuilt.
+    read_side: Callable[[], Visibility] | None = None
     owners: Owners | None = None
     board: Board = field(default_factory=Board)
     queues: QueueReader | None = None
@@ -55,9 +56,9 @@ class ServerContext:
 
     def need_visibility(self) -> Visibility:
         """The read side, or UNAVAILABLE."""
-        if self.visibility is None:
+        if self.read_side is None:
             raise unavailable("the read side of this server is not running: lists and counts are not to be had")
-        return self.visibility
+        return self.read_side()
 
     def need_owners(self) -> Owners:
         """The way to owners, or UNAVAILABLE."""

@@ -38,23 +38,23 @@ def check_reply(reply: Reply, task_queue: str = "") -> Reply:
 
 
 class RunReader:
-    """One run of one workflow. `task_queue` "" has it found."""
+    """One run of one workflow. `task_queue` "" has it found, and is known after the first answer."""
 
     def __init__(self, owners: Owners, workflow_id: str, run_id: str = "", *, task_queue: str = "", timeout_s: float = 10.0) -> None:
         self._owners = owners
         self._workflow_id = workflow_id
         self._run_id = run_id
-        self._task_queue = task_queue
+        self.task_queue = task_queue
         self._timeout_s = timeout_s
 
     async def describe(self) -> WorkflowDescription:
         """What its owner says of it. Fixes the run that later calls read."""
         record = DescribeWorkflow(workflow_id=self._workflow_id, run_id=self._run_id)
-        reply = check_reply(await self._owners.read(record, task_queue=self._task_queue, timeout_s=self._timeout_s))
+        reply = check_reply(await self._owners.read(record, task_queue=self.task_queue, timeout_s=self._timeout_s))
         if reply.description is None:
             raise unavailable(f"the description of workflow {self._workflow_id!r} came without its record")
         self._run_id = reply.description.summary.run_id
-        self._task_queue = self._task_queue or reply.description.summary.task_queue
+        self.task_queue = self.task_queue or reply.description.summary.task_queue
         return reply.description
 
     async def page(self, first: int, size: int) -> Page:
@@ -107,11 +107,11 @@ class RunReader:
 
     async def _fetch(self, first: int, size: int, *, wait: bool, timeout_s: float) -> Reply:
         record = FetchHistory(workflow_id=self._workflow_id, run_id=self._run_id, from_event_id=first, max_events=size, wait_new_event=wait)
-        return await self._owners.read(record, task_queue=self._task_queue, timeout_s=timeout_s)
+        return await self._owners.read(record, task_queue=self.task_queue, timeout_s=timeout_s)
 
     def _page(self, reply: Reply) -> Page:
         self._run_id = reply.run_id or self._run_id
-        self._task_queue = self._task_queue or reply.task_queue
+        self.task_queue = self.task_queue or reply.task_queue
         return Page(self._run_id, list(reply.history), reply.next_event_id, reply.workflow_status in ("", RUNNING))
 
 

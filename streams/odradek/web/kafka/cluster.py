@@ -28,6 +28,7 @@ class QueueReader:
         self._namespace = namespace
         self._clock_s = clock_s
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="odradek-queues")
+        self._partition_counts: dict[str, int] = {}
         self._names: tuple[float, list[str]] = (float("-inf"), [])
 
     @property
@@ -60,6 +61,16 @@ class QueueReader:
         if kinds is None:
             raise TopicMissingError(self.topics.events(name), reason=f"task queue {name!r} was never used in namespace {self._namespace!r}")
         return self._detail(name, kinds)
+
+    def partition_count(self, name: str) -> int:
+        """Partitions of a queue's `events`, 0 when it has none. They never change, so they are asked for once."""
+        count = self._partition_counts.get(name, 0)
+        if not count:
+            topic = self.topics.events(name)
+            facts = self._admin.describe([topic]).get(topic)
+            if facts is not None:
+                count = self._partition_counts[name] = facts.partitions
+        return count
 
     def _topic_names(self) -> list[str]:
         read_s, names = self._names

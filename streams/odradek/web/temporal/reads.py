@@ -57,20 +57,20 @@ async def history(call: Call) -> dict[str, Any]:
         more = await reader.has_more(page, size)
     # Without an event there is nothing to go on behind, unless the caller waits for one.
     goes_on = more and (wait or bool(page.events))
-    return _answer(shapes.history(page.events), _token(page.run_id, page.next_event_id) if goes_on else b"")
+    return _answer(shapes.history(page.events, reader.task_queue), _token(page.run_id, page.next_event_id) if goes_on else b"")
 
 
 async def _close_event(call: Call, reader: RunReader, first: int, wait: bool) -> dict[str, Any]:
     """The event that closed the run; of an open one the last there is, or, with `wait`, nothing and a token to ask again with."""
     page = await reader.last_event()
-    events = shapes.history(page.events)[-1:]
+    events = shapes.history(page.events, reader.task_queue)[-1:]
     deadline_s = time.monotonic() + call.server.options.long_poll_s
     while wait and not (events and events[0]["eventType"] in _CLOSING):
         left_s = deadline_s - time.monotonic()
         if left_s <= 0:
             return _answer([], _token(page.run_id, max(first, page.next_event_id)))
         page = await reader.wait(page.next_event_id or first, PAGE_SIZE, left_s)
-        events = shapes.history(page.events)[-1:] or events
+        events = shapes.history(page.events, reader.task_queue)[-1:] or events
     return _answer(events, b"")
 
 
@@ -86,7 +86,7 @@ async def history_reverse(call: Call) -> dict[str, Any]:
         run_id, last = token
         reader = _reader(call, run_id)
     events = await reader.page_before(last, size)
-    written = shapes.history(events[::-1])[::-1]
+    written = shapes.history(events[::-1], reader.task_queue)[::-1]
     first = events[-1].event_id if events else 1
     return _answer(written, _token(run_id, first - 1) if first > 1 else b"")
 

@@ -106,9 +106,16 @@ def pending_activity(activity: PendingActivity) -> Json:
     )
 
 
-def history(events: list[HistoryEvent]) -> list[Json]:
-    """HistoryEvents, without what only we have: a strict reader of Temporal's messages refuses it."""
+def history(events: list[HistoryEvent], task_queue: str) -> list[Json]:
+    """HistoryEvents, without what only we have: a strict reader of Temporal's messages refuses it.
+
+    task_queue: the run's; in a page that does not begin with the first event nothing else tells the workflow tasks.
+    """
     written: list[Json] = to_json_dict(events)["events"]
+    for event in written:
+        scheduled = event.get("workflowTaskScheduledEventAttributes")
+        if scheduled is not None and "taskQueue" not in scheduled and task_queue:
+            scheduled["taskQueue"] = TASK_QUEUE.write(task_queue)
     return [{name: value for name, value in event.items() if name != EXTENSION} for event in written]
 
 

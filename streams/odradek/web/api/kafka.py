@@ -1,0 +1,225 @@
+"""The Kafka beneath: queues with partitions, owners and lag; members; records; the trail of a workflow; dead letters; schemas."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from odradek.service import RPCStatusCode
+from odradek.web.api.operation import Asked, Operation
+from odradek.web.api.parameters import Id, Offset, RunId, TaskQueue, TimeMs
+from odradek.web.api.runs import reader_of
+from odradek.web.context import in_thread
+from odradek.web.errors import ApiError, not_found
+from odradek.web.kafka.dead_letters import RedriveRefusedError
+from odradek.web.kafka.facts import DeadLetters, DeadLetterView, MemberView, Place, QueueDetail, QueueView, RecordView, SchemaView, Trail
+
+
+class Queues(msgspec.Struct):
+    """Task queues of the namespace."""
+
+    task_queues: list[QueueView]
+
+
+async def list_queues(asked: Asked) -> Queues:
+    return Queues(await in_thread(asked.server.need_queues().queues))
+
+
+class QueueParameters(msgspec.Struct):
+    task_queue: Id
+
+
+async def describe_queue(asked: Asked) -> QueueDetail:
+    return await in_thread(asked.server.need_queues().queue, asked.parameters.task_queue)
+
+
+class Members(msgspec.Struct):
+    """Processors and services. `complete` False: the topic has not been read to its end yet."""
+
+    members: list[MemberView]
+    complete: bool
+
+
+class MembersParameters(msgspec.Struct):
+    task_queue: Annotated[str, msgspec.Meta(max_length=1_000, description="Of this queue only.")] = ""
+
+
+async def list_members(asked: Asked) -> Members:
+    board = asked.server.board
+    return Members(board.members(asked.parameters.task_queue or None), board.complete)
+
+
+# ---------------------------------------------------------------- records
+
+
+class RecordParameters(msgspec.Struct):
+    topic: Annotated[str, msgspec.Meta(min_length=1, max_length=249)]
+    partition: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    offset: Offset
+
+
+async def show_record(asked: Asked) -> RecordView:
+    given: RecordParameters = asked.parameters
+    records, timeout_s = asked.server.need_records(), asked.server.options.search_timeout_s
+    found = await in_thread(records.record, given.topic, given.partition, given.offset, timeout_s=timeout_s)
+    if found is None:
+        raise not_found(f"{given.topic}/{given.partition} holds no committed record at offset {given.offset}: purged, or a marker")
+    return found
+
+
+class TrailParameters(msgspec.Struct):
+    workflow_id: Id
+    run_id: RunId = ""
+    task_queue: TaskQueue = ""
+    since_ms: Annotated[TimeMs, msgspec.Meta(description="From this time; from the run's start when left out.")] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 1_000
+
+
+async def trail(asked: Asked) -> Trail:
+    given: TrailParameters = asked.parameters
+    server = asked.server
+    records = server.need_records()
+    queue, since_ms, activity_queues = given.task_queue, given.since_ms, set[str]()
+    summary = None
+    if server.read_side is not None:
+        summary = await in_thread(server.need_visibility().get, given.workflow_id, given.run_id)
+    if summary is not None:
+        queue = queue or summary.task_queue
+        since_ms = summary.start_time_ms if since_ms is None else since_ms
+    if not queue:
+        found = await reader_of(asked, given.workflow_id, given.run_id, "").describe()
+        queue, since_ms = found.summary.task_queue, found.summary.start_time_ms if since_ms is None else since_ms
+    if server.queues is not None:
+        # Activities may go to any queue, and only the history says to which: all that have commands are searched.
+        kinds = await in_thread(server.queues.kinds)
+        activity_queues = {name for name, found_kinds in kinds.items() if "commands" in found_kinds}
+    return await in_thread(
+        records.trail,
+        given.workflow_id,
+        task_queue=queue,
+        run_id=given.run_id,
+        activity_queues=activity_queues,
+        since_ms=since_ms or 0,
+        limit=given.limit,
+        timeout_s=server.options.search_timeout_s,
+    )
+
+
+# ---------------------------------------------------------------- dead letters
+
+
+class DeadLettersParameters(msgspec.Struct):
+    task_queue: Id
+    before: Annotated[Offset, msgspec.Meta(description="Those before this offset: `next_offset` of the page before.")] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
+
+
+async def list_dead_letters(asked: Asked) -> DeadLetters:
+    given: DeadLettersParameters = asked.parameters
+    reader, timeout_s = asked.server.need_dead_letters(), asked.server.options.search_timeout_s
+    return await in_thread(reader.list, given.task_queue, before=given.before, limit=given.limit, timeout_s=timeout_s)
+
+
+class DeadLetterParameters(msgspec.Struct):
+    task_queue: Id
+    offset: Offset
+
+
+async def show_dead_letter(asked: Asked) -> DeadLetterView:
+    given: DeadLetterParameters = asked.parameters
+    reader, timeout_s = asked.server.need_dead_letters(), asked.server.options.search_timeout_s
+    found = await in_thread(reader.get, given.task_queue, given.offset, timeout_s=timeout_s)
+    if found is None:
+        raise _no_dead_letter(given)
+    return found
+
+
+class Redriven(msgspec.Struct):
+    """Where a dead letter was put back; its offset there is not known (-1)."""
+
+    place: Place
+
+
+async def redrive(asked: Asked) -> Redriven:
+    given: DeadLetterParameters = asked.parameters
+    reader, timeout_s = asked.server.need_dead_letters(), asked.server.options.search_timeout_s
+    try:
+        place = await in_thread(reader.redrive, given.task_queue, given.offset, timeout_s=timeout_s)
+    except RedriveRefusedError as error:
+        raise ApiError(RPCStatusCode.FAILED_PRECONDITION, str(error)) from error
+    if place is None:
+        raise _no_dead_letter(given)
+    return Redriven(place)
+
+
+def _no_dead_letter(given: DeadLetterParameters) -> ApiError:
+    return not_found(f"task queue {given.task_queue!r} has no dead letter at offset {given.offset}")
+
+
+# ---------------------------------------------------------------- schemas
+
+
+class Schemas(msgspec.Struct):
+    """Schemas in use: writers publish theirs before their first record. With a schema registry they stand there instead."""
+
+    schemas: list[SchemaView]
+    complete: bool
+
+
+async def list_schemas(asked: Asked) -> Schemas:
+    return Schemas(asked.server.board.schemas(), asked.server.board.complete)
+
+
+QUEUE, LETTERS = "/task-queues/{task_queue}", "/task-queues/{task_queue}/dead-letters"
+KAFKA_OPERATIONS = [
+    Operation("GET", "/task-queues", "list_queues", "Task queues, with lag and members.", "queues", list_queues, Queues),
+    Operation(
+        "GET", QUEUE, "describe_queue", "Its partitions, owners, lag, members.", "queues", describe_queue, QueueDetail, QueueParameters
+    ),
+    Operation("GET", "/members", "list_members", "Processors and services.", "queues", list_members, Members, MembersParameters),
+    Operation(
+        "GET",
+        "/records/{topic}/{partition}/{offset}",
+        "show_record",
+        "A record, decoded.",
+        "records",
+        show_record,
+        RecordView,
+        RecordParameters,
+    ),
+    Operation(
+        "GET", "/workflows/{workflow_id}/trail", "trail", "Records of a workflow over all topics.", "records", trail, Trail, TrailParameters
+    ),
+    Operation("GET", "/schemas", "list_schemas", "Schemas in use.", "records", list_schemas, Schemas),
+    Operation(
+        "GET",
+        LETTERS,
+        "list_dead_letters",
+        "Dead letters, latest first.",
+        "dead letters",
+        list_dead_letters,
+        DeadLetters,
+        DeadLettersParameters,
+    ),
+    Operation(
+        "GET",
+        LETTERS + "/{offset}",
+        "show_dead_letter",
+        "One dead letter.",
+        "dead letters",
+        show_dead_letter,
+        DeadLetterView,
+        DeadLetterParameters,
+    ),
+    Operation(
+        "POST",
+        LETTERS + "/{offset}/redrive",
+        "redrive",
+        "Put it back where it came from.",
+        "dead letters",
+        redrive,
+        Redriven,
+        DeadLetterParameters,
+    ),
+]

@@ -1,0 +1,110 @@
+"""What a server stands on: the client connection, the board of members and schemas, the readers of records, the read side. Opened with the
+application, in an order in which each finds its topics; closed in the opposite one.
+
+No broker at the start is an error of the start. A broker that goes away later is 503 for what needs it, until it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from odradek.client.connection import Connection
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.producer import PlainProducer
+from odradek.kafka.registry import make_codec
+from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.web.context import ServerContext, in_thread
+from odradek.web.hub import MEMBERS, RUNS
+from odradek.web.kafka.cluster import QueueReader
+from odradek.web.kafka.dead_letters import DeadLetterReader
+from odradek.web.kafka.follower import Board, BoardReader
+from odradek.web.kafka.trail import RecordReader
+from odradek.web.owner import ChannelOwners
+
+if TYPE_CHECKING:
+    from odradek.visibility.reader import VisibilityReader
+    from odradek.web.ports import Visibility
+
+logger = logging.getLogger(__name__)
+
+# Runs named in one message of changes; more are told as "many".
+_NAMED_MAX = 50
+
+
+@contextlib.asynccontextmanager
+async def open_server(server: ServerContext) -> AsyncIterator[None]:
+    """See above."""
+    async with contextlib.AsyncExitStack() as stack:
+        settings = server.settings
+        admin = ClusterAdmin(settings)
+        server.cluster_id = await in_thread(admin.cluster_id)
+        await in_thread(admin.ensure, [admin.topics.members, admin.topics.schemas, admin.topics.executions])
+        schemas = SchemasTopic(settings, admin)
+        await in_thread(schemas.open)
+        stack.callback(schemas.close)
+        codec = make_codec(settings, schemas)
+        producer = PlainProducer(settings)
+        stack.callback(producer.close, 2.0)
+
+        server.board = Board(lambda: server.hub.publish(MEMBERS))
+        reader = BoardReader(settings, server.board, codec)
+        reader.start()
+        stack.push_async_callback(in_thread, reader.close)
+        server.queues = QueueReader(admin, server.board, settings.namespace)
+        stack.callback(server.queues.close)
+        server.records = RecordReader(settings, admin, codec)
+        server.dead_letters = DeadLetterReader(settings, admin, codec, producer)
+        server.readiness["members"] = lambda: "" if server.board.complete else "the topics `members` and `schemas` are being read"
+
+        await _open_read_side(server, stack)
+        connection = Connection(settings, connect_timeout_s=5.0)
+        stack.callback(connection.close)
+        await connection.open(settings.namespace)
+        server.owners = ChannelOwners(connection, settings.namespace, lambda workflow_id, run_id: _hint(server, workflow_id, run_id))
+        server.statistics["requests"] = lambda: dict(connection.channel(settings.namespace).statistics())
+        yield
+        server.hub.close()
+
+
+async def _open_read_side(server: ServerContext, stack: contextlib.AsyncExitStack) -> None:
+    try:
+        from odradek.visibility.reader import VisibilityReader
+    except ImportError as error:
+        logger.warning("no read side: %s. Lists, counts and statistics need `pip install odradek[server]`", error)
+        server.readiness["read side"] = lambda: "not installed"
+        return
+    reader = VisibilityReader(server.settings)
+    await in_thread(reader.start)
+    stack.push_async_callback(in_thread, reader.stop)
+    remove = reader.add_listener(lambda applied: _tell(server, applied.changes))
+    stack.callback(remove)
+    server.read_side = lambda: _store_of(reader)
+    server.readiness["read side"] = lambda: "" if reader.ready else "the topic `executions` is being read"
+    server.statistics["read side"] = lambda: dataclasses.asdict(reader.statistics())
+
+
+def _store_of(reader: VisibilityReader) -> Visibility:
+    return reader.store
+
+
+def _tell(server: ServerContext, changes: list[Any]) -> None:
+    """The hub learns which runs changed; a page may then ask for those alone."""
+    keys = [change.key.decode("utf-8", "replace") for change in changes[:_NAMED_MAX]]
+    server.hub.publish(RUNS, keys=keys, many=len(changes) > _NAMED_MAX)
+
+
+async def _hint(server: ServerContext, workflow_id: str, run_id: str) -> str | None:
+    """The queue that the read side has for a workflow; it may be behind, so it is a hint and no more."""
+    if server.read_side is None:
+        return None
+    try:
+        summary = await asyncio.to_thread(server.read_side().get, workflow_id, run_id, timeout_s=2.0)
+    except Exception as error:
+        logger.debug("the read side gives no hint: %s", error)
+        return None
+    return None if summary is None else summary.task_queue
