@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
+import weakref
 from datetime import timedelta
 from typing import Any
 
@@ -145,3 +146,20 @@ async def test_a_host_with_an_event_loop_of_its_own_is_left_as_it_was() -> None:
     assert asyncio.get_running_loop() is loop and asyncio.current_task() is task
     run.instance.close()
     assert asyncio.get_running_loop() is loop and asyncio.current_task() is task
+
+
+def test_a_closed_run_is_freed_at_once() -> None:
+    """Without the garbage collector: a lane closes hundreds of runs a second."""
+    gc.collect()
+    gc.disable()
+    try:
+        run = Driver(Bystander)
+        run.start()
+        context = weakref.ref(run.instance.context)
+        user_object = weakref.ref(run.instance.context.instance)
+        run.instance.close()
+        run.instance = None
+        assert user_object() is None
+        assert context() is None
+    finally:
+        gc.enable()

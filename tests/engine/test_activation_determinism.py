@@ -9,6 +9,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -211,6 +212,7 @@ class World:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(program=programs, data=st.data())
+@pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedSignalHandlersWarning")
 def test_replay_gives_the_same_commands(program: list[Any], data: st.DataObject) -> None:
     run = Driver(MADE_BY, "Interpreter", program)
     world = World()

@@ -31,15 +31,18 @@ def close(context: WorkflowContext) -> None:
     loop = context.loop
     before = enter(loop)
     try:
-        for task in list(loop.tasks.values()):
+        tasks = list(loop.tasks.values())
+        for task in tasks:
             _close_chain(task.get_coro(), context)
             # What nobody will retrieve is no news: the run goes on elsewhere.
             task._log_traceback = False
+        for task in tasks:
+            task.cancel()  # its coroutine has ended: this only parts task and future, which hold each other
     finally:
         leave(before)
         loop.detach()
         context.activities.clear()
-        context.handlers.detach()
+        del context.handlers
         context.instance = context.inbound = context.outbound = None
 
 

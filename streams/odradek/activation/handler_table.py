@@ -44,11 +44,6 @@ class HandlerTable:
         self.running_updates: dict[str, UpdateDefinition] = {}
         self._signal_count = 0
 
-    def detach(self) -> None:
-        """The run was closed: hold nothing of it, so that it is freed at once, without the garbage collector."""
-        self._deliver = _deliver_nothing
-        self.buffered.clear()
-
     @staticmethod
     def find(handlers: Mapping[str | None, D], name: str) -> D | None:
         """The handler of that name, else the dynamic one."""
@@ -158,10 +153,6 @@ class HandlerTable:
         if handler is not None and validator is not None:
             changed[name].set_validator(validator)
         self.updates = changed
-
-
-def _deliver_nothing(definition: SignalDefinition, job: SignalJob, args: list[Any]) -> None:
-    """Stands for the instance of a closed run."""
 
 
 def _changed(handlers: Mapping[str | None, D], name: str | None, kind: type[D], handler: Callable[..., Any] | None) -> dict[str | None, D]:

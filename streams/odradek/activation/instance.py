@@ -233,6 +233,8 @@ class PythonWorkflowInstance:
         try:
             result = await fn(*args)
             self.context.complete(CompleteWorkflow(result=self.context.payload_converter.to_payloads([result])))
+        except GeneratorExit:
+            raise
         except BaseException as error:
             self._ended(error)
 
@@ -253,6 +255,8 @@ class PythonWorkflowInstance:
     async def _run_signal(self, number: int, handler: Callable[..., Any], args: Any) -> None:
         try:
             await handler(*args)
+        except GeneratorExit:
+            raise
         except BaseException as error:
             self._ended(error)
         finally:
@@ -272,7 +276,7 @@ class PythonWorkflowInstance:
         if isinstance(error, DeadlockError):
             context.loop.failure = error  # ends this pass too
             return
-        if context.closing or isinstance(error, GeneratorExit | WorkflowEvictedError | KeyboardInterrupt | SystemExit):
+        if context.closing or isinstance(error, WorkflowEvictedError | KeyboardInterrupt | SystemExit):
             raise error
         if isinstance(error, ContinueAsNewRequest):
             context.complete(error.command)
