@@ -1,0 +1,70 @@
+"""Workflows and activities for tests of the client and the command line with a real worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from odradek import activity, workflow
+from odradek.exceptions import ApplicationError
+
+
+@dataclass
+class Order:
+    product: str
+    quantity: int
+
+
+@activity.defn
+async def reserve(order: Order) -> str:
+    return f"{order.quantity} x {order.product}"
+
+
+@activity.defn
+async def outside() -> str:
+    activity.raise_complete_async()
+
+
+@workflow.defn
+class Buy:
+    @workflow.run
+    async def run(self, order: Order) -> Order:
+        await workflow.execute_activity(reserve, order, start_to_close_timeout=timedelta(seconds=20))
+        if order.quantity < 0:
+            raise ApplicationError("less than nothing", order.quantity, type="BadOrder", non_retryable=True)
+        return order
+
+
+@workflow.defn
+class Gate:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.open = False
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_condition(lambda: self.open)
+        return self.said
+
+    @workflow.signal
+    def say(self, what: str) -> None:
+        self.said.append(what)
+
+    @workflow.signal
+    def finish(self) -> None:
+        self.open = True
+
+    @workflow.query
+    def heard(self) -> list[str]:
+        return self.said
+
+
+@workflow.defn
+class Outside:
+    @workflow.run
+    async def run(self) -> str:
+        return await workflow.execute_activity(outside, activity_id="out", start_to_close_timeout=timedelta(seconds=60))
+
+
+WORKFLOWS = [Buy, Gate, Outside]
+ACTIVITIES = [reserve, outside]
