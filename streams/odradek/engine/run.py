@@ -81,6 +81,7 @@ class LiveRun:
         "dirty",
         "instance",
         "needs_task",
+        "new_bytes",
         "new_events",
         "open_activities",
         "open_timers",
@@ -109,6 +110,7 @@ class LiveRun:
         self.unseen: list[HistoryEvent] = []
         #: events appended by the current step
         self.new_events: list[HistoryEvent] = []
+        self.new_bytes = 0
         #: request id -> row, loaded when a request first asks
         self.requests: dict[str, RequestRow] | None = None
         self.activated_ms = 0  # workflow time of the last activation
@@ -137,7 +139,9 @@ class LiveRun:
         event = HistoryEvent(event_id, self.time_ms if time_ms is None else time_ms, attributes, offset)
         kind = type(attributes)
         row.next_event_id = event_id + (3 if kind is WorkflowTask else 1)
-        row.history_size_bytes += attributes_bytes(attributes)
+        size = attributes_bytes(attributes)
+        row.history_size_bytes += size
+        self.new_bytes += size
         row.last_time_ms = self.time_ms
         self.new_events.append(event)
         self.dirty = True

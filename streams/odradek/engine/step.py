@@ -236,9 +236,14 @@ class WorkflowStep:
     def flush_history(self, run: LiveRun) -> None:
         """Put the events that this step appended into rows."""
         run_id = run.row.run_id
+        events, run.new_events = run.new_events, []
+        total, run.new_bytes = run.new_bytes, 0
+        if total <= HISTORY_ROW_BYTES:
+            self.put(HISTORY, event_key(run_id, events[0].event_id), HistoryRow(events))
+            return
         row: list[HistoryEvent] = []
         size = 0
-        for event in run.new_events:
+        for event in events:
             event_size = event_bytes(event)
             if row and size + event_size > HISTORY_ROW_BYTES:
                 self.put(HISTORY, event_key(run_id, row[0].event_id), HistoryRow(row))
@@ -247,7 +252,6 @@ class WorkflowStep:
             size += event_size
         if row:
             self.put(HISTORY, event_key(run_id, row[0].event_id), HistoryRow(row))
-        run.new_events = []
 
 
 def last_event_id(event: HistoryEvent) -> int:
