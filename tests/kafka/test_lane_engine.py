@@ -1,0 +1,166 @@
+"""The processor with the real engine: outputs that do not fit fail their run alone, held runs run nothing, signals in the first task."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from odradek.engine.activation import (
+    Activation,
+    Command,
+    Commands,
+    CompleteWorkflow,
+    Completion,
+    FailWorkflow,
+    InitializeWorkflow,
+    ResolveActivity,
+    ScheduleActivity,
+    SignalJob,
+    StartTimer,
+)
+from odradek.processor import Processor
+from odradek.processor.held import held_reason
+from odradek.wire.codec import encode_row
+from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow, StartWorkflow, UnparkWorkflow
+from odradek.wire.outcomes import COMPLETED, FAILED
+from odradek.wire.payload import Failure, Payload
+from odradek.wire.rows import state_key
+from odradek.wire.state import RunRow
+from tests.kafka.lane_records import QUEUE, Wire, key_for, until
+
+Script = Callable[[str, Activation], list[Command]]
+
+
+class Instance:
+    def __init__(self, workflow_id: str, script: Script) -> None:
+        self.workflow_id = workflow_id
+        self.script = script
+
+    def activate(self, activation: Activation) -> Completion:
+        return Commands(self.script(self.workflow_id, activation))
+
+    def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class Scripted:
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> Instance:
+        return Instance(workflow_id, self.script)
+
+
+def _activity(data: bytes = b"") -> ScheduleActivity:
+    return ScheduleActivity(
+        seq=1, activity_id="1", activity_type="a", task_queue="", input=[Payload(data=data)], start_to_close_timeout_ms=60_000
+    )
+
+
+def _running(wire: Wire, script: Script) -> Processor:
+    processor = Processor(wire.settings, task_queue=QUEUE, activator_factory=lambda: Scripted(script))
+    processor.start()
+    processor.wait_ready(30)
+    return processor
+
+
+@pytest.fixture
+def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Wire]:
+    yield Wire(bootstrap, namespace, tmp_path, partitions=1)
+
+
+def test_command_too_large_fails_its_run_alone(wire: Wire) -> None:
+    """The topic takes 1 MB; two workflows of one batch, one of them asks for more."""
+
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        if isinstance(activation.jobs[0], InitializeWorkflow):
+            return [_activity(os.urandom(2_000_000) if workflow_id == "large" else b"small")]
+        (job,) = activation.jobs
+        assert isinstance(job, ResolveActivity)
+        return [FailWorkflow(failure=job.failure)] if job.failure is not None else [CompleteWorkflow(result=[])]
+
+    processor = _running(wire, script)
+    try:
+        for name in ("small-1", "large", "small-2"):
+            wire.send(StartWorkflow(name, "T", run_id=f"run-{name}"))
+        wire.flush()
+        tasks = until(lambda: len(found := wire.records(wire.commands)) == 2 and found)
+        assert {task.workflow_id for task in tasks} == {"small-1", "small-2"}
+        for task in tasks:
+            wire.send(ActivityTaskCompleted(task.workflow_id, task.run_id, task.scheduled_event_id, "1", 1))
+        wire.flush()
+        results = until(lambda: len(found := wire.records(wire.topics.results)) == 3 and found)
+        assert {result.workflow_id: result.status for result in results} == {"small-1": COMPLETED, "large": FAILED, "small-2": COMPLETED}
+        failure = next(result.failure for result in results if result.workflow_id == "large")
+        assert "max.message.bytes" in f"{failure.message} {failure.cause and failure.cause.message}"
+        assert processor.statistics()["totals"]["refused"] == 0  # it never came to a transaction
+    finally:
+        processor.stop()
+
+
+def test_timer_with_the_real_engine(wire: Wire) -> None:
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        if isinstance(activation.jobs[0], InitializeWorkflow):
+            return [StartTimer(seq=1, timer_id="1", duration_ms=200)]
+        return [CompleteWorkflow(result=[])]
+
+    processor = _running(wire, script)
+    try:
+        wire.send(StartWorkflow("w", "T"))
+        wire.flush()
+        (result,) = until(lambda: wire.records(wire.topics.results))
+        assert result.status == COMPLETED
+        assert not [key for table, key in wire.rows() if table == "user_timer"]
+    finally:
+        processor.stop()
+
+
+def test_held_run_waits_for_an_operator(wire: Wire) -> None:
+    """Marked by an earlier owner: no code of it runs for inputs or at a restart, nothing is lost, `unpark` lets it go on."""
+    ran: list[str] = []
+
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        ran.extend(job.signal_name for job in activation.jobs if isinstance(job, SignalJob) and not activation.is_replaying)
+        if any(isinstance(job, ResolveActivity | SignalJob) for job in activation.jobs):
+            return [CompleteWorkflow(result=[])]
+        return [_activity()]
+
+    processor = _running(wire, script)
+    wire.send(StartWorkflow("w", "T", run_id="run"))
+    wire.flush()
+    until(lambda: wire.records(wire.commands))
+    processor.stop()
+    row = wire.rows()["run", "run"]
+    held = msgspec.structs.replace(row, parked_reason=held_reason("owners died over it"))
+    wire.send_raw(state_key("run", "run"), encode_row(held), topic=wire.state, partition=0)
+    wire.flush()
+
+    processor = _running(wire, script)
+    try:
+        wire.send(SignalWorkflow("w", "one"))
+        wire.send(SignalWorkflow(key_for(wire, 0, "other"), "x"))
+        wire.flush()
+        until(lambda: processor.statistics()["totals"]["inputs"] == 2)
+        assert ran == []
+    finally:
+        processor.stop()
+    processor = _running(wire, script)  # a restart tries parked runs again; not held ones
+    try:
+        run = wire.rows()["run", "run"]
+        assert isinstance(run, RunRow)
+        assert "owners died over it" in run.parked_reason
+        assert ran == []
+        wire.send(UnparkWorkflow("w"))
+        wire.flush()
+        (result,) = until(lambda: wire.records(wire.topics.results))
+        assert result.status == COMPLETED
+        assert ran == ["one"]
+    finally:
+        processor.stop()
