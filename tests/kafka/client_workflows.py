@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,6 +24,11 @@ async def reserve(order: Order) -> str:
 @activity.defn
 async def outside() -> str:
     activity.raise_complete_async()
+
+
+@activity.defn
+async def stubborn() -> None:
+    await asyncio.sleep(300)
 
 
 @workflow.defn
@@ -66,5 +72,12 @@ class Outside:
         return await workflow.execute_activity(outside, activity_id="out", start_to_close_timeout=timedelta(seconds=60))
 
 
-WORKFLOWS = [Buy, Gate, Outside]
-ACTIVITIES = [reserve, outside]
+@workflow.defn
+class Stubborn:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity(stubborn, start_to_close_timeout=timedelta(seconds=600))
+
+
+WORKFLOWS = [Buy, Gate, Outside, Stubborn]
+ACTIVITIES = [reserve, outside, stubborn]

@@ -1,0 +1,175 @@
+"""The command line as a user runs it: processes, exit statuses, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+TARGET = "tests.kafka.client_workflows"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment(bootstrap: str, namespace: str, tmp_path: Path) -> dict[str, str]:
+    ours = {
+        "ODRADEK_ADDRESS": bootstrap,
+        "ODRADEK_NAMESPACE": namespace,
+        "ODRADEK_PARTITIONS": "2",
+        "ODRADEK_STATE_DIR": str(tmp_path),
+        "PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}",
+    }
+    return os.environ | ours
+
+
+@pytest.fixture
+def odradek(environment: dict[str, str]) -> Run:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "odradek.cli", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "odradek.cli", "worker", f"{TARGET}:WORKFLOWS", "--activities", TARGET, "-t", "q", *arguments]
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for one in [*children, process]:
+            one.kill()
+        process.wait(10)
+
+
+def until(check: Callable[[], Any], timeout_s: float = 60) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (value := check()):
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.1)
+    return value
+
+
+def test_a_workflow_by_hand(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    start_worker()
+    done = odradek("workflow", "execute", "-w", "b", "--type", "Buy", "-t", "q", "-i", '{"product": "spool", "quantity": 2}', "-o", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["result"] == {"product": "spool", "quantity": 2}
+
+    done = odradek("workflow", "start", "-w", "g", "--type", "Gate", "-t", "q", "-o", "json")
+    run_id = json.loads(done.stdout)["runId"]
+    assert done.returncode == 0 and run_id
+    assert odradek("workflow", "start", "-w", "g", "--type", "Gate", "-t", "q").returncode == 5
+    assert odradek("workflow", "signal", "-w", "g", "--name", "say", "-i", '"hello"').returncode == 0
+    done = odradek("workflow", "query", "-w", "g", "--name", "heard")
+    assert (done.returncode, json.loads(done.stdout)) == (0, ["hello"])
+    done = odradek("workflow", "describe", "-w", "g", "-o", "json")
+    described = json.loads(done.stdout)
+    assert (described["runId"], described["status"], described["type"], described["taskQueue"]) == (run_id, "RUNNING", "Gate", "q")
+    assert odradek("workflow", "query", "-w", "g", "--name", "nothing").returncode == 1
+    assert odradek("workflow", "signal", "-w", "g", "--name", "finish", "-t", "q").returncode == 0
+    done = odradek("workflow", "result", "-w", "g")
+    assert (done.returncode, json.loads(done.stdout)) == (0, ["hello"])
+    done = odradek("workflow", "signal", "-w", "g", "--name", "finish")
+    assert done.returncode == 4 and done.stderr.startswith("odradek: ") and done.stderr.count("\n") == 1
+    done = odradek("workflow", "show", "-w", "g")
+    assert done.returncode == 0 and done.stdout.splitlines()[1].split()[0::2] == ["1", "WorkflowExecutionStarted"]
+    done = odradek("workflow", "show", "-w", "g", "-o", "json")
+    assert json.loads(done.stdout)["events"][-1]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"
+
+
+def test_failed_cancelled_terminated(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    start_worker()
+    done = odradek("workflow", "execute", "-w", "f", "--type", "Buy", "-t", "q", "-i", '{"product": "spool", "quantity": -1}')
+    assert done.returncode == 1 and "less than nothing" in done.stderr and done.stderr.count("\n") == 1
+    for command, word in (("cancel", "cancelled"), ("terminate", "because")):
+        assert odradek("workflow", "start", "-w", command, "--type", "Gate", "-t", "q").returncode == 0
+        assert odradek("workflow", command, "-w", command, "--reason", "because").returncode == 0
+        done = odradek("workflow", "result", "-w", command)
+        assert done.returncode == 1 and word in done.stderr
+
+
+def test_start_first_worker_later(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    done = odradek("workflow", "start", "-w", "g", "--type", "Gate", "-t", "q", "--start-signal", "finish", "--rpc-timeout", "1s")
+    assert done.returncode == 0 and "'q'" in done.stderr, "accepted, and says why it waited"
+    done = odradek("workflow", "query", "-w", "g", "--name", "heard", "-t", "q", "--rpc-timeout", "1s")
+    assert done.returncode == 3 and "'q'" in done.stderr
+    start_worker()
+    done = odradek("workflow", "result", "-w", "g", "-t", "q")
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+def test_worker_drains_on_sigterm(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    worker = start_worker()
+    assert odradek("workflow", "start", "-w", "g", "--type", "Gate", "-t", "q").returncode == 0
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+
+
+def test_second_sigterm_ends_at_once(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    worker = start_worker("--config", str(REPOSITORY / "tests" / "kafka" / "long_grace.yaml"))
+    assert odradek("workflow", "start", "-w", "s", "--type", "Stubborn", "-t", "q").returncode == 0
+
+    def runs() -> bool:
+        described = json.loads(odradek("workflow", "describe", "-w", "s", "-o", "json").stdout)
+        return bool(described["pendingActivities"] and described["pendingActivities"][0]["state"] == "STARTED")
+
+    until(runs)
+    worker.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(2)  # the activity has its grace
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(5) == 128 + signal.SIGTERM
+
+
+def test_result_over_a_killed_member(
+    odradek: Run, environment: dict[str, str], start_worker: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """Two members of one command; one is killed while somebody waits for a result that it owned or not."""
+    worker = start_worker("--processes", "2")
+    for n in range(4):
+        assert odradek("workflow", "start", "-w", f"g{n}", "--type", "Gate", "-t", "q").returncode == 0
+    command = [sys.executable, "-m", "odradek.cli", "workflow", "result", "-o", "json", "-t", "q", "-w"]
+    waiting = [subprocess.Popen([*command, f"g{n}"], env=environment, stdout=subprocess.PIPE, text=True) for n in range(4)]
+    children = until(lambda: found if len(found := psutil.Process(worker.pid).children()) == 2 else None)
+    children[0].kill()
+    for n in range(4):
+        done = odradek("workflow", "signal", "-w", f"g{n}", "--name", "finish", "-t", "q", "--rpc-timeout", "40s")
+        assert done.returncode == 0, done.stderr
+    for process in waiting:
+        out, _ = process.communicate(timeout=90)
+        assert (process.returncode, json.loads(out)) == (0, [])
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(40) == 0
+
+
+def test_dev_prints_its_address(tmp_path: Path, environment: dict[str, str]) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "odradek.cli", "dev"], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], 90)
+        assert ready and process.stdout.readline().startswith("bootstrap: ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(10)
