@@ -1,0 +1,207 @@
+"""A server of the HTTP API for tests: a real store of the read side, the real client channel over an in-memory transport with a scripted
+owner, no Kafka. Requests go through the whole application, gate and all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from odradek.client.connection import Connection
+from odradek.config import Settings
+from odradek.visibility.store.rows import Change
+from odradek.visibility.store.store import VisibilityStore
+from odradek.web.app import create_app
+from odradek.web.context import ServerContext
+from odradek.web.options import ServerOptions
+from odradek.web.owner import ChannelOwners
+from odradek.wire.events import DescribeWorkflow, FetchHistory, QueryWorkflow, StartWorkflow
+from odradek.wire.history import (
+    ActivityTaskCompletedEvent,
+    ActivityTaskScheduled,
+    ActivityTaskStartedEvent,
+    HistoryEvent,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowTask,
+)
+from odradek.wire.outcomes import (
+    COMPLETED,
+    NOT_FOUND,
+    RUNNING,
+    ExecutionSummary,
+    PendingActivity,
+    PendingTimer,
+    WorkflowDescription,
+)
+from odradek.wire.payload import Failure, Payload
+from tests.unit.client_fakes import FakeTransport, reply_to
+
+START_MS = 1_790_000_000_000
+
+
+def plain(value: Any) -> Payload:
+    """A payload as the default converter makes it."""
+    return Payload({"encoding": b"json/plain"}, json.dumps(value).encode())
+
+
+def summary(workflow_id: str, run_id: str = "", **fields: Any) -> ExecutionSummary:
+    """A run."""
+    given = {"namespace": "default", "task_queue": "orders", "workflow_type": "OrderSaga", "status": RUNNING, "start_time_ms": START_MS}
+    run_id = run_id or f"run-of-{workflow_id}"
+    return ExecutionSummary(**{**given, "workflow_id": workflow_id, "run_id": run_id, "first_execution_run_id": run_id, **fields})
+
+
+class Owner:
+    """The owner of a queue: keeps runs with their events, answers as the engine does."""
+
+    def __init__(self, transport: FakeTransport, queue: str = "orders", page_max: int = 10_000) -> None:
+        self.queue = queue
+        self.runs: dict[str, ExecutionSummary] = {}
+        self.events: dict[str, list[HistoryEvent]] = {}
+        self.descriptions: dict[str, WorkflowDescription] = {}
+        self.seen: list[Any] = []
+        self.muted = False
+        self.page_max = page_max
+        transport.serve(queue, self.answer)
+
+    def add(self, run: ExecutionSummary, events: list[HistoryEvent] | None = None) -> None:
+        self.events[run.workflow_id] = events if events is not None else completed_history(run)
+        last = self.events[run.workflow_id][-1]
+        run.history_length = last.event_id + (2 if isinstance(last.attributes, WorkflowTask) else 0)
+        self.runs[run.workflow_id] = run
+
+    def answer(self, queue: str, record: Any) -> Any:
+        if self.muted:
+            return None
+        self.seen.append(record)
+        run = self.runs.get(record.workflow_id)
+        if isinstance(record, StartWorkflow):
+            if run is not None and run.status == RUNNING and record.id_conflict_policy == "FAIL":
+                return reply_to(record, "ALREADY_EXISTS", run_id=run.run_id)
+            new = summary(record.workflow_id, record.run_id, task_queue=queue, workflow_type=record.workflow_type)
+            self.add(new, completed_history(new)[:2])
+            return reply_to(record, run_id=record.run_id, first_execution_run_id=record.run_id, started=True, workflow_status=RUNNING)
+        if run is None or (record.run_id and record.run_id != run.run_id):
+            return reply_to(record, NOT_FOUND, message=f"workflow not found for ID: {record.workflow_id}")
+        if isinstance(record, DescribeWorkflow):
+            found = self.descriptions.get(record.workflow_id) or WorkflowDescription(run)
+            return reply_to(record, run_id=run.run_id, task_queue=queue, description=found)
+        if isinstance(record, FetchHistory):
+            return self._page(queue, record, run)
+        if isinstance(record, QueryWorkflow):
+            return self._query(record, run)
+        return reply_to(record, run_id=run.run_id)
+
+    def _page(self, queue: str, record: FetchHistory, run: ExecutionSummary) -> Any:
+        events = self.events[record.workflow_id]
+        open_run = run.status == RUNNING
+        found = [event for event in events if event.event_id >= record.from_event_id]
+        if record.wait_new_event and open_run and not found:
+            return reply_to(record, "DEADLINE_EXCEEDED", run_id=run.run_id, next_event_id=record.from_event_id)
+        page = found[: min(record.max_events, self.page_max)]
+        after = found[len(page) :]
+        last = page[-1] if page else None
+        following = (last.event_id + (3 if isinstance(last.attributes, WorkflowTask) else 1)) if last else record.from_event_id
+        return reply_to(
+            record,
+            run_id=run.run_id,
+            task_queue=queue,
+            history=page,
+            next_event_id=after[0].event_id if after else following if open_run else 0,
+            workflow_status=run.status,
+        )
+
+    def _query(self, record: QueryWorkflow, run: ExecutionSummary) -> Any:
+        if record.reject_condition == "NOT_OPEN" and run.status != RUNNING:
+            return reply_to(record, "QUERY_REJECTED", workflow_status=run.status)
+        if record.query_type == "broken":
+            return reply_to(record, "QUERY_FAILED", failure=Failure("handler raised", type="ValueError"))
+        return reply_to(record, payloads=[plain({"type": record.query_type, "args": len(record.input)})])
+
+
+def completed_history(run: ExecutionSummary) -> list[HistoryEvent]:
+    """A short history: a task, an activity, a signal, completion. Ids 1 to 13."""
+    at = run.start_time_ms
+    started = WorkflowExecutionStarted(run.workflow_id, run.run_id, run.workflow_type, run.task_queue, input=[plain({"order": 1})])
+    events = [
+        HistoryEvent(1, at, started, 7),
+        HistoryEvent(2, at + 1, WorkflowTask(at + 2, "worker")),
+        HistoryEvent(5, at + 3, ActivityTaskScheduled("5", "charge", run.task_queue, [plain("card")], start_to_close_timeout_ms=10_000)),
+        HistoryEvent(6, at + 4, ActivityTaskStartedEvent(5, 2, "service")),
+        HistoryEvent(7, at + 5, ActivityTaskCompletedEvent(5, 6, [Payload({"encoding": b"binary/encrypted"}, b"\x01\x02")]), 9),
+        HistoryEvent(8, at + 6, WorkflowExecutionSignaled("approve", [plain(True)], identity="me"), 10),
+        HistoryEvent(9, at + 7, WorkflowTask(at + 8, "worker")),
+    ]
+    if run.status == COMPLETED:
+        events.append(HistoryEvent(12, at + 9, WorkflowExecutionCompleted([plain("done")], 11)))
+    return events
+
+
+def busy_description(run: ExecutionSummary) -> WorkflowDescription:
+    """A run with something of everything pending."""
+    failure = Failure("declined", type="CardError", cause=Failure("insufficient funds"))
+    activity = PendingActivity(
+        "5", "charge", "payments", "SCHEDULED", 3, START_MS, START_MS + 1, START_MS + 2, START_MS + 3, 5, [plain(1)], failure, "service"
+    )
+    return WorkflowDescription(
+        run,
+        execution_timeout_ms=60_000,
+        run_timeout_ms=30_500,
+        static_summary=plain("an order"),
+        pending_activities=[activity],
+        pending_timers=[PendingTimer("1", 8, START_MS + 60_000)],
+        pending_task_attempt=4,
+        pending_task_failure=Failure("bug"),
+    )
+
+
+class WebServer:
+    """The application, its parts, and a client of it."""
+
+    def __init__(self, folder: Path, options: ServerOptions | None = None, *, rpc_timeout: float = 0.6) -> None:
+        self.settings = Settings(rpc_timeout=rpc_timeout, identity="server", state_dir=folder)
+        self.transport = FakeTransport()
+        self.store = VisibilityStore.open(folder / "runs.sqlite")
+        self.context = ServerContext(self.settings, options or ServerOptions(request_timeout_s=0.6, long_poll_s=0.3))
+        self.context.read_side = lambda: self.store
+        connection = Connection(self.settings, make_transport=lambda _: self.transport)
+        self.context.owners = ChannelOwners(connection, "default", self._hint)
+        self.app: Starlette = create_app(self.context)
+        self.owner = Owner(self.transport)
+        self._offset = 0
+
+    async def _hint(self, workflow_id: str, run_id: str) -> str | None:
+        found = self.store.get(workflow_id, run_id)
+        return None if found is None else found.task_queue
+
+    def add(self, run: ExecutionSummary, events: list[HistoryEvent] | None = None, *, owner: bool = True) -> ExecutionSummary:
+        """A run in the read side, and with its owner."""
+        if owner:
+            self.owner.add(run, events)
+        self.store.apply([Change(0, self._offset, f"{run.workflow_id}/{run.run_id}".encode(), run)])
+        self._offset += 1
+        return run
+
+    @contextlib.asynccontextmanager
+    async def client(self, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """An HTTP client of the application, within its life."""
+        transport = httpx.ASGITransport(self.app)
+        async with (
+            self.app.router.lifespan_context(self.app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost:8088", **options) as client,
+        ):
+            yield client
+
+
+def ok(response: httpx.Response) -> Any:
+    """The JSON of a successful answer."""
+    assert response.status_code == 200, response.text
+    return response.json()
