@@ -9,7 +9,7 @@ import pytest
 import odradek.engine.engine as engine_module
 from odradek.engine.activation import Commands
 from odradek.engine.keys import PARKED_DUE_MS
-from odradek.engine.ports import RESULTS, EngineLimits, Refusal
+from odradek.engine.ports import RESULTS, Batch, EngineLimits, Refusal
 from odradek.wire import outcomes
 from odradek.wire.events import DescribeWorkflow, QueryWorkflow, UnparkWorkflow
 from odradek.wire.history import TimerStarted, WorkflowExecutionSignaled, WorkflowTaskFailed
@@ -113,6 +113,19 @@ def test_failed_task_after_progress_replays_and_goes_on() -> None:
     w.step(completed(w.last_task(), 2))
     assert outcome(w) == [1, 2]
     assert w.run().task_failure is None and w.run().task_attempt == 1
+
+
+def test_an_aborted_retry_does_not_count_as_one() -> None:
+    w, switch = failing(RuntimeError("bug"))
+    w.now_ms += 1_000
+    switch.error = None
+    aborted = w.engine.step(w.tables, w.outlet, Batch(w.now_ms, [], w.due()))
+    assert aborted.steps == 1
+    w.engine.evict(aborted.touched)
+    w.step(w.signal("one"), timers=False)
+    assert w.run().status == "RUNNING" and w.run().task_failure is not None, "the back-off is not over before its timer"
+    w.step()
+    assert outcome(w) == ["one"]
 
 
 def test_a_restart_is_new_code_and_tries_at_the_next_input() -> None:

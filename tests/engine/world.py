@@ -7,11 +7,13 @@ Every step is checked against rules that always hold (event ids without gaps, ro
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from odradek.engine.engine import WorkflowEngine
 from odradek.engine.memory import MemoryOutlet, MemoryTables
-from odradek.engine.ports import COMMANDS, CONTROL, EXECUTIONS, RESULTS, Batch, Effects, EngineLimits, Input
+from odradek.engine.ports import COMMANDS, CONTROL, EXECUTIONS, RESULTS, Batch, Effects, EngineLimits, Input, Refusal, RowChange
+from odradek.wire.codec import Codec
 from odradek.wire.events import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
@@ -25,19 +27,55 @@ from odradek.wire.events import (
 from odradek.wire.history import HistoryEvent, WorkflowTask
 from odradek.wire.outcomes import ExecutionSummary, Reply, WorkflowResult
 from odradek.wire.payload import Failure
-from odradek.wire.state import ActivityRow, HistoryRow, RunRow, TimerRow, WorkflowRow
+from odradek.wire.state import ActivityRow, HistoryRow, Row, RunRow, TimerRow, WorkflowRow
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
 from tests.engine.script import ScriptActivator, payloads
 
+CODEC = Codec()
 T0 = 1_700_000_000_000
 
 
+class EncodedTables(MemoryTables):
+    """Rows as bytes, as in the store of a lane: each read gives a new object."""
+
+    def apply(self, changes: Iterable[RowChange]) -> None:
+        encoded = [
+            RowChange(change.table, change.key, CODEC.encode_row(change.row) if change.row is not None else None) for change in changes
+        ]  # type: ignore[arg-type]
+        super().apply(encoded)
+
+    def get(self, table: str, key: str) -> Row | None:
+        found: Any = super().get(table, key)
+        return None if found is None else CODEC.decode_row(found)
+
+    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
+        for key, found in super().scan(table, prefix, start=start, limit=limit, reverse=reverse):
+            yield key, CODEC.decode_row(found)  # type: ignore[arg-type]
+
+    def table(self, table: str) -> dict[str, Row]:
+        return {key: CODEC.decode_row(found) for key, found in super().table(table).items()}  # type: ignore[arg-type]
+
+    def snapshot(self) -> dict[str, dict[str, Row]]:
+        return {name: self.table(name) for name in super().snapshot()}
+
+
+class EncodingOutlet(MemoryOutlet):
+    """Encodes each output, as the outlet of a lane does."""
+
+    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
+        refusal = super().check(kind, task_queue, record)
+        return refusal if isinstance(refusal, Refusal) else CODEC.encode(record)
+
+
 class World:
-    def __init__(self, activator: ScriptActivator, *, limits: EngineLimits | None = None, twice: bool = True) -> None:
+    def __init__(
+        self, activator: ScriptActivator, *, limits: EngineLimits | None = None, twice: bool = True, encoded: bool = False
+    ) -> None:
         self.activator = activator
         self.limits = limits or EngineLimits()
-        self.tables = MemoryTables()
-        self.outlet = MemoryOutlet()
+        self.tables = EncodedTables() if encoded else MemoryTables()
+        self.outlet = EncodingOutlet() if encoded else MemoryOutlet()
+        self.encoded = encoded
         self.now_ms = T0
         self.offset = 0
         self.twice = twice
@@ -65,7 +103,8 @@ class World:
         """One batch: these inputs, and the timers that are due."""
         inputs = []
         for event in events:
-            inputs.append(Input(event, self.offset, f"topic/0/{self.offset}", self.now_ms))
+            arrived = CODEC.decode(CODEC.encode(event)) if self.encoded else event
+            inputs.append(Input(arrived, self.offset, f"topic/0/{self.offset}", self.now_ms))
             self.offset += 1
         batch = Batch(self.now_ms, inputs, self.due() if timers else [])
         before = copy.deepcopy(self.tables.snapshot()) if self.twice else None
@@ -101,6 +140,11 @@ class World:
         assert self.dead_letters_allowed or not effects.dead_letters, effects.dead_letters[0].trace
         self.tables.apply(effects.rows)
         self.effects.append(effects)
+        if self.encoded:
+            for reply in effects.replies:
+                assert CODEC.decode(CODEC.encode(reply)) == reply
+            for output in effects.outputs:
+                assert CODEC.decode(output.value) == output.record
         self.replies.extend(effects.replies)
         for output in effects.outputs:
             {COMMANDS: self.tasks, CONTROL: self.controls, RESULTS: self.results, EXECUTIONS: self.summaries}[output.kind].append(
