@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import signal
@@ -15,6 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from odradek import cli
 
 REPOSITORY = Path(__file__).parents[2]
 TARGET = "tests.kafka.client_workflows"
@@ -35,12 +38,21 @@ def environment(bootstrap: str, namespace: str, tmp_path: Path) -> dict[str, str
 
 
 @pytest.fixture
-def odradek(environment: dict[str, str]) -> Run:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "odradek.cli", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=environment)
+def odradek(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """One command, in this process: importing everything anew for each would take most of the time."""
+    for name in ("ADDRESS", "NAMESPACE", "PARTITIONS", "STATE_DIR"):
+        monkeypatch.setenv(f"ODRADEK_{name}", environment[f"ODRADEK_{name}"])
+    logger = logging.getLogger("odradek.kafka")
+    level = logger.level
 
-    return run
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        status = cli.main(arguments)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(list(arguments), status, said.out, said.err)
+
+    yield run
+    logger.setLevel(level)
 
 
 @pytest.fixture

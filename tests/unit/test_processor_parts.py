@@ -16,7 +16,7 @@ from odradek.processor.errors import Dropped, Refused, classify
 from odradek.processor.held import HoldingActivator, held_reason, why_held
 from odradek.processor.inbox import RECORDS_MAX, Inbox
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
-from odradek.processor.slots import take_slot
+from odradek.processor.slots import group_identity, take_slot
 
 # ---------------------------------------------------------------- states
 
@@ -100,6 +100,13 @@ def test_lowest_free_slot(tmp_path: Path) -> None:
     slots[1].release()
     assert take_slot(tmp_path / "q").number == 1
     assert take_slot(tmp_path / "another").number == 0
+
+
+def test_group_identity_is_stable(tmp_path: Path) -> None:
+    made = group_identity("123@host", tmp_path / "a")
+    assert group_identity("999@host", tmp_path / "a") == made  # another pid after a restart
+    assert group_identity("123@host", tmp_path / "b") != made
+    assert group_identity("payments-1", tmp_path) == "payments-1"
 
 
 # ---------------------------------------------------------------- faults

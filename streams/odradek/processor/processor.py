@@ -23,6 +23,7 @@ from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import consumer_config, reader_config, topics_of, transactional_producer_config
 from odradek.kafka.producer import PlainProducer
+from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.processor.group import Group
 from odradek.processor.held import Held, HoldingActivator
@@ -35,7 +36,7 @@ from odradek.processor.purge import Purger
 from odradek.processor.replies import Replies
 from odradek.processor.restore import Restorer
 from odradek.processor.services import LaneServices
-from odradek.processor.slots import Slot, host_name, take_slot
+from odradek.processor.slots import Slot, group_identity, take_slot
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
 from odradek.wire.schema import RECORD_TYPES
@@ -125,7 +126,7 @@ class Processor:
         self._schemas = SchemasTopic(settings, admin)
         self._schemas.open()
         self._schemas.publish(self._producer, RECORD_TYPES)
-        codec = self._given_codec if self._given_codec is not None else Codec(lookup=self._schemas)
+        codec = self._given_codec if self._given_codec is not None else make_codec(settings, self._schemas)
 
         outlet = TopicOutlet(admin, codec, topics, queue)
         ends = EndOffsets(admin, topics.events(queue))
@@ -147,7 +148,7 @@ class Processor:
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
         )
-        instance = self._instance or f"{host_name()}-{self._slot.number}"
+        instance = self._instance or f"{group_identity(settings.identity, base)}-{self._slot.number}"
         self._group = Group(self._group_consumer(instance), topics.events(queue), instance, self._new_lane, self._note_fatal)
         self._group.start()
         self._members = MemberReports(

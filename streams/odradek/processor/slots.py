@@ -7,12 +7,15 @@ timeout keeps its partitions without a rebalance, and finds the local stores of 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import re
 import socket
 from pathlib import Path
 
 from odradek.exceptions import StateStoreError
 
+_MADE_UP = re.compile(r"\d+@.*")  # the default of the setting `identity`: it names a process, not a place
 SLOTS_MAX = 1_024  # processes of one queue on one host: far beyond sense, so a loop that never ends shows
 
 
@@ -48,6 +51,16 @@ def take_slot(base: Path) -> Slot:
     except OSError as error:
         raise StateStoreError(str(base), str(error)) from error
     raise StateStoreError(str(base), f"all {SLOTS_MAX} slots are taken")
+
+
+def group_identity(identity: str, base: Path) -> str:
+    """The process's part of its static group identity, to which the slot is added. The same after a restart, whatever the pid.
+
+    An `identity` that somebody chose is taken as it is. Else host and state directory: two deployments on one host do not fence each other.
+    """
+    if not _MADE_UP.fullmatch(identity):
+        return identity
+    return f"{host_name()}-{hashlib.blake2b(str(base.absolute()).encode(), digest_size=3).hexdigest()}"
 
 
 def host_name() -> str:
