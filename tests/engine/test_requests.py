@@ -131,6 +131,7 @@ def test_reuse_of_a_closed_id(type: str, policy: str, status: str) -> None:
     ("fields", "text"),
     [
         ({"workflow_type": ""}, "workflow_type"),
+        ({"run_id": "a/b"}, "'/'"),
         ({"id_reuse_policy": "SOMETIMES"}, "SOMETIMES"),
         ({"id_conflict_policy": "SOMETIMES"}, "SOMETIMES"),
         ({"id_reuse_policy": "REJECT_DUPLICATE", "id_conflict_policy": "TERMINATE_EXISTING"}, "cannot go together"),
@@ -360,6 +361,14 @@ def test_runs_do_not_depend_on_neighbours_in_a_batch() -> None:
                 if isinstance(event, WorkflowExecutionSignaled):
                     event.request_id = ""
         assert attributes[0] == attributes[1]
+
+
+def test_a_run_id_of_another_workflow_is_refused() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    w.step(w.start("waiting", run_id="run-1", workflow_id="other"))
+    assert w.replies[-1].status == outcomes.INVALID_ARGUMENT and "another workflow" in w.replies[-1].message
+    assert w.run_row("run-1").workflow_id == "w" and len(w.tables.table("run")) == 1
 
 
 def test_a_stranger_cannot_reach_a_run_under_another_workflow_id() -> None:

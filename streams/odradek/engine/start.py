@@ -5,12 +5,13 @@ Reuse policy governs closed runs of the id, conflict policy an open one. Arbitra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from odradek.engine import cron, retry
 from odradek.engine.chain import create_run
 from odradek.engine.closing import terminate
 from odradek.engine.keys import derived_run_id
+from odradek.engine.ports import RUN
 from odradek.engine.requests import answer_again, remember, remembered, verdict
 from odradek.engine.signals import add_signal
 from odradek.engine.waiters import WAIT_DEFAULT_MS, Waiter
@@ -35,6 +36,8 @@ def problem_of(event: StartWorkflow) -> str:
         return "workflow_id is not set"
     if not event.workflow_type:
         return "workflow_type is not set"
+    if "/" in event.run_id:
+        return "run_id must not contain '/'; a UUID is meant"
     if event.id_reuse_policy not in REUSE_POLICIES:
         return f"id_reuse_policy '{event.id_reuse_policy}' is none of {', '.join(sorted(REUSE_POLICIES - {''}))}"
     if event.id_conflict_policy not in CONFLICT_POLICIES:
@@ -57,7 +60,13 @@ def apply_start(step: WorkflowStep, event: StartWorkflow) -> None:
     if problem:
         verdict(step, event, outcomes.INVALID_ARGUMENT, problem)
         return
-    exists = step.current() is not None or (event.run_id and step.run(event.run_id) is not None)
+    taken = cast("RunRow | None", step.get(RUN, event.run_id)) if event.run_id else None
+    if taken is not None and taken.workflow_id != event.workflow_id:
+        verdict(
+            step, event, outcomes.INVALID_ARGUMENT, f"run_id {event.run_id} belongs to another workflow; choose a new UUID for each start"
+        )
+        return
+    exists = step.current() is not None or taken is not None
     if exists and _answered_by_existing(step, event):
         return
     run = _create(step, event)
