@@ -1,0 +1,294 @@
+"""Bad input in workflow code and in what is asked of it. The run that is at fault shows why; its neighbours do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from odradek import activity, workflow
+from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecutionStatus, WorkflowFailureError, WorkflowQueryFailedError
+from odradek.common import RetryPolicy
+from odradek.config import Settings
+from odradek.exceptions import ActivityError, ApplicationError
+from odradek.worker import Worker
+from tests.kafka.bad_input import (
+    QUEUE,
+    SECOND,
+    Doubles,
+    Waits,
+    connected,
+    described,
+    double,
+    eventually,
+    neighbours_are_well,
+    settings_for,
+    task_failure,
+)
+
+
+@pytest.fixture
+def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
+    return settings_for(bootstrap, namespace, tmp_path, deadlock_timeout=timedelta(seconds=0.5))
+
+
+@pytest_asyncio.fixture
+async def client(settings: Settings) -> AsyncIterator[Client]:
+    async with connected(settings) as client:
+        yield client
+
+
+@workflow.defn(name="Late")
+class Late:
+    """A type that the first worker does not know."""
+
+    @workflow.run
+    async def run(self) -> str:
+        return "here at last"
+
+
+async def test_unregistered_workflow_type(client: Client) -> None:
+    """The run stays open and says what is registered; a worker that knows the type takes it up."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
+        handle = await client.start_workflow("Late", id="late", task_queue=QUEUE, result_type=str)
+        failure = (await task_failure(handle)).failure
+        assert failure is not None
+        assert failure.message == "Workflow class Late is not registered on this worker, available workflows: Doubles, Waits"
+        await neighbours_are_well(client)
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    async with Worker(client, task_queue=QUEUE, workflows=[Late, Doubles], activities=[double]):
+        assert await asyncio.wait_for(handle.result(), 30) == "here at last"
+
+
+@workflow.defn
+class CallsByName:
+    """One activity by name, a number of attempts."""
+
+    @workflow.run
+    async def run(self, name: str, argument: Any, attempts: int, queue: str) -> Any:
+        retry = RetryPolicy(initial_interval=timedelta(milliseconds=100), backoff_coefficient=1.0, maximum_attempts=attempts)
+        return await workflow.execute_activity(name, argument, task_queue=queue, start_to_close_timeout=10 * SECOND, retry_policy=retry)
+
+
+async def test_unregistered_activity_type(client: Client) -> None:
+    """The attempt fails, retryably, with the list of what is registered; a service that knows it takes the next one."""
+    async with Worker(client, task_queue=QUEUE, workflows=[CallsByName]):
+        async with Worker(client, task_queue="services", activities=[double]):
+            with pytest.raises(WorkflowFailureError) as caught:
+                await client.execute_workflow(CallsByName.run, args=["triple", 1, 2, "services"], id="gives-up", task_queue=QUEUE)
+            error = caught.value.cause
+            assert isinstance(error, ActivityError) and isinstance(error.cause, ApplicationError)
+            assert "triple" in str(error.cause) and "double" in str(error.cause) and "not registered" in str(error.cause)
+            handle = await client.start_workflow(CallsByName.run, args=["triple", 2, 0, "services"], id="goes-on", task_queue=QUEUE)
+            await described(handle, lambda it: it.pending_activities and it.pending_activities[0].attempt > 2)
+
+        @activity.defn
+        async def triple(number: int) -> int:
+            return 3 * number
+
+        async with Worker(client, task_queue="services", activities=[triple]):
+            assert await asyncio.wait_for(handle.result(), 30) == 6
+
+
+async def test_workflow_argument_that_does_not_decode(client: Client) -> None:
+    """The task fails with the reason; the run stays open until it is terminated; neighbours complete."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
+        handle = await client.start_workflow("Doubles", {"not": "a number"}, id="bad", task_queue=QUEUE)
+        failure = (await task_failure(handle)).failure
+        assert failure is not None and "Failed decoding arguments" in failure.message
+        await neighbours_are_well(client)
+        await handle.terminate("it was a mistake")
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+
+
+async def test_activity_argument_that_does_not_decode(client: Client) -> None:
+    async with Worker(client, task_queue=QUEUE, workflows=[CallsByName, Doubles], activities=[double]):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(CallsByName.run, args=["double", {"not": "a number"}, 1, QUEUE], id="bad", task_queue=QUEUE)
+        error = caught.value.cause
+        assert isinstance(error, ActivityError) and "Failed decoding arguments" in str(error.cause)
+        await neighbours_are_well(client)
+
+
+async def test_signal_and_query_arguments_that_do_not_decode(client: Client) -> None:
+    """A query fails to its caller. A signal is dropped with a log line, as in Temporal: nobody could ever apply it."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+        handle = await client.start_workflow(Waits.run, id="waits", task_queue=QUEUE)
+        await handle.signal("go", {"not": "a number"})
+        with pytest.raises(WorkflowQueryFailedError, match="unknown-query"):
+            await handle.query("unknown-query")
+        await handle.signal(Waits.go, 0)
+        assert await asyncio.wait_for(handle.result(), 30) == [0]
+
+
+@workflow.defn
+class Raises:
+    """Raises what is asked for."""
+
+    @workflow.run
+    async def run(self, what: str) -> None:
+        if what == "failure":
+            raise ApplicationError("out of tea", "cup 3", type="NoTea")
+        raise KeyError("a bug")
+
+
+async def test_workflow_code_that_raises(client: Client) -> None:
+    """A failure error fails the workflow. Any other exception is a bug: the task is retried, the run waits for better code."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Raises, Doubles], activities=[double]):
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(Raises.run, "failure", id="fails", task_queue=QUEUE)
+        assert isinstance(caught.value.cause, ApplicationError)
+        assert (caught.value.cause.message, caught.value.cause.type, caught.value.cause.details) == ("out of tea", "NoTea", ("cup 3",))
+        handle = await client.start_workflow(Raises.run, "bug", id="bug", task_queue=QUEUE)
+        failure = (await task_failure(handle)).failure
+        assert failure is not None and failure.type == "KeyError" and "a bug" in failure.message and __file__ in failure.stack_trace
+        await neighbours_are_well(client)
+        description = await handle.describe()
+        assert description.status is WorkflowExecutionStatus.RUNNING
+    async with Worker(client, task_queue=QUEUE, workflows=[Raises], workflow_failure_exception_types=[KeyError]):
+        with pytest.raises(WorkflowFailureError):
+            await asyncio.wait_for(handle.result(), 40)
+
+
+@workflow.defn
+class Blocks:
+    """Keeps its thread: asleep, or busy."""
+
+    @workflow.run
+    async def run(self, how: str) -> str:
+        if how == "sleeps":
+            time.sleep(1.5)  # noqa: ASYNC251  # the mistake under test
+        while how == "spins":
+            pass
+        return how
+
+
+@pytest.mark.parametrize("how", ["sleeps", "spins"])
+async def test_workflow_code_that_keeps_its_thread(client: Client, how: str) -> None:
+    """The watchdog parks that run only, with the line where it was; signals to it are kept; neighbours complete."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Blocks, Doubles], activities=[double]):
+        handle = await client.start_workflow(Blocks.run, how, id=how, task_queue=QUEUE)
+        await neighbours_are_well(client)
+        description = await described(handle, lambda it: it.parked_reason)
+        assert "Potential deadlock detected" in description.parked_reason
+        assert description.status is WorkflowExecutionStatus.RUNNING
+        await neighbours_are_well(client, name="later")
+        await handle.signal("anything")
+        await handle.terminate("enough")
+    assert (await _status_after_restart(client, handle.id)) is WorkflowExecutionStatus.TERMINATED
+
+
+async def _status_after_restart(client: Client, workflow_id: str) -> WorkflowExecutionStatus | None:
+    async with Worker(client, task_queue=QUEUE, workflows=[Doubles]):
+        return (await client.get_workflow_handle(workflow_id, task_queue=QUEUE).describe()).status
+
+
+@workflow.defn(name="Changing")
+class Before:
+    """The code that started the run."""
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.execute_activity("double", 1, start_to_close_timeout=10 * SECOND)
+        await workflow.wait_condition(lambda: False, timeout=timedelta(hours=1))
+        return "never"
+
+
+@workflow.defn(name="Changing")
+class After:
+    """The code of the next deploy: another first step."""
+
+    def __init__(self) -> None:
+        self.went = False
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.execute_activity("other", 1, start_to_close_timeout=10 * SECOND)
+        return "never"
+
+    @workflow.signal
+    def poke(self) -> None:
+        self.went = True
+
+
+async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
+    """Says event, command and line of code; the run stays open, and goes on with the code it was started with."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Before], activities=[double]):
+        handle = await client.start_workflow(Before.run, id="changing", task_queue=QUEUE)
+        await described(handle, lambda it: it.pending_timers)
+    async with Worker(client, task_queue=QUEUE, workflows=[After, Doubles], activities=[double]):
+        await handle.signal("poke")
+        failed = await task_failure(handle)
+        assert failed.failure is not None and failed.cause == "NON_DETERMINISTIC_ERROR"
+        assert "activity 'double'" in failed.failure.message and "activity 'other'" in failed.failure.message
+        assert f"{__file__}:{After.run.__code__.co_firstlineno + 2} in run" in failed.failure.message
+        await neighbours_are_well(client)
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    async with Worker(client, task_queue=QUEUE, workflows=[Before], activities=[double]):
+
+        async def replays() -> bool:
+            try:
+                await handle.query("__stack_trace")
+            except WorkflowQueryFailedError:
+                return False
+            return True
+
+        await eventually(replays, "a query replays the history with the old code")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["queue is told", "queue must be found"])
+async def test_unknown_workflow_id(client: Client, known: bool) -> None:
+    """NOT_FOUND, and only because every owner that could know it has answered; the id stands in the message."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+        await client.start_workflow(Waits.run, id="somebody", task_queue=QUEUE)
+        handle = client.get_workflow_handle("nobody", **({"task_queue": QUEUE} if known else {}))
+        for ask in (
+            handle.describe,
+            lambda: handle.query("given"),
+            lambda: handle.signal("go", 1),
+            handle.cancel,
+            handle.terminate,
+            handle.result,
+            handle.fetch_history,
+        ):
+            with pytest.raises(RPCError) as caught:
+                await asyncio.wait_for(ask(), 30)
+            assert caught.value.status is RPCStatusCode.NOT_FOUND, ask
+            assert "nobody" in str(caught.value)
+
+
+async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) -> None:
+    """As long as a queue has not answered it is UNAVAILABLE, not NOT_FOUND: the run may be there."""
+    async with connected(settings.replace(rpc_timeout=SECOND)) as client:
+        await client.start_workflow(Waits.run, id="hidden", task_queue="asleep")
+        other = await Client.connect(settings=client.settings)
+        async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+            with pytest.raises(RPCError) as caught:
+                await other.get_workflow_handle("hidden").describe()
+            assert caught.value.status is RPCStatusCode.UNAVAILABLE
+            assert "asleep" in str(caught.value)
+        other.close()
+
+
+async def test_signal_to_a_closed_run(client: Client) -> None:
+    """Refused to the caller; the result stays what it was; a query goes on to work."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+        handle = await client.start_workflow(Waits.run, id="closed", task_queue=QUEUE)
+        await handle.signal(Waits.go, 0)
+        assert await handle.result() == [0]
+        events = len((await handle.fetch_history()).events)
+        for ask in (lambda: handle.signal(Waits.go, 1), handle.cancel, handle.terminate):
+            with pytest.raises(RPCError) as caught:
+                await ask()
+            assert caught.value.status is RPCStatusCode.NOT_FOUND
+            assert "already completed" in str(caught.value)
+        assert await handle.query(Waits.given) == [0]
+        assert await handle.result() == [0]
+        assert len((await handle.fetch_history()).events) == events
