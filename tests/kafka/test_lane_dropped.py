@@ -1,0 +1,95 @@
+"""Errors after which nothing is believed: fenced, outcome unknown, too slow. The lane is dropped without abort, owned anew if still ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from odradek.kafka.client_config import transactional_producer_config
+from odradek.processor import Processor, faults, lane
+from odradek.wire.events import SignalWorkflow
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import QUEUE, Wire, until
+
+
+@pytest.fixture
+def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
+    return Wire(bootstrap, namespace, tmp_path, transaction_timeout=timedelta(seconds=5))
+
+
+@pytest.fixture
+def processor(wire: Wire) -> Iterator[Processor]:
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    processor.wait_ready(30)
+    yield processor
+    processor.stop()
+
+
+def _dropped(processor: Processor) -> int:
+    return int(processor.statistics()["totals"]["dropped"])
+
+
+def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
+    """Somebody used the transactional ids; the group still gives us the partitions: the lanes restart, the process does not."""
+    wire.signals(100, 10)
+    until(lambda: processor.statistics()["totals"]["inputs"] == 100)
+    for partition in range(2):
+        other = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, partition)))
+        other.init_transactions(10)
+    for number in range(100, 200):
+        wire.send(SignalWorkflow(f"w{number % 10}", "count"))
+    wire.flush()
+    wire.assert_exactly_once(200, 10)
+    assert _dropped(processor) == 2
+    assert processor.statistics()["totals"]["refused"] == 0
+
+
+def test_unknown_outcome_of_a_commit(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that times out may have happened. Each drop restores from `state` what is true."""
+    monkeypatch.setattr(lane, "COMMIT_TIMEOUT_SECONDS", 0.0005)
+    monkeypatch.setattr(lane, "INPUTS_MAX", 5)
+    wire.signals(100, 10)
+    until(lambda: _dropped(processor) >= 4)
+    monkeypatch.setattr(lane, "COMMIT_TIMEOUT_SECONDS", 15.0)
+    wire.assert_exactly_once(100, 10)
+
+
+@pytest.mark.slow
+def test_owner_slower_than_the_transaction_timeout(wire: Wire, processor: Processor) -> None:
+    """The broker ends the transaction (it looks every 10 s) and fences the producer, though nobody took over."""
+    assert processor._group is not None
+    slept: list[str] = []
+
+    def stand_still(point: str) -> None:
+        if point == faults.AFTER_FLUSH and not slept:
+            slept.append(point)
+            time.sleep(17)
+
+    for each in processor._group.lanes.values():
+        each._fault = stand_still
+    wire.signals(100, 10)
+    wire.assert_exactly_once(100, 10, timeout=60)
+    assert _dropped(processor) == 1
+
+
+def test_defect_of_the_host_drops_the_lane(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an exception of the watchdog that comes late: the lane is owned anew, the position tells what is done."""
+    real = lane.Lane._outputs
+    failures = iter([KeyboardInterrupt("late"), RuntimeError("defect"), None])
+
+    def outputs(self: lane.Lane, *arguments: object) -> object:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lane.Lane, "_outputs", outputs)
+    wire.signals(100, 10)
+    wire.assert_exactly_once(100, 10)
+    assert _dropped(processor) == 2
