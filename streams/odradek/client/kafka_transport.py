@@ -188,7 +188,14 @@ class KafkaTransport:
 
     def _reader(self) -> MembersReader:
         if self._members is None:
-            self._members = MembersReader(self._settings, self._topics.members, self._codec, self._owners_changed)
+            topic = self._topics.members
+            self._members = MembersReader(
+                self._settings,
+                topic,
+                self._codec,
+                lambda: self._admin.end_offsets(topic, [0], committed=True)[0],
+                self._owners_changed,
+            )
         return self._members
 
     def owner(self, task_queue: str, workflow_id: str) -> Owner:

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.client.transport import Owner
+from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.codec import Codec
@@ -76,13 +77,20 @@ class MembersView:
 
 
 class MembersReader:
-    """Reads `members` from its start on a daemon thread. on_owners: called there with the queues whose owners changed."""
+    """Reads `members` from its start on a daemon thread.
 
-    def __init__(self, settings: KafkaSettings, topic: str, codec: Codec, on_owners: Callable[[set[str]], None]) -> None:
+    end: the topic's end now; blocks.  on_owners: called on the thread with the queues whose owners changed.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, topic: str, codec: Codec, end: Callable[[], int], on_owners: Callable[[set[str]], None]
+    ) -> None:
         self.view = MembersView()
         self._settings = settings
         self._topic = topic
         self._codec = codec
+        self._end = end
+        self._last = -1  # offset behind which all is news
         self._on_owners = on_owners
         self._caught_up = threading.Event()
         self._stop = threading.Event()
@@ -104,12 +112,16 @@ class MembersReader:
     def _run(self) -> None:
         consumer = Consumer(reader_config(self._settings, partition_eof=True))
         try:
-            consumer.assign([TopicPartition(self._topic, 0, 0)])
+            # An end-of-partition event alone comes only with the broker's next empty answer, half a second later.
+            self._last = self._end() - 1
+            if self._last < 0:
+                self._complete()
+            consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
             while not self._stop.is_set():
                 message = consumer.poll(0.2)
                 if message is not None:
                     self._take(consumer, message)
-        except KafkaException:
+        except (KafkaException, OdradekError):
             logger.warning("the members topic %s cannot be read: who is alive is not known", self._topic, exc_info=True)
         finally:
             consumer.close()
@@ -118,14 +130,21 @@ class MembersReader:
         error = message.error()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
-                self.view.complete = True
-                self._caught_up.set()
+                self._complete()
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # the start was compacted or deleted away: begin at what is there
-                low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=5.0)
-                consumer.assign([TopicPartition(self._topic, 0, low)])
+                consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
             else:
                 logger.debug("members: %s", error)
             return
+        self._read(message)
+        if not self.view.complete and (message.offset() or 0) >= self._last:
+            self._complete()
+
+    def _complete(self) -> None:
+        self.view.complete = True
+        self._caught_up.set()
+
+    def _read(self, message: Message) -> None:
         try:
             value = message.value()
             status = self._codec.decode(value) if value else None
