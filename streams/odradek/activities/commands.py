@@ -7,24 +7,33 @@ starts at the log's start. Everything here runs on the consumer's thread, rebala
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.activities.attempt import OwnedPartition
 from odradek.activities.ownership import StartGate
-from odradek.exceptions import BrokerUnreachableError, DuplicateIdentityError, OdradekError
+from odradek.exceptions import DuplicateIdentityError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
 
 logger = logging.getLogger("odradek.activities")
 
+T = TypeVar("T")
+
 #: Commits go out at most this often: each is a request to the coordinator, and all they save is work after a crash.
 COMMIT_INTERVAL_S = 0.2
+#: One call to the broker while partitions are taken over.
+CALL_TIMEOUT_S = 5.0
 #: How long taking partitions over may wait for a broker that does not answer; well within `max.poll.interval.ms` (5 minutes).
 ASSIGN_PATIENCE_S = 60.0
+#: This often within this time, and it is another living process that has our identity.
+FENCED_MAX, FENCED_WINDOW_S = 3, 60.0
 #: How often `commands` is purged behind the committed offsets.
 PURGE_INTERVAL_S = 10.0
 
@@ -36,11 +45,10 @@ class CommandConsumer:
 
     def __init__(
         self,
-        consumer: Consumer,
+        new_consumer: Callable[[], Consumer],
         admin: ClusterAdmin,
         topic: str,
         *,
-        group_id: str,
         instance_id: str,
         gate: StartGate,
         clock: Callable[[], float],
@@ -50,10 +58,10 @@ class CommandConsumer:
         #: Partitions of the topic, as of the last assignment.
         self.partitions_total = 0
         self.assignments = 0
-        self._consumer = consumer
+        self._new_consumer = new_consumer
+        self._consumer = new_consumer()
         self._admin = admin
         self._topic = topic
-        self._group_id = group_id
         self._instance_id = instance_id
         self._gate = gate
         self._clock = clock
@@ -64,6 +72,7 @@ class CommandConsumer:
         self._next_commit = 0.0
         self._next_purge = 0.0
         self._purged: dict[int, int] = {}
+        self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -91,7 +100,8 @@ class CommandConsumer:
         assert error is not None
         code = error.code()
         if code == KafkaError.FENCED_INSTANCE_ID or (code == KafkaError._FATAL and "group.instance.id" in error.str()):
-            raise DuplicateIdentityError(self._instance_id, reason=error.str())
+            self._rejoin(error)
+            return False
         if code == KafkaError._FATAL or error.fatal():
             raise OdradekError(f"the consumer of {self._topic} cannot go on: {error.str()}. Start the service again")
         if code == KafkaError._AUTO_OFFSET_RESET:
@@ -103,6 +113,20 @@ class CommandConsumer:
         else:
             logger.warning("%s: %s", self._topic, error.str())
         return False
+
+    def _rejoin(self, error: KafkaError) -> None:
+        """Fenced: somebody joined under our identity. It may have been ourselves: after a broker's restart a commit of the time before
+        meets the member we have become. So join anew, and give up when it goes on."""
+        now = self._clock()
+        self._fenced.append(now)
+        if len(self._fenced) == FENCED_MAX and now - self._fenced[0] < FENCED_WINDOW_S:
+            raise DuplicateIdentityError(self._instance_id, reason=error.str())
+        logger.warning("%s: fenced as %s, joining the group anew: %s", self._topic, self._instance_id, error.str())
+        self._release(list(self.owned))
+        self._consumer.close()
+        self._consumer = self._new_consumer()
+        self._commits_in_flight = 0
+        self.subscribe()
 
     def _after_gap(self, partition: int | None, error: KafkaError) -> None:
         """Commands were deleted before they were read; the engine's timers will find out. The service goes on at the log's start."""
@@ -142,15 +166,11 @@ class CommandConsumer:
         if not partitions:
             self._consumer.incremental_assign([])
             return
-        starts = self._insist(lambda: self._admin.start_offsets(self._topic, partitions))
-        # The *uncommitted* end: what lies behind an open transaction may have been seen by somebody else by the time it is seen here.
-        ends = self._insist(lambda: self._admin.end_offsets(self._topic, partitions, committed=False))
-        committed: dict[int, int] = {}
-        if not ignore_committed:
-            committed = self._insist(lambda: self._admin.committed_offsets(self._group_id, self._topic, partitions))
+        bounds = {partition: self._insist(functools.partial(self._bounds, partition)) for partition in partitions}
+        committed = {} if ignore_committed else self._insist(functools.partial(self._committed, partitions))
         chosen: list[TopicPartition] = []
         for partition in partitions:
-            low, end = starts[partition], ends[partition]
+            low, end = bounds[partition]
             offset = committed.get(partition, -1)  # none: at the log's start, and everything may be a redelivery
             if offset > end or 0 <= offset < low:
                 logger.warning(
@@ -169,23 +189,38 @@ class CommandConsumer:
             self._consumer.pause(chosen)
         self.partitions_total = self._count()
 
+    # Asked of the consumer, whose connections to leader and coordinator have just worked: an AdminClient may take a minute to
+    # find a broker again that was restarted.
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        """Log start and last stable offset. No member can have read beyond the latter: it is where possible redeliveries end."""
+        low, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=CALL_TIMEOUT_S)
+        return low, end
+
+    def _committed(self, partitions: list[int]) -> dict[int, int]:
+        found = self._consumer.committed([TopicPartition(self._topic, partition) for partition in partitions], timeout=CALL_TIMEOUT_S)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+        return {place.partition: place.offset for place in found}
+
     def _count(self) -> int:
         """Partitions of the topic; as before when nobody says. Only handing on looks at it."""
         try:
-            return self._admin.describe([self._topic])[self._topic].partitions
-        except (OdradekError, KafkaException, KeyError) as error:
+            return len(self._consumer.list_topics(self._topic, timeout=CALL_TIMEOUT_S).topics[self._topic].partitions)
+        except (KafkaException, KeyError) as error:
             logger.warning("%s: the number of its partitions could not be read: %s", self._topic, error)
             return self.partitions_total
 
-    def _insist(self, ask: Callable[[], dict[int, int]]) -> dict[int, int]:
+    def _insist(self, ask: Callable[[], T]) -> T:
         """Ask the broker again while it does not answer: one that restarts must not end the service."""
         deadline = self._clock() + ASSIGN_PATIENCE_S
         while True:
             try:
                 return ask()
-            except (BrokerUnreachableError, KafkaException) as error:
+            except KafkaException as error:
                 if self._clock() > deadline:
-                    raise
+                    raise OdradekError(f"offsets of {self._topic} could not be read in {ASSIGN_PATIENCE_S:g} s: {error}") from error
                 logger.warning("%s: no offsets yet while partitions are taken over: %s", self._topic, error)
                 time.sleep(0.2)
 

@@ -220,10 +220,9 @@ class ActivityHost:
         config = consumer_config(settings, group, group_instance_id=instance_id)
         config |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": max(100, session_ms // 4), "on_commit": self._on_commit}
         commands = self._commands = CommandConsumer(
-            Consumer(config),
+            lambda: Consumer(config),
             self._admin,
             topic,
-            group_id=group,
             instance_id=instance_id or self.identity,
             gate=self._gate,
             clock=time.monotonic,

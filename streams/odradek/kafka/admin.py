@@ -32,6 +32,8 @@ _RETRIABLE = frozenset(
     {
         KafkaError._NOENT,  # "no leaders found": between two leaders
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,  # this client knows the leader's time before a restart
+        KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.OFFSET_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
@@ -227,7 +229,15 @@ class ClusterAdmin:
                     if kafka_error(error).code() == KafkaError._NOENT and topic not in self.describe([topic]):
                         raise TopicMissingError(topic, reason="it was to be read") from error
                     self._pause_or_raise(error, deadline_s)
+                    self._refresh(topic)
         return found
+
+    def _refresh(self, topic: str) -> None:
+        """Have librdkafka learn leader and epoch anew: by itself it asks every five minutes."""
+        try:
+            self._admin.list_topics(topic, timeout=self._timeout_s)
+        except KafkaException:
+            pass  # the request that is tried again will say what is wrong
 
     def _pause_or_raise(self, error: KafkaException, deadline_s: float) -> None:
         if kafka_error(error).code() not in _RETRIABLE or time.monotonic() > deadline_s:
