@@ -231,7 +231,8 @@ async def test_worker_started_twice_on_one_host(settings: Settings) -> None:
 
 
 async def test_worker_started_twice_with_the_same_identity(settings: Settings, tmp_path: Path) -> None:
-    """A cloned container: one host name, two disks. The older one ends with an error that says so; nothing is done twice."""
+    """A cloned container: one chosen identity, two disks. The older one ends with an error that says so; nothing is done twice."""
+    settings = settings.replace(identity="twin")
     async with connected(settings) as client, connected(settings.replace(state_dir=tmp_path / "clone")) as clone:
         first = Worker(client, task_queue=QUEUE, workflows=[Doubles])
         running = asyncio.create_task(first.run())

@@ -86,7 +86,7 @@ def test_outage_longer_than_the_timer(wire: Wire) -> None:
     assert _order(wire, "w") == ["timer:600"] + ["result"] * 500 + ["fired"]
 
 
-def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire) -> None:
+def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is there, no read_committed reader sees it: the last stable offset would say that nothing is due before the timer."""
     workflow_id = key_for(wire, 1)
     processor = make_processor(wire.settings, QUEUE)
@@ -106,10 +106,13 @@ def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire) -> None
         before = processor.statistics()["end_requests"]
         until(lambda: processor.statistics()["end_requests"] > before, what="the timer is due, its end was asked")
         time.sleep(0.3)  # nothing to wait for: that nothing happens is the point
+        monkeypatch.setattr("odradek.processor.lane.BLOCKED_AFTER_MS", 100)
+        until(lambda: "behind an open transaction" in processor.lane_statuses()[1].error, what="the alarm")
         assert _order(wire, workflow_id) == ["timer:800"]
         foreign.commit_transaction(10)
         until(lambda: len(_order(wire, workflow_id)) == 4)
         assert _order(wire, workflow_id) == ["timer:800", "from-the-transaction", "behind", "fired"]
+        until(lambda: processor.lane_statuses()[1].error == "")
     finally:
         processor.stop()
 

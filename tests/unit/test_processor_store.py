@@ -12,7 +12,7 @@ import pytest
 
 from odradek.engine import ports
 from odradek.exceptions import DiskFullError, StateFormatError, StateStoreError
-from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, translate
+from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, prune, translate
 from odradek.wire.codec import encode_row
 from odradek.wire.rows import state_key
 from odradek.wire.state import RequestRow, TimerRow
@@ -109,6 +109,16 @@ def test_newer_row_is_refused(store: LaneStore) -> None:
     store.apply([(key, encode_row(TimerRow(1, "w", "r", "USER", format=99)))], 1, 1)
     with pytest.raises(StateFormatError):
         store.get(ports.TIMER, "a")
+
+
+def test_stores_that_nobody_came_back_to(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        LaneStore.open(tmp_path / name, ME).close()
+    for file in (tmp_path / "1").glob("*"):
+        os.utime(file, (1_000, 1_000))
+    (tmp_path / "LOCK").touch()
+    assert prune(tmp_path, 2_000_000) == [tmp_path / "1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "LOCK"]
 
 
 def test_errors_by_their_text() -> None:

@@ -84,6 +84,9 @@ STORE_FLUSH_SECONDS = 600.0
 IDLE_COMMIT_SECONDS = 86_400.0
 PROVEN_AFTER_SECONDS = 30.0  # an owner that lived this long without inputs did not die over one
 
+BLOCKED_AFTER_MS = 15_000  # longer than a transaction of ours may be open
+BLOCKED_TEXT = "lane %s/%d: due timers have waited for %.0f s behind an open transaction of somebody else"
+
 OWNS_BEFORE_CARE = 3  # owners in a row without progress: from then on one thing a transaction, named beforehand
 CAREFUL_INPUTS = 1_000
 DEFECTS_MAX = 8  # more than it takes to name an input, hold its run, and set it aside
@@ -146,7 +149,8 @@ class Lane(threading.Thread):
         self._careful_left = 0
         self._accused = ""
         self._unparked: set[str] = set()  # held runs that an operator lets go on
-        self._owned_at = self._committed_at = self._waiters_at = 0.0
+        self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
+        self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -726,8 +730,9 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ chores
 
     def _idle(self) -> None:
-        assert self._store is not None
+        assert self._store is not None and self._timers is not None
         now = time.monotonic()
+        self._alarm(now)
         if self._careful_left:
             self._end_care()  # all that was there has been taken
         proven = self._owns > 0 and now - self._owned_at >= PROVEN_AFTER_SECONDS
@@ -736,6 +741,15 @@ class Lane(threading.Thread):
         if proven or now - self._committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()
         self._store.flush_if_older(STORE_FLUSH_SECONDS)
+
+    def _alarm(self, now: float) -> None:
+        """Nothing to read, and due timers wait for inputs that are there: somebody left a transaction open on this partition."""
+        assert self._timers is not None
+        late_ms = self._timers.late_ms
+        self._blocked = late_ms / 1000 if late_ms > BLOCKED_AFTER_MS else 0.0
+        if self._blocked and now - self._alarmed_at > BLOCKED_AFTER_MS / 1000:
+            self._alarmed_at = now
+            logger.warning(BLOCKED_TEXT, self._services.events_topic, self.partition, self._blocked)
 
     def _answer_expired_waiters(self) -> None:
         assert self._engine is not None
@@ -746,6 +760,9 @@ class Lane(threading.Thread):
         replies = self._engine.expired_waiters(now_ms())
         if replies:
             self._services.replies.send(replies)
+
+    def _blocked_text(self) -> str:
+        return BLOCKED_TEXT % (self._services.events_topic, self.partition, self._blocked) if self._blocked else ""
 
     def status(self) -> LaneStatus:
         """For `members`. Read from other threads: figures may be a moment apart."""
@@ -759,5 +776,5 @@ class Lane(threading.Thread):
             timer_backlog=len(timers) if timers is not None else 0,
             open_runs=figures.get("open_runs", 0),
             cached_runs=figures.get("cached_runs", 0),
-            error=str(self.error) if self.error else "",
+            error=str(self.error) if self.error else self._blocked_text(),
         )

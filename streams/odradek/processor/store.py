@@ -253,6 +253,17 @@ def destroy(path: Path) -> None:
             raise translate(error, path) from error
 
 
+def prune(directory: Path, older_than_ms: int) -> list[Path]:
+    """Delete stores that nobody came back to: older than the tombstones, they would be rebuilt anyway. `directory` must be ours alone."""
+    gone = []
+    for path in directory.iterdir():
+        marks = [file.stat().st_mtime for file in path.glob("*")] if path.is_dir() and path.name.isdigit() else []
+        if marks and max(marks) * 1000 < older_than_ms:
+            destroy(path)
+            gone.append(path)
+    return gone
+
+
 def translate(error: Exception, path: Path | str) -> OdradekError:
     """RocksDB reports by text alone: the error of ours that it means."""
     if isinstance(error, OdradekError):

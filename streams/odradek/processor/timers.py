@@ -34,6 +34,7 @@ class Timers:
         self._released_until_ms = -1
         self._asked_ms = -1  # an end has been asked for at this moment; -1: none
         self._end = -1  # the answer; -1: not yet
+        self.late_ms = 0  # how long due timers have waited for their inputs; 0: they do not
         self._postponed: list[tuple[int, str, TimerRow]] = []
 
     def __len__(self) -> int:
@@ -103,7 +104,9 @@ class Timers:
     def wants_end(self, now_ms: int) -> bool:
         """True when a timer is due that no answer covers yet and none is under way: ask for the end now, then call `asked`."""
         if self._asked_ms >= 0:
+            self.late_ms = now_ms - self._asked_ms
             return False
+        self.late_ms = 0
         due = self.next_due_ms(now_ms)
         return due is not None and due <= now_ms and due > self._released_until_ms
 
