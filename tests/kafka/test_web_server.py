@@ -1,0 +1,279 @@
+"""The server against real Kafka: real workflows, run by a real worker, seen and steered over HTTP; the Kafka beneath them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import Producer
+
+from odradek import activity, workflow
+from odradek.client import Client
+from odradek.config import Settings
+from odradek.kafka.client_config import producer_config
+from odradek.wire.codec import encode
+from odradek.wire.dead_letters import NOT_APPLIED, dead_letter_headers
+from odradek.wire.events import SignalWorkflow
+from odradek.wire.headers import headers_for
+from odradek.wire.topics import Topics
+from odradek.worker import Worker
+
+pytestmark = pytest.mark.timeout(180)
+QUEUE = "orders"
+
+
+@activity.defn
+async def charge(amount: int) -> str:
+    return f"charged {amount}"
+
+
+@workflow.defn
+class Order:
+    def __init__(self) -> None:
+        self.approved = False
+
+    @workflow.run
+    async def run(self, amount: int) -> str:
+        charged: str = await workflow.execute_activity(charge, amount, start_to_close_timeout=timedelta(seconds=20))
+        await workflow.wait_condition(lambda: self.approved)
+        return charged
+
+    @workflow.signal
+    def approve(self) -> None:
+        self.approved = True
+
+    @workflow.query
+    def state(self, label: str) -> str:
+        return f"{label}: {self.approved}"
+
+
+async def until(check: Callable[[], Awaitable[Any]], timeout_s: float = 45.0) -> Any:
+    """The first true answer of `check`."""
+    end = time.monotonic() + timeout_s
+    last: Any = None
+    while time.monotonic() < end:
+        last = await check()
+        if last:
+            return last
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"not within {timeout_s:g} s; last: {last!r}")
+
+
+class Server:
+    """A server process, its address, what it wrote."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, log: Path) -> None:
+        self.process, self.url, self.log = process, url, log
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=40.0)
+
+
+@asynccontextmanager
+async def server(settings: Settings, folder: Path) -> AsyncIterator[Server]:
+    log = folder / "server.log"
+    with log.open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.kafka.web_process", settings.address, settings.namespace, str(folder / "server"), "0",
+            stdout=asyncio.subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+        assert line.startswith("ui: http://"), f"{line!r}; {log.read_text()[-2000:]}"
+        yield Server(process, line.removeprefix("ui: ").strip(), log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
+    return Settings(
+        address=bootstrap, namespace=namespace, state_dir=tmp_path / "worker", partitions=2, replication_factor=1, identity="tester"
+    )
+
+
+def answer(response: httpx.Response) -> Any:
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
+    """Start, watch, query, signal, read back: all over HTTP; then what the Kafka beneath says; then SIGTERM."""
+    api, ours = f"/api/v1/namespaces/{settings.namespace}", "/api/odradek/v1"
+    async with server(settings, tmp_path) as serving, serving.client() as http:
+        client = await Client.connect(settings=settings)
+        async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):
+            body = {"workflowType": {"name": "Order"}, "taskQueue": {"name": QUEUE}, "input": [42], "memo": {"fields": {"note": "fragile"}}}
+            started = answer(await http.post(f"{api}/workflows/order-1", json=body))
+            assert started["started"] is True
+
+            # Its events as they come: from the start, and over its end.
+            follower = asyncio.create_task(_follow(serving, f"{ours}/workflows/order-1/events"))
+
+            async def charged() -> bool:
+                events = answer(await http.get(f"{api}/workflows/order-1/history"))["history"]["events"]
+                return any(event["eventType"] == "EVENT_TYPE_ACTIVITY_TASK_COMPLETED" for event in events)
+
+            await until(charged)
+            asked = answer(await http.post(f"{api}/workflows/order-1/query/state", json={"query": {"queryArgs": ["approved"]}}))
+            assert asked["queryResult"] == ["approved: False"]
+
+            async def owned() -> Any:  # members say what they own every few seconds
+                described = answer(await http.get(f"{ours}/workflows/order-1"))
+                return described if described["owner"] else None
+
+            described = await until(owned)
+            assert described["run"]["status"] == "RUNNING" and described["place"]["partition"] in (0, 1)
+
+            waiting = asyncio.create_task(
+                http.get(
+                    f"{api}/workflows/order-1/history",
+                    params={"waitNewEvent": "true", "historyEventFilterType": "HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT"},
+                )
+            )
+            assert answer(await http.post(f"{api}/workflows/order-1/signal/approve")) == {}
+            (closed,) = answer(await waiting)["history"]["events"]
+            assert closed["workflowExecutionCompletedEventAttributes"]["result"] == ["charged 42"]
+            followed = await asyncio.wait_for(follower, 30)
+            ids = [event["event_id"] for message in followed for event in message.get("events", [])]
+            assert ids == list(range(1, len(ids) + 1)) and ids[-1] == int(closed["eventId"])
+
+            async def listed() -> Any:
+                query = {"query": "WorkflowType = 'Order' AND ExecutionStatus = 'Completed'"}
+                return answer(await http.get(f"{api}/workflows", params=query)).get("executions")
+
+            (execution,) = await until(listed)
+            assert execution["execution"]["runId"] == started["runId"] and execution["memo"] == {"fields": {"note": "fragile"}}
+            assert answer(await http.get(f"{api}/workflow-count")) == {"count": "1"}
+
+            await _kafka_beneath(http, ours, started["runId"])
+            pollers = answer(await http.get(f"{api}/task-queues/{QUEUE}", params={"taskQueueType": "TASK_QUEUE_TYPE_ACTIVITY"}))["pollers"]
+            assert pollers
+        client.close()
+        serving.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(serving.process.wait(), 30) == 0, serving.log.read_text()[-3000:]
+    assert "Traceback" not in serving.log.read_text()
+
+
+async def _follow(serving: Server, path: str) -> list[dict[str, Any]]:
+    messages = []
+    async with serving.client() as http, http.stream("GET", path) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        event = ""
+        async for line in stream.aiter_lines():
+            if line.startswith("event: "):
+                event = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                messages.append(json.loads(line.removeprefix("data: ")))
+                if event == "closed":
+                    return messages
+    raise AssertionError(f"the stream ended without `closed`: {messages}")
+
+
+async def _kafka_beneath(http: httpx.AsyncClient, ours: str, run_id: str) -> None:
+    async def quiet() -> Any:
+        queue = answer(await http.get(f"{ours}/task-queues/{QUEUE}"))
+        return queue if queue["served"] and queue["activity_lag"] == 0 else None
+
+    queue = await until(quiet)
+    assert queue["partition_count"] == 2 and {partition["state"] for partition in queue["partitions"]} == {"RUNNING"}
+    assert {member["kind"] for member in queue["members"]} == {"PROCESSOR", "ACTIVITIES"}
+    assert [one["name"] for one in answer(await http.get(f"{ours}/task-queues"))["task_queues"]] == [QUEUE]
+
+    history = answer(await http.get(f"{ours}/workflows/order-1/history", params={"run_id": run_id}))
+    placed = [event for event in history["events"] if event["place"]]
+    assert placed[0]["event_type"] == "WorkflowExecutionStarted"
+    for event in placed:  # each opens the record that caused it
+        place = event["place"]
+        record = answer(await http.get(f"{ours}/records/{place['topic']}/{place['partition']}/{place['offset']}"))
+        assert record["key"] == "order-1" and record["kind"], event
+    start = placed[0]["place"]
+    first = answer(await http.get(f"{ours}/records/{start['topic']}/{start['partition']}/{start['offset']}"))
+    assert first["kind"] == "StartWorkflow" and first["value"]["input"][0]["value"] == 42
+
+    trail = answer(await http.get(f"{ours}/workflows/order-1/trail"))
+    assert trail["complete"] is True
+    kinds = [record["kind"] for record in trail["records"]]
+    assert {"StartWorkflow", "ActivityTask", "ActivityTaskCompleted", "SignalWorkflow", "WorkflowResult", "ExecutionSummary"} <= set(kinds)
+    assert kinds[0] == "StartWorkflow"
+
+    schemas = answer(await http.get(f"{ours}/schemas"))
+    assert {"StartWorkflow", "ActivityTask"} <= {schema["name"] for schema in schemas["schemas"]}
+    windows = answer(await http.get(f"{ours}/statistics", params={"workflow_type": "Order"}))["windows"]
+    assert sum(window["completed"] for window in windows) == 1
+    missing = await http.get(f"{ours}/records/{start['topic']}/{start['partition']}/999999")
+    assert missing.status_code == 404
+
+
+async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
+    """Lists go on, changes are accepted, what only an owner knows is 503 with the queue's name, soon."""
+    api = f"/api/v1/namespaces/{settings.namespace}"
+    client = await Client.connect(settings=settings)
+    async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):
+        handle = await client.start_workflow(Order.run, 1, id="order-1", task_queue=QUEUE)
+    async with server(settings, tmp_path) as serving, serving.client() as http:
+
+        async def listed() -> Any:
+            return answer(await http.get(f"{api}/workflows")).get("executions")
+
+        assert len(await until(listed)) == 1
+        for path in ("", "/history", "/history?waitNewEvent=true"):
+            began_s = time.monotonic()
+            response = await http.get(f"{api}/workflows/order-1{path}")
+            assert response.status_code == 503 and repr(QUEUE) in response.json()["message"], response.text
+            assert time.monotonic() - began_s < 25
+        signalled = await http.post(f"{api}/workflows/order-1/signal/approve")
+        assert signalled.status_code == 200 and signalled.headers["odradek-verdict"] == "pending"
+        async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):
+            assert await handle.result() == "charged 1"  # the signal lay in the log
+            assert answer(await http.get(f"{api}/workflows/order-1"))["workflowExecutionInfo"]["status"].endswith("COMPLETED")
+    client.close()
+
+
+async def test_dead_letters(settings: Settings, tmp_path: Path) -> None:
+    """Listed with reason and record, shown, put back: the run gets its signal."""
+    ours, topics = "/api/odradek/v1", Topics(settings.namespace)
+    client = await Client.connect(settings=settings)
+    async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):
+        handle = await client.start_workflow(Order.run, 1, id="order-1", task_queue=QUEUE)
+        lost = SignalWorkflow("order-1", "approve", request_id="lost-1")
+        _dead_letter(settings, topics, lost)
+        async with server(settings, tmp_path) as serving, serving.client() as http:
+            path = f"{ours}/task-queues/{QUEUE}/dead-letters"
+
+            async def listed() -> Any:
+                return answer(await http.get(path))["dead_letters"]
+
+            (letter,) = await until(listed)
+            assert letter["reason"] == NOT_APPLIED and letter["message"] == "a defect" and letter["workflow_id"] == "order-1"
+            assert letter["record"]["kind"] == "SignalWorkflow" and letter["origin"]["topic"] == topics.events(QUEUE)
+            offset = letter["place"]["offset"]
+            assert answer(await http.get(f"{path}/{offset}"))["record"]["value"]["signal_name"] == "approve"
+            assert answer(await http.post(f"{path}/{offset}/redrive"))["place"]["topic"] == topics.events(QUEUE)
+            assert await asyncio.wait_for(handle.result(), 30) == "charged 1"
+            assert (await http.get(f"{path}/{offset + 50}")).status_code == 404
+            assert (await http.post(f"{path}/{offset + 50}/redrive")).status_code == 404
+            assert answer(await http.get(f"{ours}/task-queues/{QUEUE}"))["dead_letters"] == 1
+    client.close()
+
+
+def _dead_letter(settings: Settings, topics: Topics, record: SignalWorkflow) -> None:
+    headers = dead_letter_headers(
+        NOT_APPLIED, topic=topics.events(QUEUE), partition=0, offset=5, time_ms=1, message="a defect", original=headers_for(record)
+    )
+    producer = Producer(producer_config(settings))
+    producer.produce(topics.dead_letters(QUEUE), encode(record), record.workflow_id.encode(), headers=list(headers))
+    assert producer.flush(20) == 0
