@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 from odradek.activities.context import ActivityCancellationDetails, Info, current, current_context
 from odradek.activities.definition import ActivityDefinition
@@ -18,9 +18,6 @@ from odradek.activities.log import LoggerAdapter, logger
 from odradek.activities.outcome import CompleteAsyncError
 from odradek.common import MetricMeter
 from odradek.converter import PayloadConverter
-
-if TYPE_CHECKING:
-    from odradek.client import Client
 
 __all__ = [
     "ActivityCancellationDetails",
@@ -89,9 +86,9 @@ def info() -> Info:
     return current_context().info()
 
 
-def client() -> Client:
-    """The worker's client, for async activities. `RuntimeError` in sync ones."""
-    client: Client | None = current_context().client
+def client() -> Any:
+    """The worker's `odradek.client.Client`, for async activities. `RuntimeError` in sync ones. Not typed: this room must not know it."""
+    client = current_context().client
     if client is None:
         raise RuntimeError(
             "No client available. The client is only available in `async def` activities; not in `def` activities. "
