@@ -1,0 +1,220 @@
+"""Hypothesis: any query over any rows finds through parser and SQL what the plain Python model finds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from odradek.visibility import Change, VisibilityStore
+from odradek.wire.outcomes import ExecutionSummary
+from tests.unit.visibility_model import MS, STATUSES, Filter, Run, matches, render, sort_key
+
+BASE_MS = 1_790_000_000_000
+TEXTS = ["", "a", "ab", "abc", "b", "B", "ü", "a'b", "a\\b", 'q"x', "a%", "a_", "\U0010ffff", "\U0010ffffz", "\ud7ff", "zz top"]
+WORDS = ["red", "green", "red green", "Red", "the-green", "blue"]
+TIMES_MS = [0, 1, 2, 999, 1_000, 60_000]
+
+texts = st.sampled_from(TEXTS)
+ids = st.sampled_from(TEXTS[1:])
+times_ms = st.sampled_from(TIMES_MS).map(lambda ms: BASE_MS + ms)
+times_ns = st.tuples(times_ms, st.sampled_from([-1, 0, 0, 0, 1, 500_000])).map(lambda pair: pair[0] * MS + pair[1])
+datetimes = st.sampled_from([0, 1, 1_000, 1_000_001]).map(
+    lambda us: datetime.fromtimestamp(BASE_MS // 1000, UTC).replace(microsecond=us % 10**6)
+)
+integers = st.sampled_from([-5, -1, 0, 1, 2, 7, 2**62])
+floats = st.sampled_from([-1.5, -1.0, 0.0, 0.5, 1.0, 2.0, 7.25])
+
+ATTRIBUTES: dict[str, list[tuple[str, st.SearchStrategy[Any]]]] = {
+    "AKeyword": [("Keyword", texts)],
+    "AnInt": [("Int", integers)],
+    "ADouble": [("Double", floats)],
+    "ABool": [("Bool", st.booleans())],
+    "ATime": [("Datetime", datetimes)],
+    "AList": [("KeywordList", st.lists(texts, max_size=3))],
+    "AText": [("Text", st.sampled_from(WORDS))],
+    "Two kinds `": [("Keyword", texts), ("Int", integers), ("KeywordList", st.lists(texts, min_size=1, max_size=2))],
+}
+COLUMNS = {
+    "WorkflowId": "Keyword", "WorkflowType": "Keyword", "RunId": "Keyword", "ExecutionStatus": "Status", "TaskQueue": "Keyword",
+    "StartTime": "Datetime", "CloseTime": "Datetime", "ExecutionTime": "Datetime", "ExecutionDuration": "Duration",
+    "HistoryLength": "Int", "HistorySizeBytes": "Int", "StateTransitionCount": "Int", "ParentWorkflowId": "Keyword",
+    "RootWorkflowId": "Keyword", "ParkedReason": "Keyword",
+}  # fmt: skip
+ORDERED = ["=", "!=", "<", "<=", ">", ">=", "IN", "NOT IN", "BETWEEN", "NOT BETWEEN"]
+EQUAL = ["=", "!=", "IN", "NOT IN"]
+PREFIX = ["STARTS_WITH", "NOT STARTS_WITH"]
+OPERATORS = {
+    "Keyword": ORDERED + PREFIX, "Int": ORDERED, "Double": ORDERED, "Datetime": ORDERED, "Duration": ORDERED, "Status": EQUAL,
+    "Bool": EQUAL, "KeywordList": EQUAL + PREFIX, "Text": ["=", "!="],
+}  # fmt: skip
+LITERALS: dict[str, st.SearchStrategy[Any]] = {
+    "Keyword": texts,
+    "KeywordList": texts,
+    "Text": st.sampled_from(WORDS),
+    "Int": integers,
+    "Double": floats,
+    "Bool": st.booleans(),
+    "Datetime": times_ns,
+    "Duration": st.sampled_from([0, 1, MS, MS + 1, 999 * MS, 1_000 * MS, 60_000 * MS, -MS]),
+    "Status": st.sampled_from(list(STATUSES.values())),
+}
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Run]:
+    """Rows with distinct run ids and a few values that meet the literals."""
+    made = []
+    for number in range(draw(st.integers(0, 12))):
+        status = draw(st.sampled_from(list(STATUSES)))
+        start_ms = draw(times_ms)
+        execution_ms = draw(st.sampled_from([0, start_ms, start_ms + 1]))
+        close_ms = 0 if status == "RUNNING" else start_ms + draw(st.sampled_from([0, 1, 2, 1_000, 60_000]))
+        summary = ExecutionSummary(
+            "default", draw(ids), draw(ids), f"{draw(ids)}{number}", draw(ids), status, start_ms, execution_ms, close_ms,
+            draw(st.integers(0, 3)), draw(st.integers(0, 3)), "", draw(texts), "", draw(texts), "", {}, {}, draw(texts),
+            draw(st.integers(0, 3)),
+        )  # fmt: skip
+        attributes = {}
+        for name in draw(st.sets(st.sampled_from(list(ATTRIBUTES)))):
+            kind, values = draw(st.sampled_from(ATTRIBUTES[name]))
+            attributes[name] = (kind, draw(values))
+        made.append(Run(summary, attributes))
+    return made
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> Filter:
+    """One condition that its column or attribute takes."""
+    name = draw(st.sampled_from([*COLUMNS, *ATTRIBUTES]))
+    kind = COLUMNS[name] if name in COLUMNS else draw(st.sampled_from([kind for kind, _ in ATTRIBUTES[name]]))
+    operator = draw(st.sampled_from([*OPERATORS[kind], "IS NULL", "IS NOT NULL"]))
+    counts = {"IN": draw(st.integers(1, 3)), "NOT IN": draw(st.integers(1, 3)), "BETWEEN": 2, "NOT BETWEEN": 2}
+    return operator, name, kind, [draw(LITERALS[kind]) for _ in range(counts.get(operator, 1))]
+
+
+filters: st.SearchStrategy[Filter] = st.recursive(
+    conditions(),
+    lambda inner: st.one_of(
+        st.tuples(st.just("not"), inner),
+        st.tuples(st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)),
+    ),
+    max_leaves=6,
+)
+
+
+@contextmanager
+def store_of(rows: list[Run]) -> Iterator[VisibilityStore]:
+    with tempfile.TemporaryDirectory() as folder, VisibilityStore.open(Path(folder) / "store.sqlite") as store:
+        changes = [
+            Change(0, offset, f"{run.summary.workflow_id}/{run.summary.run_id}".encode(), run.with_payloads())
+            for offset, run in enumerate(rows)
+        ]
+        store.apply(changes)
+        yield store
+
+
+def known(rows: list[Run], expression: Filter) -> bool:
+    """Whether every name (with a type that takes the operator) is in the store: others are errors, tested elsewhere."""
+    if expression[0] == "not":
+        return known(rows, expression[1])
+    if expression[0] in ("and", "or"):
+        return all(known(rows, term) for term in expression[1])
+    operator, name, kind, _ = expression
+    if name in COLUMNS:
+        return True
+    kinds = {run.attributes[name][0] for run in rows if name in run.attributes and run.value(name)[1] is not None}
+    return bool(kinds) if operator.startswith("IS ") else kind in kinds and unambiguous(kinds, kind, operator)
+
+
+def unambiguous(kinds: set[str], kind: str, operator: str) -> bool:
+    """A text literal means Keyword and KeywordList alike; the model's condition means one of them."""
+    return not {"Keyword", "KeywordList"} <= kinds
+
+
+slow = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+@slow
+@given(rows=runs(), expressions=st.lists(filters, min_size=8, max_size=16))
+def test_a_query_finds_what_the_model_finds(rows: list[Run], expressions: list[Filter]) -> None:
+    with store_of(rows) as store:
+        for expression in expressions:
+            if not known(rows, expression):
+                continue
+            query = render(expression)
+            wanted = {run.summary.run_id for run in rows if matches(run, expression) is True}
+            assert {found.run_id for found in store.list(query).executions} == wanted, query
+            assert store.count(query).count == len(wanted), query
+
+
+@slow
+@given(rows=runs(), expression=filters, data=st.data())
+def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, data: st.DataObject) -> None:
+    with store_of(rows) as store:
+        if not known(rows, expression):
+            return
+        wanted = [run for run in rows if matches(run, expression) is True]
+        names = data.draw(
+            st.lists(
+                st.sampled_from([*COLUMNS, *(n for n in ATTRIBUTES if n in store.attribute_names())]), min_size=1, max_size=3, unique=True
+            )
+        )
+        descending = [data.draw(st.booleans()) for _ in names]
+        order = ", ".join("`" + n.replace("`", "``") + "`" + (" DESC" if down else "") for n, down in zip(names, descending, strict=True))
+        query = f"{render(expression)} ORDER BY {order}"
+        size = data.draw(st.integers(1, 5))
+        found: list[str] = []
+        token = b""
+        while True:
+            page = store.list(query, page_size=size, page_token=token)
+            found += [execution.run_id for execution in page.executions]
+            token = page.next_page_token
+            if not token:
+                break
+        by_run = {run.summary.run_id: run for run in wanted}
+        assert sorted(found) == sorted(by_run), query
+        for name, down in reversed(list(zip(names, descending, strict=True))):
+            wanted.sort(key=lambda run, name=name: sort_key(run, name), reverse=down)  # type: ignore[misc]
+        keys = [[sort_key(by_run[run_id], name) for name in names] for run_id in found]
+        assert keys == [[sort_key(run, name) for name in names] for run in wanted], query
+        assert found == [execution.run_id for execution in store.list(query, page_size=1_000).executions]
+
+
+@slow
+@given(
+    rows=runs(),
+    expression=st.none() | filters,
+    names=st.lists(
+        st.sampled_from(["ExecutionStatus", "WorkflowType", "TaskQueue", "ParentWorkflowId", "HistoryLength"]),
+        min_size=1,
+        max_size=2,
+        unique=True,
+    ),
+)
+def test_groups_are_the_models(rows: list[Run], expression: Filter | None, names: list[str]) -> None:
+    with store_of(rows) as store:
+        if expression is not None and not known(rows, expression):
+            return
+        wanted = Counter(
+            tuple(run.value(name)[1] for name in names) for run in rows if expression is None or matches(run, expression) is True
+        )
+        count = store.count(f"{'' if expression is None else render(expression)} GROUP BY {', '.join(names)}")
+        assert {group.values: group.count for group in count.groups} == dict(wanted)
+        assert count.count == sum(wanted.values())
+        assert [group.count for group in count.groups] == sorted(wanted.values(), reverse=True)
+
+
+@slow
+@given(rows=runs())
+def test_a_row_gives_back_its_record(rows: list[Run]) -> None:
+    with store_of(rows) as store:
+        for run in rows:
+            assert store.get(run.summary.workflow_id, run.summary.run_id) == run.summary
