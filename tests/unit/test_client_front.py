@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -493,3 +494,36 @@ async def test_what_is_missing_says_so() -> None:
         with pytest.raises(RPCError, match="server_address") as caught:
             await call
         assert caught.value.status == RPCStatusCode.UNAVAILABLE
+
+
+# --- serialization context
+
+
+async def test_converters_that_want_it_get_the_context() -> None:
+    seen: list[Any] = []
+
+    class Contextual(PayloadCodec, front.WithSerializationContext):
+        async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+            return list(payloads)
+
+        decode = encode
+
+        def with_context(self, context: front.SerializationContext) -> Contextual:
+            seen.append(context)
+            return self
+
+    transport = FakeTransport()
+    transport.serve("q", lambda _, r: [started(r), closed(r, value=1)])
+    client = connect(transport, data_converter=dataclasses.replace(DataConverter.default, payload_codec=Contextual()))
+    await client.execute_workflow("W", 1, id="w", task_queue="q")
+    assert seen and set(seen) == {front.WorkflowSerializationContext("default", "w")}
+
+
+async def test_run_ids_are_random_uuids() -> None:
+    transport = FakeTransport()
+    transport.serve("q", lambda _, r: started(r))
+    client = connect(transport)
+    for n in range(20):
+        await client.start_workflow("W", id=f"w{n}", task_queue="q")
+    run_ids = {uuid.UUID(record.run_id) for record in transport.records(events.StartWorkflow)}
+    assert len(run_ids) == 20 and all(run_id.version == 4 for run_id in run_ids)

@@ -164,3 +164,18 @@ async def test_silent_queue_is_unavailable_and_nothing_is_changed(monkeypatch: p
 
 async def test_no_queue_at_all() -> None:
     assert (await status_of(FakeTransport()))[0] == RPCStatusCode.NOT_FOUND
+
+
+def test_owner_that_restarts_under_its_name_is_new() -> None:
+    view = MembersView()
+    view.complete = True
+    one, two = member("q", {0: "RUNNING"}), member("q", {0: "RUNNING"})
+    one.pid, two.pid = 1, 2
+    assert view.update("a", one, 0, 0) == {"q"}
+    assert view.update("a", two, 1, 0) == {"q"}
+    view.update("a", None, 2, 0)
+    assert view.update("a", two, 3, 0) == {"q"}, "it left and came back"
+    two.lanes[0].state = "RESTORING"
+    assert view.update("a", two, 4, 0) == set()
+    two.lanes[0].state = "RUNNING"
+    assert view.update("a", two, 5, 0) == {"q"}, "it lost the partition in between, and forgot who waits"

@@ -415,3 +415,15 @@ async def test_describe_of_an_unknown_workflow_is_located_and_not_found() -> Non
     assert caught.value.status == RPCStatusCode.NOT_FOUND
     assert {queue for queue, _ in transport.sent} == {"a", "b"}
     assert all(isinstance(record, DescribeWorkflow) for _, record in transport.sent)
+
+
+async def test_polls_do_not_fill_a_log_that_nobody_reads(fast: None) -> None:
+    transport = FakeTransport()
+    transport.existing.add("q")
+    client = connect(transport)
+    waiting = asyncio.create_task(client.get_workflow_handle("w", task_queue="q").result())
+    await asyncio.sleep(1.2)
+    assert len(transport.records(AwaitResult)) == 1
+    transport.serve("q", lambda _, r: closed(r, value=4))
+    transport.on_owners({"q"})
+    assert await asyncio.wait_for(waiting, 2) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        try:
+            version = importlib.metadata.version("odradek")
+        except importlib.metadata.PackageNotFoundError:
+            version = "(not installed: running from its sources)"
+        print(f"odradek {version}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command."""
     parser = argparse.ArgumentParser(
@@ -53,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     levels = ("debug", "info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, default="warning", help="what is logged to stderr (default: warning)")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

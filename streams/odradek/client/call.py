@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from odradek.client.pacing import INTERVAL_MAX_S, next_interval
+from odradek.client.pacing import NO_OWNER_INTERVAL_S, next_interval
 from odradek.client.transport import Owner
 from odradek.wire.events import Request
 from odradek.wire.outcomes import UNAVAILABLE, Reply
@@ -116,7 +116,7 @@ class Call:
             return
         if owner is Owner.NONE and self.delivered and not self.fail_early:
             # It lies in the log and nobody reads there: asking again only makes the log longer. `owner_changed` comes back to it.
-            self.next_at = now + INTERVAL_MAX_S
+            self.next_at = now + NO_OWNER_INTERVAL_S
             self.channel.schedule(self, min(self.next_at, self.deadline))
             return
         self.interval = next_interval(self.interval)

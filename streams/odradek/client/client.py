@@ -36,7 +36,7 @@ from odradek.common import (
     _arg_unset,
 )
 from odradek.config import Settings
-from odradek.converter import DataConverter, WithSerializationContext
+from odradek.converter import DataConverter, DefaultFailureConverter, DefaultPayloadConverter, WithSerializationContext
 from odradek.service import (
     DnsLoadBalancingConfig,
     GrpcCompression,
@@ -234,8 +234,7 @@ class Client:
         self._config = config
         connection = config["service_client"]
         self._data_converter = config["data_converter"]
-        parts = (self._data_converter.payload_converter, self._data_converter.payload_codec, self._data_converter.failure_converter)
-        self._converter_takes_context = any(isinstance(part, WithSerializationContext) for part in parts)
+        self._converter_takes_context = _takes_context(self._data_converter)
         self._channel = connection.channel(config["namespace"])
         self._root = ClientImpl(self, self._channel, connection.rpc_timeout_s)
         self._impl: OutboundInterceptor = self._root
@@ -692,6 +691,12 @@ class Client:
     ) -> ScheduleAsyncIterator:
         """Not supported yet: `RPCError` UNIMPLEMENTED."""
         raise schedules_not_supported()
+
+
+def _takes_context(converter: DataConverter) -> bool:
+    """Whether payloads may depend on where they belong. The default ones do not, and asking each time costs as much as encoding."""
+    default = converter.payload_converter_class is DefaultPayloadConverter and converter.failure_converter_class is DefaultFailureConverter
+    return not default or isinstance(converter.payload_codec, WithSerializationContext)
 
 
 def _through(plugin: Plugin, next: Callable[[Connection], Awaitable[Connection]]) -> Callable[[Connection], Awaitable[Connection]]:

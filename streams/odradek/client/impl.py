@@ -7,7 +7,6 @@ polls of results do not, as in Temporal, where they are history calls.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -115,7 +114,7 @@ class ClientImpl(OutboundInterceptor):
     async def _prepare_start(self, input: StartWorkflowInput) -> tuple[StartWorkflow, float]:
         converter = self.converter_for(input.id)
         record = await start_record(
-            input, converter, run_id=str(uuid.uuid4()), header_codec_behavior=self._client._config["header_codec_behavior"]
+            input, converter, run_id=self._channel.new_run_id(), header_codec_behavior=self._client._config["header_codec_behavior"]
         )
         await self._prepare(input.task_queue, create=True)
         self._channel.remember_queue(input.id, input.task_queue)

@@ -36,22 +36,28 @@ class MembersView:
     def __init__(self) -> None:
         self.complete = False  # whether all that was there at the start has been read
         self._members: dict[str, tuple[MemberStatus, float]] = {}  # member id -> status, when it counts as dead (monotonic)
-        self._owners: dict[tuple[str, int], str] = {}
+        self._owners: dict[tuple[str, int], tuple[str, int]] = {}  # queue and partition -> member id and pid
 
     def update(self, member_id: str, status: MemberStatus | None, now: float, wall_ms: int) -> set[str]:
         """A new status, or None for a member that has left; the queues where a partition got a new running owner."""
         if status is None:
             self._members.pop(member_id, None)
+            self._owners = {place: owner for place, owner in self._owners.items() if owner[0] != member_id}
             return set()
         # What is read as it comes is fresh, whatever the clocks say; what was there before is as old as it says.
         age_s = 0.0 if self.complete else max(wall_ms - status.time_ms, 0) / 1000
         self._members[member_id] = (status, now + SILENCE_S - age_s)
         changed = set()
         if status.kind == PROCESSOR and age_s < SILENCE_S:
+            # A process that restarts may keep its member id, and one that lost a partition may own it anew: both have forgotten who waits.
+            owner = (member_id, status.pid)
             for lane in status.lanes:
                 place = (status.task_queue, lane.partition)
-                if lane.state == RUNNING and self._owners.get(place) != member_id:
-                    self._owners[place] = member_id
+                if lane.state != RUNNING:
+                    if self._owners.get(place) == owner:
+                        del self._owners[place]
+                elif self._owners.get(place) != owner:
+                    self._owners[place] = owner
                     changed.add(status.task_queue)
         return changed if self.complete else set()
 

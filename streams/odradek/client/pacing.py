@@ -10,6 +10,8 @@ from __future__ import annotations
 FIRST_MIN_S = 1.5
 FIRST_MAX_S = 8.0
 INTERVAL_MAX_S = 10.0
+# While nobody seems to own a queue its log is not filled with what lies there already; a new owner is asked as soon as it shows.
+NO_OWNER_INTERVAL_S = 30.0
 # An await_result start is answered twice; the second answer may be lost with a dying owner, so a poll follows.
 POLL_INTERVALS_S = (3.0, 5.0, 8.0)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ class RequestChannel:
         self._closed = False
         self._prefix = uuid.uuid4().hex[:20]
         self._count = 0
+        self._random = random.Random(int.from_bytes(os.urandom(32), "big"))
         self._queues: OrderedDict[str, str] = OrderedDict()
         self.asked_again = 0
         self.unmatched = 0
@@ -117,6 +119,10 @@ class RequestChannel:
         """Unique for ever: a random part a client, then a number."""
         self._count += 1
         return f"{self._prefix}-{self._count:x}"
+
+    def new_run_id(self) -> str:
+        """A random UUID. From a generator seeded once: the system's is a call into the kernel for each."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     async def prepare(self, task_queue: str, *, create: bool) -> None:
         """See that requests to this queue can be sent."""

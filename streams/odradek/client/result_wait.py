@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from odradek.client.call import Unanswered
-from odradek.client.pacing import INTERVAL_MAX_S, next_interval, poll_interval
+from odradek.client.pacing import NO_OWNER_INTERVAL_S, next_interval, poll_interval
 from odradek.client.transport import Owner
 from odradek.wire.events import AwaitResult, StartWorkflow
 from odradek.wire.outcomes import DEADLINE_EXCEEDED, OK, UNAVAILABLE, Reply
@@ -27,6 +27,7 @@ class ResultWait:
 
     __slots__ = (
         "asked",
+        "asleep",
         "channel",
         "deadline",
         "delivered",
@@ -47,6 +48,7 @@ class ResultWait:
         self.poll = record if isinstance(record, AwaitResult) else None
         self.outcome = channel.new_future()
         self.delivered = False
+        self.asleep = False  # put off, since nobody seemed to own the queue
         self.asked = 0
         self.polls = 0
         self.sent_at = channel.now()
@@ -132,15 +134,17 @@ class ResultWait:
             return
         if now < self.next_at:
             return  # an entry from before `next_at` was moved; whoever moved it made another
-        if self.poll is not None:
-            self.polls += 1
-            self._owner()  # begins to watch owners: a new one is asked as soon as it shows
-            self.next_at = now + poll_interval(self.polls)
-        elif self.delivered and self._owner() is Owner.NONE:
+        # The first look at owners also begins to watch them: a new one is asked as soon as it shows.
+        if self._owner() is Owner.NONE and self.delivered and not self.asleep:
             # It lies in the log and nobody reads there: asking again only makes the log longer. `owner_changed` comes back to it.
-            self.next_at = now + INTERVAL_MAX_S
+            self.asleep = True
+            self.next_at = now + NO_OWNER_INTERVAL_S
             self._schedule()
             return
+        self.asleep = False
+        if self.poll is not None:
+            self.polls += 1
+            self.next_at = now + poll_interval(self.polls)
         else:
             self.interval = next_interval(self.interval)
             self.next_at = now + self.interval
