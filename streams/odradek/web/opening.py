@@ -55,7 +55,7 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         reader = BoardReader(settings, server.board, codec)
         reader.start()
         stack.push_async_callback(in_thread, reader.close)
-        server.queues = QueueReader(admin, server.board, settings.namespace)
+        server.queues = QueueReader(settings, admin, server.board)
         stack.callback(server.queues.close)
         server.records = RecordReader(settings, admin, codec)
         server.dead_letters = DeadLetterReader(settings, admin, codec, producer)

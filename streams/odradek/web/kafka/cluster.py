@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import ActivityPartitionView, PartitionView, QueueDetail, QueueView
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR, Board
+from odradek.web.kafka.reading import RecordCounter, Stretch
 from odradek.wire.outcomes import LaneStatus, MemberStatus
 from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, Topics
 
@@ -22,10 +24,13 @@ RUNNING, STOPPED = "RUNNING", "STOPPED"
 class QueueReader:
     """Blocking; called in threads."""
 
-    def __init__(self, admin: ClusterAdmin, board: Board, namespace: str, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: KafkaSettings, admin: ClusterAdmin, board: Board, *, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._admin = admin
         self._board = board
-        self._namespace = namespace
+        self._namespace = settings.namespace
+        self._counter = RecordCounter(settings)
         self._clock_s = clock_s
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="odradek-queues")
         self._partition_counts: dict[str, int] = {}
@@ -155,22 +160,19 @@ class QueueReader:
         starts = self._admin.start_offsets(topic, numbers)
         ends = self._admin.end_offsets(topic, numbers, committed=True)
         committed = self._admin.committed_offsets(self.topics.activities_group(name), topic, numbers)
-        views = []
-        for number in numbers:
-            position = committed.get(number, -1)
-            lag = max(0, ends[number] - max(position, starts[number]))
-            views.append(ActivityPartitionView(number, starts[number], ends[number], position, lag))
-        return views
+        lags = self._counter.count([Stretch(topic, n, max(committed.get(n, -1), starts[n]), ends[n]) for n in numbers])
+        return [ActivityPartitionView(n, starts[n], ends[n], committed.get(n, -1), lags[n]) for n in numbers]
 
     def _dead_letters(self, name: str) -> int:
-        """Offsets between start and end: as many dead letters, or a few more (markers of transactions take one each)."""
+        """Dead letters; of many a few too many, see `RecordCounter`."""
         topic = self.topics.dead_letters(name)
         facts = self._admin.describe([topic]).get(topic)
         if facts is None:
             return 0
         numbers = range(facts.partitions)
         starts = self._admin.start_offsets(topic, numbers)
-        return sum(end - starts[number] for number, end in self._admin.end_offsets(topic, numbers, committed=True).items())
+        ends = self._admin.end_offsets(topic, numbers, committed=True)
+        return sum(self._counter.count([Stretch(topic, number, starts[number], ends[number]) for number in numbers]).values())
 
 
 def _owners(statuses: Iterable[MemberStatus]) -> dict[int, tuple[MemberStatus, LaneStatus]]:
