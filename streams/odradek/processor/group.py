@@ -256,7 +256,7 @@ class Group(threading.Thread):
 
     def _commit_offsets(self, *, final: bool = False) -> None:
         assert self._consumer is not None
-        changed = {p: lane.position for p, lane in self.lanes.items() if lane.position >= 0 and self._group_offsets.get(p) != lane.position}
+        changed = {p: lane.position for p, lane in self.lanes.items() if lane.has_row and self._group_offsets.get(p) != lane.position}
         if not changed:
             return
         offsets = [TopicPartition(self._topic, partition, position) for partition, position in changed.items()]

@@ -119,6 +119,7 @@ class Lane(threading.Thread):
         self.epoch = 0
         self.awaited_end = -1  # the group's thread reports the consumer's position once it reaches this
         self.position = -1  # next input to apply; -1 before it is known
+        self.has_row = False  # a position row is durable: before that a group offset would trip the next first start
         self.counters = Counters()
         self.error: OdradekError | None = None
         self.settled = threading.Event()  # RUNNING or FAILED was reached once
@@ -275,6 +276,7 @@ class Lane(threading.Thread):
         )
         self._owns += 1
         self._commit_position(processing=self._accused)
+        self.has_row = True
 
         self._become(LaneState.SEEKING)
         self._seat.seek(partition, self.position, self.epoch)
