@@ -8,17 +8,32 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from starlette.applications import Starlette
 
 from odradek.client.connection import Connection
 from odradek.config import Settings
+from odradek.exceptions import TopicMissingError
 from odradek.visibility.store.rows import Change
 from odradek.visibility.store.store import VisibilityStore
 from odradek.web.app import create_app
 from odradek.web.context import ServerContext
+from odradek.web.kafka.cluster import QueueReader
+from odradek.web.kafka.dead_letters import DeadLetterReader, RedriveRefusedError
+from odradek.web.kafka.facts import (
+    ActivityPartitionView,
+    DeadLetters,
+    DeadLetterView,
+    PartitionView,
+    Place,
+    QueueDetail,
+    QueueView,
+    RecordView,
+    Trail,
+)
+from odradek.web.kafka.trail import RecordReader
 from odradek.web.options import ServerOptions
 from odradek.web.owner import ChannelOwners
 from odradek.wire.events import DescribeWorkflow, FetchHistory, QueryWorkflow, StartWorkflow
@@ -42,6 +57,7 @@ from odradek.wire.outcomes import (
     WorkflowDescription,
 )
 from odradek.wire.payload import Failure, Payload
+from odradek.wire.topics import Topics
 from tests.unit.client_fakes import FakeTransport, reply_to
 
 START_MS = 1_790_000_000_000
@@ -163,6 +179,69 @@ def busy_description(run: ExecutionSummary) -> WorkflowDescription:
     )
 
 
+class FakeKafka:
+    """What the Kafka beneath says: one queue, one record, one dead letter."""
+
+    def __init__(self) -> None:
+        self.topics = Topics("default")
+        self.redriven: list[int] = []
+
+    @property
+    def record_view(self) -> RecordView:
+        return RecordView(self.topics.events("orders"), "events", 1, 7, START_MS, "order-1", "StartWorkflow", {"a": "b"}, {"x": [1]}, 12)
+
+    @property
+    def letter(self) -> DeadLetterView:
+        place, origin = Place(self.topics.dead_letters("orders"), 0, 3), Place(self.topics.events("orders"), 1, 7)
+        return DeadLetterView(place, "NOT_APPLIED", "a defect", origin, START_MS, "ValueError", "trace", "order-1", self.record_view)
+
+    # --- QueueReader
+
+    def kinds(self) -> dict[str, set[str]]:
+        return {"orders": {"events", "commands"}}
+
+    def partition_count(self, name: str) -> int:
+        return 4
+
+    def queues(self) -> list[QueueView]:
+        return [self.queue("orders")]
+
+    def queue(self, name: str) -> QueueDetail:
+        if name != "orders":
+            raise TopicMissingError(self.topics.events(name), reason="never used")
+        partition = PartitionView(0, 0, 10, 8, 2, "member-1", "worker", "RUNNING")
+        return QueueDetail(
+            "orders", True, True, True, 1, 1, 1, 2, 3, 100, 1, 0, 0, 5, 1, [partition], [ActivityPartitionView(0, 0, 5, 2, 3)], []
+        )  # fmt: skip
+
+    # --- RecordReader
+
+    def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
+        if topic != self.topics.events("orders"):
+            raise TopicMissingError(topic, reason="it is no topic of this namespace")
+        return self.record_view if (partition, offset) == (1, 7) else None
+
+    def trail(self, workflow_id: str, **options: Any) -> Trail:
+        self.trail_options = options
+        return Trail(workflow_id, [self.record_view], True, [])
+
+    # --- DeadLetterReader
+
+    def list(self, task_queue: str, *, before: int | None, limit: int, timeout_s: float) -> DeadLetters:
+        return DeadLetters([self.letter] if task_queue == "orders" and (before is None or before > 3) else [], None, True)
+
+    def get(self, task_queue: str, offset: int, *, timeout_s: float) -> DeadLetterView | None:
+        return self.letter if (task_queue, offset) == ("orders", 3) else None
+
+    def redrive(self, task_queue: str, offset: int, *, timeout_s: float) -> Place | None:
+        if offset == 4:
+            raise RedriveRefusedError("it came from nowhere")
+        if (task_queue, offset) != ("orders", 3):
+            return None
+        self.redriven.append(offset)
+        return Place(self.topics.events("orders"), 1, -1)
+
+
 class WebServer:
     """The application, its parts, and a client of it."""
 
@@ -174,6 +253,9 @@ class WebServer:
         self.context.read_side = lambda: self.store
         connection = Connection(self.settings, make_transport=lambda _: self.transport)
         self.context.owners = ChannelOwners(connection, "default", self._hint)
+        self.kafka = kafka = FakeKafka()
+        self.context.queues, self.context.records = cast(QueueReader, kafka), cast(RecordReader, kafka)
+        self.context.dead_letters = cast(DeadLetterReader, kafka)
         self.app: Starlette = create_app(self.context)
         self.owner = Owner(self.transport)
         self._offset = 0

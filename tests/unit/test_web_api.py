@@ -1,0 +1,301 @@
+"""`/api/odradek/v1`: answers, errors, event streams, and the OpenAPI document against which schemathesis tries everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from starlette.applications import Starlette
+
+from odradek.web.api.openapi import document
+from odradek.web.api.operation import PREFIX, Operation
+from odradek.web.api.routes import OPERATIONS
+from odradek.web.app import create_app
+from odradek.web.hub import MEMBERS, RUNS, Hub, hub_stream, sse
+from odradek.web.options import ServerOptions
+from odradek.wire.events import UnparkWorkflow
+from odradek.wire.outcomes import LaneStatus, MemberStatus
+from tests.unit.web_server import COMPLETED, START_MS, WebServer, busy_description, ok, plain, summary
+
+API = "/api/odradek/v1"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[WebServer]:
+    web = WebServer(tmp_path)
+    yield web
+    web.store.close()
+
+
+# ---------------------------------------------------------------- answers
+
+
+async def test_list_sorted_and_paged(server: WebServer) -> None:
+    for number, kind in enumerate(["B", "A", "B"]):
+        server.add(summary(f"order-{number}", workflow_type=kind, start_time_ms=START_MS + number, memo={"n": plain(number)}))
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/workflows", params={"sort": "WorkflowType,-StartTime", "page_size": 2}))
+        assert [run["workflow_id"] for run in found["runs"]] == ["order-1", "order-2"]
+        assert found["runs"][0]["memo"]["n"] == {"encoding": "json/plain", "metadata": {}, "size": 1, "value": 1}
+        following = {"sort": "WorkflowType,-StartTime", "page_size": 2, "page_token": found["next_page_token"]}
+        last = ok(await client.get(f"{API}/workflows", params=following))
+        assert [run["workflow_id"] for run in last["runs"]] == ["order-0"] and last["next_page_token"] == ""
+        twice = await client.get(f"{API}/workflows", params={"query": "ORDER BY StartTime", "sort": "StartTime"})
+        assert twice.status_code == 400
+
+
+async def test_count_by_group(server: WebServer) -> None:
+    server.add(summary("a", workflow_type="A"))
+    server.add(summary("b", workflow_type="A", status=COMPLETED, close_time_ms=START_MS + 1))
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/workflow-count", params={"group": "WorkflowType, ExecutionStatus"}))
+    assert found["count"] == 2 and found["complete"] is True
+    assert sorted(map(json.dumps, found["groups"])) == [
+        '{"values": ["A", "Completed"], "count": 1}',
+        '{"values": ["A", "Running"], "count": 1}',
+    ]
+
+
+async def test_completion_of_queries(server: WebServer) -> None:
+    server.add(summary("a"))
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/query-completions", params={"query": "WorkflowType = 'Or"}))
+        assert {"text": "'OrderSaga'", "kind": "value", "detail": ""} in found["suggestions"]
+        wrong = ok(await client.get(f"{API}/query-completions", params={"query": "= = Wor"}))
+        assert wrong["suggestions"] == [] and wrong["error"] and wrong["error_column"] == 1
+
+
+async def test_describe_and_history_with_places(server: WebServer) -> None:
+    run = server.add(summary("order/1"))
+    server.owner.descriptions["order/1"] = busy_description(run)
+    server.context.board.member(
+        "member-1",
+        MemberStatus("member-1", "PROCESSOR", "default", "orders", "me", 2**42, lanes=[LaneStatus(n, "RUNNING") for n in range(4)]),
+    )
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/workflows/order%2F1"))
+        assert found["owner"] == "member-1" and found["place"]["topic"] == "odradek.default.orders.events"
+        assert found["pending_activities"][0]["last_failure"]["cause"]["message"] == "insufficient funds"
+        assert found["pending_timers"][0]["due_ms"] == START_MS + 60_000 and found["static_summary"]["value"] == "an order"
+        events = ok(await client.get(f"{API}/workflows/order%2F1/history"))
+    assert [event["event_id"] for event in events["events"]] == list(range(1, 12)) and events["open"] is True
+    first, task, *_, signal = events["events"][:8]
+    assert first["place"] == {"topic": "odradek.default.orders.events", "partition": found["place"]["partition"], "offset": 7}
+    assert task["place"] is None and signal["event_type"] == "WorkflowExecutionSignaled"
+    secret = events["events"][6]["attributes"]["result"][0]
+    assert secret["unreadable"].startswith("written by a payload codec (encoding binary/encrypted)") and "value" not in secret
+
+
+async def test_unpark(server: WebServer) -> None:
+    server.add(summary("order-1", parked_reason="bug"))
+    async with server.client() as client:
+        assert ok(await client.post(f"{API}/workflows/order-1/unpark", json={"run_id": "run-of-order-1"})) == {
+            "applied": True,
+            "message": "",
+        }
+        assert (await client.post(f"{API}/workflows/order-1/unpark", json={"run": "x"})).status_code == 400
+    (record,) = server.transport.records(UnparkWorkflow)
+    assert record.run_id == "run-of-order-1" and record.identity == "anonymous@http"
+
+
+async def test_queues_records_dead_letters(server: WebServer) -> None:
+    server.add(summary("order-1"))
+    async with server.client() as client:
+        assert ok(await client.get(f"{API}/task-queues/orders"))["partitions"][0]["lag"] == 2
+        assert (await client.get(f"{API}/task-queues/other")).status_code == 404
+        assert ok(await client.get(f"{API}/records/odradek.default.orders.events/1/7"))["kind"] == "StartWorkflow"
+        missing = await client.get(f"{API}/records/odradek.default.orders.events/1/8")
+        assert missing.status_code == 404 and "offset 8" in missing.json()["message"]
+        assert ok(await client.get(f"{API}/workflows/order-1/trail"))["complete"] is True
+        assert server.kafka.trail_options["task_queue"] == "orders" and server.kafka.trail_options["since_ms"] == START_MS
+        assert server.kafka.trail_options["activity_queues"] == {"orders"}
+        path = f"{API}/task-queues/orders/dead-letters"
+        assert ok(await client.get(path))["dead_letters"][0]["reason"] == "NOT_APPLIED"
+        assert ok(await client.post(f"{path}/3/redrive"))["place"]["offset"] == -1 and server.kafka.redriven == [3]
+        refused = await client.post(f"{path}/4/redrive")
+        assert refused.status_code == 400 and refused.json()["code"] == 9
+        assert (await client.post(f"{path}/5/redrive")).status_code == 404
+        assert (await client.post(f"{path}/-1/redrive")).status_code == 400
+
+
+async def test_members_and_schemas(server: WebServer) -> None:
+    now_ms = 2**42
+    board = server.context.board
+    told: list[int] = []
+    board._on_members = lambda: told.append(1)
+    lane = LaneStatus(2, "RUNNING", open_runs=4)
+    for _ in range(3):  # only a change of who owns what is told
+        board.member("p", MemberStatus("p", "PROCESSOR", "default", "orders", "me", now_ms, lanes=[lane]))
+    board.member("s", MemberStatus("s", "ACTIVITIES", "default", "payments", "svc", 1, slots_total=10, slots_used=3))
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/members"))
+        assert [(one["member_id"], one["alive"], one["partitions"], one["open_runs"]) for one in found["members"]] == [("p", True, [2], 4)]
+        assert ok(await client.get(f"{API}/members", params={"task_queue": "payments"}))["members"] == []
+    assert len(told) == 2
+    board.member("p", None)
+    assert board.statuses() == [] and len(told) == 3
+
+
+async def test_statistics(server: WebServer) -> None:
+    for number in range(3):
+        server.add(summary(f"a-{number}", status=COMPLETED, close_time_ms=START_MS + 1_000))
+    async with server.client() as client:
+        period = {"start_ms": START_MS - 60_000, "end_ms": START_MS + 60_000}
+        windows = ok(await client.get(f"{API}/statistics", params={**period, "together": "true"}))["windows"]
+        assert sum(window["completed"] for window in windows) == 3
+        assert 900 < max(window["latency_p95_ms"] or 0 for window in windows) < 1_100
+        assert (await client.get(f"{API}/statistics", params={"start_ms": 5, "end_ms": 4})).status_code == 400
+        assert (await client.get(f"{API}/statistics", params={"start_ms": 0, "end_ms": START_MS})).status_code == 400
+
+
+async def test_wrong_parameters(server: WebServer) -> None:
+    async with server.client() as client:
+        for path, says in (
+            ("/workflows?page_size=0", "page_size"),
+            ("/workflows?page_size=x", "page_size"),
+            ("/workflows?pagesize=1", "unknown parameter 'pagesize'"),
+            ("/workflows?query=a&query=b", "2 times"),
+            ("/workflows?page_token=%25", "page token"),
+            ("/workflows/x?workflow_id=y", "unknown parameter 'workflow_id'"),
+            ("/changes?topics=weather", "weather"),
+        ):
+            response = await client.get(API + path)
+            assert response.status_code == 400 and says in response.json()["message"], (path, response.text)
+        assert (await client.get(f"{API}/nothing")).status_code == 404
+
+
+async def test_a_defect_does_not_show(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Any:
+        raise RuntimeError("the password is swordfish")
+
+    server.context.read_side = broken
+    async with server.client() as client:
+        response = await client.get(f"{API}/workflows")
+    assert response.status_code == 500 and "swordfish" not in response.text
+    reference = response.json()["message"].split("reference ")[1].split(":")[0]
+    assert reference in caplog.text and "swordfish" in caplog.text
+
+
+async def test_no_request_takes_longer_than_the_limit(server: WebServer) -> None:
+    server.context.options = ServerOptions(request_limit_s=0.1, request_timeout_s=30.0)
+    server.add(summary("order-1"))
+    server.owner.muted = True
+    async with server.client(timeout=5.0) as client:
+        response = await client.get(f"{API}/workflows/order-1")
+    assert response.status_code == 504 and response.json()["code"] == 4
+
+
+# ---------------------------------------------------------------- event streams
+
+
+async def read_messages(stream: AsyncIterator[bytes], count: int) -> list[tuple[str, Any]]:
+    """The next messages of a stream."""
+    found: list[tuple[str, Any]] = []
+    async for chunk in stream:
+        fields = dict(line.split(": ", 1) for line in chunk.decode().splitlines() if ": " in line and not line.startswith(":"))
+        if "event" in fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_changes_are_gathered_and_end_with_the_hub() -> None:
+    hub = Hub()
+    hub.open()
+    stream = hub_stream(hub.listen([RUNS]), 5.0)
+    assert (await anext(stream)).startswith(b"retry: ")
+    for number in range(10):
+        hub.publish(RUNS, keys=[str(number)])
+    hub.publish(MEMBERS)
+    assert await asyncio.wait_for(read_messages(stream, 1), 5) == [("runs", {"keys": ["9"]})]
+    ending = asyncio.ensure_future(anext(stream, b"end"))
+    await asyncio.sleep(0)
+    hub.close()
+    assert await asyncio.wait_for(ending, 5) == b"end" and hub.statistics()["streams"] == 0
+
+
+async def test_idle_streams_are_kept_open() -> None:
+    hub = Hub()
+    hub.open()
+    stream = hub_stream(hub.listen([RUNS]), 0.01)
+    await anext(stream)
+    assert await asyncio.wait_for(anext(stream), 5) == b": \n\n"
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert hub.statistics()["streams"] == 0
+
+
+async def test_too_many_streams(server: WebServer) -> None:
+    server.context.hub = Hub(limit=0)
+    async with server.client() as client:
+        response = await client.get(f"{API}/changes")
+    assert response.status_code == 429 and response.json()["code"] == 8
+
+
+async def test_events_of_a_run_as_they_come(server: WebServer) -> None:
+    server.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 1))
+    async with server.client() as client:
+        response = await client.get(f"{API}/workflows/order-1/events", headers={"last-event-id": "7"})
+    assert response.headers["content-type"].startswith("text/event-stream") and response.headers["cache-control"].startswith("no-cache")
+    blocks = [block for block in response.text.split("\n\n") if "event: " in block]
+    assert [block.split("event: ")[1].split("\n")[0] for block in blocks] == ["events", "closed"]
+    assert "id: 12" in blocks[0]
+    events = json.loads(blocks[0].split("data: ")[1])["events"]
+    assert [event["event_id"] for event in events] == [8, 9, 10, 11, 12]
+
+
+def test_messages_hold_one_line_each() -> None:
+    assert sse("a", {"text": "two\nlines"}) == b'event: a\ndata: {"text":"two\\nlines"}\n\n'
+
+
+# ---------------------------------------------------------------- OpenAPI
+
+
+def test_document_is_openapi() -> None:
+    described = document(OPERATIONS)
+    assert described["openapi"] == "3.1.0"
+    names = [o["operationId"] for path in described["paths"].values() for o in path.values()]
+    assert len(names) == len(set(names)) == len(OPERATIONS)
+    for operation in OPERATIONS:
+        (found,) = [o for path in described["paths"].values() for o in path.values() if o["operationId"] == operation.name]
+        in_path = {parameter["name"] for parameter in found["parameters"] if parameter["in"] == "path"}
+        assert in_path == {part.strip("{}") for part in operation.path.split("/") if part.startswith("{")}
+
+
+async def test_document_is_served(server: WebServer) -> None:
+    async with server.client() as client:
+        assert ok(await client.get(f"{API}/openapi.json")) == json.loads(json.dumps(document(OPERATIONS)))
+
+
+def _application(folder: Path) -> Starlette:
+    web = WebServer(folder, ServerOptions(request_timeout_s=0.2, long_poll_s=0.1, allowed_hosts=["*"]), rpc_timeout=0.2)
+    web.context.settings = web.settings
+    web.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 1))
+    web.context.owners = None  # a client belongs to one event loop, and each try here has its own: owners are other tests' matter
+    return create_app(web.context)
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if not one.streams], ids=lambda one: one.name)
+def test_everything_that_the_document_allows(operation: Operation, tmp_path: Path) -> None:
+    """Whatever is asked, the answer is one that the document describes. 503 is: this server has no owners to ask."""
+    schema = schemathesis.openapi.from_asgi(f"{API}/openapi.json", _application(tmp_path))
+    statuses: set[int] = set()
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=schema[PREFIX + operation.path][operation.method].as_strategy())
+    def every(case: schemathesis.Case) -> None:
+        response = case.call()
+        statuses.add(response.status_code)
+        checks = [content_type_conformance, response_schema_conformance, status_code_conformance]
+        case.validate_response(response, checks=checks if response.status_code == 503 else [*checks, not_a_server_error])
+
+    every()
+    assert statuses
