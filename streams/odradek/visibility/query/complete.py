@@ -20,6 +20,7 @@ ValuesOf = Callable[[str, str], Iterable[str]]
 
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]*")
 _LIMIT = 50
+_TEXTS = {ValueType.KEYWORD, ValueType.KEYWORD_LIST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +130,22 @@ def _values(name: str | None, types: list[ValueType], typed: str, values_of: Val
         return [Suggestion("'2026-11-24T00:00:00Z'", "value", "an RFC 3339 time")]
     if ValueType.DURATION in types:
         return [Suggestion("'10s'", "value", "a duration"), Suggestion("'1h30m'", "value", "a duration")]
-    if name is None or values_of is None:
+    if name is None or values_of is None or not _TEXTS.intersection(types):
         return []
-    return [Suggestion("'" + value.replace("\\", "\\\\").replace("'", "''") + "'", "value") for value in values_of(name, _bare(typed))]
+    return [Suggestion("'" + value.replace("\\", "\\\\").replace("'", "''") + "'", "value") for value in values_of(name, _unquoted(typed))]
 
 
 def _matching(options: Iterable[Suggestion], typed: str) -> list[Suggestion]:
-    wanted = _bare(typed).casefold()
+    wanted = _unquoted(typed).casefold()
     if not wanted:
         return list(options)
     first = [option for option in options if _bare(option.text).casefold().startswith(wanted)]
     return first + [option for option in options if option not in first and wanted in _bare(option.text).casefold()]
+
+
+def _unquoted(typed: str) -> str:
+    """What was typed behind its opening quote, if it has one."""
+    return typed[1:] if typed[:1] in ("'", '"', "`") else typed
 
 
 def _bare(text: str) -> str:

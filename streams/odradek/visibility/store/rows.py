@@ -144,7 +144,7 @@ def indexed_values(attributes: dict[str, Payload]) -> tuple[list[IndexedValue], 
     for name, payload in attributes.items():
         try:
             indexed = _indexed(name, payload)
-        except (ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        except Exception as error:  # whatever bytes of users make the converter raise: one bad value must not stop the intake
             logger.debug("search attribute %s cannot be indexed: %r", name, error)
             refused.append(name)
             continue

@@ -75,6 +75,7 @@ class Writer:
         applied = Applied()
         positions: dict[int, int] = {}
         latest: dict[bytes, Change] = {}
+        ended: dict[bytes, Change] = {}
         for change in changes:
             partition, offset = change.partition, change.offset
             position = positions.get(partition)
@@ -84,23 +85,26 @@ class Writer:
                 applied.skipped += 1
                 continue
             positions[partition] = offset
+            before = latest.get(change.key)
+            if change.summary is None and before is not None and before.summary is not None:
+                ended[change.key] = before
             latest[change.key] = change
         if positions:
-            self._transaction(latest, positions, applied)
+            self._transaction(latest, ended, positions, applied)
         return applied
 
     def advance(self, positions: dict[int, int]) -> None:
         """Move positions on without a change: records that were read and hold nothing for us."""
         further = {partition: offset for partition, offset in positions.items() if offset > self.positions.get(partition, -1)}
         if further:
-            self._transaction({}, further, Applied())
+            self._transaction({}, {}, further, Applied())
 
-    def _transaction(self, latest: dict[bytes, Change], positions: dict[int, int], applied: Applied) -> None:
+    def _transaction(self, latest: dict[bytes, Change], ended: dict[bytes, Change], positions: dict[int, int], applied: Applied) -> None:
         attributes, next_id = dict(self._attributes), self._next_id
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             if latest:
-                _Batch(self, self._connection, applied).write(latest)
+                _Batch(self, self._connection, applied, ended).write(latest)
             self._connection.executemany("INSERT OR REPLACE INTO positions (partition, offset) VALUES (?, ?)", positions.items())
             self._connection.execute("COMMIT")
         except BaseException:
@@ -137,10 +141,15 @@ WORDS = "+words"  # type under which the words of a Text stand
 
 
 class _Batch:
-    """One batch: what is there, what becomes of it, and the statements."""
+    """One batch: what is there, what becomes of it, and the statements.
 
-    def __init__(self, writer: Writer, connection: sqlite3.Connection, applied: Applied) -> None:
+    ended: the last summary of runs whose tombstone is in the same batch: no row comes of it, but windows count it, as they would have done
+    had a batch ended between the two.
+    """
+
+    def __init__(self, writer: Writer, connection: sqlite3.Connection, applied: Applied, ended: dict[bytes, Change]) -> None:
         self._writer = writer
+        self._ended = ended
         self._connection = connection
         self._applied = applied
         self._inserts: list[Row] = []
@@ -184,6 +193,8 @@ class _Batch:
         if existing is None:
             if change.summary is not None:
                 self._insert(change, row_of(change, tie))
+            elif change.key in self._ended:
+                self._count_windows(None, row_of(self._ended[change.key], tie))
             else:
                 self._applied.skipped += 1  # a tombstone of a run that is not here
             return
@@ -191,6 +202,8 @@ class _Batch:
         if _is_older(change, old):
             self._applied.skipped += 1
         elif change.summary is None:
+            if change.key in self._ended:
+                self._count_windows(old, row_of(self._ended[change.key], tie))
             self._delete(change, number, old)
         else:
             self._change(change, number, old, row_of(change, tie))
@@ -199,7 +212,7 @@ class _Batch:
         number = self._writer.take_id()
         self._inserts.append((number, *row))
         self._counts[row[_STATUS], row[_TYPE], row[_QUEUE]] += 1
-        self._windows.add(row[_TYPE], row[_STATUS], row[_START], row[_CLOSE], row[_DURATION], 1)
+        self._count_windows(None, row)
         if row[_EXTRA] is not None:
             self._index(number, change)
         self._applied.written += 1
@@ -211,14 +224,18 @@ class _Batch:
         if kind is not _PROGRESS:
             self._counts[old[_STATUS], old[_TYPE], old[_QUEUE]] -= 1
             self._counts[new[_STATUS], new[_TYPE], new[_QUEUE]] += 1
-            restarted = (old[_TYPE], old[_START]) != (new[_TYPE], new[_START])
-            self._windows.add(old[_TYPE], old[_STATUS], old[_START], old[_CLOSE], old[_DURATION], -1, restarted)
-            self._windows.add(new[_TYPE], new[_STATUS], new[_START], new[_CLOSE], new[_DURATION], 1, restarted)
+            self._count_windows(old, new)
         if old[_EXTRA] != new[_EXTRA]:
             self._attribute_deletes.append((number,))
             self._index(number, change)
         self._applied.written += 1
         self._applied.changes.append(change)
+
+    def _count_windows(self, old: Row | None, new: Row) -> None:
+        restarted = old is None or (old[_TYPE], old[_START]) != (new[_TYPE], new[_START])
+        if old is not None:
+            self._windows.add(old[_TYPE], old[_STATUS], old[_START], old[_CLOSE], old[_DURATION], -1, restarted)
+        self._windows.add(new[_TYPE], new[_STATUS], new[_START], new[_CLOSE], new[_DURATION], 1, restarted)
 
     def _delete(self, change: Change, number: int, old: Row) -> None:
         self._deletes.append((number,))

@@ -1,0 +1,368 @@
+"""The store without Kafka: batches, re-reading, tombstones, windows, pages, search attributes, lock, what makes it begin anew."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from odradek.converter import encode_search_attributes
+from odradek.visibility import (
+    Change,
+    PageTokenError,
+    QueryError,
+    QueryTimeoutError,
+    Source,
+    StoreLockedError,
+    StoreNotOpenError,
+    VisibilityStore,
+)
+from odradek.visibility.store.histogram import bucket_of, percentile_ms
+from odradek.wire.outcomes import ExecutionSummary
+from odradek.wire.payload import Payload
+
+T0 = 1_790_000_100_000  # begins a minute, and five
+
+
+def summary(run: str, status: str = "RUNNING", **more: Any) -> ExecutionSummary:
+    closed = 0 if status == "RUNNING" else T0 + 1_500
+    fields: dict[str, Any] = {"start_time_ms": T0, "close_time_ms": closed, "state_transition_count": 1 if not closed else 5}
+    names = {"namespace": "default", "task_queue": "queue", "workflow_id": f"w-{run}", "run_id": run, "workflow_type": "Order"}
+    return ExecutionSummary(**{**names, "status": status, **fields, **more})
+
+
+def change(offset: int, run: str, status: str | None = "RUNNING", *, partition: int = 0, **more: Any) -> Change:
+    return Change(partition, offset, f"w-{run}/{run}".encode(), None if status is None else summary(run, status, **more))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[VisibilityStore]:
+    with VisibilityStore.open(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+def everything(store: VisibilityStore) -> dict[str, list[tuple[Any, ...]]]:
+    """What the store holds, but for row numbers."""
+    with sqlite3.connect(store.path) as connection:
+        columns = "workflow_id, run_id, status, close_time_ms, state_transition_count, extra, partition, offset"
+        return {
+            "executions": connection.execute(f"SELECT {columns} FROM executions ORDER BY tie").fetchall(),
+            "counts": connection.execute("SELECT * FROM run_counts WHERE runs <> 0 ORDER BY 1, 2, 3").fetchall(),
+            "windows": connection.execute("SELECT * FROM windows ORDER BY 1, 2").fetchall(),
+            "latencies": connection.execute("SELECT * FROM latencies WHERE runs <> 0 ORDER BY 1, 2, 3").fetchall(),
+            "positions": connection.execute("SELECT * FROM positions ORDER BY 1").fetchall(),
+            "attributes": connection.execute("SELECT value FROM search_attributes ORDER BY 1").fetchall(),
+        }
+
+
+HISTORY = [
+    change(0, "a"),
+    change(1, "b", partition=1),
+    change(2, "a", "COMPLETED"),
+    change(3, "c", "FAILED"),
+    change(4, "c", None),
+    change(5, "d", start_time_ms=T0 + 61_000),
+    change(7, "b", "TIMED_OUT", partition=1),
+    change(9, "d", "TERMINATED", start_time_ms=T0 + 61_000, close_time_ms=T0 + 125_000),
+]
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_reading_again_in_any_batches_changes_nothing(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("store") / "store.sqlite"
+    with VisibilityStore.open(path.with_name("once")) as once:
+        once.apply(HISTORY)
+        wanted = everything(once)
+    with VisibilityStore.open(path) as store:
+        position = 0
+        while position < len(HISTORY):
+            # A batch begins anywhere at or before what comes next, as after a crash, and goes on behind it.
+            begin = data.draw(st.integers(0, position))
+            end = data.draw(st.integers(position + 1, len(HISTORY)))
+            store.apply(HISTORY[begin:end])
+            position = max(position, end)
+        store.apply(HISTORY)
+        assert everything(store) == wanted
+
+
+def test_windows_count_a_run_once_and_keep_it_when_its_row_goes(store: VisibilityStore) -> None:
+    store.apply(HISTORY)
+    windows = store.windows(T0, T0 + 180_000)
+    assert [(w.started, w.completed, w.failed, w.timed_out, w.terminated, w.open_runs) for w in windows] == [
+        (3, 1, 1, 1, 0, 0),
+        (1, 0, 0, 0, 0, 1),
+        (0, 0, 0, 0, 1, 0),
+    ]
+    assert windows[0].latency_mean_ms == 1_500
+    assert windows[0].latency_ms(0.5) == pytest.approx(1_500, rel=0.1)
+    assert store.get("w-c", "c") is None  # its row is gone, its failure still counts
+    (together,) = store.windows(T0, T0 + 180_000, step_ms=300_000, together=True)
+    assert (together.started, together.closed, together.open_runs) == (4, 4, 0)
+
+
+def test_tombstones_delete_row_counts_and_attributes(store: VisibilityStore) -> None:
+    attributes = encode_search_attributes({"Customer": ["c-1"]})
+    store.apply([change(0, "a", search_attributes=attributes), change(1, "b")])
+    assert [e.run_id for e in store.list("Customer = 'c-1'").executions] == ["a"]
+    applied = store.apply([change(2, "a", None), change(3, "never-seen", None)])
+    assert (applied.deleted, applied.skipped) == (1, 1)
+    assert store.list("Customer = 'c-1'").executions == []
+    assert store.count().count == store.count("StartTime > 0").count == 1
+    assert everything(store)["attributes"] == []
+
+
+def test_an_older_record_of_the_same_run_never_replaces_a_newer_one(store: VisibilityStore) -> None:
+    store.apply([change(5, "a", "COMPLETED")])
+    applied = store.apply([change(4, "a")])
+    assert applied.skipped == 1 and store.get("w-a").status == "COMPLETED"  # type: ignore[union-attr]
+    # After a change of the number of partitions, the older record lies on the partition that is read later.
+    store.apply([change(0, "a", partition=3)])
+    assert store.get("w-a").status == "COMPLETED"  # type: ignore[union-attr]
+
+
+def test_counts_are_those_of_the_rows(store: VisibilityStore) -> None:
+    store.apply([change(n, f"r{n}", ["RUNNING", "COMPLETED", "FAILED"][n % 3], task_queue="q" if n % 2 else "queue") for n in range(50)])
+    store.apply([change(50 + n, f"r{n}", "COMPLETED") for n in range(0, 20, 3)])
+    store.apply([change(100 + n, f"r{n}", None) for n in range(0, 50, 7)])
+    for query in ("", "ExecutionStatus = 'Completed'", "TaskQueue = 'q' AND NOT ExecutionStatus IN ('Failed')", "WorkflowType = 'x'"):
+        narrowed = f"({query}) AND StartTime > 0" if query else "StartTime > 0"
+        assert store.count(query).count == store.count(narrowed).count == len(store.list(query, page_size=1_000).executions)
+    ready = store.count("GROUP BY ExecutionStatus, TaskQueue").groups
+    assert {g.values: g.count for g in ready} == {
+        g.values: g.count for g in store.count("StartTime > 0 GROUP BY ExecutionStatus, TaskQueue").groups
+    }
+
+
+def test_search_attributes_change_with_their_run(store: VisibilityStore) -> None:
+    def having(**values: Any) -> dict[str, Payload]:
+        return encode_search_attributes(values)
+
+    store.apply(
+        [change(0, "a", search_attributes=having(Stage=["new"], Amount=[5])), change(1, "b", search_attributes=having(Stage=["new"]))]
+    )
+    store.apply([change(2, "a", search_attributes=having(Stage=["paid"], Amount=[7]))])
+    assert [e.run_id for e in store.list("Stage = 'paid' AND Amount > 5").executions] == ["a"]
+    assert [e.run_id for e in store.list("Stage = 'new'").executions] == ["b"]
+    assert [e.run_id for e in store.list("ORDER BY Amount DESC").executions] == ["a", "b"]
+    assert {g.values: g.count for g in store.count("GROUP BY Stage").groups} == {("new",): 1, ("paid",): 1}
+    assert store.values_of("Stage", "p") == ["paid"]
+    assert store.values_of("WorkflowType", "") == ["Order"]
+
+
+def test_attributes_that_cannot_be_indexed_are_counted_and_kept(store: VisibilityStore) -> None:
+    broken = {"Bad": Payload({"encoding": b"json/plain", "type": b"Int"}, b'"seven"'), "Worse": Payload({}, b"\xff")}
+    store.apply([change(0, "a", search_attributes=broken)])
+    assert store.refused_attributes == {"Bad": 1, "Worse": 1}
+    assert store.get("w-a").search_attributes == broken  # type: ignore[union-attr]
+
+
+def test_pages_neither_repeat_nor_hide_what_was_there(store: VisibilityStore) -> None:
+    store.apply([change(n, f"r{n:03}", start_time_ms=T0 + n // 5) for n in range(60)])
+    found: list[str] = []
+    token, offset = b"", 60
+    while True:
+        page = store.list("ORDER BY StartTime", page_size=7, page_token=token)
+        found += [execution.run_id for execution in page.executions]
+        token = page.next_page_token
+        if not token:
+            break
+        # Runs come and go between two pages: one at the front, one that was shown already.
+        store.apply([change(offset, f"new{offset}", start_time_ms=T0 - 5), change(offset + 1, found[0], None)])
+        offset += 2
+    assert sorted(found) == [f"r{n:03}" for n in range(60)]
+
+
+def test_runs_of_equal_sort_values_stand_in_the_same_order_on_each_instance(tmp_path: Path) -> None:
+    changes = [change(n, f"r{n}") for n in range(20)]
+    orders: list[list[str]] = []
+    token = b""
+    for number, told in enumerate((changes, changes[::-1])):
+        with VisibilityStore.open(tmp_path / f"store-{number}") as store:
+            for offset, one in enumerate(told):
+                store.apply([one._replace(offset=offset)])
+            orders.append([execution.run_id for execution in store.list().executions])
+            token = token or store.list(page_size=7).next_page_token
+            assert [execution.run_id for execution in store.list(page_token=token).executions] == orders[0][7:]
+    assert orders[0] == orders[1]
+
+
+def test_a_page_token_is_checked(store: VisibilityStore) -> None:
+    store.apply([change(n, f"r{n}") for n in range(5)])
+    token = store.list("WorkflowType = 'Order'", page_size=2).next_page_token
+    assert store.list("  WorkflowType  =  'Order'", page_size=2, page_token=token).executions
+    for bad in (token[:-1], b"x" + token[1:], b"\xff\xff", b"!!"):
+        with pytest.raises(PageTokenError, match="damaged"):
+            store.list("WorkflowType = 'Order'", page_token=bad)
+    with pytest.raises(PageTokenError, match="another query"):
+        store.list("WorkflowType = 'Other'", page_token=token)
+
+
+def test_what_belongs_to_lists_and_what_to_counts(store: VisibilityStore) -> None:
+    with pytest.raises(QueryError, match="column 10: GROUP BY belongs to a count"):
+        store.list("GROUP BY ExecutionStatus")
+    with pytest.raises(QueryError, match="ORDER BY belongs to a list"):
+        store.count("ORDER BY StartTime")
+
+
+def test_a_query_ends_at_its_deadline(store: VisibilityStore) -> None:
+    store.apply([change(n, f"r{n}") for n in range(3_000)])
+    with pytest.raises(QueryTimeoutError, match="ran longer than 0 s"):
+        store.list("ORDER BY HistoryLength", timeout_s=0.0)
+    assert len(store.list("ORDER BY HistoryLength").executions) == 100
+
+
+def test_readers_read_while_the_writer_writes(store: VisibilityStore) -> None:
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                count = store.count("GROUP BY ExecutionStatus")
+                assert count.count % 100 == 0, count  # whole batches only
+                store.list("ExecutionStatus = 'Running'", page_size=5)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for batch in range(30):
+        store.apply([change(batch * 100 + n, f"r{batch}-{n}") for n in range(100)])
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert store.count().count == 3_000
+
+
+def test_a_failing_batch_leaves_nothing_behind(store: VisibilityStore) -> None:
+    store.apply([change(0, "a")])
+    before = everything(store)
+    bad = change(2, "c", history_length=2**70)  # SQLite takes 64 bits
+    attributes = encode_search_attributes({"Fresh": ["x"]})
+    with pytest.raises(OverflowError):
+        store.apply([change(1, "b", search_attributes=attributes), bad])
+    assert everything(store) == before and store.position(0) == 0
+    store.apply([change(1, "b", search_attributes=attributes)])
+    assert [e.run_id for e in store.list("Fresh = 'x'").executions] == ["b"]
+
+
+def test_listeners_hear_of_each_batch_that_changed_rows(store: VisibilityStore) -> None:
+    heard: list[list[str]] = []
+    remove = store.add_listener(lambda applied: heard.append([c.key.decode() for c in applied.changes]))
+    store.apply([change(0, "a"), change(1, "a", "COMPLETED"), change(2, "b")])
+    store.apply([change(2, "b")])
+    remove()
+    store.apply([change(3, "c")])
+    assert heard == [["w-a/a", "w-b/b"]]
+
+
+# --- the file
+
+
+def test_a_second_process_leaves_the_store_alone(store: VisibilityStore) -> None:
+    code = "import sys; from odradek.visibility import VisibilityStore; VisibilityStore.open(sys.argv[1])"
+    other = subprocess.run([sys.executable, "-c", code, str(store.path)], check=False, capture_output=True, text=True, timeout=60)
+    assert other.returncode != 0
+    assert "StoreLockedError" in other.stderr and "is in use by process" in other.stderr and "state_dir" in other.stderr
+    with pytest.raises(StoreLockedError):
+        VisibilityStore.open(store.path)
+    store.apply([change(0, "a")])
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    code = (
+        "import sys; from odradek.visibility import VisibilityStore; store = VisibilityStore.open(sys.argv[1]); "
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    path = tmp_path / "store.sqlite"
+    other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "open\n"
+    other.kill()
+    other.communicate(timeout=30)
+    VisibilityStore.open(path).close()
+
+
+def reopened(path: Path, source: Source, now_ms: int = T0) -> tuple[str, int]:
+    with VisibilityStore.open(path, source, clock_ms=lambda: now_ms) as store:
+        return store.rebuilt_because, store.count().count
+
+
+def test_a_store_goes_on_with_its_topic_and_begins_anew_with_another(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    source = Source("default", "cluster", "topic")
+    with VisibilityStore.open(path, source, clock_ms=lambda: T0) as store:
+        store.apply([change(0, "a")])
+    assert reopened(path, source) == ("", 1)
+    assert reopened(path, Source("default")) == ("", 1)  # not known yet which topic it is
+    assert "topic_id is 'topic', here it is 'made anew'" in reopened(path, Source("default", "cluster", "made anew"))[0]
+    assert reopened(path, source)[1] == 0
+
+
+def test_what_it_did_not_know_of_its_topic_it_learns(tmp_path: Path) -> None:
+    with VisibilityStore.open(tmp_path / "store.sqlite", Source("default")) as store:
+        assert store.matches(Source("default", "cluster", "topic"))
+        assert not store.matches(Source("default", "cluster", "another"))
+
+
+def test_a_store_that_may_have_missed_tombstones_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with VisibilityStore.open(path, clock_ms=lambda: T0) as store:
+        store.apply([change(0, "a")])
+    assert reopened(path, Source(), T0 + 3_600_000) == ("", 1)
+    because, rows = reopened(path, Source(), T0 + 24 * 3_600_000)
+    assert "24 hours ago and may have missed tombstones" in because and rows == 0
+
+
+def test_a_damaged_file_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+    because, rows = reopened(path, Source())
+    assert "damaged" in because and rows == 0
+
+
+def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    store = VisibilityStore.open(tmp_path / "store.sqlite")
+    store.close()
+    store.close()
+    with pytest.raises(StoreNotOpenError):
+        store.list()
+    with pytest.raises(StoreNotOpenError):
+        store.apply([change(0, "a")])
+
+
+def test_old_windows_are_pruned(tmp_path: Path) -> None:
+    now_ms = T0
+    with VisibilityStore.open(tmp_path / "store.sqlite", clock_ms=lambda: now_ms) as store:
+        store.apply(HISTORY)
+        now_ms = T0 + 31 * 24 * 3_600_000
+        store.caught_up()
+        assert everything(store)["windows"] == [] and everything(store)["latencies"] == []
+
+
+# --- histogram
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=200), st.floats(0.01, 1.0))
+def test_percentiles_are_at_most_a_bucket_off(latencies: list[int], share: float) -> None:
+    buckets: dict[int, int] = {}
+    for latency in latencies:
+        buckets[bucket_of(latency)] = buckets.get(bucket_of(latency), 0) + 1
+    found = percentile_ms(buckets, share)
+    ordered = sorted(latencies)
+    exact = ordered[min(len(ordered) - 1, max(0, -(-int(share * len(ordered) * 1_000_000) // 1_000_000) - 1))]
+    assert found is not None
+    assert any(
+        abs(found - near) <= max(1.0, near * 0.0906)
+        for near in (exact, *ordered[max(0, ordered.index(exact) - 1) : ordered.index(exact) + 2])
+    )
