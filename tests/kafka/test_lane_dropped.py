@@ -1,4 +1,4 @@
-"""Errors after which nothing is believed: fenced, outcome unknown, too slow. The lane is dropped, no abort, and owned anew if still ours."""
+"""Errors after which nothing is believed: fenced, outcome unknown, too slow. The lane is dropped, no abort, and owned anew if ours."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class Group(threading.Thread):
         lane = self.lanes.get(partition)
         if lane is None:
             return False
-        if lane.position < 0:
+        if not lane.has_row:
             return True  # never owned yet: nothing to commit; init_transactions decides
         try:
             self._consumer.commit(offsets=[TopicPartition(self._topic, partition, lane.position)], asynchronous=False)

@@ -171,8 +171,10 @@ class LaneStore:
                 self.flush()
         except OdradekError as error:
             logger.warning("closing the store at %s: %s", self.path, error)
-        finally:
+        try:
             self._db.close()
+        except Exception as error:  # it flushes once more; the files are given back with the object
+            logger.warning("closing the store at %s: %s", self.path, error)
 
     # --- opening
 
