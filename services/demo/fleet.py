@@ -46,9 +46,9 @@ class Fleet:
         file.write_text(yaml.safe_dump(config))
         self.start(service, [sys.executable, "-m", f"services.{service}", "--config", str(file)])
 
-    def start_processor(self, name: str) -> None:
+    def start_processor(self, name: str, workflows: str = "services.orders.workflow:WORKFLOWS") -> None:
         """Start a stream processor of the saga's queue."""
-        worker = [sys.executable, "-m", "odradek.cli", "worker", "services.orders.workflow:WORKFLOWS", "--task-queue", "order-task-queue"]
+        worker = [sys.executable, "-m", "odradek.cli", "worker", workflows, "--task-queue", "order-task-queue"]
         self.start(name, [*worker, "--address", self.address, "--namespace", self.namespace])
 
     def start(self, name: str, command: Sequence[str]) -> None:
