@@ -90,9 +90,12 @@ def serve(
     pages: Sequence[BaseRoute] | None = None,
     opening: Opening = open_server,
     out: TextIO | None = None,
-    on_ready: Callable[[str], None] = lambda url: None,
+    on_ready: Callable[[str, Callable[[], None]], None] = lambda url, stop: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. `on_ready` gets the address once it answers. Raises ServerStartError."""
+    """Serve until SIGTERM or SIGINT. Raises ServerStartError, and what `opening` raises.
+
+    on_ready: gets the address once it answers, and what ends the server, from any thread.
+    """
     server = ServerContext(settings, options)
     app = create_app(server, pages=ui_pages() if pages is None else pages)
     with listening(options.host, options.port) as listener:
@@ -100,7 +103,8 @@ def serve(
 
         def ready() -> None:
             print(f"ui: {url}", file=out or sys.stdout, flush=True)
-            on_ready(url)
+            loop = asyncio.get_running_loop()
+            on_ready(url, lambda: None if loop.is_closed() else _later(loop, runner))
 
         config = uvicorn.Config(
             app,
@@ -111,7 +115,13 @@ def serve(
             timeout_graceful_shutdown=max(1, round(options.shutdown_timeout_s)),
             proxy_headers=False,  # who asks is the authenticator's question; headers are believed by nobody else
         )
-        asyncio.run(_run(_Runner(config, server.hub, ready), listener, opening(server)))
+        runner = _Runner(config, server.hub, ready)
+        asyncio.run(_run(runner, listener, opening(server)))
+
+
+def _later(loop: asyncio.AbstractEventLoop, runner: _Runner) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has just ended
+        loop.call_soon_threadsafe(runner.stop)
 
 
 async def _run(runner: _Runner, listener: socket.socket, opened: AbstractAsyncContextManager[None]) -> None:

@@ -156,11 +156,9 @@ def load_authenticator(path: str) -> Authenticator:
     module_name, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(
-            f"no authenticator at {path!r}: {error}. Write it as `package.module:name`", key="authenticator"
-        ) from error
-    made = found if hasattr(found, "authenticate") and not isinstance(found, type) else found()
+        made = found if hasattr(found, "authenticate") and not isinstance(found, type) else found()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"no authenticator at {path!r}: {error}. Write it as `package.module:name`", key="authenticator") from error
     if not hasattr(made, "authenticate"):
         raise ConfigurationError(f"{path!r} has no method `authenticate`", key="authenticator")
     return cast(Authenticator, made)

@@ -1,0 +1,148 @@
+"""The server process: where it listens, what it prints, how it ends, what its options may be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from odradek.config import Settings
+from odradek.exceptions import BrokerUnreachableError, ConfigurationError
+from odradek.web.context import ServerContext
+from odradek.web.options import ServerOptions
+from odradek.web.security.authentication import TokenAuthenticator
+from odradek.web.server import ServerStartError, _authenticator, listening, serve, url_of
+
+# A server that stands on nothing, for tests of the process alone.
+BARE = """
+import contextlib, sys
+from odradek.config import Settings
+from odradek.web.options import ServerOptions
+from odradek.web.server import serve
+@contextlib.asynccontextmanager
+async def opening(server):
+    print("opened", flush=True)
+    yield
+    print("closed", flush=True)
+serve(Settings(), ServerOptions(port=0, keep_alive_s=0.2), pages=(), opening=opening)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_ends_it_cleanly_with_streams_open(number: signal.Signals) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", BARE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "streams"}
+    )
+    try:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"opened\n"
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+        assert line.startswith("ui: http://127.0.0.1:")
+        async with httpx.AsyncClient(base_url=line.removeprefix("ui: ").strip(), timeout=30) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+            async with client.stream("GET", "/api/odradek/v1/changes") as stream:
+                lines = stream.aiter_lines()
+                assert (await anext(lines)).startswith("retry: ")
+                process.send_signal(number)
+                async for _ in lines:  # ends by itself: a stream does not hold the shutdown up
+                    pass
+        output, errors = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0 and output.endswith(b"closed\n"), errors.decode()
+        assert b"Traceback" not in errors, errors.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def test_taken_port() -> None:
+    with (
+        listening("127.0.0.1", 0) as first,
+        pytest.raises(ServerStartError, match="--port"),
+        listening("127.0.0.1", first.getsockname()[1]),
+    ):
+        pass
+
+
+def test_host_that_is_not_ours() -> None:
+    with pytest.raises(ServerStartError, match="cannot listen"), listening("192.0.2.1", 0):
+        pass
+
+
+def test_what_cannot_be_opened_is_raised_and_frees_the_port() -> None:
+    @contextlib.asynccontextmanager
+    async def opening(server: ServerContext) -> AsyncIterator[None]:
+        raise BrokerUnreachableError("nowhere:1")
+        yield
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(BrokerUnreachableError, match="nowhere:1"):
+        serve(Settings(), ServerOptions(port=port), pages=(), opening=opening)
+    with listening("127.0.0.1", port):
+        pass
+
+
+def test_in_a_thread() -> None:
+    """Without signals: what `on_ready` is told answers."""
+    found: list[tuple[str, Callable[[], None]]] = []
+    answered = threading.Event()
+    out = io.StringIO()
+
+    @contextlib.asynccontextmanager
+    async def opening(server: ServerContext) -> AsyncIterator[None]:
+        yield
+
+    def ready(url: str, stop: Callable[[], None]) -> None:
+        found.append((url, stop))
+        answered.set()
+
+    thread = threading.Thread(
+        target=serve,
+        args=(Settings(), ServerOptions(port=0)),
+        kwargs={"pages": (), "opening": opening, "out": out, "on_ready": ready},
+        daemon=True,
+    )
+    thread.start()
+    assert answered.wait(30)
+    ((url, stop),) = found
+    assert out.getvalue() == f"ui: {url}\n"
+    assert httpx.get(f"{url}/health/live").json() == {"status": "live"}
+    stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:1"), ("0.0.0.0", "http://127.0.0.1:1"), ("::1", "http://[::1]:1"), ("h", "http://h:1")],
+)
+def test_url(host: str, url: str) -> None:
+    assert url_of(host, 1) == url
+
+
+def test_ways_to_authenticate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ODRADEK_API_KEY", raising=False)
+    assert _authenticator(None, "") is None
+    file = tmp_path / "token"
+    file.write_text("a token of more than 16 letters\n")
+    assert isinstance(_authenticator(file, ""), TokenAuthenticator)
+    with pytest.raises(ConfigurationError, match="not both"):
+        _authenticator(file, "a:b")
+    with pytest.raises(ConfigurationError, match="missing"):
+        _authenticator(tmp_path / "missing", "")
+    monkeypatch.setenv("ODRADEK_API_KEY", "a token of more than 16 letters")
+    assert isinstance(_authenticator(None, ""), TokenAuthenticator)
