@@ -41,7 +41,7 @@ class Plan:
     pauses: tuple[float, ...] = (0.5, 1.0, 2.0)  # between two faults
     away: tuple[float, ...] = (0.0, 0.0, 7.0)  # how long a killed processor stays away: none, or longer than a session
     stops: bool = False  # also SIGSTOP past the session: a zombie comes back
-    seed: int = field(default_factory=lambda: int(os.environ.get("ODRADEK_CHAOS_SEED") or random.randrange(1_000_000)))
+    seed: int = field(default_factory=lambda: int(os.environ.get("CHAOS_SEED") or random.randrange(1_000_000)))
 
 
 class Chaos:
@@ -172,7 +172,7 @@ class Chaos:
 
 
 async def run(bootstrap: str, folder: Path, plan: Plan) -> None:
-    print(f"ODRADEK_CHAOS_SEED={plan.seed}")
+    print(f"CHAOS_SEED={plan.seed}")
     with shop_on(bootstrap, folder) as shop:
         settings = Settings(address=bootstrap, namespace=shop.namespace, partitions=PARTITIONS, replication_factor=1, state_dir=folder)
         async with await Client.connect(settings=settings) as client:
@@ -252,5 +252,5 @@ async def test_kill_of_processors_and_services_under_load(bootstrap: str, tmp_pa
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_kill_and_stop_of_processors_and_services_for_minutes(bootstrap: str, tmp_path: Path) -> None:
-    seconds = float(os.environ.get("ODRADEK_CHAOS_SECONDS") or 180)
+    seconds = float(os.environ.get("CHAOS_SECONDS") or 180)
     await run(bootstrap, tmp_path, Plan(processors=3, seconds=seconds, orders=int(5 * seconds), stops=True))
