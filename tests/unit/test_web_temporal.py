@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from odradek.web.options import ServerOptions
 from odradek.web.temporal.published import unserved
 from odradek.web.temporal.shorthand import read_payload, read_payloads, shorten
 from odradek.wire.events import CancelWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
+from odradek.wire.outcomes import WorkflowDescription
 from odradek.wire.payload import Payload
 from tests.unit.client_fakes import reply_to
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, busy_description, ok, plain, summary
@@ -391,6 +393,38 @@ async def test_change_without_owner_is_accepted(server: WebServer) -> None:
         assert response.status_code == 200 and response.headers["odradek-verdict"] == "pending"
         started = await client.post(f"{API}/workflows/new", json=START)
         assert ok(started)["started"] is True and started.headers["odradek-verdict"] == "pending"
+
+
+async def test_change_of_a_start_that_nobody_has_seen(server: WebServer) -> None:
+    """Start and signal lie in one log, in order, and neither read side nor owner knows of them yet."""
+    server.owner.muted = True
+    server.transport.living.clear()
+    async with server.client() as client:
+        assert ok(await client.post(f"{API}/workflows/new", json=START))["started"] is True
+        signalled = await client.post(f"{API}/workflows/new/signal/go")
+    assert signalled.status_code == 200 and signalled.headers["odradek-verdict"] == "pending"
+    assert [queue for queue, _ in server.transport.sent] == ["orders"] * len(server.transport.sent)
+
+
+async def test_change_where_the_read_side_is_wrong(server: WebServer) -> None:
+    """Its hint leads to a queue that does not have the id: the id is looked for, and the change made where it is."""
+    server.transport.serve("moved", lambda queue, record: reply_to(record, run_id="r", description=WorkflowDescription(summary("order-1"))))
+    server.add(summary("order-1"), owner=False)
+    async with server.client() as client:
+        assert ok(await client.post(f"{API}/workflows/order-1/signal/go")) == {}
+        gone = await client.post(f"{API}/workflows/nobody/signal/go?taskQueue=orders")
+        assert gone.status_code == 404
+    assert [queue for queue, record in server.transport.sent if isinstance(record, SignalWorkflow)] == ["orders", "moved", "orders"]
+
+
+async def test_one_request_id_twice_at_once(server: WebServer) -> None:
+    """The second shares the answer of the first; the owner sees it once."""
+    server.add(summary("order-1"))
+    async with server.client() as client:
+        calls = [client.post(f"{API}/workflows/order-1/signal/go", json={"requestId": "same"}) for _ in range(3)]
+        for response in await asyncio.gather(*calls):
+            assert ok(response) == {}
+    assert len(server.transport.records(SignalWorkflow)) == 1
 
 
 async def test_id_in_two_queues(server: WebServer) -> None:

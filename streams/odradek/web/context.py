@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ParamSpec, TypeVar, cast
@@ -94,9 +96,20 @@ def identity_of(connection: HTTPConnection) -> str:
     return f"{principal.name if principal is not None else 'anonymous'}@http"
 
 
+# Two pools, so that calls that wait for a broker which is gone leave the read side its threads. What finds its pool full waits in its
+# queue, under the deadline of its request.
+_READ_SIDE_POOL = ThreadPoolExecutor(16, "odradek-web-reads")
+_KAFKA_POOL = ThreadPoolExecutor(12, "odradek-web-kafka")
+
+
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """A blocking call in a thread."""
-    return await asyncio.to_thread(call, *args, **kwargs)
+    """A blocking call of the read side in a thread."""
+    return await asyncio.get_running_loop().run_in_executor(_READ_SIDE_POOL, functools.partial(call, *args, **kwargs))
+
+
+async def in_kafka_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """A blocking call that asks brokers, in a thread."""
+    return await asyncio.get_running_loop().run_in_executor(_KAFKA_POOL, functools.partial(call, *args, **kwargs))
 
 
 def server_version() -> str:

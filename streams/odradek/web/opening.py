@@ -6,7 +6,6 @@ No broker at the start is an error of the start. A broker that goes away later i
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Several such calls make one answer.
+_ADMIN_TIMEOUT_S = 5.0
 # Runs named in one message of changes; more are told as "many".
 _NAMED_MAX = 50
 
@@ -41,7 +42,7 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
     """See above."""
     async with contextlib.AsyncExitStack() as stack:
         settings = server.settings
-        admin = ClusterAdmin(settings)
+        admin = ClusterAdmin(settings, request_timeout_s=_ADMIN_TIMEOUT_S)
         server.cluster_id = await in_thread(admin.cluster_id)
         await in_thread(admin.ensure, [admin.topics.members, admin.topics.schemas, admin.topics.executions])
         schemas = SchemasTopic(settings, admin)
@@ -103,7 +104,7 @@ async def _hint(server: ServerContext, workflow_id: str, run_id: str) -> str | N
     if server.read_side is None:
         return None
     try:
-        summary = await asyncio.to_thread(server.read_side().get, workflow_id, run_id, timeout_s=2.0)
+        summary = await in_thread(server.read_side().get, workflow_id, run_id, timeout_s=2.0)
     except Exception as error:
         logger.debug("the read side gives no hint: %s", error)
         return None

@@ -58,7 +58,18 @@ class ChannelOwners:
 
     async def change(self, record: Request, *, task_queue: str = "", create: bool = False, timeout_s: float) -> Reply | None:
         """See `Owners.change`."""
-        queue = task_queue or await self.queue_of(record.workflow_id, record.run_id, timeout_s=timeout_s)
+        if task_queue:
+            return await self._once(task_queue, record, create, timeout_s)
+        hinted = await self._hinted(record.workflow_id, record.run_id)
+        if hinted is not None:
+            reply = await self._once(hinted, record, create, timeout_s)
+            if reply is None or reply.status != NOT_FOUND:
+                return reply
+        queue = await self._locate(record.workflow_id, record.run_id, timeout_s)
+        return await self._once(queue, record, create, timeout_s)
+
+    async def _once(self, queue: str, record: Request, create: bool, timeout_s: float) -> Reply | None:
+        """Ask one queue; those who bring the same request id meanwhile share the answer."""
         key = (queue, record.request_id)
         if record.request_id and (running := self._waiting.get(key)) is not None:
             return await asyncio.shield(running)
@@ -84,6 +95,9 @@ class ChannelOwners:
             raise rpc_error(
                 RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {record.workflow_id}: task queue {queue!r} was never used"
             ) from error
+        if create:
+            # A start that lies in the log is known to nobody else yet: a signal that follows it must find its queue.
+            self._channel.remember_queue(record.workflow_id, queue)
         try:
             return await self._channel.ask(queue, record, timeout_s, fail_early=True)
         except BrokerUnreachableError as error:

@@ -10,7 +10,7 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, Offset, RunId, TaskQueue, TimeMs
 from odradek.web.api.runs import reader_of
-from odradek.web.context import in_thread
+from odradek.web.context import in_kafka_thread, in_thread
 from odradek.web.errors import ApiError, not_found
 from odradek.web.kafka.dead_letters import RedriveRefusedError
 from odradek.web.kafka.facts import DeadLetters, DeadLetterView, MemberView, Place, QueueDetail, QueueView, RecordView, SchemaView, Trail
@@ -23,7 +23,7 @@ class Queues(msgspec.Struct):
 
 
 async def list_queues(asked: Asked) -> Queues:
-    return Queues(await in_thread(asked.server.need_queues().queues))
+    return Queues(await in_kafka_thread(asked.server.need_queues().queues))
 
 
 class QueueParameters(msgspec.Struct):
@@ -31,7 +31,7 @@ class QueueParameters(msgspec.Struct):
 
 
 async def describe_queue(asked: Asked) -> QueueDetail:
-    return await in_thread(asked.server.need_queues().queue, asked.parameters.task_queue)
+    return await in_kafka_thread(asked.server.need_queues().queue, asked.parameters.task_queue)
 
 
 class Members(msgspec.Struct):
@@ -62,7 +62,7 @@ class RecordParameters(msgspec.Struct):
 async def show_record(asked: Asked) -> RecordView:
     given: RecordParameters = asked.parameters
     records, timeout_s = asked.server.need_records(), asked.server.options.search_timeout_s
-    found = await in_thread(records.record, given.topic, given.partition, given.offset, timeout_s=timeout_s)
+    found = await in_kafka_thread(records.record, given.topic, given.partition, given.offset, timeout_s=timeout_s)
     if found is None:
         raise not_found(f"{given.topic}/{given.partition} holds no committed record at offset {given.offset}: purged, or a marker")
     return found
@@ -92,9 +92,9 @@ async def trail(asked: Asked) -> Trail:
         queue, since_ms = found.summary.task_queue, found.summary.start_time_ms if since_ms is None else since_ms
     if server.queues is not None:
         # Activities may go to any queue, and only the history says to which: all that have commands are searched.
-        kinds = await in_thread(server.queues.kinds)
+        kinds = await in_kafka_thread(server.queues.kinds)
         activity_queues = {name for name, found_kinds in kinds.items() if "commands" in found_kinds}
-    return await in_thread(
+    return await in_kafka_thread(
         records.trail,
         given.workflow_id,
         task_queue=queue,
@@ -118,7 +118,7 @@ class DeadLettersParameters(msgspec.Struct):
 async def list_dead_letters(asked: Asked) -> DeadLetters:
     given: DeadLettersParameters = asked.parameters
     reader, timeout_s = asked.server.need_dead_letters(), asked.server.options.search_timeout_s
-    return await in_thread(reader.list, given.task_queue, before=given.before, limit=given.limit, timeout_s=timeout_s)
+    return await in_kafka_thread(reader.list, given.task_queue, before=given.before, limit=given.limit, timeout_s=timeout_s)
 
 
 class DeadLetterParameters(msgspec.Struct):
@@ -129,7 +129,7 @@ class DeadLetterParameters(msgspec.Struct):
 async def show_dead_letter(asked: Asked) -> DeadLetterView:
     given: DeadLetterParameters = asked.parameters
     reader, timeout_s = asked.server.need_dead_letters(), asked.server.options.search_timeout_s
-    found = await in_thread(reader.get, given.task_queue, given.offset, timeout_s=timeout_s)
+    found = await in_kafka_thread(reader.get, given.task_queue, given.offset, timeout_s=timeout_s)
     if found is None:
         raise _no_dead_letter(given)
     return found
@@ -145,7 +145,7 @@ async def redrive(asked: Asked) -> Redriven:
     given: DeadLetterParameters = asked.parameters
     reader, timeout_s = asked.server.need_dead_letters(), asked.server.options.search_timeout_s
     try:
-        place = await in_thread(reader.redrive, given.task_queue, given.offset, timeout_s=timeout_s)
+        place = await in_kafka_thread(reader.redrive, given.task_queue, given.offset, timeout_s=timeout_s)
     except RedriveRefusedError as error:
         raise ApiError(RPCStatusCode.FAILED_PRECONDITION, str(error)) from error
     if place is None:

@@ -13,7 +13,7 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.lists import RunView, run_view
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, OptionalId, PageSize, RunId, TaskQueue
-from odradek.web.context import ServerContext, identity_of, in_thread
+from odradek.web.context import ServerContext, identity_of, in_kafka_thread
 from odradek.web.errors import ApiError, api_error
 from odradek.web.hub import HELLO, KEEP_ALIVE, EventStream, sse
 from odradek.web.kafka.facts import Place
@@ -114,7 +114,7 @@ async def place_of(server: ServerContext, task_queue: str, workflow_id: str) -> 
     """Where the inputs of a workflow lie; partition -1 when the queue cannot be looked at."""
     if server.queues is None:
         return Place("", -1, -1)
-    count = await in_thread(server.queues.partition_count, task_queue)
+    count = await in_kafka_thread(server.queues.partition_count, task_queue)
     partition = partition_for(workflow_id.encode(), count) if count else -1
     return Place(server.queues.topics.events(task_queue), partition, -1)
 

@@ -158,7 +158,9 @@ def load_authenticator(path: str) -> Authenticator:
         found = getattr(importlib.import_module(module_name), name)
         made = found if hasattr(found, "authenticate") and not isinstance(found, type) else found()
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"no authenticator at {path!r}: {error}. Write it as `package.module:name`", key="authenticator") from error
+        raise ConfigurationError(
+            f"no authenticator at {path!r}: {error}. Write it as `package.module:name`", key="authenticator"
+        ) from error
     if not hasattr(made, "authenticate"):
         raise ConfigurationError(f"{path!r} has no method `authenticate`", key="authenticator")
     return cast(Authenticator, made)

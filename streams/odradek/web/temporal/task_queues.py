@@ -6,7 +6,7 @@ from typing import Any
 
 from odradek.engine.json_fields import write_time
 from odradek.exceptions import TopicMissingError
-from odradek.web.context import in_thread
+from odradek.web.context import in_kafka_thread
 from odradek.web.kafka.facts import MemberView, QueueDetail
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR
 from odradek.web.temporal.endpoint import Call
@@ -21,7 +21,7 @@ async def describe(call: Call) -> dict[str, Any]:
     enhanced = call.enum("apiMode", "DESCRIBE_TASK_QUEUE_MODE_", {1: "ENHANCED"}) == "ENHANCED"
     status, stats = call.flag("includeTaskQueueStatus"), call.flag("reportStats")
     try:
-        queue = await in_thread(call.server.need_queues().queue, call.path("task_queue"))
+        queue = await in_kafka_thread(call.server.need_queues().queue, call.path("task_queue"))
     except TopicMissingError:
         queue = None
     if enhanced:
