@@ -12,17 +12,20 @@ from typing import Any
 
 import psutil
 
-from benchmarks import saga_bench
+from benchmarks import saga_bench, visibility
 
-PACKAGES = ("odradek", "confluent-kafka", "fastavro", "msgspec", "rocksdict")
+PACKAGES = ("odradek", "confluent-kafka", "fastavro", "msgspec", "rocksdict", "faust-streaming")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workflows", type=int, default=10_000, help="sagas in the throughput measurement")
     parser.add_argument("--sequential", type=int, default=200, help="sagas one at a time")
+    parser.add_argument("--visibility-runs", type=int, default=1_000_000, help="runs in the read side's store; 0 leaves the read side out")
     arguments = parser.parse_args()
     figures = saga_bench.run(arguments.workflows, arguments.sequential)
+    if arguments.visibility_runs:
+        figures["visibility"] = visibility.run(arguments.visibility_runs, visibility.RECORDS)
     figures["machine"] = machine()
     figures["versions"] = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
     show(figures)
@@ -44,6 +47,8 @@ def show(figures: dict[str, Any]) -> None:
     print(f"{'saga, one at a time':<28}{'':>9}      p50 {sequential['p50_ms']} ms   p99 {sequential['p99_ms']} ms")
     for name, milliseconds in figures["cpu_ms_per_workflow"].items():
         print(f"{'CPU a workflow, ' + name:<28}{milliseconds:>9} ms   resident {figures['resident_mb'][name]} MB")
+    if "visibility" in figures:
+        visibility.show(figures["visibility"])
 
 
 if __name__ == "__main__":
