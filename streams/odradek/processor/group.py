@@ -30,9 +30,14 @@ CONSUME_MAX = 1_000
 COMMIT_EVERY_SECONDS = 1.0
 STOP_LANES_SECONDS = 10.0  # a running transaction ends in milliseconds; a slow activation may take the deadlock timeout
 MEMBERSHIP_SECONDS = 10.0
+FENCED_MAX, FENCED_WINDOW_SECONDS = 3, 60.0
 SEEK_TRIES = 50  # turns of the thread
 
 _FOREIGN_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.FENCED_INSTANCE_ID})
+
+
+class _FencedError(Exception):
+    """Another member joined under our `group.instance.id`. Fatal for the consumer."""
 
 
 class Group(threading.Thread):
@@ -60,6 +65,8 @@ class Group(threading.Thread):
         self._paused_full: set[int] = set()
         self._group_offsets: dict[int, int] = {}
         self._committed_at = 0.0
+        self._lost_at = float("-inf")
+        self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
         self._consumer: Consumer | None = None
 
     # --- Seat: called from lanes' threads
@@ -92,16 +99,25 @@ class Group(threading.Thread):
     # --- the thread
 
     def run(self) -> None:
-        consumer = self._consumer = self._new_consumer()
         try:
-            consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
             while not self._stopping.is_set():
-                self._turn(consumer)
+                try:
+                    self._member()
+                except _FencedError as fenced:
+                    self._consider(fenced)
         except OdradekError as error:
             self._end(error)
         except Exception as error:
             logger.exception("the group thread of %s failed", self._topic)
             self._end(OdradekError(f"group membership of {self._topic} failed: {type(error).__name__}: {error}"))
+
+    def _member(self) -> None:
+        """One membership, from joining to leaving."""
+        consumer = self._consumer = self._new_consumer()
+        try:
+            consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+            while not self._stopping.is_set():
+                self._turn(consumer)
         finally:
             self._stop_lanes(list(self.lanes), lost=False)
             self._commit_offsets(final=True)
@@ -110,6 +126,18 @@ class Group(threading.Thread):
             except (KafkaException, RuntimeError) as error:
                 logger.warning("closing the consumer of %s: %s", self._topic, error)
             self._drain_requests(run=False)
+            self._forget(list(self.lanes))
+
+    def _consider(self, fenced: _FencedError) -> None:
+        """Somebody joined under our identity. If our session had just ended it was ourselves: a commit of the time before met the member id
+        that we have now (a broker that restarts does that). Then join anew; another process shows soon, since it fences us again."""
+        now = time.monotonic()
+        self._fenced.append(now)
+        often = len(self._fenced) == FENCED_MAX and now - self._fenced[0] < FENCED_WINDOW_SECONDS
+        if often or now - self._lost_at > FENCED_WINDOW_SECONDS:
+            reason = f"Kafka gave the membership to the other one: {fenced}"
+            raise DuplicateIdentityError(self._instance_id, reason=reason) from fenced
+        logger.warning("%s: fenced as %s after a lost session, joining the group anew: %s", self._topic, self._instance_id, fenced)
 
     def _end(self, error: OdradekError) -> None:
         logger.error("%s", error)
@@ -169,10 +197,10 @@ class Group(threading.Thread):
         elif error.code() != KafkaError._PARTITION_EOF:
             logger.warning("consumer of %s: %s", self._topic, error.str())
 
-    def _fatal_error(self, error: KafkaError) -> OdradekError:
+    def _fatal_error(self, error: KafkaError) -> Exception:
         text = error.str()
-        if error.code() == KafkaError.FENCED_INSTANCE_ID or "instance" in text.lower():
-            return DuplicateIdentityError(self._instance_id, reason=f"Kafka gave the membership to the other one: {text}")
+        if error.code() == KafkaError.FENCED_INSTANCE_ID or "group.instance.id" in text:
+            return _FencedError(text)
         return OdradekError(f"group membership of {self._topic} ended: {text}")
 
     def _log_start(self, partition: int, position: int) -> int:
@@ -296,8 +324,14 @@ class Group(threading.Thread):
         numbers = [p.partition for p in partitions]
         logger.info("%s: %s %s", self._topic, "lost" if lost else "gave back", sorted(numbers))
         self._stop_lanes(numbers, lost=lost)
-        if not lost:
+        if lost:
+            self._lost_at = time.monotonic()
+        else:
             self._commit_offsets(final=True)
+        self._forget(numbers)
+        consumer.incremental_unassign(partitions)
+
+    def _forget(self, numbers: list[int]) -> None:
         lanes = dict(self.lanes)
         for number in numbers:
             lanes.pop(number, None)
@@ -305,7 +339,6 @@ class Group(threading.Thread):
             self._group_offsets.pop(number, None)
             self._paused_full.discard(number)
         self.lanes = lanes
-        consumer.incremental_unassign(partitions)
 
     def _stop_lanes(self, partitions: list[int], *, lost: bool) -> None:
         stopping = [self.lanes[p] for p in partitions if p in self.lanes]
