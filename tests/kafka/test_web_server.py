@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
+import schemathesis
 from confluent_kafka import Producer
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from odradek import activity, workflow
 from odradek.client import Client
@@ -241,6 +244,43 @@ async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
             assert await handle.result() == "charged 1"  # the signal lay in the log
             assert answer(await http.get(f"{api}/workflows/order-1"))["workflowExecutionInfo"]["status"].endswith("COMPLETED")
     client.close()
+
+
+async def test_document_against_the_real_server(settings: Settings, tmp_path: Path) -> None:
+    """Every operation of our API, whatever its document allows, against real owners, offsets and records."""
+    client = await Client.connect(settings=settings)
+    async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):
+        handle = await client.start_workflow(Order.run, 1, id="order-1", task_queue=QUEUE)
+        await handle.signal(Order.approve)
+        await handle.result()
+        async with server(settings, tmp_path) as serving:
+            await asyncio.to_thread(_try_everything, serving.url)
+        assert "Traceback" not in serving.log.read_text(), serving.log.read_text()[-4000:]
+    client.close()
+
+
+def _try_everything(url: str) -> None:
+    schema = schemathesis.openapi.from_url(f"{url}/api/odradek/v1/openapi.json").exclude(path_regex="/(changes|events)$")
+    booleans, names = hypothesis.strategies.booleans(), hypothesis.strategies.sampled_from(["order-1", QUEUE, "0", "1"])
+    answered: dict[str, set[int]] = {}
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        statuses = answered.setdefault(operation.path.rpartition("/v1")[2], set())
+
+        @hypothesis.settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck))
+        @hypothesis.given(case=operation.as_strategy(), picked=names, real=booleans)
+        def every(case: schemathesis.Case, picked: str, real: bool) -> None:
+            if real:  # half of the tries name something that is there, and leave the rest to its defaults
+                case.query = {}
+                for name in case.path_parameters:
+                    case.path_parameters[name] = {"workflow_id": "order-1", "task_queue": QUEUE}.get(name, picked)
+            checks = [content_type_conformance, response_schema_conformance, status_code_conformance]
+            statuses.add(case.call_and_validate(timeout=60, checks=checks).status_code)  # noqa: B023 (called in this round)
+
+        every()
+    found_something = {path for path, statuses in answered.items() if 200 in statuses}
+    run, queue = "/workflows/{workflow_id}", "/task-queues/{task_queue}"
+    assert found_something >= {"/workflows", run, f"{run}/history", f"{run}/trail", queue, f"{queue}/dead-letters", "/statistics"}, answered
 
 
 async def test_dead_letters(settings: Settings, tmp_path: Path) -> None:
