@@ -1,0 +1,50 @@
+"""Columns of the list of runs: which there are, which are shown, and by what each is sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+COOKIE = "odradek_columns"
+
+
+@dataclass(frozen=True, slots=True)
+class RunColumn:
+    """A column. `name`: of the query language, also what is sorted by; `kind`: how its cells are drawn, a macro of the table."""
+
+    name: str
+    label: str
+    kind: str
+    field: str
+    numeric: bool = False
+
+
+FIXED = (
+    RunColumn("ExecutionStatus", "Status", "status", "status"),
+    RunColumn("WorkflowId", "Workflow ID", "workflow", "workflow_id"),
+    RunColumn("RunId", "Run ID", "id", "run_id"),
+    RunColumn("WorkflowType", "Type", "text", "workflow_type"),
+    RunColumn("TaskQueue", "Task queue", "queue", "task_queue"),
+    RunColumn("StartTime", "Started", "time", "start_time_ms"),
+    RunColumn("CloseTime", "Closed", "time", "close_time_ms"),
+    RunColumn("ExecutionDuration", "Duration", "duration", "", numeric=True),
+    RunColumn("HistoryLength", "Events", "number", "history_length", numeric=True),
+    RunColumn("HistorySizeBytes", "Size", "size", "history_size_bytes", numeric=True),
+    RunColumn("StateTransitionCount", "Transitions", "number", "state_transition_count", numeric=True),
+    RunColumn("ParentWorkflowId", "Parent", "id", "parent_workflow_id"),
+    RunColumn("FirstExecutionRunId", "First run", "id", "first_execution_run_id"),
+    RunColumn("ParkedReason", "Parked", "text", "parked_reason"),
+)
+DEFAULT = ("ExecutionStatus", "WorkflowId", "WorkflowType", "TaskQueue", "StartTime", "ExecutionDuration")
+
+
+def columns_of(attribute_names: Iterable[str]) -> list[RunColumn]:
+    """All there are: the fixed ones, and each search attribute that runs have."""
+    return [*FIXED, *(RunColumn(name, name, "attribute", name) for name in attribute_names)]
+
+
+def chosen(names: Sequence[str], available: Sequence[RunColumn]) -> list[RunColumn]:
+    """The columns of these names, in this order; the default ones when there is none among them."""
+    by_name = {column.name: column for column in available}
+    picked = [by_name[name] for name in dict.fromkeys(names) if name in by_name]
+    return picked or [by_name[name] for name in DEFAULT]

@@ -1,0 +1,124 @@
+"""Histories that pages look at: read once through the run's owner, kept for a while, grown while the run is open.
+
+A page of 10,000 events is scrolled and filtered in stretches; without this each stretch would ask the owner for the whole again. What is
+kept is bounded by events in all; the least recently looked at goes first. Imported histories lie here too, under a name of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from odradek.engine.history_json import JsonHistory
+from odradek.web.api.runs import EventView, event_views
+from odradek.web.errors import not_found
+from odradek.web.kafka.facts import Place
+from odradek.web.runs import RunReader, last_id
+from odradek.wire.history import WorkflowExecutionStarted
+
+#: Events kept in all, and of one run. A longer history is shown up to here, and says so.
+KEPT_MAX = 150_000
+RUN_MAX = 60_000
+#: Growth of an open run is asked for at most this often.
+FRESH_S = 0.5
+_PAGE = 1_000
+
+
+@dataclass
+class History:
+    """Events of a run as they are shown, without shorthand, ids 1, 2, 3 …"""
+
+    workflow_id: str
+    run_id: str
+    task_queue: str
+    events: list[EventView] = field(default_factory=list)
+    next_event_id: int = 1
+    open: bool = True
+    cut: bool = False
+    read_s: float = float("-inf")
+    imported: JsonHistory | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def start_ms(self) -> int:
+        """When it began."""
+        return self.events[0].event_time_ms if self.events else 0
+
+    @property
+    def end_ms(self) -> int:
+        """Time of the last event."""
+        return self.events[-1].event_time_ms if self.events else 0
+
+
+class HistoryBook:
+    """Belongs to one event loop."""
+
+    def __init__(self, *, clock_s: Callable[[], float] = time.monotonic, kept_max: int = KEPT_MAX) -> None:
+        self._clock_s = clock_s
+        self._kept_max = kept_max
+        self._histories: OrderedDict[tuple[str, str, str], History] = OrderedDict()
+
+    async def read(self, reader: RunReader, place: Place, workflow_id: str, run_id: str) -> History:
+        """The history of a run as it is now. Raises what the owner answers; what was read before stays for the next time."""
+        key = ("run", workflow_id, run_id)
+        history = self._histories.setdefault(key, History(workflow_id, run_id, reader.task_queue))
+        self._histories.move_to_end(key)
+        async with history.lock:
+            if history.open and not history.cut and self._clock_s() - history.read_s > FRESH_S:
+                await _grow(history, reader, place)
+                history.read_s = self._clock_s()
+        self._trim()
+        return history
+
+    def put(self, imported: JsonHistory) -> str:
+        """Keep an imported history; the name it is found by."""
+        events = event_views(imported.events, Place("", -1, -1))
+        started = imported.events[0].attributes if imported.events else None
+        name = uuid.uuid4().hex
+        known = started if isinstance(started, WorkflowExecutionStarted) else None
+        self._histories["imported", name, ""] = History(
+            known.workflow_id if known is not None else "",
+            known.run_id if known is not None else "",
+            known.task_queue if known is not None else "",
+            events[:RUN_MAX],
+            open=False,
+            cut=len(events) > RUN_MAX,
+            imported=imported,
+        )
+        self._trim()
+        return name
+
+    def imported(self, name: str) -> History:
+        """An imported history. NOT_FOUND once it is gone."""
+        history = self._histories.get(("imported", name, ""))
+        if history is None:
+            raise not_found("this imported history is no longer kept: import the file again")
+        self._histories.move_to_end(("imported", name, ""))
+        return history
+
+    def _trim(self) -> None:
+        kept = sum(len(history.events) for history in self._histories.values())
+        while (kept > self._kept_max or len(self._histories) > 500) and len(self._histories) > 1:
+            _, dropped = self._histories.popitem(last=False)
+            kept -= len(dropped.events)
+
+
+async def _grow(history: History, reader: RunReader, place: Place) -> None:
+    while True:
+        page = await reader.page(history.next_event_id, _PAGE)
+        # A shorthand event has three ids, and a page may begin inside of it.
+        history.events += [event for event in event_views(page.events, place) if event.event_id >= history.next_event_id]
+        if page.events:
+            history.next_event_id = last_id(page.events[-1]) + 1
+        if page.next_event_id == 0:
+            history.open = page.open
+            return
+        if not page.events or (page.open and len(page.events) < _PAGE and not await reader.has_more(page, _PAGE)):
+            return
+        if len(history.events) >= RUN_MAX:
+            history.cut = True
+            return

@@ -1,0 +1,110 @@
+"""The Kafka beneath: queues, services, records, dead letters, schemas. What the API says, as pages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from odradek.web.api import kafka as api
+from odradek.web.errors import not_found
+from odradek.web.ui.text import segment
+from odradek.web.ui.visit import Visit
+
+
+async def queues(visit: Visit) -> Response:
+    """All queues."""
+    found = await api.list_queues(visit.asked())
+    return visit.render("queues.html", part="parts/queues.html", queues=found.task_queues, complete=visit.server.board.complete)
+
+
+async def queue(visit: Visit) -> Response:
+    """A queue: partitions, owners, lag, members."""
+    detail = await api.describe_queue(visit.asked(api.QueueParameters(visit.path("task_queue"))))
+    topics = visit.server.need_queues().topics
+    return visit.render("queue.html", part="parts/queue.html", queue=detail, topics=topics)
+
+
+async def services(visit: Visit) -> Response:
+    """Processors and services with their slots."""
+    found = await api.list_members(visit.asked(api.MembersParameters()))
+    return visit.render("services.html", part="parts/services.html", members=found.members, complete=found.complete)
+
+
+async def record(visit: Visit) -> Response:
+    """A record, decoded."""
+    partition, offset = visit.path("partition"), visit.path("offset")
+    if not (partition.isdecimal() and offset.isdecimal()) or len(partition) > 9 or len(offset) > 18:
+        raise not_found("a record has a partition and an offset, both numbers")
+    found = await api.show_record(visit.asked(api.RecordParameters(visit.path("topic"), int(partition), int(offset))))
+    return visit.render("record.html", part="parts/record.html", record=found)
+
+
+async def record_by_form(visit: Visit) -> Response:
+    """The record that a form names."""
+    return visit.go(f"/records/{segment(visit.text('topic'))}/{segment(visit.text('partition'))}/{segment(visit.text('offset'))}")
+
+
+async def dead_letters(visit: Visit) -> Response:
+    """Queues with dead letters; of one queue its letters, latest first."""
+    chosen = visit.text("task_queue")
+    listed = (await api.list_queues(visit.asked())).task_queues
+    letters = None
+    if not chosen:
+        chosen = next((one.name for one in listed if one.dead_letters), "")
+    if chosen:
+        before = visit.number("before", 0) if visit.text("before") else None
+        letters = await api.list_dead_letters(visit.asked(api.DeadLettersParameters(chosen, before)))
+    return visit.render("dead_letters.html", queues=listed, chosen=chosen, letters=letters)
+
+
+async def dead_letter(visit: Visit) -> Response:
+    """One dead letter."""
+    task_queue, letter = visit.path("task_queue"), await api.show_dead_letter(visit.asked(_letter(visit)))
+    return visit.render("dead_letter.html", task_queue=task_queue, letter=letter)
+
+
+async def redrive(visit: Visit) -> Response:
+    """Put one back."""
+    await api.redrive(visit.asked(_letter(visit)))
+    return visit.go(f"/dead-letters/{segment(visit.path('task_queue'))}/{segment(visit.path('offset'))}", notice="redriven")
+
+
+def _letter(visit: Visit) -> api.DeadLetterParameters:
+    offset = visit.path("offset")
+    if not offset.isdecimal() or len(offset) > 18:
+        raise not_found(f"there is no dead letter at {offset!r}")
+    return api.DeadLetterParameters(visit.path("task_queue"), int(offset))
+
+
+async def schemas(visit: Visit) -> Response:
+    """Schemas in use."""
+    found = await api.list_schemas(visit.asked())
+    return visit.render("schemas.html", schemas=found.schemas, complete=found.complete)
+
+
+async def schema(visit: Visit) -> Response:
+    """One schema."""
+    fingerprint = visit.path("fingerprint")
+    found = next((one for one in (await api.list_schemas(visit.asked())).schemas if one.fingerprint == fingerprint), None)
+    if found is None:
+        raise not_found(f"no writer has published a schema {fingerprint!r}")
+    return visit.render("schema.html", schema=found, parsed=_parsed(found.schema))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+async def queue_totals(visit: Visit) -> list[Any]:
+    """Queues for the dashboard; none when Kafka does not answer soon: the plots are worth having without."""
+    try:
+        async with asyncio.timeout(3.0):
+            return list((await api.list_queues(visit.asked())).task_queues)
+    except Exception:
+        return []

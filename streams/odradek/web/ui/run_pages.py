@@ -1,0 +1,271 @@
+"""A run: what its owner says of it, its history in four views, the chain of runs it belongs to, call stack and queries.
+
+With no owner answering, the page shows what the read side knows and says who is silent; nothing on it hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from odradek.engine.history_json import to_json
+from odradek.service import RPCStatusCode
+from odradek.web.api.kafka import TrailParameters, trail
+from odradek.web.api.lists import RunView, run_view
+from odradek.web.api.runs import EventView, RunDetail, RunParameters, describe_run, place_of
+from odradek.web.context import identity_of, in_thread
+from odradek.web.errors import ApiError, api_error, not_found
+from odradek.web.kafka.views import record_value
+from odradek.web.runs import RunReader, check_reply
+from odradek.web.ui.arguments import payloads_of
+from odradek.web.ui.histories import History
+from odradek.web.ui.history_view import Choice, HistoryView
+from odradek.web.ui.run_filter import quoted
+from odradek.web.ui.text import segment, shown
+from odradek.web.ui.visit import Visit
+from odradek.wire.events import QueryWorkflow
+from odradek.wire.history import HistoryEvent, WorkflowExecutionStarted
+from odradek.wire.outcomes import INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
+
+#: A history up to this long comes with its page; a longer one is loaded behind it.
+INLINE_MAX = 2_000
+_CHAIN_SHOWN = 30
+STACK_TRACE, METADATA = "__stack_trace", "__temporal_workflow_metadata"
+
+
+@dataclass
+class RunFacts:
+    """What is known of a run. `detail` None: its owner does not answer, `problem` says why; `run` is then the read side's."""
+
+    run: RunView
+    detail: RunDetail | None
+    problem: ApiError | None = None
+
+    @property
+    def base(self) -> str:
+        """Address of the run's pages."""
+        return f"/workflows/{segment(self.run.workflow_id)}/{segment(self.run.run_id)}"
+
+
+async def latest(visit: Visit) -> Response:
+    """The latest run of a workflow."""
+    facts = await _facts(visit, visit.path("workflow_id"), "")
+    return visit.go(facts.base)
+
+
+async def show(visit: Visit) -> Response:
+    """The page of a run."""
+    facts = await facts_of(visit)
+    reader = _reader(visit, facts)
+    chain, ends = await asyncio.gather(_chain(visit, facts.run), _ends(facts, reader))
+    history: HistoryView | None = None
+    if facts.detail is not None and not visit.wants_part and facts.run.history_length <= INLINE_MAX:
+        history = await _history_view(visit, facts)
+    return visit.render("run.html", part="parts/run_live.html", tab="history", facts=facts, chain=chain, view=history, **ends)
+
+
+async def history(visit: Visit) -> Response:
+    """The history panel alone, as chosen."""
+    facts = await facts_of(visit)
+    view = await _history_view(visit, facts)
+    return visit.render("run_history.html", part="parts/history.html", tab="history", facts=facts, view=view)
+
+
+async def rows(visit: Visit) -> Response:
+    """A stretch of the history's rows."""
+    facts = await facts_of(visit)
+    view = await _history_view(visit, facts)
+    return visit.render("parts/rows.html", facts=facts, view=view, chunk=view.chunk(visit.number("from", 0)))
+
+
+async def event(visit: Visit) -> Response:
+    """One event with all it holds."""
+    facts = await facts_of(visit)
+    found = event_of(await _history(visit, facts), visit.path("event_id"))
+    return visit.render(
+        "event.html", part="parts/event.html", tab="history", facts=facts, event=found, raw=shown(found.attributes, empties=True)
+    )
+
+
+async def download(visit: Visit) -> Response:
+    """The history as Temporal's JSON, a file."""
+    facts = await facts_of(visit)
+    reader = _reader(visit, facts)
+    events: list[HistoryEvent] = []
+    first = 1
+    while True:
+        page = await reader.page(first, 1_000)
+        events += page.events
+        if page.next_event_id == 0 or not page.events or (page.open and not await reader.has_more(page, 1_000)):
+            break
+        first = page.next_event_id
+    text = await in_thread(to_json, events, indent=2)
+    return attachment(text, f"{facts.run.workflow_id}_{facts.run.run_id}_events.json")
+
+
+def attachment(text: str, name: str) -> Response:
+    """A file to keep."""
+    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
+    return Response(text, media_type="application/json", headers={"Content-Disposition": f'attachment; filename="{safe}"'})
+
+
+async def call_stack(visit: Visit) -> Response:
+    """Where its coroutines wait."""
+    facts = await facts_of(visit)
+    answer = await _ask(visit, facts, STACK_TRACE, "")
+    return visit.render("run_stack.html", part="parts/stack.html", tab="stack", facts=facts, answer=answer)
+
+
+async def queries(visit: Visit) -> Response:
+    """Queries with arguments. A query changes nothing, so it is asked by an address that can be kept."""
+    facts = await facts_of(visit)
+    name = visit.text("type").strip()
+    answer = await _ask(visit, facts, name, visit.text("args")) if name else None
+    known = await _ask(visit, facts, METADATA, "") if facts.detail is not None else {}
+    return visit.render(
+        "run_queries.html",
+        part="parts/query_answer.html",
+        tab="queries",
+        facts=facts,
+        answer=answer,
+        name=name,
+        args=visit.text("args"),
+        known=_definitions(known),
+    )
+
+
+async def records(visit: Visit) -> Response:
+    """The trail of its records over all topics."""
+    facts = await facts_of(visit)
+    run = facts.run
+    found = await trail(visit.asked(TrailParameters(run.workflow_id, run.run_id, run.task_queue)))
+    return visit.render("run_trail.html", tab="trail", facts=facts, trail=found)
+
+
+# ---------------------------------------------------------------- what pages share
+
+
+async def facts_of(visit: Visit) -> RunFacts:
+    """The run of an address."""
+    return await _facts(visit, visit.path("workflow_id"), visit.path("run_id"))
+
+
+async def _facts(visit: Visit, workflow_id: str, run_id: str) -> RunFacts:
+    server = visit.server
+    summary = None
+    if server.read_side is not None:
+        try:
+            summary = await in_thread(server.need_visibility().get, workflow_id, run_id, timeout_s=2.0)
+        except Exception as error:
+            if api_error(error).status is not RPCStatusCode.UNAVAILABLE:
+                raise
+    try:
+        detail = await describe_run(visit.asked(RunParameters(workflow_id, run_id, summary.task_queue if summary is not None else "")))
+        return RunFacts(detail.run, detail)
+    except Exception as error:
+        problem = api_error(error)
+        if summary is None:
+            raise
+        return RunFacts(run_view(summary), None, problem)
+
+
+def _reader(visit: Visit, facts: RunFacts) -> RunReader:
+    run, server = facts.run, visit.server
+    return RunReader(
+        server.need_owners(), run.workflow_id, run.run_id, task_queue=run.task_queue, timeout_s=server.options.request_timeout_s
+    )
+
+
+async def _history(visit: Visit, facts: RunFacts) -> History:
+    if facts.problem is not None:
+        raise facts.problem
+    run = facts.run
+    place = facts.detail.place if facts.detail is not None else await place_of(visit.server, run.task_queue, run.workflow_id)
+    return await visit.state.histories.read(_reader(visit, facts), place, run.workflow_id, run.run_id)
+
+
+async def _history_view(visit: Visit, facts: RunFacts) -> HistoryView:
+    history = await _history(visit, facts)
+    pending = facts.detail.pending_activities if facts.detail is not None else []
+    return HistoryView(history, Choice.of(visit), visit.now_ms, f"{facts.base}/history", pending)
+
+
+def event_of(history: History, event_id: str) -> EventView:
+    """An event of a history. NOT_FOUND when it has none of that id."""
+    found = next((event for event in history.events if str(event.event_id) == event_id), None)
+    if found is None:
+        raise not_found(f"the history has no event {event_id}")
+    return found
+
+
+async def _ends(facts: RunFacts, reader: RunReader) -> dict[str, Any]:
+    """Input and outcome: first and last event. Nothing of it when the owner is silent."""
+    if facts.detail is None:
+        return {"input": None, "outcome": None, "started": None}
+    first = await reader.page(1, 1)
+    started = first.events[0].attributes if first.events else None
+    known = record_value(started) if isinstance(started, WorkflowExecutionStarted) else None
+    outcome = None
+    if facts.run.status != "RUNNING":
+        last = await reader.last_event()
+        outcome = record_value(last.events[-1].attributes) if last.events else None
+    return {"input": known["input"] if known is not None else None, "outcome": outcome, "started": known}
+
+
+async def _chain(visit: Visit, run: RunView) -> list[RunView]:
+    """Runs of the same workflow id, latest first: its chain, and chains before and after."""
+    if visit.server.read_side is None:
+        return []
+    query = f"WorkflowId = {quoted(run.workflow_id)} AND TaskQueue = {quoted(run.task_queue)} ORDER BY StartTime DESC"
+    try:
+        page = await in_thread(visit.server.need_visibility().list, query, page_size=_CHAIN_SHOWN, timeout_s=2.0)
+    except Exception as error:
+        if api_error(error).status not in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+            raise
+        return []
+    return [run_view(summary) for summary in page.executions]
+
+
+async def _ask(visit: Visit, facts: RunFacts, name: str, arguments: str) -> dict[str, Any]:
+    """The answer of a query: `value`, `payloads`, or `error` with its failure. What goes wrong here is part of the page."""
+    record_input = payloads_of(arguments)
+    record = QueryWorkflow(facts.run.workflow_id, name, run_id=facts.run.run_id, identity=identity_of(visit.request), input=record_input)
+    try:
+        reply = await visit.server.need_owners().read(
+            record, task_queue=facts.run.task_queue, timeout_s=visit.server.options.request_timeout_s
+        )
+        if reply.status in (QUERY_FAILED, INVALID_ARGUMENT, QUERY_REJECTED):
+            return {
+                "error": reply.message or (reply.failure.message if reply.failure is not None else reply.status),
+                "failure": record_value(reply.failure),
+            }
+        check_reply(reply)
+    except Exception as error:
+        return {"error": api_error(error).message, "failure": None}
+    return {"payloads": record_value(reply.payloads)}
+
+
+def _definitions(answer: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """Names of queries and signals that the workflow's code offers, as its metadata query tells them."""
+    payloads = answer.get("payloads") or [{}]
+    value = payloads[0].get("value")
+    definition = value.get("definition") if isinstance(value, dict) else None
+    found: dict[str, list[dict[str, str]]] = {}
+    for kind in ("query", "signal"):
+        listed = definition.get(f"{kind}Definitions") if isinstance(definition, dict) else None
+        found[kind] = [
+            {"name": str(one["name"]), "description": str(one.get("description", ""))}
+            for one in (listed if isinstance(listed, list) else [])
+            if isinstance(one, dict) and one.get("name") and not str(one["name"]).startswith("__")
+        ]
+    return found
+
+
+async def signal_names(visit: Visit, facts: RunFacts) -> list[dict[str, str]]:
+    """Signals that the workflow's code offers; none when it cannot be asked."""
+    if facts.detail is None or facts.run.status != "RUNNING":
+        return []
+    return _definitions(await _ask(visit, facts, METADATA, ""))["signal"]

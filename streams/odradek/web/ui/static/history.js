@@ -1,0 +1,158 @@
+// A history: stretches of rows come as they are scrolled to and go when they are far, views and filters change in place, events of an
+// open run arrive as they happen.
+
+import { fetchPart, put, setPulse, throttle } from "./app.js";
+
+const panel = document.querySelector("#history");
+const ROW = { timeline: 34, compact: 35, full: 35, json: 420 };
+const NEAR = "1500px";
+
+// ---------------------------------------------------------------- stretches
+
+const observer = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    const chunk = entry.target;
+    chunk.near = entry.isIntersecting;
+    if (entry.isIntersecting) load(chunk);
+    else if (chunk.loaded && !chunk.querySelector("details[open], :focus")) unload(chunk);
+  }
+}, { rootMargin: NEAR });
+
+async function load(chunk) {
+  if (chunk.loaded || chunk.loading) return;
+  chunk.loading = true;
+  try {
+    const response = await fetchPart(chunk.dataset.source);
+    if (!response.ok) return;
+    const html = await response.text();
+    if (!chunk.near) return;
+    chunk.classList.remove("unloaded");
+    chunk.style.height = "";
+    put(chunk, html);
+    chunk.loaded = true;
+  } finally {
+    chunk.loading = false;
+  }
+}
+
+function unload(chunk) {
+  chunk.style.height = `${chunk.offsetHeight}px`;
+  chunk.classList.add("unloaded");
+  chunk.replaceChildren();
+  chunk.loaded = false;
+}
+
+function watch() {
+  const view = panel.querySelector("[data-history]")?.dataset.view;
+  for (const chunk of panel.querySelectorAll(".chunk")) {
+    chunk.loaded = !chunk.classList.contains("unloaded");
+    if (!chunk.loaded) chunk.style.height = `${Number(chunk.dataset.count) * ROW[view]}px`;
+    observer.observe(chunk);
+  }
+}
+
+// ---------------------------------------------------------------- views and filters
+
+let address = panel?.dataset.source ?? "";
+
+async function show(next) {
+  address = next;
+  const response = await fetchPart(next);
+  const focus = document.activeElement?.name === "text" && panel.contains(document.activeElement);
+  const at = focus ? document.activeElement.selectionStart : 0;
+  put(panel, await response.text());
+  watch();
+  if (focus) {
+    const field = panel.querySelector("input[name=text]");
+    field?.focus();
+    field?.setSelectionRange(at, at);
+  }
+}
+
+panel?.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-view]");
+  if (!link || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  show(link.href);
+});
+
+let typing = 0;
+const chosen = (form) => `${form.getAttribute("action")}?${new URLSearchParams([...new FormData(form)].filter(([, value]) => value))}`;
+panel?.addEventListener("input", (event) => {
+  const form = event.target.closest("form[data-filter]");
+  if (!form) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => show(chosen(form)), event.target.name === "text" ? 220 : 0);
+});
+panel?.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-filter]");
+  if (form) { event.preventDefault(); show(chosen(form)); }
+});
+
+// An event that is opened brings all it holds.
+panel?.addEventListener("toggle", async (event) => {
+  const row = event.target.closest("details.ev");
+  if (!row?.open || row.filled) return;
+  row.filled = true;
+  const response = await fetchPart(row.dataset.source);
+  put(row.querySelector(".body"), await response.text());
+}, true);
+
+// ---------------------------------------------------------------- growth
+
+// Takes over what is new and leaves stretches alone whose rows are the same, so that nothing jumps under the reader.
+const grow = throttle(async () => {
+  if (document.hidden || panel.querySelector("details.ev[open]")) return;
+  const response = await fetchPart(address);
+  if (!response.ok) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  const present = panel.querySelector("[data-history]"), next = fresh.querySelector("[data-history]");
+  if (!present || !next) return;
+  const total = panel.querySelector("[data-total]");
+  total.replaceWith(document.adoptNode(fresh.querySelector("[data-total]")));
+  const axis = present.querySelector(".axis"), newAxis = next.querySelector(".axis");
+  if (axis && newAxis) axis.replaceWith(document.adoptNode(newAxis));
+  const known = new Map([...present.querySelectorAll(".chunk")].map((chunk) => [chunk.dataset.first, chunk]));
+  present.querySelector(".empty")?.remove();
+  for (const chunk of next.querySelectorAll(".chunk")) {
+    const old = known.get(chunk.dataset.first);
+    known.delete(chunk.dataset.first);
+    if (old?.dataset.key === chunk.dataset.key) continue;
+    const added = document.adoptNode(chunk);
+    if (!old) present.append(added);
+    else if (added.classList.contains("unloaded") && old.loaded) {
+      // In sight: its rows are asked for and change in place.
+      Object.assign(old.dataset, { key: added.dataset.key, count: added.dataset.count });
+      old.loaded = false;
+      if (old.near) await load(old);
+      continue;
+    } else old.replaceWith(added);
+  }
+  for (const gone of known.values()) gone.remove();
+  put(present, present.innerHTML === "" ? "" : present.innerHTML);
+  watch();
+}, 1000);
+
+const run = document.querySelector("[data-run]");
+if (run) {
+  const head = throttle(async () => {
+    if (document.hidden) return;
+    const response = await fetchPart(location.pathname);
+    if (response.ok) put(run, await response.text());
+  }, 1000);
+  const parameters = new URLSearchParams({ run_id: run.dataset.runId, task_queue: run.dataset.queue, first: run.dataset.next });
+  if (run.dataset.open === "true") {
+    const source = new EventSource(`/api/odradek/v1/workflows/${encodeURIComponent(run.dataset.workflow)}/events?${parameters}`);
+    source.onopen = () => setPulse("live");
+    source.onerror = () => setPulse("lost");
+    source.addEventListener("events", () => { head(); if (panel?.querySelector("[data-history]")) grow(); });
+    source.addEventListener("unavailable", () => setPulse("lost"));
+    source.addEventListener("closed", () => { source.close(); setPulse("idle"); head(); });
+    source.addEventListener("error", (event) => { if (event.data) source.close(); });
+    addEventListener("pagehide", () => source.close());
+    setInterval(head, 5000); // attempts and heartbeats are no events of the history
+  }
+}
+
+if (panel?.hasAttribute("data-load")) show(address);
+else if (panel) watch();

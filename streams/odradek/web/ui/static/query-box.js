@@ -1,0 +1,74 @@
+// Completion of the query box: what may stand at the cursor, as the server's parser says.
+
+const box = document.querySelector(".query .box");
+const input = box?.querySelector("input[name=query]");
+const list = document.querySelector("#query-options");
+let found = null, chosen = -1, asked = 0, timer = 0;
+
+function hide() {
+  list.hidden = true;
+  found = null;
+  input.setAttribute("aria-expanded", "false");
+  input.removeAttribute("aria-activedescendant");
+}
+
+function show(answer) {
+  found = answer;
+  chosen = -1;
+  list.replaceChildren(...answer.suggestions.slice(0, 12).map((one, index) => {
+    const item = document.createElement("li");
+    const detail = document.createElement("span");
+    item.id = `query-option-${index}`;
+    item.role = "option";
+    item.append(one.text, detail);
+    detail.textContent = one.detail || one.kind;
+    item.addEventListener("mousedown", (event) => { event.preventDefault(); take(index); });
+    return item;
+  }));
+  list.hidden = !list.children.length;
+  input.setAttribute("aria-expanded", String(!list.hidden));
+}
+
+function mark(index) {
+  chosen = index;
+  [...list.children].forEach((item, at) => item.setAttribute("aria-selected", String(at === index)));
+  list.children[index]?.scrollIntoView({ block: "nearest" });
+  input.setAttribute("aria-activedescendant", `query-option-${index}`);
+}
+
+function take(index) {
+  const text = found.suggestions[index].text;
+  const after = input.value.slice(found.end);
+  const space = after.startsWith(" ") ? "" : " ";
+  input.value = input.value.slice(0, found.start) + text + space + after;
+  const at = found.start + text.length + 1;
+  input.setSelectionRange(at, at);
+  complete();
+}
+
+async function complete() {
+  const ticket = ++asked;
+  const parameters = new URLSearchParams({ query: input.value, position: input.selectionStart ?? input.value.length });
+  const response = await fetch(`/api/odradek/v1/query-completions?${parameters}`);
+  if (!response.ok || ticket !== asked || document.activeElement !== input) return;
+  const answer = await response.json();
+  input.setAttribute("aria-invalid", String(Boolean(answer.error)));
+  input.title = answer.error ? `column ${answer.error_column}: ${answer.error}` : "";
+  show(answer);
+}
+
+if (input) {
+  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(complete, 80); });
+  input.addEventListener("focus", () => { if (!input.value) complete(); });
+  input.addEventListener("blur", hide);
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !list.hidden) { event.preventDefault(); hide(); return; }
+    if (list.hidden) { if (event.key === "ArrowDown") { event.preventDefault(); complete(); } return; }
+    const count = list.children.length;
+    if (event.key === "ArrowDown") { event.preventDefault(); mark((chosen + 1) % count); }
+    else if (event.key === "ArrowUp") { event.preventDefault(); mark((chosen - 1 + count) % count); }
+    else if (event.key === "Tab" && !event.shiftKey) { event.preventDefault(); take(Math.max(0, chosen)); }
+    else if (event.key === "Enter" && chosen >= 0) { event.preventDefault(); take(chosen); }
+    else if (event.key === "Enter") hide();
+  });
+}

@@ -1,0 +1,154 @@
+"""Values as people read them: times, durations, sizes, JSON. Filters of the templates; everything here returns escaped or plain text."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup, escape
+
+from odradek.visibility.query.columns import STATUS_NAMES
+
+#: A payload or attribute longer than this is cut on a page; downloads have all of it.
+SHOWN_MAX = 100_000
+_KEY = re.compile(r"^(\s*)(&#34;.*?&#34;):", re.MULTILINE)
+_EMPTY: tuple[Any, ...] = ("", 0, None, False)
+
+
+def clock(ms: int) -> Markup:
+    """A time. Rendered in UTC; the page shows it in the reader's zone."""
+    if ms <= 0:
+        return Markup('<span class="quiet">—</span>')
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    iso = at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    return Markup('<time datetime="{}">{}</time>').format(iso, at.strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def ago(ms: int, now_ms: int) -> str:
+    """How long ago, or how far ahead."""
+    if ms <= 0:
+        return "never"
+    distance = now_ms - ms
+    return f"{duration(distance)} ago" if distance >= 0 else f"in {duration(-distance)}"
+
+
+def duration(ms: float | None) -> str:
+    """12 ms, 3.4 s, 5 m 12 s, 2 h 03 m, 4 d 5 h."""
+    if ms is None:
+        return "—"
+    if ms < 1_000:
+        return f"{ms:.0f} ms"
+    seconds = ms / 1000
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02d} m"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
+def size(count: int) -> str:
+    """Bytes: 900 B, 1.2 kB, 3.4 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def number(value: float | None) -> str:
+    """12345 -> 12,345; None -> a dash."""
+    if value is None:
+        return "—"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def status_name(status: str) -> str:
+    """The wire's RUNNING as Temporal's Running."""
+    return STATUS_NAMES.get(status, status.replace("_", " ").capitalize())
+
+
+def segment(text: str) -> str:
+    """An id as one segment of a path."""
+    return quote(text, safe="")
+
+
+def is_payload(value: Any) -> bool:
+    """Whether a value is a payload as `record_value` shows one."""
+    return isinstance(value, dict) and "encoding" in value and "metadata" in value and "size" in value
+
+
+def shown(value: Any, *, empties: bool = False) -> Any:
+    """A value for people: payloads as what they hold, and without fields that hold nothing."""
+    if is_payload(value):
+        if "value" in value:
+            return value["value"]
+        return f"⟨{value.get('unreadable') or value['encoding'] + ', ' + size(value['size'])}⟩"
+    if isinstance(value, dict):
+        parts = {name: shown(part, empties=empties) for name, part in value.items()}
+        return parts if empties else {name: part for name, part in parts.items() if part not in _EMPTY and part not in ([], {})}
+    if isinstance(value, list):
+        return [shown(part, empties=empties) for part in value]
+    return value
+
+
+def pretty(value: Any) -> Markup:
+    """A JSON value, indented, its keys marked; cut when it is very long."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    cut = len(text) - SHOWN_MAX
+    if cut > 0:
+        text = text[:SHOWN_MAX] + f"\n… {cut:,} more characters"
+    return Markup(_KEY.sub(r"\1<b>\2</b>:", str(escape(text))))
+
+
+def brief(value: Any, length: int = 160) -> str:
+    """A value on one line."""
+    text = value if isinstance(value, str) else json.dumps(shown(value, empties=True), ensure_ascii=False, separators=(", ", ": "))
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def brief_payloads(payloads: Any, length: int = 160) -> str:
+    """Arguments or results on one line: without brackets when there is one."""
+    if not payloads:
+        return ""
+    values = [shown(one, empties=True) for one in payloads]
+    return brief(json.dumps(values[0] if len(values) == 1 else values, ensure_ascii=False, separators=(", ", ": ")), length)
+
+
+def failure_line(failure: Any) -> str:
+    """A failure on one line: what stands deepest in its chain says why."""
+    if not failure:
+        return ""
+    while failure.get("cause"):
+        failure = failure["cause"]
+    name = failure.get("type") or failure.get("timeout_type") or ""
+    message = failure.get("message") or failure.get("kind", "")
+    return f"{name}: {message}" if name and name != message else str(message)
+
+
+FILTERS: dict[str, Any] = {
+    "clock": clock,
+    "ago": ago,
+    "duration": duration,
+    "size": size,
+    "number": number,
+    "status_name": status_name,
+    "segment": segment,
+    "shown": shown,
+    "pretty": pretty,
+    "brief": brief,
+    "brief_payloads": brief_payloads,
+    "failure_line": failure_line,
+}
+TESTS: dict[str, Any] = {"payload": is_payload}
