@@ -119,6 +119,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
     async with server(settings, tmp_path) as serving, serving.client() as http:
         client = await Client.connect(settings=settings)
         async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):
+            told = asyncio.create_task(_told(serving, f"{ours}/changes?topics=runs"))
             body = {"workflowType": {"name": "Order"}, "taskQueue": {"name": QUEUE}, "input": [42], "memo": {"fields": {"note": "fragile"}}}
             started = answer(await http.post(f"{api}/workflows/order-1", json=body))
             assert started["started"] is True
@@ -159,6 +160,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
                 return answer(await http.get(f"{api}/workflows", params=query)).get("executions")
 
             (execution,) = await until(listed)
+            assert f"order-1/{started['runId']}" in (await asyncio.wait_for(told, 30))["keys"]
             assert execution["execution"]["runId"] == started["runId"] and execution["memo"] == {"fields": {"note": "fragile"}}
             assert answer(await http.get(f"{api}/workflow-count")) == {"count": "1"}
 
@@ -169,6 +171,16 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
         serving.process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(serving.process.wait(), 30) == 0, serving.log.read_text()[-3000:]
     assert "Traceback" not in serving.log.read_text()
+
+
+async def _told(serving: Server, path: str) -> dict[str, Any]:
+    """The first message of a stream of changes."""
+    async with serving.client() as http, http.stream("GET", path) as stream:
+        async for line in stream.aiter_lines():
+            if line.startswith("data: "):
+                message: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                return message
+    raise AssertionError("the stream ended")
 
 
 async def _follow(serving: Server, path: str) -> list[dict[str, Any]]:

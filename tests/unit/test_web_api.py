@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import schemathesis
@@ -14,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from odradek.web.api.openapi import document
-from odradek.web.api.operation import PREFIX, Operation
+from odradek.web.api.operation import PREFIX, Asked, Operation
 from odradek.web.api.routes import OPERATIONS
+from odradek.web.api.runs import FollowParameters, follow
 from odradek.web.app import create_app
 from odradek.web.hub import MEMBERS, RUNS, Hub, hub_stream, sse
 from odradek.web.options import ServerOptions
@@ -250,6 +253,26 @@ async def test_events_of_a_run_as_they_come(server: WebServer) -> None:
     assert "id: 12" in blocks[0]
     events = json.loads(blocks[0].split("data: ")[1])["events"]
     assert [event["event_id"] for event in events] == [8, 9, 10, 11, 12]
+
+
+async def test_stream_of_a_run_whose_owner_is_away(server: WebServer, tmp_path: Path) -> None:
+    """It says so, keeps asking, and goes on when the owner is back; it ends with the hub."""
+    run = server.add(summary("order-1"))
+    server.owner.muted = True
+    server.transport.living.clear()
+    asked = Asked(server.context, Request({"type": "http", "headers": []}), FollowParameters("order-1"), None)
+    async with server.client():
+        stream = (await follow(asked)).body_iterator
+        ((event, body),) = await asyncio.wait_for(read_messages(stream, 1), 10)
+        assert event == "unavailable" and body["code"] == 14 and "'orders'" in body["message"]
+        server.owner.muted = False
+        server.transport.living.add("orders")
+        ((event, body),) = await asyncio.wait_for(read_messages(stream, 1), 10)
+        assert event == "events" and [one["event_id"] for one in body["events"]] == list(range(1, 12)) and body["open"] is True
+        run.status = COMPLETED
+        server.owner.add(run)
+        server.context.hub.close()
+        assert await asyncio.wait_for(read_messages(stream, 100), 10) in ([], [("events", ANY)], [("events", ANY), ("closed", ANY)])
 
 
 def test_messages_hold_one_line_each() -> None:
