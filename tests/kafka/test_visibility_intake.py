@@ -170,6 +170,7 @@ def test_records_that_nobody_can_read_are_stepped_over(settings: Settings, runs:
     with reading(settings) as reader:
         runs.write(run("b"))
         assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")}
+        assert reader.statistics().undecodable == 2
     with reading(settings) as reader:
         assert reader.statistics().records == 0  # they are behind the position
         assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")}

@@ -85,7 +85,8 @@ class VisibilityReader:
         self._state = STOPPED
         self._error = ""
         self._restarts = 0
-        self._undecodable = 0
+        self._undecodable = 0  # of former apps
+        self._decoder: SummaryDecoder | None = None
         self._counted = (0, 0)  # records and batches of former apps
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -162,7 +163,7 @@ class VisibilityReader:
 
     def statistics(self) -> IntakeStatistics:
         """Where the intake stands."""
-        progress, store = self._progress, self._store
+        progress, store, decoder = self._progress, self._store, self._decoder
         records, batches = self._counted
         return IntakeStatistics(
             state=self._state,
@@ -174,7 +175,7 @@ class VisibilityReader:
             rows_written=store.rows_written if store is not None else 0,
             rows_deleted=store.rows_deleted if store is not None else 0,
             records_skipped=store.records_skipped if store is not None else 0,
-            undecodable=self._undecodable,
+            undecodable=self._undecodable + (decoder.undecodable if decoder is not None else 0),
             restarts=self._restarts,
             error=self._error,
             rebuilt_because=store.rebuilt_because if store is not None else "",
@@ -268,7 +269,7 @@ class VisibilityReader:
 
         app = VisibilityApp(self._settings, self.store, decoder, self._writer, ends)
         app.on_progress = self._on_progress
-        self._progress = app.progress
+        self._progress, self._decoder = app.progress, decoder
         tasks = [
             asyncio.ensure_future(self._wake.wait()),
             asyncio.ensure_future(app.wait_until_stopped()),
@@ -292,6 +293,7 @@ class VisibilityReader:
                 await asyncio.wait_for(app.stop(), _STOP_S)
             self._was_ready = self._was_ready or app.progress.ready
             self._undecodable += decoder.undecodable
+            self._decoder = None
             self._counted = (self._counted[0] + app.progress.records, self._counted[1] + app.progress.batches)
             self._progress = IntakeProgress()
 

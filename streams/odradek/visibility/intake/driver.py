@@ -152,7 +152,9 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
         self.store.close()
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        shutil.copyfile(backup, path)
+        fresh = path.with_name(path.name + ".restored")
+        shutil.copyfile(backup, fresh)
+        fresh.replace(path)  # another file under the name: readers that still map the old one keep it
         self.store = VisibilityStore.open(path, source)
 
 
