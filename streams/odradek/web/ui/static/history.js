@@ -1,7 +1,7 @@
 // A history: stretches of rows come as they are scrolled to and go when they are far, views and filters change in place, events of an
 // open run arrive as they happen.
 
-import { fetchPart, put, setPulse, throttle } from "./app.js";
+import { decorate, fetchPart, put, setPulse, throttle } from "./app.js";
 
 const panel = document.querySelector("#history");
 const ROW = { timeline: 34, compact: 35, full: 35, json: 420 };
@@ -129,7 +129,7 @@ const grow = throttle(async () => {
     } else old.replaceWith(added);
   }
   for (const gone of known.values()) gone.remove();
-  put(present, present.innerHTML === "" ? "" : present.innerHTML);
+  decorate(present);
   watch();
 }, 1000);
 

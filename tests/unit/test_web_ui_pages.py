@@ -1,0 +1,502 @@
+"""Pages of the UI, through the whole application: what they show, what they refuse, and that nothing on them runs that should not."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from odradek.engine.history_json import to_json
+from odradek.web.options import ServerOptions
+from odradek.wire.events import CancelWorkflow, QueryWorkflow, SignalWorkflow, TerminateWorkflow, UnparkWorkflow
+from odradek.wire.outcomes import COMPLETED, FAILED
+from odradek.wire.payload import Payload
+from tests.unit.web_server import START_MS, busy_description, completed_history, plain, summary
+from tests.unit.web_ui import UiServer, long_history, text_of
+
+RUN = "/workflows/order-1/run-of-order-1"
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[UiServer]:
+    made = UiServer(tmp_path)
+    yield made
+    made.store.close()
+
+
+def filled(server: UiServer) -> UiServer:
+    server.add(summary("order-1"))
+    server.add(summary("order-2", status=COMPLETED, close_time_ms=START_MS + 1_500, start_time_ms=START_MS + 5))
+    server.add(summary("order-3", status=FAILED, close_time_ms=START_MS + 9, workflow_type="Refund", task_queue="refunds"), owner=False)
+    server.member(time_ms=int(time.time() * 1000))
+    return server
+
+
+class Page(HTMLParser):
+    """What a page holds that a content security policy would refuse, and its links and fields."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.refused: list[str] = []
+        self.links: list[str] = []
+        self.fields: list[tuple[str, str]] = []
+        self.tags: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        if "style" in given or any(name.startswith("on") for name in given) or (tag == "script" and not given.get("src")) or tag == "style":
+            self.refused.append(f"{tag} {given}")
+        if tag == "a":
+            self.links.append(given.get("href") or "")
+        if tag == "input":
+            self.fields.append((given.get("name") or "", given.get("value") or ""))
+
+
+@asynccontextmanager
+async def browser(server: UiServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with server.client(headers={"accept": "text/html", "sec-fetch-site": "same-origin"}) as client:
+        yield client
+
+
+PAGES = [
+    "/runs",
+    "/dashboard",
+    "/queues",
+    "/queues/orders",
+    "/services",
+    "/dead-letters",
+    "/dead-letters/orders/5",
+    "/schemas",
+    "/import",
+    "/batches",
+    "/records/odradek.default.orders.events/3/7",
+    RUN,
+    f"{RUN}/history?view=compact",
+    f"{RUN}/history?view=full",
+    f"{RUN}/history?view=json",
+    f"{RUN}/events/5",
+    f"{RUN}/call-stack",
+    f"{RUN}/queries?type=state&args=1",
+    f"{RUN}/records",
+    f"{RUN}/actions/signal",
+    f"{RUN}/actions/cancel",
+    f"{RUN}/actions/terminate",
+    f"{RUN}/actions/unpark",
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_keeps_the_content_security_policy(server: UiServer, path: str) -> None:
+    async with browser(filled(server)) as client:
+        response = await client.get(path)
+        assert response.status_code == 200, text_of(response.text)
+        assert (
+            response.headers["content-type"].startswith("text/html") and "script-src 'self'" in response.headers["content-security-policy"]
+        )
+        page = Page(response.text)
+        assert page.refused == [] and "main" in page.tags and "Undefined" not in response.text
+        part = await client.get(path, headers={"x-part": "1"})
+        assert part.status_code == 200 and Page(part.text).refused == []
+
+
+async def test_markup_in_data_is_text(server: UiServer) -> None:
+    run = summary(EVIL, "r1", workflow_type=EVIL, memo={EVIL: plain(EVIL)}, parked_reason=EVIL)
+    server.add(run, completed_history(run))
+    async with browser(server) as client:
+        base = "/workflows/%3Cscript%3Ealert(1)%3C%2Fscript%3E/r1"
+        for path in (
+            "/runs",
+            "/runs?query=" + EVIL,
+            f"/runs?type={EVIL}",
+            base,
+            f"{base}/history?view=full&text={EVIL}",
+            f"{base}/queries?type={EVIL}",
+        ):
+            response = await client.get(path)
+            assert EVIL not in response.text and Page(response.text).refused == [], path
+
+
+# ---------------------------------------------------------------- the list
+
+
+async def test_runs_with_counts_and_chips(server: UiServer) -> None:
+    async with browser(filled(server)) as client:
+        html = (await client.get("/runs")).text
+        assert [name for name in ("order-1", "order-2", "order-3") if name in html] == ["order-1", "order-2", "order-3"]
+        counts = {status: int(count) for status, count in re.findall(r'data-status="(\w+)".*?class="count">(\d+)<', html, re.DOTALL)}
+        assert counts == {"Running": 1, "Completed": 1, "Failed": 1}
+        html = (await client.get("/runs?status=Failed&type=Refund")).text
+        assert "order-3" in html and "order-1" not in text_of(html)
+        assert counts_of(html)["Failed"] == 1 and counts_of(html)["Running"] == 0  # of the type, whatever its status
+
+
+def counts_of(html: str) -> dict[str, int]:
+    return {status: int(count) for status, count in re.findall(r'data-status="(\w+)".*?class="count">(\d+)<', html, re.DOTALL)}
+
+
+async def test_a_wrong_query_says_where(server: UiServer) -> None:
+    async with browser(filled(server)) as client:
+        response = await client.get("/runs", params={"query": "WorkflowTyp = 'x'"})
+        assert response.status_code == 400
+        said = text_of(response.text)
+        assert "WorkflowType" in said and "^^^" in said and "column 1" in said
+
+
+async def test_sort_and_columns(server: UiServer) -> None:
+    server = filled(server)
+    async with browser(server) as client:
+        html = (await client.get("/runs?sort=WorkflowId")).text
+        assert html.index("order-1") < html.index("order-2") < html.index("order-3") and 'aria-sort="ascending"' in html
+        html = (await client.get("/runs?sort=-WorkflowId")).text
+        assert html.index("order-3") < html.index("order-1")
+        chosen = await client.get("/runs?column=WorkflowId&column=HistoryLength")
+        assert "Events" in chosen.text and "odradek_columns" in chosen.headers["set-cookie"]
+        remembered = text_of((await client.get("/runs")).text.partition("<thead>")[2].partition("</thead>")[0])
+        assert remembered == "Workflow ID Events"
+
+
+async def test_pages_follow_keys(server: UiServer) -> None:
+    for number in range(7):
+        server.add(summary(f"run-{number}", start_time_ms=START_MS + number), owner=False)
+    seen: list[str] = []
+    path: str | None = "/runs?size=3&range=30d&sort=StartTime"
+    async with browser(server) as client:
+        for number in range(7):  # started long ago: the range takes them all out
+            assert f"run-{number}" not in (await client.get("/runs?range=15m")).text
+        path = "/runs?size=3&sort=StartTime"
+        while path:
+            html = (await client.get(path)).text
+            seen += re.findall(r'data-row="run-of-(run-\d)"', html)
+            path = next((link for link in Page(html).links if "page=" in link), None)
+    assert seen == [f"run-{number}" for number in range(7)]
+
+
+async def test_nothing_yet_and_nothing_fits(server: UiServer) -> None:
+    async with browser(server) as client:
+        assert "No runs yet" in (await client.get("/runs")).text
+        assert "No run fits" in (await client.get("/runs?status=Failed")).text
+
+
+async def test_no_read_side_is_a_page(server: UiServer) -> None:
+    server.context.read_side = None
+    async with browser(server) as client:
+        response = await client.get("/runs")
+        assert response.status_code == 503 and "read side" in text_of(response.text)
+
+
+# ---------------------------------------------------------------- a run
+
+
+async def test_a_run(server: UiServer) -> None:
+    run = summary("order-1", parked_reason="stuck for good")
+    server.add(run)
+    server.owner.descriptions["order-1"] = busy_description(run)
+    async with browser(server) as client:
+        assert (await client.get("/workflows/order-1")).headers["location"] == RUN
+        said = text_of((await client.get(RUN)).text)
+        for part in (
+            "order-1",
+            "OrderSaga",
+            "Running",
+            "insufficient funds",
+            "3 of 5",
+            "payments",
+            "an order",
+            "stuck for good",
+            "attempt 4",
+            "Pending timers",
+        ):
+            assert part in said, part
+        assert "Unreadable" not in said
+        event = (await client.get(f"{RUN}/events/7")).text
+        said = text_of(event)
+        assert "Unreadable here" in said and "binary/encrypted" in said, said
+        assert "/records/odradek.default.orders.events/" in event
+
+
+async def test_input_and_outcome(server: UiServer) -> None:
+    run = summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9)
+    server.add(run)
+    async with browser(server) as client:
+        said = text_of((await client.get(RUN)).text)
+        assert "done" in said and "Signal…" not in said
+        assert (await client.get("/workflows/nobody/nothing")).status_code == 404
+
+
+async def test_a_silent_owner_is_named(server: UiServer) -> None:
+    server = filled(server)
+    server.owner.muted = True
+    async with browser(server) as client:
+        said = text_of((await client.get(RUN)).text)
+        assert "does not answer" in said and "orders" in said and "order-1" in said
+        assert (await client.get(f"{RUN}/history")).status_code in (503, 504)
+        assert "does not answer" in text_of((await client.get(f"{RUN}/call-stack")).text)
+
+
+async def test_history_in_four_views(server: UiServer) -> None:
+    run = summary("order-1")
+    server.add(run, long_history(run, 150))
+    async with browser(server) as client:
+        timeline = (await client.get(f"{RUN}/history")).text
+        assert timeline.count('class="chunk') == 2 and timeline.count("<rect class") >= 100 and "×2" in timeline
+        assert "step_0" in (await client.get(f"{RUN}/history?view=compact")).text
+        full = (await client.get(f"{RUN}/history?view=full")).text
+        total = int(re.findall(r'data-total="(\d+)"', full)[0])
+        sources = re.findall(r'data-source="([^"]*history/rows[^"]*)"', full)
+        assert total == server.owner.events["order-1"][-1].event_id + 2 and len(sources) == -(-total // 100)
+        rows = [
+            int(row) for source in sources for row in re.findall(r'data-row="(\d+)"', (await client.get(source.replace("&amp;", "&"))).text)
+        ]
+        assert rows == list(range(1, total + 1))
+        assert '"ActivityTaskScheduled"' in (await client.get(f"{RUN}/history?view=json")).text.replace("&#34;", '"')
+
+
+async def test_history_is_filtered(server: UiServer) -> None:
+    run = summary("order-1")
+    server.add(run, long_history(run, 30))
+    async with browser(server) as client:
+        signals = (await client.get(f"{RUN}/history?view=full&category=signal")).text
+        assert 'data-total="3"' in signals
+        assert 'data-total="1"' in (await client.get(f"{RUN}/history?view=full&text=ok-17")).text
+        assert 'data-total="1"' in (await client.get(f"{RUN}/history?view=compact&text=ok-17")).text
+        assert "No event fits" in (await client.get(f"{RUN}/history?text=nowhere")).text
+        newest = (await client.get(f"{RUN}/history?view=full&order=newest")).text
+        last = server.owner.events["order-1"][-1].event_id + 2
+        assert re.findall(r'data-row="(\d+)"', newest)[:2] == [str(last), str(last - 1)]
+
+
+async def test_an_open_history_grows(server: UiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odradek.web.ui.histories.FRESH_S", 0.0)
+    run = summary("order-1")
+    events = long_history(run, 10)
+    server.add(run, events[:20])
+    async with browser(server) as client:
+        before = int(re.findall(r'data-total="(\d+)"', (await client.get(f"{RUN}/history?view=full")).text)[0])
+        server.owner.events["order-1"] = events
+        after = int(re.findall(r'data-total="(\d+)"', (await client.get(f"{RUN}/history?view=full")).text)[0])
+    assert before < after == events[-1].event_id + 2
+
+
+async def test_download_and_import(server: UiServer) -> None:
+    run = summary("order-1")
+    server.add(run, long_history(run, 12))
+    async with browser(server) as client:
+        file = await client.get(f"{RUN}/history.json")
+        assert file.headers["content-disposition"] == 'attachment; filename="order-1_run-of-order-1_events.json"'
+        history = json.loads(file.text)
+        assert history == json.loads(to_json(server.owner.events["order-1"]))
+        taken = await client.post("/import", content=file.content, headers={"content-type": "application/json"})
+        where = taken.json()["location"]
+        said = text_of((await client.get(where)).text)
+        assert "offline" in said and "order-1" in said and "step_1" in said
+        assert json.loads((await client.get(f"{where}/history.json")).text) == history
+        assert "ActivityTaskScheduled" in (await client.get(f"{where}/events/5")).text
+        pasted = await client.post("/import", data={"history": file.text})
+        assert pasted.status_code == 303 and pasted.headers["location"].startswith("/imported/")
+        for wrong in ("{", "[]", '{"events": []}', '{"events": [{"eventId": "x"}]}'):
+            refused = await client.post("/import", content=wrong, headers={"content-type": "application/json"})
+            assert refused.status_code == 400, wrong
+        assert (await client.get("/imported/unknown")).status_code == 404
+
+
+# ---------------------------------------------------------------- questions and actions
+
+
+async def test_queries_with_arguments(server: UiServer) -> None:
+    async with browser(filled(server)) as client:
+        said = text_of((await client.get(f"{RUN}/queries", params={"type": "state", "args": '"a" 1\n{"x": [2]}'})).text)
+        assert "state" in said
+        asked = [record for record in server.owner.seen if isinstance(record, QueryWorkflow) and record.query_type == "state"]
+        assert [json.loads(payload.data) for payload in asked[0].input] == ["a", 1, {"x": [2]}]
+        assert "ValueError" in text_of((await client.get(f"{RUN}/queries?type=broken")).text)
+        wrong = await client.get(f"{RUN}/queries", params={"type": "state", "args": "{"})
+        assert wrong.status_code == 400 and "line 1" in text_of(wrong.text)
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "record", "notice"),
+    [
+        ("signal", {"signal_name": "approve", "input": "true null"}, SignalWorkflow, "signaled"),
+        ("cancel", {"reason": "changed my mind"}, CancelWorkflow, "canceled"),
+        ("terminate", {"reason": "enough"}, TerminateWorkflow, "terminated"),
+        ("unpark", {}, UnparkWorkflow, "unparked"),
+    ],
+)
+async def test_actions(server: UiServer, action: str, fields: dict[str, str], record: type[Any], notice: str) -> None:
+    async with browser(filled(server)) as client:
+        form = Page((await client.get(f"{RUN}/actions/{action}")).text)
+        request_id = dict(form.fields)["request_id"]
+        done = await client.post(f"{RUN}/actions/{action}", data={**fields, "request_id": request_id})
+        assert done.status_code == 303 and done.headers["location"] == f"{RUN}?notice={notice}"
+        sent = [one for one in server.owner.seen if isinstance(one, record)]
+        assert (
+            len(sent) == 1 and sent[0].request_id == request_id and sent[0].run_id == "run-of-order-1" and "anonymous" in sent[0].identity
+        )
+        if isinstance(sent[0], SignalWorkflow):
+            assert sent[0].input == [plain(True), Payload({"encoding": b"binary/null"})]
+        assert (await client.get(done.headers["location"])).status_code == 200
+
+
+async def test_an_action_that_fails_keeps_what_was_typed(server: UiServer) -> None:
+    async with browser(filled(server)) as client:
+        refused = await client.post(f"{RUN}/actions/signal", data={"signal_name": "approve", "input": "{no json"})
+        assert refused.status_code == 400 and "{no json" in refused.text and "approve" in refused.text and "line 1" in refused.text
+        assert (await client.post(f"{RUN}/actions/signal", data={"signal_name": " "})).status_code == 400
+        assert (await client.get(f"{RUN}/actions/explode")).status_code == 404
+        server.owner.muted = True
+        pending = await client.post(f"{RUN}/actions/cancel", data={})
+        assert pending.headers["location"] == f"{RUN}?notice=pending"
+
+
+async def test_read_only_hides_and_refuses(tmp_path: Path) -> None:
+    server = filled(UiServer(tmp_path, ServerOptions(read_only=True, request_timeout_s=0.6)))
+    async with browser(server) as client:
+        for path in ("/runs", RUN, "/dead-letters/orders/5"):
+            html = (await client.get(path)).text
+            assert "read-only" in html and "actions/" not in html and "redrive" not in html and 'name="run"' not in html
+        for path in (f"{RUN}/actions/cancel", "/batches/preview", "/batches", "/dead-letters/orders/5/redrive"):
+            assert (await client.post(path, data={"action": "cancel"})).status_code == 403
+        assert (await client.get(f"{RUN}/queries?type=state")).status_code == 200  # looking is not changing
+        assert [one for one in server.owner.seen if isinstance(one, CancelWorkflow)] == []
+    server.store.close()
+
+
+async def test_another_site_is_refused(server: UiServer) -> None:
+    async with browser(filled(server)) as client:
+        response = await client.post(f"{RUN}/actions/terminate", data={}, headers={"sec-fetch-site": "cross-site"})
+        assert response.status_code == 403
+
+
+# ---------------------------------------------------------------- batches
+
+
+async def test_batch_over_a_query(server: UiServer) -> None:
+    for number in range(25):
+        server.add(summary(f"order-{number:02}", start_time_ms=START_MS + number))
+    server.add(summary("closed", status=COMPLETED, close_time_ms=START_MS + 1))
+    server.add(summary("other", workflow_type="Refund"))
+    async with browser(server) as client:
+        preview = await client.post("/batches/preview", data={"action": "cancel", "scope": "query", "type": "OrderSaga"})
+        said = text_of(preview.text)
+        assert (
+            "Cancel 25 open runs?" in said
+            and "The first 20" in said
+            and [one for one in server.owner.seen if isinstance(one, CancelWorkflow)] == []
+        )
+        fields = dict(Page(preview.text).fields) | {"reason": "spring cleaning"}
+        begun = await client.post("/batches", data=fields)
+        job = server.state.batches.latest()[0]
+        assert begun.headers["location"] == f"/batches/{job.id}" and job.task is not None
+        await job.task
+        sent = [one for one in server.owner.seen if isinstance(one, CancelWorkflow)]
+        assert {one.workflow_id for one in sent} == {f"order-{number:02}" for number in range(25)}
+        assert all(one.reason == "spring cleaning" and one.request_id == f"{job.id}:{one.run_id}" for one in sent)
+        said = text_of((await client.get(f"/batches/{job.id}")).text)
+        assert "finished" in said and (job.done, job.failed, job.pending) == (25, 0, 0)
+        assert job.id in (await client.get("/batches")).text
+
+
+async def test_batch_over_picked_runs(server: UiServer) -> None:
+    server = filled(server)
+    picked = [json.dumps([f"order-{number}", f"run-of-order-{number}", "orders"]) for number in (1, 2)]
+    async with browser(server) as client:
+        preview = await client.post("/batches/preview", data={"action": "signal", "scope": "picked", "run": picked})
+        assert "Signal 1 open run?" in text_of(preview.text) and "1 of the picked runs have closed" in text_of(preview.text)
+        fields = dict(Page(preview.text).fields) | {"signal_name": "approve", "input": "7"}
+        await client.post("/batches", data=fields)
+        job = server.state.batches.latest()[0]
+        assert job.task is not None
+        await job.task
+        assert [one.workflow_id for one in server.owner.seen if isinstance(one, SignalWorkflow)] == ["order-1"]
+
+
+async def test_batch_tells_what_failed_and_refuses_what_no_preview_showed(server: UiServer) -> None:
+    server.add(summary("gone"), owner=False)
+    async with browser(server) as client:
+        for wrong in (
+            {"action": "explode"},
+            {"action": "cancel"},
+            {"action": "cancel", "scope": "picked"},
+            {"action": "cancel", "scope": "picked", "run": "x"},
+        ):
+            assert (await client.post("/batches", data=wrong)).status_code == 400, wrong
+        await client.post("/batches", data={"action": "terminate", "frozen": "ExecutionStatus = 'Running'", "expected": "1"})
+        job = server.state.batches.latest()[0]
+        assert job.task is not None
+        await job.task
+        assert (job.done, job.failed) == (0, 1)
+        assert "not found" in text_of((await client.get(f"/batches/{job.id}")).text)
+        assert (await client.get("/batches/unknown")).status_code == 404
+
+
+# ---------------------------------------------------------------- Kafka beside it
+
+
+async def test_queues_services_and_records(server: UiServer) -> None:
+    server = filled(server)
+    async with browser(server) as client:
+        said = text_of((await client.get("/queues/orders")).text)
+        for part in ("no owner", "running", "worker-a", "host-7", "5 of 20", "Acknowledged"):
+            assert part in said, part
+        assert "charge" in text_of((await client.get("/services")).text)
+        assert "SignalWorkflow" in (await client.get("/records/odradek.default.orders.events/3/7")).text
+        assert (await client.get("/records/odradek.default.orders.events/3/700")).status_code == 404
+        assert (await client.get("/records/odradek.default.orders.events/x/7")).status_code == 404
+        opened = await client.get("/records?topic=odradek.default.orders.events&partition=3&offset=7")
+        assert opened.headers["location"] == "/records/odradek.default.orders.events/3/7"
+        trail = (await client.get(f"{RUN}/records")).text
+        assert (
+            "results/0 from offset 4" in trail
+            and "/records/odradek.default.orders.events/3/7" in trail
+            and "unknown schema &lt;x&gt;" in trail
+        )
+
+
+async def test_dead_letters(server: UiServer) -> None:
+    async with browser(filled(server)) as client:
+        assert "UNDECODABLE" in (await client.get("/dead-letters")).text
+        assert "No dead letters" in (await client.get("/dead-letters?task_queue=empty")).text
+        done = await client.post("/dead-letters/orders/5/redrive")
+        assert done.status_code == 303 and server.kafka.redriven == [5]
+        assert "put back" in text_of((await client.get(done.headers["location"])).text)
+        assert (await client.post("/dead-letters/orders/13/redrive")).status_code == 400
+        assert (await client.get("/dead-letters/orders/404")).status_code == 404
+
+
+async def test_dashboard(server: UiServer) -> None:
+    now = int(time.time() * 1000)
+    for number in range(30):
+        status = FAILED if number % 5 == 0 else COMPLETED
+        at = now - number * 90_000
+        server.add(summary(f"r{number}", status=status, start_time_ms=at - 500, close_time_ms=at), owner=False)
+    server.add(summary("open", start_time_ms=now - 1000), owner=False)
+    async with browser(server) as client:
+        html = (await client.get("/dashboard")).text
+        said = text_of(html)
+        assert html.count("<figure") == 4 and "OrderSaga" in said and "20.0 %" in said and 'class="stroke tone-good" d="M' in html
+        assert (await client.get("/dashboard?range=30d&type=OrderSaga")).status_code == 200
+        server.context.queues = None
+        assert (await client.get("/dashboard")).status_code == 200
+
+
+async def test_static_files_and_theme(server: UiServer) -> None:
+    async with browser(server) as client:
+        for name, media in (("app.js", "text/javascript"), ("base.css", "text/css"), ("icon.svg", "image/svg+xml")):
+            response = await client.get(f"/static/{name}")
+            assert response.status_code == 200 and response.headers["content-type"].startswith(media)
+            assert (await client.get(f"/static/{name}", headers={"if-none-match": response.headers["etag"]})).status_code == 304
+        assert (await client.get("/static/..%2fvisit.py")).status_code == 404
+        assert 'data-theme="dark"' in (await client.get("/import", headers={"cookie": "odradek_theme=dark"})).text
+        assert "data-theme=" not in (await client.get("/import", headers={"cookie": "odradek_theme=evil"})).text
+        assert "evil" not in (await client.get("/runs?notice=evil")).text
