@@ -23,7 +23,9 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from odradek import activity, workflow
 from odradek.client import Client
 from odradek.config import Settings
+from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
+from odradek.web.kafka.reading import Search, Stretch
 from odradek.wire.codec import encode
 from odradek.wire.dead_letters import NOT_APPLIED, dead_letter_headers
 from odradek.wire.events import SignalWorkflow
@@ -256,6 +258,24 @@ async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
             assert await handle.result() == "charged 1"  # the signal lay in the log
             assert answer(await http.get(f"{api}/workflows/order-1"))["workflowExecutionInfo"]["status"].endswith("COMPLETED")
     client.close()
+
+
+def test_records_that_are_purged_while_they_are_read(settings: Settings) -> None:
+    """What is gone is said, and the rest is read."""
+    admin = ClusterAdmin(settings)
+    topic = admin.topics.events(QUEUE)
+    admin.ensure_queue(QUEUE)
+    producer = Producer(producer_config(settings))
+    for number in range(20):
+        producer.produce(topic, encode(SignalWorkflow("order-1", f"s{number}")), b"order-1", partition=number % 2)
+    assert producer.flush(20) == 0
+    admin.delete_records({(topic, 0): 5})
+    search = Search(settings, time.monotonic() + 20)
+    read = [
+        message.offset() for message in search.records([Stretch(topic, 0, 0, 10), Stretch(topic, 1, 0, 10)]) if message.partition() == 1
+    ]
+    assert read == list(range(10))
+    assert [(stretch.partition, stretch.start) for stretch in search.purged] == [(0, 0)] and search.unfinished == []
 
 
 async def test_document_against_the_real_server(settings: Settings, tmp_path: Path) -> None:

@@ -37,11 +37,14 @@ class Stretch:
 
 @dataclass(slots=True)
 class Search:
-    """Reads stretches. `unfinished`: those that the deadline cut, filled while iterating."""
+    """Reads stretches. `unfinished`: those that the deadline cut, `purged`: those whose start was deleted meanwhile; both filled while
+    iterating.
+    """
 
     settings: KafkaSettings
     deadline_s: float  # on time.monotonic()
     unfinished: list[Stretch] = field(default_factory=list)
+    purged: list[Stretch] = field(default_factory=list)
 
     def records(self, stretches: list[Stretch]) -> Iterator[Message]:
         """Every committed record of the stretches, each partition in order. Raises our Kafka errors."""
@@ -63,7 +66,10 @@ class Search:
                     error = message.error()
                     if error is not None:
                         self._check(error, place[0])
-                        if error.code() == KafkaError._PARTITION_EOF:  # noted ends may lie behind control records
+                        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # services purge commands while we look at them
+                            self.purged.append(left.pop(place))
+                            consumer.incremental_unassign([TopicPartition(*place)])
+                        elif error.code() == KafkaError._PARTITION_EOF:  # noted ends may lie behind control records
                             del left[place]
                         continue
                     offset = message.offset() or 0
@@ -79,12 +85,9 @@ class Search:
             consumer.close()
 
     def _check(self, error: KafkaError, topic: str) -> None:
-        passing = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
-        if error.code() not in passing and error.code() != KafkaError._AUTO_OFFSET_RESET:
+        passing = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+        if error.code() not in passing:
             raise translate(error, self.settings, topic=topic, what="read records")
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            # Purged since its start was asked for: what is gone is gone; the search says that it is not complete.
-            raise translate(KafkaError(KafkaError.OFFSET_OUT_OF_RANGE), self.settings, topic=topic, what="read records")
 
 
 class RecordCounter:

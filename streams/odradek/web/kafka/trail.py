@@ -80,6 +80,7 @@ class RecordReader:
                 break
             found.append(record_view(message, self._topics, self._codec))
         missing = [f"{s.topic}/{s.partition} from offset {s.start}: the search ran out of time" for s in search.unfinished]
+        missing += [f"{s.topic}/{s.partition} from offset {s.start}: deleted while it was searched" for s in search.purged]
         if full:
             missing.append(f"more than {limit} records")
         found.sort(key=lambda record: (record.time_ms, record.topic, record.offset))
