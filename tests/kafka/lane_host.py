@@ -37,11 +37,14 @@ DEFECT = "defect"  # the engine raises
 HUGE_ROW = "huge-row"  # a state row larger than `state` takes
 REFUSED_OUTPUT = "refused-output"  # an output that passes the check and is refused by the broker
 DIE = "die"  # this process kills itself
+GATE = "gate"  # waits until the test opens `CountingEngine.gate`
 SLOW = "slow:"  # slow:50 takes 50 ms
 
 
 class CountingEngine:
     """`Engine`. Counts in RunRow.state_transition_count."""
+
+    gate = threading.Event()
 
     def __init__(self, namespace: str, task_queue: str) -> None:
         self.namespace = namespace
@@ -75,6 +78,8 @@ class CountingEngine:
             os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith(SLOW):
             time.sleep(int(name.removeprefix(SLOW)) / 1000)
+        if name == GATE:
+            assert self.gate.wait(60)
         if name == HUGE_ROW:
             details = [Payload(data=os.urandom(17 * 1024 * 1024))]
             rows[ports.RUN, "huge"] = RunRow("huge", "huge", "T", "huge", static_details=details[0])

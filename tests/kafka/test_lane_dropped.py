@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 
 from odradek.kafka.client_config import transactional_producer_config
 from odradek.processor import Processor, faults, lane
+from odradek.processor.group import Group
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Wire, until
@@ -93,3 +94,46 @@ def test_defect_of_the_host_drops_the_lane(wire: Wire, processor: Processor, mon
     wire.signals(100, 10)
     wire.assert_exactly_once(100, 10)
     assert _dropped(processor) == 2
+
+
+def test_consumer_that_skips_records_is_noticed(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seek that was undone would lose inputs without a sign: the first record that comes is compared with the position."""
+    real = Group._do_seek
+    undone: list[int] = []
+
+    def wrong(self: Group, partition: int, offset: int, epoch: int, **more: int) -> None:
+        if partition not in undone:
+            undone.append(partition)
+            offset += 7
+        real(self, partition, offset, epoch, **more)
+
+    monkeypatch.setattr(Group, "_do_seek", wrong)
+    wire.admin.ensure_queue(QUEUE)
+    wire.signals(100, 10)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        wire.assert_exactly_once(100, 10)
+        assert _dropped(processor) == 2
+    finally:
+        processor.stop()
+
+
+def test_control_records_before_the_first_record(wire: Wire) -> None:
+    """They leave a gap that is none."""
+    wire.admin.ensure_queue(QUEUE)
+    for partition in range(2):
+        foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-{partition}"))
+        foreign.init_transactions(10)
+        foreign.begin_transaction()
+        foreign.produce(wire.events, b"aborted", b"k", partition)
+        foreign.flush(10)
+        foreign.abort_transaction(10)
+    wire.signals(100, 10)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        wire.assert_exactly_once(100, 10)
+        assert _dropped(processor) == 0
+    finally:
+        processor.stop()

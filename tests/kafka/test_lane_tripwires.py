@@ -13,7 +13,7 @@ from odradek.exceptions import InputGapError, LaneError, OdradekError, Partition
 from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
-from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_host import CountingEngine, make_processor
 from tests.kafka.lane_records import QUEUE, Wire, key_for, until
 
 
@@ -134,8 +134,10 @@ def test_gap_while_running(wire: Wire) -> None:
     try:
         processor.wait_ready(30)
         victim, other = key_for(wire, 0), key_for(wire, 1)
+        CountingEngine.gate.clear()
         _stall(wire, processor, victim)
         wire.admin.delete_records({(wire.events, 0): wire.admin.end_offsets(wire.events, [0], committed=False)[0]})
+        CountingEngine.gate.set()
         status = until(lambda: next((s for s in processor.lane_statuses() if s.partition == 0 and s.state == "STOPPED"), None), 60)
         assert "were deleted before they were read" in status.error
         wire.send(SignalWorkflow(other, "count"))
@@ -147,8 +149,7 @@ def test_gap_while_running(wire: Wire) -> None:
 
 def _stall(wire: Wire, processor: Processor, victim: str) -> None:
     """Fill the lane of partition 0 until it pauses the partition, with more behind that is not fetched any more."""
-    for _ in range(10):
-        wire.send(SignalWorkflow(victim, "slow:200"))
+    wire.send(SignalWorkflow(victim, "gate"))
     for _ in range(6_000):
         wire.send(SignalWorkflow(victim, "count"))
     wire.flush()

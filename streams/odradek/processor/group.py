@@ -17,7 +17,7 @@ import typing
 from collections import deque
 from collections.abc import Callable
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.processor.inbox import RECORDS_RESUME
@@ -49,6 +49,7 @@ class Group(threading.Thread):
         topic: str,
         instance_id: str,
         new_lane: Callable[[int, Seat], Lane],
+        start_offsets: Callable[[list[int]], dict[int, int]],
         fatal: Callable[[OdradekError], None],
     ) -> None:
         super().__init__(name="odradek-group", daemon=True)
@@ -56,6 +57,7 @@ class Group(threading.Thread):
         self._topic = topic
         self._instance_id = instance_id
         self._new_lane = new_lane
+        self._start_offsets = start_offsets
         self._fatal = fatal
         self._requests: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
@@ -302,7 +304,9 @@ class Group(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         logger.info("%s: assigned %s", self._topic, sorted(p.partition for p in partitions))
-        places = [TopicPartition(self._topic, p.partition, OFFSET_END) for p in partitions]
+        starts = self._log_starts([p.partition for p in partitions])
+        # An absolute offset that exists. A logical one is asked for in the background, and its answer would undo a seek that came first.
+        places = [TopicPartition(self._topic, p.partition, starts.get(p.partition, 0)) for p in partitions]
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
@@ -313,6 +317,13 @@ class Group(threading.Thread):
         for place in places:
             lanes[place.partition].start()
         self.assigned_once.set()
+
+    def _log_starts(self, partitions: list[int]) -> dict[int, int]:
+        try:
+            return self._start_offsets(partitions) if partitions else {}
+        except (KafkaException, OdradekError) as error:
+            logger.warning("log starts of %s cannot be had: %s", self._topic, error)
+            return {}
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._take_back(consumer, partitions, lost=False)

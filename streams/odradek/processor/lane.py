@@ -41,7 +41,7 @@ from odradek.processor.outlet import Record
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
-from odradek.processor.tripwires import first_start, known_start
+from odradek.processor.tripwires import check_nothing_skipped, first_start, known_start
 from odradek.processor.work import (
     CLUSTER_ERRORS,
     INPUT_BYTES_MAX,
@@ -145,6 +145,7 @@ class Lane(threading.Thread):
         self._touched: list[str] = []  # run ids of the step that is being committed
         self._refused: list[str] = []  # ... of the one that was refused last
         self._held: list[Message] = []
+        self._began = False  # the first record after the seek has been looked at
         self._changelog_offset = -1
         self._owns = 0
         self._careful_left = 0
@@ -233,6 +234,7 @@ class Lane(threading.Thread):
         services, partition = self._services, self.partition
         self.epoch = self.inbox.new_epoch()
         self._held = []
+        self._began = False
         self._seat.hold(partition)
 
         producer = self._producer = services.transactional_producer(partition)
@@ -329,7 +331,10 @@ class Lane(threading.Thread):
             timers.asked(time_ms)
             self._question = question = self._question + 1
             self._services.ends.ask(self.partition, lambda end: self._note_end(question, end))
-        timers.passed(max(self.position, self.inbox.settled_position() if not self._held else -1))
+        settled = self.inbox.settled_position() if not self._held else -1
+        if settled > self.position:
+            self._check_beginning(settled)
+        timers.passed(max(self.position, settled))
         self.awaited_end = timers.awaited_end()
         released = timers.take(1 if self._careful_left else TIMERS_MAX)
 
@@ -337,6 +342,8 @@ class Lane(threading.Thread):
         messages, self._held = self._held[:limit], self._held[limit:]
         if not messages:
             messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms))
+            if messages:
+                self._check_beginning(offset_of(messages[0]))
         if len(messages) > 1 and sum(map(len, messages)) > INPUT_BYTES_MAX:
             messages, rest = cut_by_bytes(messages)
             self._held = rest + self._held
@@ -354,6 +361,13 @@ class Lane(threading.Thread):
         if self._careful_left and messages:
             released = []  # one thing a transaction
         return Work(messages, found, released)
+
+    def _check_beginning(self, offset: int) -> None:
+        """Once after each seek: the consumer began where it was told to."""
+        if not self._began:
+            if offset != self.position:
+                check_nothing_skipped(self._services, self.partition, self.position, offset)
+            self._began = True
 
     def _resume_parked(self) -> None:
         """A new engine takes up what an earlier one parked (new code may be here), a bounded number with each step, empty or not."""

@@ -148,11 +148,20 @@ class Processor:
             replies=Replies(self._producer, outlet, codec, topics.replies),
             ends=ends,
             restorer=Restorer(topics.state(queue), self._restore_consumer),
+            new_reader=self._restore_consumer,
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
         )
         instance = self._instance or f"{group_identity(settings.identity, base)}-{self._slot.number}"
-        self._group = Group(self._group_consumer(instance), topics.events(queue), instance, self._new_lane, self._note_fatal)
+        events = topics.events(queue)
+        self._group = Group(
+            self._group_consumer(instance),
+            events,
+            instance,
+            self._new_lane,
+            lambda partitions: admin.start_offsets(events, partitions),
+            self._note_fatal,
+        )
         self._group.start()
         self._members = MemberReports(
             self._producer,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from odradek.engine.ports import Engine
 from odradek.exceptions import PartitionCountError, TopicMissingError
@@ -44,6 +44,7 @@ class LaneServices:
     replies: Replies
     ends: EndOffsets
     restorer: Restorer
+    new_reader: Callable[[], Consumer]
     new_engine: Callable[[Held], Engine]
     transactional_producer: Callable[[int], Producer]
     fencing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME))
