@@ -70,6 +70,7 @@ class Payments:
             topic_disable_leader=True,
             topic_allow_declare=False,
             consumer_auto_offset_reset="earliest",
+            consumer_metadata_max_age_ms=5_000,  # a topic that shows late on one broker of many is noticed, not after five minutes
             broker_session_timeout=6.0,
             broker_heartbeat_interval=2.0,
             broker_commit_interval=0.5,

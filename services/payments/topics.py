@@ -5,8 +5,10 @@ Settings as `docs/wire.md` gives them: nothing expires unread, `commands` has no
 
 from __future__ import annotations
 
+import time
+
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
 from services.payments.wire_names import QueueNames
 
@@ -15,7 +17,10 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
 def create_topics(address: str, names: QueueNames, partitions: int, replication_factor: int) -> None:
-    """Create what is missing; what is there is left as it is. Raises KafkaException if it may not."""
+    """Create what is missing; what is there is left as it is. Raises KafkaException if it may not, TimeoutError if they do not show.
+
+    Waits until the topics show in the metadata that clients get, a moment after their creation: Faust would subscribe to nothing.
+    """
     admin = AdminClient({"bootstrap.servers": address})
     kept_for_ms = {names.commands: (partitions, -1), names.control: (1, HOUR_MS), names.dead_letters: (1, 30 * DAY_MS)}
     wanted = [
@@ -28,6 +33,23 @@ def create_topics(address: str, names: QueueNames, partitions: int, replication_
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    _wait_until_seen(admin, set(kept_for_ms))
+
+
+def _wait_until_seen(admin: AdminClient, topics: set[str]) -> None:
+    deadline = time.monotonic() + ANSWER_WITHIN_SECONDS
+    while True:
+        found = admin.list_topics(timeout=ANSWER_WITHIN_SECONDS).topics
+        missing = {name for name in topics if name not in found or not _has_leaders(found[name])}
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"created, but not to be seen after {ANSWER_WITHIN_SECONDS:g} s: {', '.join(sorted(missing))}")
+        time.sleep(0.05)
+
+
+def _has_leaders(topic: TopicMetadata) -> bool:
+    return bool(topic.partitions) and all(partition.leader >= 0 for partition in topic.partitions.values())
 
 
 def purge_acknowledged(address: str, names: QueueNames) -> None:

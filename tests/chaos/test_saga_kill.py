@@ -246,7 +246,7 @@ async def restore(chaos: Chaos) -> None:
 
 @pytest.mark.timeout(240)
 async def test_kill_of_processors_and_services_under_load(bootstrap: str, tmp_path: Path) -> None:
-    await run(bootstrap, tmp_path, Plan(processors=2, seconds=12, orders=60))
+    await run(bootstrap, tmp_path, Plan(processors=2, seconds=10, orders=60))
 
 
 @pytest.mark.slow

@@ -221,9 +221,9 @@ def test_audit_sees_a_doubled_effect_and_a_doubled_result(shop: Shop, number: st
 def test_nobody_processes_orders(bootstrap: str, tmp_path: Path) -> None:
     """Placing is durable all the same; asking says 503 and names the queue; once a processor comes, the order is done."""
     with shop_on(bootstrap, tmp_path, ODRADEK_RPC_TIMEOUT="2 s") as shop:
-        shop.start_services("orders", "inventory", "payments")
+        shop.start_services("orders", "inventory")
         shop.start_api()
-        placed = place(shop, "1", wait=0)
+        placed = place(shop, "1", wait=0, product="samovar", quantity=50)
         assert placed["status"] == "accepted"
         answer = shop.http.get("/orders/1")
         assert answer.status_code == 503
@@ -231,4 +231,5 @@ def test_nobody_processes_orders(bootstrap: str, tmp_path: Path) -> None:
         assert "order-task-queue" in answer.json()["detail"]
         shop.fleet.start_processor("processor")
         until(lambda: shop.http.get("/orders/1").status_code == 200)
-        assert status(shop, "1", wait=30)["status"] == "completed"
+        assert status(shop, "1", wait=30)["reason"] == "StockShort: not enough samovar in stock for 50"
+        assert shop.rows("orders", "SELECT kind FROM effects ORDER BY at_ms") == [("CreateOrder",), ("CancelOrder",)]
