@@ -500,3 +500,12 @@ async def test_static_files_and_theme(server: UiServer) -> None:
         assert 'data-theme="dark"' in (await client.get("/import", headers={"cookie": "odradek_theme=dark"})).text
         assert "data-theme=" not in (await client.get("/import", headers={"cookie": "odradek_theme=evil"})).text
         assert "evil" not in (await client.get("/runs?notice=evil")).text
+
+
+async def test_read_only_servers_look_at_files(tmp_path: Path) -> None:
+    server = UiServer(tmp_path, ServerOptions(read_only=True, request_timeout_s=0.6))
+    text = to_json(long_history(summary("order-1"), 3))
+    async with browser(server) as client:
+        taken = await client.post("/import", content=text, headers={"content-type": "application/json"})
+        assert taken.status_code == 200 and (await client.get(taken.json()["location"])).status_code == 200
+    server.store.close()

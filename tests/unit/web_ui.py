@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from odradek.web.app import create_app
+from odradek.web.hub import RUNS
 from odradek.web.kafka.dead_letters import RedriveRefusedError
 from odradek.web.kafka.facts import (
     ActivityPartitionView,
@@ -21,6 +24,7 @@ from odradek.web.kafka.facts import (
 )
 from odradek.web.kafka.follower import Board
 from odradek.web.options import ServerOptions
+from odradek.web.ports import Owners
 from odradek.web.ui.routes import ui_routes
 from odradek.web.ui.visit import UiState
 from odradek.wire.history import (
@@ -121,6 +125,28 @@ class Kafka:
         return Place(EVENTS, 3, -1)
 
 
+class PatientOwners:
+    """Owners that wait for a new event as real ones do; the scripted owner answers a long poll at once."""
+
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
+
+    async def read(self, record: Any, *, task_queue: str = "", timeout_s: float) -> Any:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            reply = await self._owners.read(record, task_queue=task_queue, timeout_s=timeout_s)
+            waiting = getattr(record, "wait_new_event", False) and reply.status == "DEADLINE_EXCEEDED"
+            if not waiting or time.monotonic() > deadline_s:
+                return reply
+            await asyncio.sleep(0.05)
+
+    async def change(self, record: Any, **options: Any) -> Any:
+        return await self._owners.change(record, **options)
+
+    async def queue_of(self, workflow_id: str, run_id: str = "", **options: Any) -> str:
+        return await self._owners.queue_of(workflow_id, run_id, **options)
+
+
 class UiServer(WebServer):
     """A server with pages."""
 
@@ -131,6 +157,9 @@ class UiServer(WebServer):
         self.context.queues = self.kafka
         self.context.records = self.kafka
         self.context.dead_letters = self.kafka
+        assert self.context.owners is not None
+        self.context.owners = PatientOwners(self.context.owners)
+        self.store.add_listener(lambda applied: self.context.hub.publish(RUNS))
         self.app = create_app(self.context, pages=ui_routes(self.state))
 
     def member(self, *, kind: str = "PROCESSOR", time_ms: int) -> None:

@@ -42,6 +42,8 @@ def duration(ms: float | None) -> str:
     if ms < 1_000:
         return f"{ms:.0f} ms"
     seconds = ms / 1000
+    if seconds < 60 and seconds == int(seconds):
+        return f"{seconds:.0f} s"
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 60:

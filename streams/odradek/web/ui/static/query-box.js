@@ -36,7 +36,10 @@ function mark(index) {
   input.setAttribute("aria-activedescendant", `query-option-${index}`);
 }
 
-function take(index) {
+// What was suggested for another text is not put into this one: it is asked for again first.
+async function take(index) {
+  if (found?.query !== input.value) { clearTimeout(timer); await complete(); index = 0; }
+  if (!found?.suggestions[index]) return;
   const text = found.suggestions[index].text;
   const after = input.value.slice(found.end);
   const space = after.startsWith(" ") ? "" : " ";
@@ -48,10 +51,12 @@ function take(index) {
 
 async function complete() {
   const ticket = ++asked;
-  const parameters = new URLSearchParams({ query: input.value, position: input.selectionStart ?? input.value.length });
+  const query = input.value;
+  const parameters = new URLSearchParams({ query, position: input.selectionStart ?? input.value.length });
   const response = await fetch(`/api/odradek/v1/query-completions?${parameters}`);
   if (!response.ok || ticket !== asked || document.activeElement !== input) return;
   const answer = await response.json();
+  answer.query = query;
   input.setAttribute("aria-invalid", String(Boolean(answer.error)));
   input.title = answer.error ? `column ${answer.error_column}: ${answer.error}` : "";
   show(answer);

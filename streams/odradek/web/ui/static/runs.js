@@ -63,13 +63,16 @@ save?.addEventListener("click", () => {
   field.setAttribute("aria-label", "Name of the view");
   save.replaceWith(field);
   field.focus();
+  let ended = false;
   const end = (keep) => {
+    if (ended) return; // leaving the field is also what happens when it is taken away
+    ended = true;
     const name = field.value.trim();
     field.replaceWith(save);
     if (keep && name) write([...read().filter((one) => one.name !== name), { name, search: location.search }]);
   };
   field.addEventListener("keydown", (event) => { if (event.key === "Enter") end(true); else if (event.key === "Escape") { event.preventDefault(); end(false); } });
-  field.addEventListener("blur", () => { if (field.isConnected) end(true); });
+  field.addEventListener("blur", () => end(true));
 });
 for (const chip of document.querySelectorAll("#views > a.chip")) {
   if (chip.getAttribute("href") === location.pathname + location.search) chip.setAttribute("aria-current", "true");

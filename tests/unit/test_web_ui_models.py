@@ -1,0 +1,244 @@
+"""View models of the UI on their own: queries of chips, arguments, groups of events, timelines, plots, texts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from odradek.visibility.query import parse
+from odradek.web.api.runs import EventView, event_views
+from odradek.web.errors import ApiError
+from odradek.web.kafka.facts import Place
+from odradek.web.ui import event_groups, plots, text
+from odradek.web.ui.arguments import payload_of, payloads_of
+from odradek.web.ui.event_groups import groups_of
+from odradek.web.ui.event_text import Names, category, line, title, tone
+from odradek.web.ui.run_filter import RunFilter, quoted, split_order
+from odradek.web.ui.timeline import Scale, row_of, scale_of, task_marks
+from odradek.wire.history import (
+    ActivityTaskFailedEvent,
+    ActivityTaskScheduled,
+    ActivityTaskStartedEvent,
+    HistoryEvent,
+    TimerCanceled,
+    TimerStarted,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowTask,
+    WorkflowTaskFailed,
+)
+from odradek.wire.payload import Failure, Payload
+from tests.unit.web_server import START_MS, plain
+
+NOW = START_MS + 100_000
+
+
+def views(*events: HistoryEvent) -> list[EventView]:
+    return event_views(list(events), Place("events", 0, -1))
+
+
+HISTORY = views(
+    HistoryEvent(1, START_MS, WorkflowExecutionStarted("w", "r", "OrderSaga", "orders", [plain(7)])),
+    HistoryEvent(2, START_MS, WorkflowTask(START_MS + 1)),
+    HistoryEvent(5, START_MS + 10, ActivityTaskScheduled("a", "charge", "orders", [plain("x"), plain(2)])),
+    HistoryEvent(6, START_MS + 5_000, ActivityTaskStartedEvent(5, 3, "service", Failure("slow"))),
+    HistoryEvent(7, START_MS + 6_000, ActivityTaskFailedEvent(5, 6, Failure("outer", cause=Failure("declined", type="CardError")))),
+    HistoryEvent(8, START_MS + 6_100, TimerStarted("t", 60_000)),
+    HistoryEvent(9, START_MS + 7_000, WorkflowExecutionSignaled("go", [Payload({"encoding": b"binary/encrypted"}, b"123")])),
+    HistoryEvent(10, START_MS + 8_000, TimerCanceled("t", 8)),
+    HistoryEvent(11, START_MS + 9_000, WorkflowTaskFailed(0, 0, "NON_DETERMINISTIC_ERROR", Failure("bug"))),
+    HistoryEvent(12, START_MS + 10_000, ActivityTaskScheduled("b", "refund", "orders")),
+)
+
+
+# ---------------------------------------------------------------- queries
+
+
+def test_chips_and_box_become_one_query() -> None:
+    choice = RunFilter.of(
+        [
+            ("query", "WorkflowId = 'a' OR WorkflowId = 'b' ORDER BY CloseTime"),
+            ("status", "Failed"),
+            ("status", "nonsense"),
+            ("range", "1h"),
+        ],
+        NOW,
+    )
+    assert choice.query() == (
+        "(WorkflowId = 'a' OR WorkflowId = 'b') AND ExecutionStatus IN ('Failed') "
+        "AND StartTime >= '2026-09-21T13:15:00Z' ORDER BY CloseTime"
+    )
+    assert choice.filter(statuses=False).endswith("'b') AND StartTime >= '2026-09-21T13:15:00Z'")
+    assert RunFilter.of([], NOW).query() == ""
+    assert RunFilter.of([("sort", "-StartTime")], NOW).query() == "ORDER BY `StartTime` DESC"
+    assert RunFilter.of([("sort", "a` DESC, `b")], NOW).query() == ""
+
+
+def test_links_toggle() -> None:
+    choice = RunFilter.of([("status", "Failed"), ("type", "A&B")], NOW)
+    assert choice.toggled("statuses", "Failed") == "/runs?type=A%26B"
+    assert choice.toggled("types", "C") == "/runs?status=Failed&type=A%26B&type=C"
+    assert choice.sorted_by("StartTime").endswith("sort=-StartTime") or "sort=-StartTime" in choice.sorted_by("StartTime")
+    assert "sort=StartTime" in RunFilter.of([("sort", "-StartTime")], NOW).sorted_by("StartTime")
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_values_of_chips_cannot_leave_their_quotes(one: str, other: str) -> None:
+    choice = RunFilter(types=(one, other), at_ms=NOW)
+    parsed: Any = parse(choice.query())
+    assert [value.value for value in parsed.filter.values] == [one, other]
+    assert quoted(one)[0] == quoted(one)[-1] == "'"
+
+
+def test_order_inside_a_string_is_no_order() -> None:
+    assert split_order("WorkflowId = 'ORDER BY x' order by StartTime") == ("WorkflowId = 'ORDER BY x'", "order by StartTime")
+    assert split_order("WorkflowId = 'open") == ("WorkflowId = 'open", "")
+
+
+# ---------------------------------------------------------------- arguments
+
+
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+        ),
+        max_size=4,
+    )
+)
+def test_arguments_are_values_one_after_the_other(values: list[Any]) -> None:
+    typed = "\n".join(json.dumps(value) for value in values)
+    assert payloads_of(typed) == [payload_of(value) for value in values]
+
+
+@pytest.mark.parametrize("typed", ["{", "tru", "'a'", '"a" nope'])
+def test_arguments_that_are_no_json_say_where(typed: str) -> None:
+    with pytest.raises(ApiError, match="line 1, column"):
+        payloads_of(typed)
+
+
+# ---------------------------------------------------------------- groups and lines
+
+
+def test_groups() -> None:
+    groups = groups_of(HISTORY)
+    assert [(group.name, group.state, group.attempt) for group in groups] == [
+        ("OrderSaga", event_groups.POINT, 0),
+        ("charge", event_groups.FAILED, 3),
+        ("Timer", event_groups.CANCELED, 0),
+        ("go", event_groups.POINT, 0),
+        ("Workflow task failed", event_groups.POINT, 0),
+        ("refund", event_groups.WAITING, 0),
+    ]
+    charge = groups[1]
+    assert (
+        charge.failure == "CardError: declined"
+        and charge.taken_ms(NOW) == 5_990
+        and [event.event_id for event in charge.events] == [5, 6, 7]
+    )
+    assert groups[5].taken_ms(NOW) == 90_000 and charge.before == '["x", 2]'
+
+
+def test_lines_say_what_they_are_about() -> None:
+    names = Names(HISTORY)
+    said = {event.event_id: line(event, names) for event in HISTORY}
+    assert said[6] == "charge · attempt 3 · service"
+    assert said[7] == "charge · CardError: declined"
+    assert said[8] == "timer t · 1 m 00 s" and said[10] == "timer t"
+    assert "unreadable" not in said[9] and "binary/encrypted" in said[9]
+    assert [category(event.event_type) for event in HISTORY[4:8]] == ["activity", "activity", "activity", "timer"]
+    assert title("ActivityTaskTimedOut") == "Activity task timed out"
+    assert (tone("ActivityTaskFailed"), tone("WorkflowExecutionCompleted"), tone("TimerCanceled"), tone("TimerFired")) == (
+        "bad",
+        "good",
+        "warn",
+        "",
+    )
+
+
+def test_unknown_events_of_other_versions_have_a_category() -> None:
+    assert category("EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED") == "other"
+    assert title("EVENT_TYPE_NEXUS_OPERATION_SCHEDULED") == "Nexus operation scheduled"
+
+
+# ---------------------------------------------------------------- timeline
+
+
+def test_rows_stay_on_the_scale() -> None:
+    scale = scale_of(HISTORY, NOW, open_run=True)
+    assert (scale.start_ms, scale.end_ms) == (START_MS, NOW)
+    rows = [row_of(group, scale) for group in groups_of(HISTORY)]
+    for row in rows:
+        assert all(bar.x >= 0 and bar.x + bar.width <= 100.3 and bar.width > 0 for bar in row.bars)
+    assert [bar.kind for bar in rows[1].bars] == ["wait", "work"] and rows[1].bars[1].x == 5.0
+    assert rows[3].point == 7.0 and rows[5].label == "1 m 30 s …"
+    assert task_marks(HISTORY, scale) == [(0.0, False), (9.0, True)]
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**12))
+def test_ticks_are_few_and_in_order(start: int, span: int) -> None:
+    ticks = Scale(start, start + span).ticks()
+    assert 1 <= len(ticks) <= 7
+    assert [place for place, _ in ticks] == sorted({place for place, _ in ticks}) and all(0 <= place <= 100 for place, _ in ticks)
+
+
+# ---------------------------------------------------------------- plots
+
+
+def test_plot_leaves_gaps_and_stacks() -> None:
+    gaps = plots.plot("t", "", [0, 60_000, 120_000], 60_000, [plots.Series("a", "ink", [1.0, None, 3.0])], stacked=False, show=str)
+    assert gaps.shapes[0].path.count("M") == 2 and gaps.shapes[0].latest == "3.0" and not gaps.empty
+    assert "a: —" in gaps.slots[1].says
+    both = [plots.Series("a", "ink", [1.0, 2.0]), plots.Series("b", "bad", [3.0, 8.0])]
+    stacked = plots.plot("t", "", [0, 60_000], 60_000, both, stacked=True, show=str)
+    assert stacked.y_ticks[-1][1] == "10.0" and [shape.latest for shape in stacked.shapes] == ["8.0", "2.0"]
+    assert plots.plot("t", "", [], 60_000, [plots.Series("a", "ink", [])], stacked=True, show=str).empty
+
+
+@given(st.floats(0.001, 1e12))
+def test_the_top_of_a_plot_is_near_above(value: float) -> None:
+    top = plots.nice_top(value)
+    assert value <= top * 1.00001 and top < value * 2.6
+
+
+# ---------------------------------------------------------------- texts
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1_000, "1 s"),
+        (1_234, "1.23 s"),
+        (59_900, "59.9 s"),
+        (60_000, "1 m 00 s"),
+        (3_723_000, "1 h 02 m"),
+        (100_000_000, "1 d 3 h"),
+    ],
+)
+def test_durations(ms: int, said: str) -> None:
+    assert text.duration(ms) == said
+
+
+def test_payloads_are_shown_as_what_they_hold() -> None:
+    readable = {"encoding": "json/plain", "metadata": {}, "size": 3, "value": {"a": 1}}
+    closed = {"encoding": "binary/encrypted", "metadata": {}, "size": 900, "unreadable": "written by a codec", "data": "…"}
+    assert text.shown({"input": [readable, closed], "empty": [], "none": None, "false": False}) == {
+        "input": [{"a": 1}, "⟨written by a codec⟩"]
+    }
+    assert text.brief_payloads([closed]) == '"⟨written by a codec⟩"'
+    assert text.failure_line({"message": "a", "type": "A", "cause": {"message": "b", "type": "B", "cause": None}}) == "B: b"
+
+
+@given(st.recursive(st.text(max_size=8), lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6))
+def test_pretty_json_is_escaped_and_loses_nothing(value: Any) -> None:
+    html = text.pretty(value)
+    assert isinstance(html, Markup) and "<script" not in html
+    assert json.loads(Markup(str(html).replace("<b>", "").replace("</b>", "")).unescape()) == value
+    assert len(text.pretty("x" * 200_000)) < 110_000

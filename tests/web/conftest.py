@@ -1,0 +1,114 @@
+"""The UI in a real browser: Debian's Chromium, headless, driven by Playwright. Skips, with the reason, where either is missing.
+
+`site` is the whole application over scripted owners in a thread of this process: what a test changes, pages must show. A page that breaks
+the content security policy, or whose script fails, fails its test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from odradek.web.options import ServerOptions
+from tests.unit.web_ui import UiServer
+
+CHROMIUM = Path(os.environ.get("ODRADEK_TEST_CHROMIUM", "/usr/bin/chromium"))
+#: Set it, and tests write what they see there: `docs/screenshots` is made this way.
+SCREENSHOTS = os.environ.get("ODRADEK_TEST_SCREENSHOTS", "")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One browser for all tests."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}: `apt-get install chromium`, or name one by ODRADEK_TEST_CHROMIUM")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is not installed: `pip install playwright` (no browser of its own)"
+    )
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Makes pages of a fresh profile. What their consoles complain of fails the test."""
+    contexts: list[Any] = []
+    complaints: list[str] = []
+
+    def heard(message: Any) -> None:
+        # A refused form is the page's business; a refused script is not.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            complaints.append(message.text)
+
+    def make(**options: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 820}, "timezone_id": "UTC", **options})
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", heard)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+class Site:
+    """A server in a thread: `url`, and the parts that tests change."""
+
+    def __init__(self, server: UiServer) -> None:
+        self.server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._uvicorn = uvicorn.Server(uvicorn.Config(server.app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2))
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.run(self._uvicorn.serve(sockets=[self._listener]))
+
+    def close(self) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join(20)
+        self._listener.close()
+        self.server.store.close()
+
+
+@pytest.fixture
+def new_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Makes sites with options of their own."""
+    sites: list[Site] = []
+
+    def make(**options: Any) -> Site:
+        given = {"request_timeout_s": 5.0, "keep_alive_s": 2.0, **options}
+        sites.append(Site(UiServer(tmp_path, ServerOptions(**given), rpc_timeout=5.0)))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def site(new_site: Callable[..., Site]) -> Site:
+    """A site that lets everybody in."""
+    return new_site()
+
+
+def keep(page: Any, name: str) -> None:
+    """A screenshot, if they are wanted."""
+    if SCREENSHOTS:
+        page.mouse.move(0, 0)
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
