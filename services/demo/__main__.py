@@ -57,18 +57,14 @@ class Demo:
             self.fleet.start_processor(processor)
         async with await Client.connect(self._address) as client:
             self._board.say(f"placing {len(self._orders)} orders; logs in {self.fleet.folder}")
-            handles = await self._place_all(client)
-            stories = [
-                asyncio.create_task(self._when_midway(handles["1001"], self._kill_owner)),
-                asyncio.create_task(self._when_midway(handles["1002"], self._cancel)),
-            ]
-            watchers = [asyncio.create_task(self._watch(number, handle)) for number, handle in handles.items()]
-            await self._all([*stories, *watchers])
+            await self._all(await self._place_all(client))
         return await self._audit_when_settled()
 
-    async def _place_all(self, client: Client) -> dict[str, Handle]:
+    async def _place_all(self, client: Client) -> list[asyncio.Task[None]]:
+        """Place them in turn; what shall happen to an order midway begins to wait for its moment as soon as it is placed."""
         raw = RawProducer(self._address, self._schemas)
-        handles: dict[str, Handle] = {}
+        stories: dict[str, Callable[[Handle], Awaitable[None]]] = {"1001": self._kill_owner, "1002": self._cancel}
+        tasks: list[asyncio.Task[None]] = []
         for order in self._orders:
             identifier = workflow_id(order.order_no)
             if order.via == RAW:
@@ -82,8 +78,10 @@ class Demo:
                     task_queue=ORDER_TASK_QUEUE,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 )
-            handles[order.order_no] = handle
-        return handles
+            tasks.append(asyncio.create_task(self._watch(order.order_no, handle)))
+            if order.order_no in stories:
+                tasks.append(asyncio.create_task(self._when_midway(handle, stories[order.order_no])))
+        return tasks
 
     async def _watch(self, order_no: str, handle: Handle) -> None:
         status = ""
@@ -93,7 +91,10 @@ class Demo:
             await asyncio.sleep(0.3)
 
     async def _when_midway(self, handle: Handle, act: Callable[[Handle], Awaitable[None]]) -> None:
-        while await _status(handle) != MIDWAY:  # noqa: ASYNC110 - the status is another process's
+        while (status := await _status(handle)) != MIDWAY:
+            if status in CLOSED:
+                self._board.say(f"{handle.id}: was {status} before anything could happen to it midway")
+                return
             await asyncio.sleep(0.05)
         await act(handle)
 

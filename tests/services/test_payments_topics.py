@@ -54,5 +54,5 @@ def test_waits_until_its_topics_show(monkeypatch: pytest.MonkeyPatch, there_alre
 def test_says_which_topic_never_showed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "AdminClient", lambda _: SlowCluster(never=True))
     monkeypatch.setattr(topics, "ANSWER_WITHIN_SECONDS", 0.2)
-    with pytest.raises(TimeoutError, match="payments-task-queue.commands"):
+    with pytest.raises(TimeoutError, match=r"payments-task-queue\.commands"):
         topics.create_topics("address", NAMES, 4, 1)
