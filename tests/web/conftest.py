@@ -112,3 +112,10 @@ def keep(page: Any, name: str) -> None:
     if SCREENSHOTS:
         page.mouse.move(0, 0)
         page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
+
+
+async def keep_async(page: Any, name: str) -> None:
+    """The same for Playwright's other face."""
+    if SCREENSHOTS:
+        await page.mouse.move(0, 0)
+        await page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))

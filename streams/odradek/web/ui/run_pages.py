@@ -33,6 +33,8 @@ from odradek.wire.outcomes import INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
 #: A history up to this long comes with its page; a longer one is loaded behind it.
 INLINE_MAX = 2_000
 _CHAIN_SHOWN = 30
+#: Requests that only look; pages like this one send them, so that a trail would be full of its own readers.
+_READING = ("DescribeWorkflow", "FetchHistory", "QueryWorkflow", "AwaitResult")
 STACK_TRACE, METADATA = "__stack_trace", "__temporal_workflow_metadata"
 
 
@@ -142,7 +144,8 @@ async def records(visit: Visit) -> Response:
     facts = await facts_of(visit)
     run = facts.run
     found = await trail(visit.asked(TrailParameters(run.workflow_id, run.run_id, run.task_queue)))
-    return visit.render("run_trail.html", tab="trail", facts=facts, trail=found)
+    wanted = [one for one in found.records if visit.text("all") or one.kind not in _READING]
+    return visit.render("run_trail.html", tab="trail", facts=facts, trail=found, records=wanted, hidden=len(found.records) - len(wanted))
 
 
 # ---------------------------------------------------------------- what pages share

@@ -134,7 +134,7 @@ function live(element) {
     return;
   }
   const source = new EventSource(`/api/odradek/v1/changes?topics=${element.dataset.live}`);
-  source.onopen = () => setPulse("live");
+  source.onopen = () => { setPulse("live"); refresh(); }; // what changed before the stream was there
   source.onerror = () => setPulse("lost");
   source.addEventListener(element.dataset.live, refresh);
   document.addEventListener("visibilitychange", refresh);
