@@ -68,7 +68,7 @@ class RecordReader:
         names = [self._topics.events(task_queue), self._topics.results, self._topics.executions]
         names += [self._topics.commands(queue) for queue in sorted({task_queue, *activity_queues})]
         names += [self._topics.dead_letters(queue) for queue in sorted({task_queue, *activity_queues})]
-        stretches = self._stretches(names, workflow_id, run_id, max(0, since_ms - _CLOCK_SLACK_MS))
+        stretches = self._stretches(names, workflow_id, max(0, since_ms - _CLOCK_SLACK_MS))
         search = Search(self._settings, deadline_s)
         found: list[RecordView] = []
         full = False
@@ -86,7 +86,7 @@ class RecordReader:
         found.sort(key=lambda record: (record.time_ms, record.topic, record.offset))
         return Trail(workflow_id, found, not missing, missing)
 
-    def _stretches(self, names: Iterable[str], workflow_id: str, run_id: str, since_ms: int) -> list[Stretch]:
+    def _stretches(self, names: Iterable[str], workflow_id: str, since_ms: int) -> list[Stretch]:
         """Where records of the key can be, from the given time to the present end."""
         places: list[tuple[str, int]] = []
         for name, facts in self._admin.describe(names).items():
@@ -94,13 +94,11 @@ class RecordReader:
             kind = parsed.kind if parsed is not None else ""
             if kind == "dead-letters":
                 partitions: Iterable[int] = range(facts.partitions)
-            elif kind == "executions":
-                keys = [f"{workflow_id}/{run_id}".encode()] if run_id else []
-                partitions = [partition_for(key, facts.partitions) for key in keys] or range(facts.partitions)
             elif kind == "commands":
                 # A full service hands a command on to another partition.
                 partitions = range(facts.partitions)
             else:
+                # `executions` too: its key has the run id besides, its partition is the workflow id's.
                 partitions = [partition_for(workflow_id.encode(), facts.partitions)]
             places += [(name, partition) for partition in partitions]
         starts = self._offsets_at(places, since_ms)
