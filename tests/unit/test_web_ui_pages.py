@@ -259,6 +259,10 @@ async def test_history_in_four_views(server: UiServer) -> None:
             int(row) for source in sources for row in re.findall(r'data-row="(\d+)"', (await client.get(source.replace("&amp;", "&"))).text)
         ]
         assert rows == list(range(1, total + 1))
+        before = len(server.owner.seen)
+        await client.get(sources[-1].replace("&amp;", "&"))
+        await client.get(f"{RUN}/events/5", headers={"x-part": "1"})
+        assert len(server.owner.seen) == before  # scrolling asks its owner for nothing
         assert '"ActivityTaskScheduled"' in (await client.get(f"{RUN}/history?view=json")).text.replace("&#34;", '"')
 
 

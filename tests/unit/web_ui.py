@@ -99,7 +99,7 @@ class Kafka:
         return [QueueView(**{name: getattr(detail, name) for name in QueueView.__struct_fields__})]
 
     def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
-        return record(offset) if offset < 100 else None
+        return record(offset, topic=topic, partition=partition) if offset < 100 else None
 
     def trail(self, workflow_id: str, **options: Any) -> Trail:
         return Trail(

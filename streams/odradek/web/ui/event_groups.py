@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from odradek.web.api.runs import EventView, PendingActivityView
-from odradek.web.ui.event_text import ACTIVITY, OTHER, SIGNAL, TASK, TIMER, WORKFLOW, Names, category, title
+from odradek.web.ui.event_text import ACTIVITY, OTHER, SIGNAL, TASK, TIMER, WORKFLOW, Names, category, title, tone
 from odradek.web.ui.text import brief_payloads, duration, failure_line, shown
 
 #: How a group stands. Statuses are colour; WAITING is one that has not begun.
@@ -49,6 +49,11 @@ class Group:
     def first_id(self) -> int:
         """Id of its first event."""
         return self.events[0].event_id
+
+    @property
+    def tone(self) -> str:
+        """Its colour, for what has no length: that of its event."""
+        return "bad" if self.failure else tone(self.events[-1].event_type)
 
     def taken_ms(self, now_ms: int) -> int | None:
         """How long it took, or has taken; None for what has no length."""

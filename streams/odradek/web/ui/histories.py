@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from odradek.engine.history_json import JsonHistory
-from odradek.web.api.runs import EventView, event_views
+from odradek.web.api.runs import EventView, PendingActivityView, event_views
 from odradek.web.errors import not_found
 from odradek.web.kafka.facts import Place
 from odradek.web.runs import RunReader, last_id
@@ -40,6 +40,8 @@ class History:
     open: bool = True
     cut: bool = False
     read_s: float = float("-inf")
+    #: What its owner said is pending, when it was last described.
+    pending: list[PendingActivityView] = field(default_factory=list)
     imported: JsonHistory | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -73,6 +75,14 @@ class HistoryBook:
                 history.read_s = self._clock_s()
         self._trim()
         return history
+
+    def present(self, workflow_id: str, run_id: str) -> History | None:
+        """What is known of a run's history already: stretches of it are shown without asking its owner again."""
+        history = self._histories.get(("run", workflow_id, run_id))
+        if history is not None and history.events:
+            self._histories.move_to_end(("run", workflow_id, run_id))
+            return history
+        return None
 
     def put(self, imported: JsonHistory) -> str:
         """Keep an imported history; the name it is found by."""

@@ -77,14 +77,21 @@ async def history(visit: Visit) -> Response:
 
 
 async def rows(visit: Visit) -> Response:
-    """A stretch of the history's rows."""
-    facts = await facts_of(visit)
-    view = await _history_view(visit, facts)
-    return visit.render("parts/rows.html", facts=facts, view=view, chunk=view.chunk(visit.number("from", 0)))
+    """A stretch of the history's rows: of what the panel was made of, if that is still there."""
+    known = visit.state.histories.present(visit.path("workflow_id"), visit.path("run_id"))
+    if known is not None:
+        base = f"/workflows/{segment(visit.path('workflow_id'))}/{segment(visit.path('run_id'))}/history"
+        view = HistoryView(known, Choice.of(visit), visit.now_ms, base, known.pending)
+    else:
+        view = await _history_view(visit, await facts_of(visit))
+    return visit.render("parts/rows.html", view=view, chunk=view.chunk(visit.number("from", 0)))
 
 
 async def event(visit: Visit) -> Response:
     """One event with all it holds."""
+    known = visit.state.histories.present(visit.path("workflow_id"), visit.path("run_id"))
+    if visit.wants_part and known is not None and (found := find_event(known, visit.path("event_id"))) is not None:
+        return visit.render("parts/event.html", event=found, raw=shown(found.attributes, empties=True))
     facts = await facts_of(visit)
     found = event_of(await _history(visit, facts), visit.path("event_id"))
     return visit.render(
@@ -192,13 +199,18 @@ async def _history(visit: Visit, facts: RunFacts) -> History:
 
 async def _history_view(visit: Visit, facts: RunFacts) -> HistoryView:
     history = await _history(visit, facts)
-    pending = facts.detail.pending_activities if facts.detail is not None else []
-    return HistoryView(history, Choice.of(visit), visit.now_ms, f"{facts.base}/history", pending)
+    history.pending = facts.detail.pending_activities if facts.detail is not None else []
+    return HistoryView(history, Choice.of(visit), visit.now_ms, f"{facts.base}/history", history.pending)
+
+
+def find_event(history: History, event_id: str) -> EventView | None:
+    """An event of a history, None when it has none of that id."""
+    return next((event for event in history.events if str(event.event_id) == event_id), None)
 
 
 def event_of(history: History, event_id: str) -> EventView:
     """An event of a history. NOT_FOUND when it has none of that id."""
-    found = next((event for event in history.events if str(event.event_id) == event_id), None)
+    found = find_event(history, event_id)
     if found is None:
         raise not_found(f"the history has no event {event_id}")
     return found

@@ -36,9 +36,17 @@ function mark(index) {
   input.setAttribute("aria-activedescendant", `query-option-${index}`);
 }
 
-// What was suggested for another text is not put into this one: it is asked for again first.
-async function take(index) {
-  if (found?.query !== input.value) { clearTimeout(timer); await complete(); index = 0; }
+// Until the server has answered for a longer text, what it said of the shorter one is narrowed down here: a suggestion that is taken
+// always fits the text that stands there.
+function narrow() {
+  if (!found || list.hidden) return;
+  const at = input.selectionStart ?? 0, typed = input.value.slice(found.start, at);
+  if (at < found.start || /[\s()=<>!,]/.test(typed.replace(/^['"`].*/, ""))) { hide(); return; }
+  const wanted = typed.replace(/['"`]/g, "").toLowerCase();
+  show({ ...found, end: at, suggestions: found.all.filter((one) => one.text.replace(/['"`]/g, "").toLowerCase().startsWith(wanted)) });
+}
+
+function take(index) {
   if (!found?.suggestions[index]) return;
   const text = found.suggestions[index].text;
   const after = input.value.slice(found.end);
@@ -56,14 +64,15 @@ async function complete() {
   const response = await fetch(`/api/odradek/v1/query-completions?${parameters}`);
   if (!response.ok || ticket !== asked || document.activeElement !== input) return;
   const answer = await response.json();
-  answer.query = query;
+  if (query !== input.value) return; // it is asked for again soon
+  answer.all = answer.suggestions;
   input.setAttribute("aria-invalid", String(Boolean(answer.error)));
   input.title = answer.error ? `column ${answer.error_column}: ${answer.error}` : "";
   show(answer);
 }
 
 if (input) {
-  input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(complete, 80); });
+  input.addEventListener("input", () => { narrow(); clearTimeout(timer); timer = setTimeout(complete, 80); });
   input.addEventListener("focus", () => { if (!input.value) complete(); });
   input.addEventListener("blur", hide);
   input.addEventListener("keydown", (event) => {
