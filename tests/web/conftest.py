@@ -25,9 +25,9 @@ CHROMIUM = Path(os.environ.get("ODRADEK_TEST_CHROMIUM", "/usr/bin/chromium"))
 SCREENSHOTS = os.environ.get("ODRADEK_TEST_SCREENSHOTS", "")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser for all tests."""
+    """One browser for the tests of a file: Playwright's synchronous face keeps this thread's event loop, asynchronous tests need it."""
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}: `apt-get install chromium`, or name one by ODRADEK_TEST_CHROMIUM")
     sync_api = pytest.importorskip(
