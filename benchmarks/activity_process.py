@@ -6,10 +6,9 @@ import asyncio
 import signal
 import sys
 
-from odradek.worker import Worker
-
 from benchmarks.saga import ACTIVITIES, ACTIVITY_QUEUE
 from odradek.client import Client
+from odradek.worker import Worker
 
 
 async def serve(address: str) -> None:

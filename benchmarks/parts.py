@@ -62,7 +62,8 @@ def work_folder() -> Iterator[Path]:
 
 @contextmanager
 def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
-    environment = {**os.environ, "ODRADEK_STATE_DIR": str(folder / "state"), "PYTHONPATH": str(REPOSITORY)}
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
+    environment = {**os.environ, "ODRADEK_STATE_DIR": str(folder / "state"), "PYTHONPATH": path}
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out, start_new_session=True)

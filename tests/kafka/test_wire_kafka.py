@@ -283,8 +283,8 @@ def test_settings_pass_through_but_not_those_that_hold_a_promise() -> None:
 
 def test_every_producer_hashes_as_kafka_and_every_reader_reads_committed() -> None:
     given = Settings(address="host:1")
-    for config in (producer_config(given), transactional_producer_config(given, "t")):
-        assert (config["partitioner"], config["enable.idempotence"], config["acks"]) == ("murmur2_random", True, "all")
+    for config, idempotent in ((producer_config(given), False), (transactional_producer_config(given, "t"), True)):
+        assert (config["partitioner"], config["enable.idempotence"], config["acks"]) == ("murmur2_random", idempotent, "all")
     for config in (consumer_config(given, "g"), reader_config(given)):
         assert (config["isolation.level"], config["enable.auto.commit"]) == ("read_committed", False)
     assert reader_config(given, read_uncommitted=True)["isolation.level"] == "read_uncommitted"

@@ -17,7 +17,9 @@ def functions_of(file: Path) -> set[str]:
 def test_every_test_named_there_exists() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
     assert len(named) > 50
-    missing = [f"{file}::{test}" for file, test in named if not (REPOSITORY / file).is_file() or test not in functions_of(REPOSITORY / file)]
+    missing = [
+        f"{file}::{test}" for file, test in named if not (REPOSITORY / file).is_file() or test not in functions_of(REPOSITORY / file)
+    ]
     assert missing == []
 
 

@@ -93,7 +93,7 @@ class WorkflowContext:
         self.run_id = run_id
         self.workflow_type = workflow_type
         self.payload_converter = settings.payload_converter
-        self.loop: WorkflowLoop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest of its methods is set below the class
+        self.loop: WorkflowLoop = WorkflowLoop(self, run_id)  # type: ignore[abstract]  # the rest of its methods is set below the class
         self.handlers: HandlerTable  # set by the instance
         self.instance: Any = None  # the user's object
         self.inbound: WorkflowInboundInterceptor | None = None  # None: no interceptors

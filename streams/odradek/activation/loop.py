@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
@@ -108,13 +109,15 @@ class WorkflowTask(asyncio.Task[T]):
     """A task whose hash is its number in the run, not its address.
 
     asyncio keeps tasks in sets (`TaskGroup`, `asyncio.wait`): which of them a group cancels first, say, would otherwise change from
-    run to run.
+    run to run. The run's id stands in the upper bits: asyncio also has one set of all tasks of the process, and the first tasks of
+    500 live runs under one hash made each new one a walk along all the others.
     """
 
     def __init__(
         self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], loop: WorkflowLoop, name: str | None = None, **options: Any
     ) -> None:
         loop.task_count = self.number = loop.task_count + 1
+        self._hash = loop.task_hash_base | self.number
         # asyncio's own default name counts the tasks of the process.
         super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", **options)
         loop.tasks[self.number] = self  # asyncio itself holds tasks weakly
@@ -122,7 +125,7 @@ class WorkflowTask(asyncio.Task[T]):
         self.add_done_callback(loop.forget)
 
     def __hash__(self) -> int:
-        return self.number
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -131,8 +134,9 @@ class WorkflowTask(asyncio.Task[T]):
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """The event loop of one run. `context` is that run's `WorkflowContext`."""
 
-    def __init__(self, host: TimerHost) -> None:
+    def __init__(self, host: TimerHost, run_id: str = "") -> None:
         self.host = host
+        self.task_hash_base = zlib.crc32(run_id.encode()) << 29  # fits a positive Py_hash_t below 2**61 with 2**29 tasks
         self.context: Any = host
         self.seconds = 0.0  # time of the current activation
         self.activation = 0  # count of activations

@@ -13,7 +13,7 @@ from typing import Any
 from odradek.cli.status import HELP, status_of
 
 # Modules that add commands, in the order of `--help`. Each is imported with the parser and must be cheap to import.
-COMMANDS = ("odradek.cli.dev", "odradek.cli.worker", "odradek.cli.workflow")
+COMMANDS = ("odradek.cli.dev", "odradek.cli.worker", "odradek.cli.server", "odradek.cli.workflow")
 
 Commands = Any  # argparse's subparsers action, which has no public type
 

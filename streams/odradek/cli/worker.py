@@ -121,11 +121,13 @@ def _without(arguments: list[str], flag: str, option: str) -> list[str]:
 
 async def _serve(settings: Settings, task_queue: str, workflows: list[Any], activities: list[Any]) -> int:
     """One worker, until it is told to stop."""
+    from odradek.cli import garbage
     from odradek.client import Client
     from odradek.processor.supervisor import beat_to_parent
     from odradek.worker import Worker
 
     supervised = beat_to_parent()
+    garbage.tune()
     client = await Client.connect(settings=settings)
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
         worker = Worker(client, task_queue=task_queue, workflows=workflows, activities=activities, activity_executor=executor)

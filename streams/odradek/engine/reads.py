@@ -53,7 +53,7 @@ def answer_reads(step: WorkflowStep) -> None:
 def settle_waiters(step: WorkflowStep) -> list[Waiter]:
     """Answer the long polls that this step ends, new ones too. Returns the old ones that are done; new ones left wait in `new_waiters`."""
     done: list[Waiter] = []
-    if len(step.context.waiters):
+    if step.context.waiters:
         for run_id, run in step.runs.items():
             done.extend(waiter for waiter in step.context.waiters.of(run_id) if _settle(step, run, waiter))
     if step.new_waiters:
@@ -158,7 +158,13 @@ def closed_result(step: WorkflowStep, run: LiveRun) -> WorkflowResult:
 
 
 def _last_events(step: WorkflowStep, run: LiveRun) -> list[HistoryEvent]:
-    for _, row in step.scan(HISTORY, run.row.run_id + "/", reverse=True, limit=1):
+    prefix = run.row.run_id + "/"
+    fresh = [key for table, key in step.changes if table == HISTORY and key.startswith(prefix)]
+    if fresh:  # what this step appended is behind all that is stored: most polls are answered by the step that closes the run
+        appended = step.changes[HISTORY, max(fresh)]
+        assert isinstance(appended, HistoryRow)
+        return appended.events[-1:]
+    for _, row in step.scan(HISTORY, prefix, reverse=True, limit=1):
         assert isinstance(row, HistoryRow)
         return row.events[-1:]
     return []

@@ -46,6 +46,9 @@ class Waiters:
     def __len__(self) -> int:
         return sum(len(waiters) for waiters in self._by_run.values())
 
+    def __bool__(self) -> bool:
+        return bool(self._by_run)
+
     def begin(self) -> None:
         """A new engine step: what was changed before stays."""
         self._log = []

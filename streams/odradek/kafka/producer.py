@@ -3,6 +3,9 @@
 `produce` never blocks and may be called from any thread or event loop. Delivery is reported by callback on the polling thread, or to an
 asyncio future; futures of one loop are settled in one wake-up for all reports that came together, since a wake-up each would
 cost more than the record. Lanes do not use it: theirs is transactional.
+
+Records go in bursts, at most BURSTS on the way: one that comes alone leaves at once, and under load what comes meanwhile gathers. A linger
+would cost each lone record a millisecond; without either each record would be a request of its own to the broker.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -29,7 +33,28 @@ KafkaHeaders = Sequence[tuple[str, bytes]]
 
 _POLL_S = 0.1  # an upper bound on how late `close` is noticed; reports are served as they come
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # Kafka's default of `max.message.bytes`, for a topic that nobody looked at
+BURSTS = 2  # on the way at a time
+BACKLOG_MAX = 100_000  # records that wait for a burst; librdkafka's own queue takes as many
 _HASHED = -1  # confluent-kafka's PARTITION_UA: the partitioner decides by the key
+
+
+@dataclass(slots=True)
+class _Record:
+    """What `produce` was given."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, str | bytes | None]]
+    partition: int
+    on_delivery: OnDelivery | None
+
+
+@dataclass(slots=True)
+class _Burst:
+    """Records handed over together; `left` are without a report yet."""
+
+    left: int
 
 
 class PlainProducer:
@@ -46,6 +71,9 @@ class PlainProducer:
         self.limits: dict[str, int] = {}
         self._producer = self._make()
         self._lock = threading.Lock()
+        self._gate = threading.Lock()
+        self._bursts = 0
+        self._backlog: list[_Record] = []
         self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="odradek-producer", daemon=True)
@@ -69,19 +97,20 @@ class PlainProducer:
         limit = self.limits.get(topic)
         if limit is not None and len(value or b"") > limit // 2 and (size := record_size(key, value, headers)) > limit:
             raise RecordTooLargeError(topic, size=size, limit=limit)
-        report = None if on_delivery is None else lambda error, message: on_delivery(self._delivery_error(error, message))
-        producer = self._producer
-        try:
-            producer.produce(topic, value, key, partition, on_delivery=report, headers=list(headers))
-        except KafkaException as error:
-            code = kafka_error(error).code()
-            if code == KafkaError._FATAL:
-                self._renew(producer)
-                self._producer.produce(topic, value, key, partition, on_delivery=report, headers=list(headers))
+        record = _Record(topic, key, value, list(headers), partition, on_delivery)
+        with self._gate:
+            if self._bursts >= BURSTS:
+                if len(self._backlog) >= BACKLOG_MAX:
+                    raise BufferError(f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up")
+                self._backlog.append(record)
                 return
-            if code == KafkaError.MSG_SIZE_TOO_LARGE:
-                raise self._too_large(topic, record_size(key, value, headers)) from error
-            raise translate(error, self._settings, topic=topic) from error
+            self._bursts += 1
+        burst = _Burst(1)
+        try:
+            self._hand_over(record, burst)
+        except BaseException:
+            self._settle_one(burst)
+            raise
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: KafkaHeaders = (), *, partition: int = _HASHED
@@ -98,19 +127,22 @@ class PlainProducer:
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything handed over is delivered or has failed; how many records are still on the way at the time-out."""
-        remaining = self._producer.flush(timeout_s)
+        with self._gate:
+            self._bursts += 1  # the backlog goes now, whatever is on the way
+        self._next_burst()
+        remaining = self._producer.flush(timeout_s) + len(self._backlog)
         self._wake_loops()
         return remaining
 
     def __len__(self) -> int:
         """Records on the way."""
-        return len(self._producer)
+        return len(self._producer) + len(self._backlog)
 
     def close(self, timeout_s: float = 10.0) -> int:
         """Deliver what is on the way, as far as it goes in the time; how many records failed for it. Idempotent."""
         if self._closing.is_set():
             return 0
-        remaining = self._producer.flush(timeout_s)
+        remaining = self.flush(timeout_s)
         self._closing.set()
         self._thread.join()
         if remaining:
@@ -130,6 +162,55 @@ class PlainProducer:
 
     def _make(self) -> Producer:
         return self._new_producer(producer_config(self._settings) | {"error_cb": self._on_error})
+
+    def _hand_over(self, record: _Record, burst: _Burst) -> None:
+        """To librdkafka. Raises as `produce`; then there will be no report."""
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            try:
+                if record.on_delivery is not None:
+                    record.on_delivery(self._delivery_error(error, message))
+            finally:
+                self._settle_one(burst)
+
+        producer = self._producer
+        try:
+            producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=report, headers=record.headers)
+        except KafkaException as error:
+            code = kafka_error(error).code()
+            if code == KafkaError._FATAL:
+                self._renew(producer)
+                self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=report, headers=record.headers)
+                return
+            if code == KafkaError.MSG_SIZE_TOO_LARGE:
+                raise self._too_large(record.topic, _size(record)) from error
+            raise translate(error, self._settings, topic=record.topic) from error
+
+    def _settle_one(self, burst: _Burst) -> None:
+        """A record of it has its report, or will never have one. The last one lets the next burst go."""
+        with self._gate:
+            burst.left -= 1
+            last = burst.left == 0
+        if last:
+            self._next_burst()
+
+    def _next_burst(self) -> None:
+        """What has gathered goes in the place of a burst that is through."""
+        with self._gate:
+            records, self._backlog = self._backlog, []
+            if not records:
+                self._bursts -= 1
+                return
+        burst = _Burst(len(records))
+        for record in records:
+            try:
+                self._hand_over(record, burst)
+            except Exception as error:
+                if record.on_delivery is not None:
+                    record.on_delivery(error)
+                else:
+                    logger.warning("a record for %s was not sent: %s", record.topic, error)
+                self._settle_one(burst)
 
     def _serve(self) -> None:
         while not self._closing.is_set():
@@ -178,6 +259,11 @@ class PlainProducer:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
             self._reason = error.str()
+
+
+def _size(record: _Record) -> int:
+    headers = [(name, raw.encode() if isinstance(raw, str) else raw) for name, raw in record.headers]
+    return record_size(record.key, record.value, headers)
 
 
 def _settle(settled: list[tuple[asyncio.Future[None], BaseException | None]]) -> None:

@@ -38,6 +38,7 @@ from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.lane_state import LaneState, check_transition
 from odradek.processor.outlet import Record
+from odradek.processor.pacing import Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
@@ -131,6 +132,7 @@ class Lane(threading.Thread):
         self._gap: OdradekError | None = None
         self._fault = faults.fault_hook()
         self._drops = 0
+        self._pacing = Pacing()
         self._defects = 0  # in a row, without progress
         self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
         self._question = 0
@@ -341,6 +343,7 @@ class Lane(threading.Thread):
         limit = 1 if self._careful_left else INPUTS_MAX
         messages, self._held = self._held[:limit], self._held[limit:]
         if not messages:
+            self._stopping.wait(self._pacing.wait_seconds(time.monotonic() - self._committed_at, len(self.inbox)))
             messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms))
             if messages:
                 self._check_beginning(offset_of(messages[0]))
@@ -447,6 +450,7 @@ class Lane(threading.Thread):
         if not self._careful_left:
             self._owns = 0  # this is progress
         self._commit(rows, records, position)
+        self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
         self._defects = 0
 

@@ -21,6 +21,7 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.codec import Codec
 from odradek.wire.errors import TopicNameError, WireError
 from odradek.wire.headers import Headers, headers_for
+from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import Topics
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class _Known:
     limit: int
     until: float
     missing: str = ""
+    partitions: int = 0
 
 
 class TopicOutlet:
@@ -101,7 +103,12 @@ class TopicOutlet:
         headers: list[tuple[str, bytes | str | None]] = list(headers_for(output.record))
         if output.headers:
             headers += [(name, text.encode()) for name, text in output.headers.items()]
-        return Record(self._name(output.kind, output.task_queue), output.key.encode(), output.value, headers, output.partition)
+        topic, partition = self._name(output.kind, output.task_queue), output.partition
+        if output.kind == ports.EXECUTIONS:
+            # By workflow id, not by its key: a transaction of one lane then touches one partition of it instead of all (a marker each).
+            partitions = self._look(topic).partitions
+            partition = partition_for(output.record.workflow_id.encode(), partitions) if partitions else -1
+        return Record(topic, output.key.encode(), output.value, headers, partition)
 
     def dead_letter(self, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
         """For this queue's `dead-letters`. A value that is too large for it is left out: where it stood is in the headers."""
@@ -137,14 +144,14 @@ class TopicOutlet:
 
     def _ask(self, topic: str, known: _Known | None) -> _Known:
         try:
-            self._admin.ensure([topic])
+            partitions = self._admin.ensure([topic])[topic].partitions
             limit = self._admin.max_message_bytes([topic])[topic]
-            return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS)
+            return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS, partitions=partitions)
         except OdradekError as error:
             logger.warning("topic %s cannot be had: %s", topic, error)
             return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, str(error))
         except Exception as error:  # a broker in trouble: what was known is the better guess, a refused record is dealt with
             logger.warning("topic %s cannot be looked up: %s", topic, error)
             if known is not None and not known.missing:
-                return _Known(known.limit, time.monotonic() + MISSING_FOR_SECONDS)
+                return _Known(known.limit, time.monotonic() + MISSING_FOR_SECONDS, partitions=known.partitions)
             return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, f"topic {topic} cannot be looked up: {error}")

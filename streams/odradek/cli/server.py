@@ -1,0 +1,51 @@
+"""`odradek server`: read side, HTTP API and web UI in one process."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from odradek.cli.app import Commands, add_command
+from odradek.cli.common import cluster_options, settings_of
+from odradek.cli.status import UsageError
+
+EXAMPLES = """examples:
+  odradek server --address localhost:9092                          UI and API on http://127.0.0.1:8088
+  odradek server --address kafka:9092 --host 0.0.0.0 --token-file /run/secrets/odradek --read-only
+
+Prints `ui: http://HOST:PORT` once it serves. SIGTERM or Ctrl-C ends it; no workflow notices.
+"""
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "server", run, help="serve lists, the HTTP API and the web UI", parents=[cluster_options()], epilog=EXAMPLES
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8088, help="port to listen on (default: 8088)")
+    parser.add_argument("--read-only", action="store_true", help="refuse everything that changes a workflow")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that callers must have")
+    parser.add_argument("--authenticator", default="", metavar="MODULE:NAME", help="another way to authenticate, by import path")
+    parser.add_argument("--allowed-host", action="append", default=[], metavar="HOST", help="a host name it is reached by (repeatable)")
+    parser.add_argument(
+        "--trusted-origin", action="append", default=[], metavar="ORIGIN", help="an origin browsers may post from (repeatable)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal ends it."""
+    try:
+        from odradek.web.server import main
+    except ModuleNotFoundError as error:
+        raise UsageError(f"`odradek server` needs {error.name}: pip install 'odradek[server,faust]'") from error
+    return main(
+        settings_of(options),
+        host=options.host,
+        port=options.port,
+        read_only=options.read_only,
+        token_file=options.token_file,
+        authenticator=options.authenticator,
+        allowed_hosts=options.allowed_host,
+        trusted_origins=options.trusted_origin,
+    )
