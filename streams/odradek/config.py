@@ -48,12 +48,12 @@ _OTHER_VARIABLES = re.compile(
     r"|ODRADEK_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
 
-_DURATION_UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d)\s*")
+_DURATION_UNITS = {"": 1, "ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d|)\s*")
 
 
 def parse_duration(value: Any) -> Any:
-    """`500 ms`, `10s`, `5 min`, `1h`, `3 d` as a timedelta. Anything else is left to pydantic: seconds as a number, or ISO 8601."""
+    """`500 ms`, `10s`, `5 min`, `1h`, `3 d` as a timedelta, a bare number as seconds (an environment variable is text). The rest, as ISO 8601, is pydantic's."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]]) if match else value
 

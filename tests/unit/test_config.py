@@ -196,3 +196,10 @@ def test_the_page_is_up_to_date() -> None:
     assert page.read_text(encoding="utf-8") == config.settings_page(), "run `python -m odradek.config > docs/settings.md`"
     for name in Settings.model_fields:
         assert f"| `{name}` |" in config.settings_table()
+
+
+def test_a_number_in_the_environment_is_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODRADEK_RPC_TIMEOUT", "2")
+    assert Settings.load(address="h:1").rpc_timeout == timedelta(seconds=2)
+    monkeypatch.setenv("ODRADEK_RPC_TIMEOUT", "2.5")
+    assert Settings.load(address="h:1").rpc_timeout == timedelta(seconds=2.5)
