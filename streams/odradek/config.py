@@ -53,7 +53,10 @@ _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d|)\s*")
 
 
 def parse_duration(value: Any) -> Any:
-    """`500 ms`, `10s`, `5 min`, `1h`, `3 d` as a timedelta, a bare number as seconds (an environment variable is text). The rest, as ISO 8601, is pydantic's."""
+    """`500 ms`, `10s`, `5 min`, `1h`, `3 d` as a timedelta; a bare number is seconds, as text too.
+
+    Anything else, such as ISO 8601, is left to pydantic.
+    """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]]) if match else value
 
