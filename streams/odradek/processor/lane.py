@@ -753,8 +753,8 @@ class Lane(threading.Thread):
         assert self._store is not None and self._timers is not None
         now = time.monotonic()
         self._alarm(now)
-        if self._careful_left:
-            self._end_care()  # all that was there has been taken
+        if self._careful_left and (self._began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
+            self._end_care()  # all that was there has been taken; an empty inbox just after the seek says nothing yet
         proven = self._owns > 0 and now - self._owned_at >= PROVEN_AFTER_SECONDS
         if proven:
             self._owns = 0
