@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import odradek.engine.timers as timers_module
+import odradek.engine.retention as retention_module
 from odradek.engine import cron
 from odradek.engine.ports import EngineLimits
 from odradek.wire import outcomes
@@ -75,14 +75,17 @@ def test_retention_deletes_everything_of_the_run() -> None:
     w.advance(DAY - 1)
     w.step(QueryWorkflow("w", "count", reply_to="c"))
     assert values(w.replies[-1].payloads) == [1]
+    assert w.tombstones == []
+    run_id = w.run_id()
     w.advance(1)
     assert w.tables.snapshot() == {}
+    assert w.tombstones == [f"w/{run_id}"]
     w.step(QueryWorkflow("w", "count", reply_to="c"))
     assert w.replies[-1].status == outcomes.NOT_FOUND
 
 
 def test_retention_of_an_old_run_leaves_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timers_module, "RETENTION_ROWS_MAX", 2)
+    monkeypatch.setattr(retention_module, "RETENTION_ROWS_MAX", 2)
     w = World(ScriptActivator(waiting=waiting), limits=EngineLimits(retention_ms=DAY))
     w.step(w.start("waiting", run_id="run-1"))
     for n in range(5):
@@ -97,6 +100,7 @@ def test_retention_of_an_old_run_leaves_the_current_one(monkeypatch: pytest.Monk
         steps += 1
         assert before - sum(len(table) for table in w.tables.snapshot().values()) <= 4
     assert steps > 4
+    assert w.tombstones == ["w/run-1"]
     assert w.run().run_id == "run-2" and len(w.tables.table("run")) == 1
     assert all(key.startswith("run-2/") for key in w.tables.table("history"))
     w.step(w.signal("finish"))

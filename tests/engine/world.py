@@ -85,6 +85,7 @@ class World:
         self.controls: list[CancelActivityTask] = []
         self.results: list[WorkflowResult] = []
         self.summaries: list[ExecutionSummary] = []
+        self.tombstones: list[str] = []
         self.replies: list[Reply] = []
         self.engine = self._engine()
         self.step()
@@ -144,9 +145,13 @@ class World:
             for reply in effects.replies:
                 assert CODEC.decode(CODEC.encode(reply)) == reply
             for output in effects.outputs:
-                assert CODEC.decode(output.value) == output.record
+                assert output.value is None or CODEC.decode(output.value) == output.record
         self.replies.extend(effects.replies)
         for output in effects.outputs:
+            if output.value is None:
+                assert output.kind == EXECUTIONS
+                self.tombstones.append(output.key)
+                continue
             {COMMANDS: self.tasks, CONTROL: self.controls, RESULTS: self.results, EXECUTIONS: self.summaries}[output.kind].append(
                 output.record
             )

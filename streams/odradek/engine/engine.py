@@ -1,9 +1,9 @@
 """`WorkflowEngine`: applies a batch to the runs of one lane.
 
 A batch is split by workflow id, and each workflow id is one WorkflowStep, in this order: inputs by offset, due timers, workflow tasks,
-rows, queries, read-only requests, long polls. Nothing of a step counts before all of it is done. What breaks in the engine itself (a
-defect, not workflow code) is confined here: the step is thrown away and done again without the part that broke; the run is parked, the
-input dead-lettered with its trace, and no other workflow id notices.
+rows, queries, read-only requests, long polls, runs that go. Nothing of a step counts before all of it is done. What breaks in the
+engine itself (a defect, not workflow code) is confined here: the step is thrown away and done again without the part that broke; the
+run is parked, the input dead-lettered with its trace, and no other workflow id notices.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from odradek.engine.ports import RUN, TIMER, Batch, DeadLetter, Effects, EngineL
 from odradek.engine.queries import run_queries
 from odradek.engine.reads import answer_reads, expired_reply, settle_waiters
 from odradek.engine.requests import verdict
+from odradek.engine.retention import remove_retired
 from odradek.engine.step import Context, TaskRefusedError, WorkflowStep
 from odradek.engine.summaries import emit_summary
 from odradek.engine.tasks import enforce_limits, park, run_tasks
@@ -216,14 +217,19 @@ def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
         part = "rows"
         _write_runs(step)
         part = "reads"
+        done: list[Waiter] = []
         if work.no_reads:
             _answer_internal(step, work)
-            return []
-        if step.queries:
-            run_queries(step)
-        if step.reads:
-            answer_reads(step)
-        return settle_waiters(step)
+        else:
+            if step.queries:
+                run_queries(step)
+            if step.reads:
+                answer_reads(step)
+            done = settle_waiters(step)
+        part = "retention"
+        if step.retired:
+            remove_retired(step)
+        return done
     except TaskRefusedError:
         raise
     except Exception as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from odradek.engine import closing
 from odradek.engine.activities import apply_report
 from odradek.engine.requests import answer_again, not_found, remember, remembered, target, verdict
+from odradek.engine.retention import apply_delete
 from odradek.engine.signals import add_signal
 from odradek.engine.start import apply_start
 from odradek.engine.timers import retry_task_now
@@ -14,6 +15,7 @@ from odradek.wire import outcomes
 from odradek.wire.events import (
     AwaitResult,
     CancelWorkflow,
+    DeleteWorkflow,
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
@@ -45,6 +47,8 @@ def apply_input(step: WorkflowStep, input: Input) -> None:
         _terminate(step, event)
     elif isinstance(event, UnparkWorkflow):
         _unpark(step, event)
+    elif isinstance(event, DeleteWorkflow):
+        apply_delete(step, event)
     elif isinstance(event, DescribeWorkflow | FetchHistory | AwaitResult):
         if event.reply_to and not _expired(step, event.deadline_ms):
             step.reads.append(event)

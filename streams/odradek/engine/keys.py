@@ -31,6 +31,11 @@ def request_key(run_id: str, slot: int) -> str:
     return f"{run_id}/{slot:04d}"
 
 
+def deletion_key(workflow_id: str, run_id: str) -> str:
+    """Key in `request`: the verdict on the deletion of a run, which outlives the run's ring."""
+    return f"deleted/{workflow_id}/{run_id}"
+
+
 def derived_run_id(origin: str) -> str:
     """Run id from a text that is stable over retries."""
     return str(uuid.uuid5(NAMESPACE, origin))

@@ -81,13 +81,16 @@ class RowChange(msgspec.Struct):
 
 
 class Output(msgspec.Struct):
-    """A record to produce in the transaction. `value` is what `Outlet.check` gave. `key` is text, UTF-8 on the wire."""
+    """A record to produce in the transaction. `value` is what `Outlet.check` gave. `key` is text, UTF-8 on the wire.
+
+    `value` None: a tombstone. Its key has no record any more; `record` is the last one that it had, for partition and headers.
+    """
 
     kind: str
     task_queue: str  # "" for namespace-wide topics
     key: str
     record: Any
-    value: bytes
+    value: bytes | None
     headers: dict[str, str] = {}
     partition: int = -1  # -1: by key
 

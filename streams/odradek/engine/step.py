@@ -104,6 +104,8 @@ class WorkflowStep:
         self.runs: dict[str, LiveRun] = {}
         #: queries to run after the tasks, each with its run
         self.queries: list[tuple[QueryWorkflow, LiveRun]] = []
+        #: runs that leave the tables at the end of the step, see `odradek.engine.retention`
+        self.retired: list[str] = []
         #: read-only requests, answered last
         self.reads: list[DescribeWorkflow | FetchHistory | AwaitResult] = []
         self.new_waiters: list[Waiter] = []
@@ -177,6 +179,8 @@ class WorkflowStep:
 
     def run(self, run_id: str) -> LiveRun | None:
         """A run of this workflow id, ready to be changed; None when unknown."""
+        if run_id in self.retired:
+            return None
         run = self.runs.get(run_id)
         if run is not None:
             return run
@@ -232,6 +236,10 @@ class WorkflowStep:
             return value
         self.outputs.append(Output(kind, task_queue, key, record, value))
         return None
+
+    def emit_tombstone(self, kind: str, task_queue: str, key: str, record: Any) -> None:
+        """Produce a tombstone for a key whose last record was `record`. Its topic was asked for before (`outlet.check`)."""
+        self.outputs.append(Output(kind, task_queue, key, record, None))
 
     def flush_history(self, run: LiveRun) -> None:
         """Put the events that this step appended into rows."""

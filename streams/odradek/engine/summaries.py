@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from odradek.engine.ports import EXECUTIONS
+from odradek.engine.ports import EXECUTIONS, Refusal
 from odradek.engine.step import OutputRefusedError
 from odradek.wire.outcomes import ExecutionSummary, WorkflowResult
 
@@ -52,6 +52,24 @@ def emit_summary(step: WorkflowStep, run: LiveRun) -> None:
         refusal = step.emit(EXECUTIONS, "", key, record)
     if refusal is not None:
         raise OutputRefusedError(f"The summary of run {row.run_id} cannot be written: {refusal.message}")
+
+
+def tombstone_refusal(step: WorkflowStep, row: RunRow) -> Refusal | None:
+    """Why the tombstone of a run cannot be written now; None when it can."""
+    found = step.outlet.check(EXECUTIONS, "", _last_of(step, row))
+    return found if isinstance(found, Refusal) else None
+
+
+def emit_tombstone(step: WorkflowStep, row: RunRow) -> None:
+    """The run leaves `executions`."""
+    step.emit_tombstone(EXECUTIONS, "", f"{row.workflow_id}/{row.run_id}", _last_of(step, row))
+
+
+def _last_of(step: WorkflowStep, row: RunRow) -> ExecutionSummary:
+    """What routes a tombstone. Without what can be large: only its headers travel."""
+    record = summary_of(step.context.namespace, step.context.task_queue, row)
+    record.memo, record.search_attributes = {}, {}
+    return record
 
 
 def result_of(

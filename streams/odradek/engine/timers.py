@@ -5,21 +5,18 @@ A timer row names a thing and a time; it counts only if that thing still waits f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from odradek.engine import activities
+from odradek.engine import activities, retention
 from odradek.engine.closing import time_out
 from odradek.engine.keys import event_key, timer_key
-from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER, USER_TIMER
+from odradek.engine.ports import TIMER, USER_TIMER
 from odradek.wire.history import TimerFired
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
-    from odradek.wire.state import RunRow, TimerRow
-
-# Rows of a closed run deleted in one step.
-RETENTION_ROWS_MAX = 500
+    from odradek.wire.state import TimerRow
 
 
 def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
@@ -29,7 +26,10 @@ def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
         return  # deleted by an input of this batch
     step.delete(TIMER, key)
     if timer.kind == "RETENTION":
-        _retire(step, timer)
+        retention.retire(step, timer)
+        return
+    if timer.kind == "FORGET":
+        retention.forget(step, timer)
         return
     run = step.run(timer.run_id)
     if run is None or not run.is_open:
@@ -84,26 +84,3 @@ def dispatch_first_task(step: WorkflowStep, run: LiveRun) -> None:
     step.delete_timer(run, "FIRST_TASK", run.row.first_task_due_ms)
     run.row.first_task_due_ms = 0
     run.dirty = True
-
-
-def _retire(step: WorkflowStep, timer: TimerRow) -> None:
-    """Delete a closed run: first what makes it visible, then its rows, a bounded number a step."""
-    run_id = timer.run_id
-    row = cast("RunRow | None", step.get(RUN, run_id))
-    if row is not None:
-        if row.retention_due_ms != timer.due_ms:
-            return
-        step.runs.pop(run_id, None)
-        step.context.cache.evict(run_id)
-        step.delete(RUN, run_id)
-        current = step.current()
-        if current is not None and current.run_id == run_id:
-            step.set_current(None)
-    deleted = 0
-    for table in (HISTORY, REQUEST):
-        for key, _ in step.scan(table, run_id + "/", limit=RETENTION_ROWS_MAX - deleted):
-            step.delete(table, key)
-            deleted += 1
-        if deleted >= RETENTION_ROWS_MAX:
-            step.put(TIMER, timer_key(timer.due_ms, run_id, timer.kind, timer.id), timer)
-            return

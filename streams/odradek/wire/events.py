@@ -160,6 +160,17 @@ class UnparkWorkflow(msgspec.Struct):
     identity: str = ""
 
 
+class DeleteWorkflow(msgspec.Struct):
+    """Delete a run: its rows, its history, its entry in `executions`. An open one is terminated first (Temporal's rule)."""
+
+    workflow_id: str
+    run_id: str = ""
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+
+
 class ActivityTaskStarted(msgspec.Struct):
     """An attempt began and its command was acknowledged: from here on the engine's timers guard it."""
 
@@ -234,6 +245,7 @@ Request = (
     | FetchHistory
     | AwaitResult
     | UnparkWorkflow
+    | DeleteWorkflow
 )
 ActivityOutcome = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskCanceled
 ActivityReport = ActivityTaskStarted | ActivityTaskHeartbeat | ActivityOutcome

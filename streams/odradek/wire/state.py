@@ -142,13 +142,16 @@ class TimerRow(msgspec.Struct):
     due_ms: int
     workflow_id: str
     run_id: str
-    kind: str  # USER, ACTIVITY, WORKFLOW_TASK, FIRST_TASK, RUN_TIMEOUT, EXECUTION_TIMEOUT, RETENTION
+    kind: str  # USER, ACTIVITY, WORKFLOW_TASK, FIRST_TASK, RUN_TIMEOUT, EXECUTION_TIMEOUT, RETENTION, FORGET
     id: int = 0  # started or scheduled event id, for USER and ACTIVITY
     format: int = FORMAT
 
 
 class RequestRow(msgspec.Struct):
-    """Table `request`, key `{run id}/{slot:04d}`: a ring of the last requests and their verdicts, so that a repeated id is a no-op."""
+    """Table `request`, key `{run id}/{slot:04d}`: a ring of the last requests and their verdicts, so that a repeated id is a no-op.
+
+    Key `deleted/{workflow id}/{run id}`: the verdict on the deletion of a run, kept for the window of request ids.
+    """
 
     request_id: str
     kind: str
@@ -156,7 +159,7 @@ class RequestRow(msgspec.Struct):
     message: str = ""
     seq: int = 0
     time_ms: int = 0
-    run_id: str = ""  # for a start: the run the verdict names
+    run_id: str = ""  # for a start or a deletion: the run the verdict names
     started: bool = False
     format: int = FORMAT
 

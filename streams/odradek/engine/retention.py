@@ -1,0 +1,122 @@
+"""How closed runs go: when their retention ends, or when somebody deletes them.
+
+A run that goes leaves `executions` by a tombstone, then its rows leave the tables, a bounded number a step. All of it happens at the end of
+the step, after queries and long polls that came before have their answers. The verdict on a deletion outlives the run for the window of
+request ids, so that a repeated request gets it too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from odradek.engine import closing
+from odradek.engine.keys import deletion_key, timer_key
+from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER
+from odradek.engine.requests import answer_again, target, verdict
+from odradek.engine.summaries import emit_tombstone, tombstone_refusal
+from odradek.wire import outcomes
+from odradek.wire.state import RequestRow, TimerRow
+
+if TYPE_CHECKING:
+    from odradek.engine.step import WorkflowStep
+    from odradek.wire.events import DeleteWorkflow
+    from odradek.wire.state import RunRow
+
+# Rows of a run deleted in one step.
+RETENTION_ROWS_MAX = 500
+
+# A retention that ends while `executions` cannot be had is tried again after this.
+RETENTION_RETRY_MS = 60_000
+
+DELETE_REASON = "terminated by DeleteWorkflow"
+
+
+def retire(step: WorkflowStep, timer: TimerRow) -> None:
+    """A RETENTION timer is due: the run goes; of one that is gone already, more of its rows."""
+    row = cast("RunRow | None", step.get(RUN, timer.run_id))
+    if row is None:
+        _remove_rows(step, timer.run_id, timer.due_ms)
+        return
+    if row.retention_due_ms != timer.due_ms:
+        return
+    if tombstone_refusal(step, row) is not None:
+        run = step.run(timer.run_id)
+        if run is not None:
+            run.row.retention_due_ms = step.now_ms + RETENTION_RETRY_MS
+            run.dirty = True
+            step.put_timer(run, "RETENTION", run.row.retention_due_ms)
+        return
+    _release(step, timer.run_id)
+
+
+def apply_delete(step: WorkflowStep, event: DeleteWorkflow) -> None:
+    """Delete a run. An open one is terminated first: it has a result, and whoever waits for it learns it."""
+    entry = _deleted_before(step, event)
+    if entry is not None:
+        answer_again(step, event, entry)
+        return
+    run = target(step, event, must_be_open=False)
+    if run is None:
+        return
+    row = run.row
+    refusal = tombstone_refusal(step, row)
+    if refusal is not None:
+        verdict(step, event, outcomes.UNAVAILABLE, f"workflow {row.workflow_id} cannot be deleted now: {refusal.message}", row=row)
+        return
+    if run.is_open:
+        closing.terminate(step, run, DELETE_REASON, [], event.identity)
+    step.delete_timer(run, "RETENTION", row.retention_due_ms)
+    _release(step, row.run_id)
+    if event.request_id:
+        kept = RequestRow(event.request_id, type(event).__name__, outcomes.OK, time_ms=step.now_ms, run_id=row.run_id)
+        step.put(REQUEST, deletion_key(row.workflow_id, row.run_id), kept)
+        step.put_timer(run, "FORGET", step.now_ms + step.limits.request_window_ms)
+    verdict(step, event, outcomes.OK, row=row)
+
+
+def forget(step: WorkflowStep, timer: TimerRow) -> None:
+    """A FORGET timer is due: nobody asks for that deletion again."""
+    step.delete(REQUEST, deletion_key(timer.workflow_id, timer.run_id))
+
+
+def remove_retired(step: WorkflowStep) -> None:
+    """The end of the step: what makes its retired runs visible goes first, then rows. Their records come after all others of theirs."""
+    for run_id in step.retired:
+        row = cast("RunRow", step.get(RUN, run_id))
+        step.context.cache.evict(run_id)
+        step.delete(RUN, run_id)
+        emit_tombstone(step, row)
+        _remove_rows(step, run_id, step.now_ms)
+
+
+def _release(step: WorkflowStep, run_id: str) -> None:
+    """From here on no input of the batch finds the run, and its workflow id is free."""
+    current = step.current()
+    if current is not None and current.run_id == run_id:
+        step.set_current(None)
+    step.retired.append(run_id)
+
+
+def _remove_rows(step: WorkflowStep, run_id: str, due_ms: int) -> None:
+    deleted = 0
+    for table in (HISTORY, REQUEST):
+        for key, _ in step.scan(table, run_id + "/", limit=RETENTION_ROWS_MAX - deleted):
+            step.delete(table, key)
+            deleted += 1
+        if deleted >= RETENTION_ROWS_MAX:
+            rest = TimerRow(due_ms, step.workflow_id, run_id, "RETENTION", 0)
+            step.put(TIMER, timer_key(due_ms, run_id, "RETENTION", 0), rest)
+            return
+
+
+def _deleted_before(step: WorkflowStep, event: DeleteWorkflow) -> RequestRow | None:
+    """The verdict that this request got before."""
+    if not event.request_id:
+        return None
+    oldest_ms = step.now_ms - step.limits.request_window_ms
+    for key, found in step.scan(REQUEST, deletion_key(step.workflow_id, "")):
+        row = cast(RequestRow, found)
+        # The key is compared too: the prefix of workflow `a` is also one of workflow `a/b`.
+        if row.request_id == event.request_id and key == deletion_key(step.workflow_id, row.run_id) and row.time_ms >= oldest_ms:
+            return row
+    return None
