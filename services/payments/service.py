@@ -111,6 +111,7 @@ class Payments:
             await self._dead_letter(message, f"{name} is no command")
             return
         redelivered = message.offset < self._redelivered_below.get(message.tp, 0)
+        task |= {"command_partition": message.partition, "command_offset": message.offset}  # told in every answer
         await self._attempt(task, started_now=redelivered)
 
     async def _attempt(self, task: dict[str, Any], *, started_now: bool) -> None:
@@ -148,7 +149,8 @@ class Payments:
 
     async def _send(self, task: dict[str, Any], kind: str, **fields: Any) -> None:
         """Answer and wait until the broker has it."""
-        record = {key: task[key] for key in ("workflow_id", "run_id", "scheduled_event_id", "activity_id", "attempt")}
+        names = ("workflow_id", "run_id", "scheduled_event_id", "activity_id", "attempt", "command_partition", "command_offset")
+        record = {name: task[name] for name in names if name in task}
         value = self._schemas.encode(kind, {**record, "identity": self._identity, **fields})
         topic = self._names.events_of(task["namespace"], task["workflow_task_queue"])
         await self._produce(topic, task["workflow_id"].encode(), value, answer_headers(kind, task))
@@ -158,6 +160,7 @@ class Payments:
         facts = facts_of_headers(message.headers)
         if facts is not None:
             kind, fields = _failed("UndecodableCommand", reason, non_retryable=True)
+            facts |= {"command_partition": message.partition, "command_offset": message.offset}
             await self._send(facts, kind, **fields)
         await self._dead_letter(message, reason)
 

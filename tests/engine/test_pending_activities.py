@@ -79,6 +79,42 @@ def test_short_activity_needs_its_result_alone() -> None:
     assert (event.event_time_ms, event.attributes.identity, event.attributes.attempt) == (T0 + 300, "svc", 1)
 
 
+def place_of_command(w: World) -> tuple[int, int]:
+    [event] = [e.attributes for e in w.history() if isinstance(e.attributes, ActivityTaskStartedEvent)]
+    return event.command_partition, event.command_offset
+
+
+def test_the_place_of_the_command_is_told_by_the_outcome() -> None:
+    w = one()
+    w.step(completed(w.last_task(), command_partition=3, command_offset=17))
+    assert place_of_command(w) == (3, 17)
+
+
+def test_the_place_of_the_command_is_told_by_started_while_it_runs_and_when_it_is_completed_from_outside() -> None:
+    w = one()
+    w.step(started(w.last_task(), command_partition=2, command_offset=0))
+    assert [(row.command_partition, row.command_offset) for row in w.activities()] == [(2, 0)]
+    w.step(completed(w.last_task()))  # by its token: that does not hold the place
+    assert place_of_command(w) == (2, 0)
+
+
+def test_the_place_of_the_command_is_that_of_the_last_attempt() -> None:
+    w = one(retry_policy=RetryPolicy(maximum_attempts=2))
+    w.step(started(w.last_task(), command_partition=2, command_offset=5))
+    w.step(failed(w.last_task()))
+    assert [(row.command_partition, row.command_offset) for row in w.activities()] == [(-1, -1)]
+    w.advance(1_000)
+    w.step(started(w.last_task(), command_partition=1, command_offset=9))
+    w.advance(10_000)  # start-to-close
+    assert place_of_command(w) == (1, 9)
+
+
+def test_a_service_that_does_not_tell_the_place_of_the_command() -> None:
+    w = one()
+    w.step(completed(w.last_task()))
+    assert place_of_command(w) == (-1, -1)
+
+
 def test_attempts_leave_no_history_until_the_end() -> None:
     w = one()
     before = w.names()

@@ -377,6 +377,31 @@ async def test_result_too_large_fails_with_size_limit_and_setting() -> None:
         assert part in failure.message
 
 
+async def test_every_answer_says_where_its_command_stood() -> None:
+    @activity.defn
+    def quick() -> None: ...
+
+    @activity.defn
+    def broken() -> None:
+        raise ApplicationError("no")
+
+    bench = Bench([quick, broken])
+    bench.owner = OwnedPartition(4, start=0, end_at_assignment=0)
+    for name in ("quick", "broken"):
+        bench.give(bench.task(name), redelivery=True)  # so Started is said too
+    bench.service.pump()
+    await bench.until(lambda: bench.answers.kinds == ["Started", "Started"])
+    bench.answers.deliver()
+    await asyncio.wait_for(bench.service.idle.wait(), 10)
+    places = {(type(one).__name__, one.activity_id, one.command_partition, one.command_offset) for one in bench.answers.records}
+    assert places == {
+        ("ActivityTaskStarted", "1", 4, 1),
+        ("ActivityTaskCompleted", "1", 4, 1),
+        ("ActivityTaskStarted", "2", 4, 2),
+        ("ActivityTaskFailed", "2", 4, 2),
+    }
+
+
 async def test_dynamic_activity_gets_raw_values() -> None:
     @activity.defn(dynamic=True)
     async def anything(args: Sequence[RawValue]) -> str:

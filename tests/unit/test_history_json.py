@@ -112,7 +112,7 @@ FULL: list[Any] = [
     h.WorkflowTaskFailed(2, 3, "NON_DETERMINISTIC_ERROR", chain(), "me"),
     h.WorkflowTaskTimedOut(2, 3, "START_TO_CLOSE"),
     h.ActivityTaskScheduled("1", "a", "q", P, MAP, 1_000, 2_000, 3_000, 4_500, POLICY, 4, P[0]),
-    h.ActivityTaskStartedEvent(5, 3, "me", chain()),
+    h.ActivityTaskStartedEvent(5, 3, "me", chain(), 2, 71),
     h.ActivityTaskCompletedEvent(5, 6, P, "me"),
     h.ActivityTaskFailedEvent(5, 6, chain(), "NON_RETRYABLE_FAILURE", "me"),
     h.ActivityTaskTimedOutEvent(5, 6, chain(), "TIMEOUT"),
@@ -153,7 +153,7 @@ def test_the_table_has_every_event_type() -> None:
     assert {t.record for t in TYPES} == ours == {type(a) for a in FULL}
     for event_type in TYPES:  # no attribute is forgotten
         written = {field.name for field in event_type.fields}
-        assert set(event_type.record.__struct_fields__) - written <= {"parent", "random_seed", "summary"} | (
+        assert set(event_type.record.__struct_fields__) - written <= {"parent", "random_seed", "summary", "command_partition", "command_offset"} | (
             {"request_id"} if "request_id" not in written else set()
         )
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from odradek.visibility.query import parse
 from odradek.web.api.runs import EventView, event_views
+from odradek.web.commands import CommandPlaces
 from odradek.web.errors import ApiError
 from odradek.web.kafka.facts import Place
 from odradek.web.ui import event_groups, plots, text
@@ -33,6 +34,7 @@ from odradek.wire.history import (
     WorkflowTaskFailed,
 )
 from odradek.wire.payload import Failure, Payload
+from odradek.wire.topics import Topics
 from tests.unit.web_server import START_MS, plain
 
 NOW = START_MS + 100_000
@@ -54,6 +56,32 @@ HISTORY = views(
     HistoryEvent(11, START_MS + 9_000, WorkflowTaskFailed(0, 0, "NON_DETERMINISTIC_ERROR", Failure("bug"))),
     HistoryEvent(12, START_MS + 10_000, ActivityTaskScheduled("b", "refund", "orders")),
 )
+
+
+# ---------------------------------------------------------------- commands
+
+
+def test_events_of_an_activity_name_its_command() -> None:
+    scheduled = views(HistoryEvent(5, START_MS, ActivityTaskScheduled("a", "charge", "pay.ments")))
+    rest = views(
+        HistoryEvent(6, START_MS, ActivityTaskStartedEvent(5, 1, "service", None, 3, 17)),
+        HistoryEvent(7, START_MS, ActivityTaskFailedEvent(5, 6, Failure("outer"))),
+    )
+    places = CommandPlaces(Topics("default"))
+    places.note(rest)
+    assert places.missing == {5} and [event.command for event in rest] == [None, None]
+    places.note(scheduled)
+    places.note(rest)
+    command = Place("odradek.default.pay_2ements.commands", 3, 17)
+    assert [event.command for event in scheduled + rest] == [command] * 3
+
+
+def test_a_service_that_does_not_tell_where_the_command_stood() -> None:
+    events = views(
+        *[HistoryEvent(5, START_MS, ActivityTaskScheduled("a", "charge", "q")), HistoryEvent(6, START_MS, ActivityTaskStartedEvent(5))]
+    )
+    CommandPlaces(Topics("default")).note(events)
+    assert [event.command for event in events] == [None, None]
 
 
 # ---------------------------------------------------------------- queries

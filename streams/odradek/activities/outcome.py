@@ -24,7 +24,16 @@ def completed(attempt: Attempt, result: list[Payload], identity: str) -> Activit
     """The activity returned."""
     task = attempt.task
     return ActivityTaskCompleted(
-        task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, result, attempt.started_ms, identity
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        result,
+        attempt.started_ms,
+        identity,
+        attempt.owner.partition,
+        attempt.cell.offset,
     )
 
 
@@ -32,7 +41,16 @@ def canceled(attempt: Attempt, identity: str) -> ActivityTaskCanceled:
     """The activity ended because it was asked to."""
     task = attempt.task
     return ActivityTaskCanceled(
-        task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, [], attempt.started_ms, identity
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        [],
+        attempt.started_ms,
+        identity,
+        attempt.owner.partition,
+        attempt.cell.offset,
     )
 
 
@@ -50,11 +68,15 @@ def failed(attempt: Attempt, failure: Failure, identity: str) -> ActivityTaskFai
         details or [],
         attempt.started_ms,
         identity,
+        attempt.owner.partition,
+        attempt.cell.offset,
     )
 
 
-def failed_by_routing(routing: Routing, failure: Failure, identity: str, started_ms: int) -> ActivityTaskFailed:
-    """The command could not be read, but its headers say whose attempt it was."""
+def failed_by_routing(
+    routing: Routing, failure: Failure, identity: str, started_ms: int, partition: int, offset: int
+) -> ActivityTaskFailed:
+    """The command at that place could not be read, but its headers say whose attempt it was."""
     return ActivityTaskFailed(
         routing.workflow_id,
         routing.run_id,
@@ -65,6 +87,8 @@ def failed_by_routing(routing: Routing, failure: Failure, identity: str, started
         [],
         started_ms,
         identity,
+        partition,
+        offset,
     )
 
 

@@ -50,7 +50,7 @@ class Refusals:
 
         if routed:
             failure = Failure(message=f"the command of this activity cannot be read: {error}", type="DecodeError", non_retryable=True)
-            outcome = failed_by_routing(routing, failure, self._identity, now_ms)
+            outcome = failed_by_routing(routing, failure, self._identity, now_ms, record.partition() or 0, cell.offset)
             answers.report(self._topics.events(routing.workflow_task_queue), outcome, one_is_durable)
         headers = dead_letters.dead_letter_headers(
             reason,

@@ -200,7 +200,15 @@ class Service:
 
         task = attempt.task
         record = ActivityTaskStarted(
-            task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, attempt.started_ms, self._identity
+            task.workflow_id,
+            task.run_id,
+            task.scheduled_event_id,
+            task.activity_id,
+            task.attempt,
+            attempt.started_ms,
+            self._identity,
+            attempt.owner.partition,
+            attempt.cell.offset,
         )
         self._answers.report(self.events_topic(attempt), record, durable)
 

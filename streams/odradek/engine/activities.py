@@ -19,6 +19,7 @@ from odradek.engine.keys import event_key
 from odradek.engine.matching import open_activity
 from odradek.engine.ports import ACTIVITY, COMMANDS, CONTROL
 from odradek.wire.events import (
+    ActivityOutcome,
     ActivityReport,
     ActivityTaskCanceled,
     ActivityTaskCompleted,
@@ -241,6 +242,8 @@ def _started(
         if row.state == SCHEDULED:
             row.state = STARTED
             row.started_time_ms = run.time_ms
+            if isinstance(event, ActivityTaskStarted):
+                row.command_partition, row.command_offset = event.command_partition, event.command_offset
         if isinstance(event, ActivityTaskHeartbeat):
             row.last_heartbeat_time_ms = run.time_ms
             row.heartbeat_details = event.details
@@ -306,6 +309,7 @@ def _try_again(step: WorkflowStep, run: LiveRun, row: ActivityRow, failure: Fail
     row.attempt += 1
     row.last_failure = failure
     row.started_time_ms = row.last_heartbeat_time_ms = 0
+    row.command_partition = row.command_offset = -1
     row.attempt_scheduled_time_ms = run.time_ms + wait_ms
     row.state = BACKOFF
     if wait_ms:
@@ -325,15 +329,21 @@ def send_again(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
         _close(step, run, row, ActivityTaskFailedEvent(row.scheduled_event_id, 0, too_large, retry.NON_RETRYABLE_FAILURE))
 
 
-def _close(step: WorkflowStep, run: LiveRun, row: ActivityRow, closing: Attributes, report: ActivityReport | None = None) -> None:
+def _close(step: WorkflowStep, run: LiveRun, row: ActivityRow, closing: Attributes, report: ActivityOutcome | None = None) -> None:
     """Write the end of an activity to history, with the Started of its last attempt if there was one; let workflow code know."""
     offset = step.input.offset if step.input is not None and report is not None else -1
     started_event_id = 0
     if report is not None or row.state == STARTED:
-        identity = getattr(report, "identity", "") or row.identity
-        started_ms = row.started_time_ms or getattr(report, "started_time_ms", 0) or run.time_ms
+        identity, started_ms = row.identity, row.started_time_ms
+        partition, command_offset = row.command_partition, row.command_offset
+        if report is not None:
+            identity = report.identity or identity
+            started_ms = started_ms or report.started_time_ms
+            if report.command_offset >= 0:  # one that is completed from outside does not know it
+                partition, command_offset = report.command_partition, report.command_offset
+        started_ms = started_ms or run.time_ms
         started_event_id = run.append(
-            ActivityTaskStartedEvent(row.scheduled_event_id, row.attempt, identity, row.last_failure),
+            ActivityTaskStartedEvent(row.scheduled_event_id, row.attempt, identity, row.last_failure, partition, command_offset),
             offset=offset,
             time_ms=min(started_ms, run.time_ms),
         )

@@ -50,4 +50,7 @@ def _pending(row: ActivityRow) -> PendingActivity:
         last_failure=row.last_failure,
         last_worker_identity=row.identity,
         waiting_reason=row.waiting_reason,
+        scheduled_event_id=row.scheduled_event_id,
+        command_partition=row.command_partition,
+        command_offset=row.command_offset,
     )

@@ -3,7 +3,8 @@
 `to_json` gives what `temporal workflow show --output json` gives: Temporal's own tools and replayers read it. The WorkflowTask shorthand is
 expanded to its three events. `from_json` keeps what these records have no place for (task ids, links, newer members, nanoseconds) beside
 the events, and puts it back when the history is written again; event types that this version does not know are kept whole, as OtherEvent.
-What only we have (offset, request id, seed, a child's queue and close policy) stands under `odradek`, which Temporal's readers skip.
+What only we have (offset, a command's place, request id, seed, a child's queue and close policy) stands under `odradek`, which
+Temporal's readers skip.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from odradek.engine.json_fields import Json, read_payload, read_time, write_payl
 from odradek.engine.keys import random_seed
 from odradek.wire.history import (
     ActivityTaskScheduled,
+    ActivityTaskStartedEvent,
     HistoryEvent,
     OtherEvent,
     TimerStarted,
@@ -106,6 +108,8 @@ def _write_event(event: HistoryEvent) -> Json:
     extension: Json = {}
     if event.offset >= 0:
         extension["offset"] = event.offset
+    if isinstance(a, ActivityTaskStartedEvent) and a.command_offset >= 0:
+        extension["commandPartition"], extension["commandOffset"] = a.command_partition, a.command_offset
     if isinstance(a, WorkflowExecutionCancelRequested) and a.request_id:
         extension["requestId"] = a.request_id
     if isinstance(a, WorkflowExecutionStarted):
@@ -162,6 +166,8 @@ def _read_event(item: Json) -> HistoryEvent:
     if isinstance(a, ActivityTaskScheduled | TimerStarted):
         summary = (item.get("userMetadata") or {}).get("summary")
         a.summary = read_payload(summary) if summary else None
+    if isinstance(a, ActivityTaskStartedEvent):
+        a.command_partition, a.command_offset = int(extension.get("commandPartition", -1)), int(extension.get("commandOffset", -1))
     if isinstance(a, WorkflowExecutionCancelRequested):
         a.request_id = extension.get("requestId", "")
     if isinstance(a, WorkflowExecutionStarted):

@@ -21,6 +21,7 @@ from odradek.web.kafka.follower import Board
 from odradek.web.kafka.trail import RecordReader
 from odradek.web.options import ServerOptions
 from odradek.web.ports import Owners, Visibility
+from odradek.wire.topics import Topics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,11 @@ class ServerContext:
     readiness: dict[str, Callable[[], str]] = field(default_factory=dict)
     #: Named numbers for operators: `statistics` of every part.
     statistics: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def topics(self) -> Topics:
+        """Names of the namespace's topics."""
+        return Topics(self.settings.namespace, self.settings.topic_prefix)
 
     @property
     def namespace(self) -> str:

@@ -2,7 +2,8 @@
 
 Requests (start, signal, query, cancel, terminate, describe, history, result) carry `request_id` (the owner answers a repeated one
 with the same verdict), `reply_to` (the client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for none).
-Activity results carry the attempt they answer, which fences them. A raw start may leave `run_id` empty: it is then derived
+Activity results carry the attempt they answer, which fences them, and say where its command stood (`command_partition` and
+`command_offset` of the `commands` topic; -1 from a service that does not say). A raw start may leave `run_id` empty: it is then derived
 from topic id, partition and offset.
 """
 
@@ -181,6 +182,8 @@ class ActivityTaskStarted(msgspec.Struct):
     attempt: int
     started_time_ms: int = 0
     identity: str = ""
+    command_partition: int = -1
+    command_offset: int = -1
 
 
 class ActivityTaskHeartbeat(msgspec.Struct):
@@ -206,6 +209,8 @@ class ActivityTaskCompleted(msgspec.Struct):
     result: list[Payload] = []
     started_time_ms: int = 0
     identity: str = ""
+    command_partition: int = -1
+    command_offset: int = -1
 
 
 class ActivityTaskFailed(msgspec.Struct):
@@ -220,6 +225,8 @@ class ActivityTaskFailed(msgspec.Struct):
     last_heartbeat_details: list[Payload] = []
     started_time_ms: int = 0
     identity: str = ""
+    command_partition: int = -1
+    command_offset: int = -1
 
 
 class ActivityTaskCanceled(msgspec.Struct):
@@ -233,6 +240,8 @@ class ActivityTaskCanceled(msgspec.Struct):
     details: list[Payload] = []
     started_time_ms: int = 0
     identity: str = ""
+    command_partition: int = -1
+    command_offset: int = -1
 
 
 Request = (

@@ -163,12 +163,17 @@ class ActivityTaskScheduled(msgspec.Struct, tag=True, tag_field="-type"):
 
 
 class ActivityTaskStartedEvent(msgspec.Struct, tag=True, tag_field="-type"):
-    """Temporal's ActivityTaskStarted; written only when the activity closes, with its last attempt."""
+    """Temporal's ActivityTaskStarted; written only when the activity closes, with its last attempt.
+
+    `command_partition`, `command_offset`: where the attempt's command stood in `commands`, as its service said; -1 if it did not.
+    """
 
     scheduled_event_id: int
     attempt: int = 1
     identity: str = ""
     last_failure: Failure | None = None
+    command_partition: int = -1
+    command_offset: int = -1
 
 
 class ActivityTaskCompletedEvent(msgspec.Struct, tag=True, tag_field="-type"):

@@ -77,6 +77,9 @@ class PendingActivity(msgspec.Struct):
     last_failure: Failure | None = None
     last_worker_identity: str = ""
     waiting_reason: str = ""
+    scheduled_event_id: int = 0
+    command_partition: int = -1  # where the running attempt's command stood in `commands`; -1 while no service has said so
+    command_offset: int = -1
 
 
 class PendingTimer(msgspec.Struct):

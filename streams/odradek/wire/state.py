@@ -122,6 +122,8 @@ class ActivityRow(msgspec.Struct):
     waiting_reason: str = ""
     timer_due_ms: int = 0  # its row in `timer`, 0 for none
     format: int = FORMAT
+    command_partition: int = -1  # where its running attempt's command stood, as the service said
+    command_offset: int = -1
 
 
 class UserTimerRow(msgspec.Struct):

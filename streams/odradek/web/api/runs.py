@@ -13,6 +13,7 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.lists import RunView, run_view
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, OptionalId, PageSize, RunId, TaskQueue
+from odradek.web.commands import CommandPlaces, command_place
 from odradek.web.context import ServerContext, identity_of, in_kafka_thread
 from odradek.web.errors import ApiError, api_error
 from odradek.web.hub import HELLO, KEEP_ALIVE, EventStream, sse
@@ -25,7 +26,9 @@ from odradek.wire.partitioner import partition_for
 
 
 class PendingActivityView(msgspec.Struct):
-    """An activity that has not closed. `waiting_reason`: why its command cannot be sent."""
+    """An activity that has not closed. `waiting_reason`: why its command cannot be sent. `command`: where the running attempt's command
+    stands, null until its service has told it.
+    """
 
     activity_id: str
     activity_type: str
@@ -41,6 +44,8 @@ class PendingActivityView(msgspec.Struct):
     last_failure: dict[str, Any] | None
     last_worker_identity: str
     waiting_reason: str
+    scheduled_event_id: int
+    command: Place | None
 
 
 class PendingTimerView(msgspec.Struct):
@@ -101,7 +106,10 @@ async def describe_run(asked: Asked) -> RunDetail:
         static_summary=record_value(found.static_summary),
         static_details=record_value(found.static_details),
         pending_activities=[
-            PendingActivityView(**{name: record_value(getattr(one, name)) for name in PendingActivityView.__struct_fields__})
+            PendingActivityView(
+                **{name: record_value(getattr(one, name)) for name in PendingActivityView.__struct_fields__ if name != "command"},
+                command=command_place(asked.server.topics, one.task_queue, one.command_partition, one.command_offset),
+            )
             for one in found.pending_activities
         ],
         pending_timers=[PendingTimerView(one.timer_id, one.started_event_id, one.due_ms, one.summary) for one in found.pending_timers],
@@ -120,13 +128,17 @@ async def place_of(server: ServerContext, task_queue: str, workflow_id: str) -> 
 
 
 class EventView(msgspec.Struct):
-    """A history event. `place`: the record of `events` that caused it, null if none did. `attributes`: with payloads decoded."""
+    """A history event. `place`: the record of `events` that caused it, null if none did. `attributes`: with payloads decoded.
+
+    `command`: of an activity's events, the record of `commands` that gave its last attempt to a service, as that service said.
+    """
 
     event_id: int
     event_time_ms: int
     event_type: str
     attributes: dict[str, Any]
     place: Place | None
+    command: Place | None = None
 
 
 class Events(msgspec.Struct):
@@ -151,9 +163,22 @@ async def history(asked: Asked) -> Events:
     given: EventsParameters = asked.parameters
     server = asked.server
     queue = given.task_queue or await _queue_of(asked, given.workflow_id, given.run_id)
-    page = await reader_of(asked, given.workflow_id, given.run_id, queue).page(given.first, given.page_size)
-    place = await place_of(server, queue, given.workflow_id)
-    return Events(page.run_id, queue, event_views(page.events, place), page.next_event_id, page.open)
+    reader = reader_of(asked, given.workflow_id, given.run_id, queue)
+    page = await reader.page(given.first, given.page_size)
+    views = event_views(page.events, await place_of(server, queue, given.workflow_id))
+    await _link_commands(reader, CommandPlaces(server.topics), views)
+    return Events(page.run_id, queue, views, page.next_event_id, page.open)
+
+
+async def _link_commands(reader: RunReader, commands: CommandPlaces, views: list[EventView]) -> None:
+    """Set `command` of a page's events; activities that were scheduled before it are looked up, a page's worth of them."""
+    commands.note(views)
+    if commands.missing:
+        first = min(commands.missing)
+        earlier = await reader.page(first, min(1_000, max(1, views[0].event_id - first)))
+        commands.note(event_views(earlier.events, Place("", -1, -1)))
+        commands.note(views)
+        commands.missing.clear()
 
 
 def event_views(events: list[HistoryEvent], place: Place) -> list[EventView]:
@@ -229,6 +254,7 @@ async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Plac
     """`events` with new events, `unavailable` while the owner does not answer, `closed` at the end."""
     hub, options = asked.server.hub, asked.server.options
     reader = reader_of(asked, given.workflow_id, given.run_id, queue)
+    commands = CommandPlaces(asked.server.topics)
     yield HELLO
     closing = asyncio.ensure_future(hub.closing.wait())
     try:
@@ -254,6 +280,7 @@ async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Plac
             if page.events:
                 last = last_id(page.events[-1])
                 views = [event for event in event_views(page.events, place) if event.event_id >= first]
+                await _link_commands(reader, commands, views)
                 yield sse("events", msgspec.to_builtins(Events(page.run_id, queue, views, last + 1, page.open)), id=str(last))
                 first = last + 1
             if not page.open and page.next_event_id == 0:

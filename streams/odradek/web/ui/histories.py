@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 
 from odradek.engine.history_json import JsonHistory
 from odradek.web.api.runs import EventView, PendingActivityView, event_views
+from odradek.web.commands import CommandPlaces
 from odradek.web.errors import not_found
 from odradek.web.kafka.facts import Place
 from odradek.web.runs import RunReader, last_id
 from odradek.wire.history import WorkflowExecutionStarted
+from odradek.wire.topics import Topics
 
 #: Events kept in all, and of one run. A longer history is shown up to here, and says so.
 KEPT_MAX = 150_000
@@ -42,6 +44,7 @@ class History:
     read_s: float = float("-inf")
     #: What its owner said is pending, when it was last described.
     pending: list[PendingActivityView] = field(default_factory=list)
+    commands: CommandPlaces | None = None
     imported: JsonHistory | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -64,10 +67,10 @@ class HistoryBook:
         self._kept_max = kept_max
         self._histories: OrderedDict[tuple[str, str, str], History] = OrderedDict()
 
-    async def read(self, reader: RunReader, place: Place, workflow_id: str, run_id: str) -> History:
+    async def read(self, reader: RunReader, place: Place, topics: Topics, workflow_id: str, run_id: str) -> History:
         """The history of a run as it is now. Raises what the owner answers; what was read before stays for the next time."""
         key = ("run", workflow_id, run_id)
-        history = self._histories.setdefault(key, History(workflow_id, run_id, reader.task_queue))
+        history = self._histories.setdefault(key, History(workflow_id, run_id, reader.task_queue, commands=CommandPlaces(topics)))
         self._histories.move_to_end(key)
         async with history.lock:
             if history.open and not history.cut and self._clock_s() - history.read_s > FRESH_S:
@@ -121,7 +124,10 @@ async def _grow(history: History, reader: RunReader, place: Place) -> None:
     while True:
         page = await reader.page(history.next_event_id, _PAGE)
         # A shorthand event has three ids, and a page may begin inside of it.
-        history.events += [event for event in event_views(page.events, place) if event.event_id >= history.next_event_id]
+        events = [event for event in event_views(page.events, place) if event.event_id >= history.next_event_id]
+        if history.commands is not None:
+            history.commands.note(events)
+        history.events += events
         if page.events:
             history.next_event_id = last_id(page.events[-1]) + 1
         if page.next_event_id == 0:

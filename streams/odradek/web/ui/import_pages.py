@@ -70,7 +70,9 @@ async def rows(visit: Visit) -> Response:
 async def event(visit: Visit) -> Response:
     """One of its events."""
     found: EventView = event_of(visit.state.histories.imported(visit.path("name")), visit.path("event_id"))
-    return visit.render("event_imported.html", part="parts/event.html", event=found, raw=shown(found.attributes, empties=True))
+    return visit.render(
+        "event_imported.html", part="parts/event.html", event=found, command=None, raw=shown(found.attributes, empties=True)
+    )
 
 
 async def download(visit: Visit) -> Response:

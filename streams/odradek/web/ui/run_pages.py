@@ -18,6 +18,7 @@ from odradek.web.api.lists import RunView, run_view
 from odradek.web.api.runs import EventView, RunDetail, RunParameters, describe_run, place_of
 from odradek.web.context import identity_of, in_thread
 from odradek.web.errors import ApiError, api_error, not_found
+from odradek.web.kafka.facts import Place
 from odradek.web.kafka.views import record_value
 from odradek.web.runs import RunReader, check_reply
 from odradek.web.ui.arguments import payloads_of
@@ -91,12 +92,21 @@ async def event(visit: Visit) -> Response:
     """One event with all it holds."""
     known = visit.state.histories.present(visit.path("workflow_id"), visit.path("run_id"))
     if visit.wants_part and known is not None and (found := find_event(known, visit.path("event_id"))) is not None:
-        return visit.render("parts/event.html", event=found, raw=shown(found.attributes, empties=True))
+        return visit.render("parts/event.html", event=found, command=_command(known, found), raw=shown(found.attributes, empties=True))
     facts = await facts_of(visit)
-    found = event_of(await _history(visit, facts), visit.path("event_id"))
+    history = await _history(visit, facts)
+    history.pending = facts.detail.pending_activities if facts.detail is not None else []
+    found = event_of(history, visit.path("event_id"))
+    raw = shown(found.attributes, empties=True)
     return visit.render(
-        "event.html", part="parts/event.html", tab="history", facts=facts, event=found, raw=shown(found.attributes, empties=True)
+        "event.html", part="parts/event.html", tab="history", facts=facts, event=found, command=_command(history, found), raw=raw
     )
+
+
+def _command(history: History, event: EventView) -> Place | None:
+    """Where an activity's command stands: as its history says, of one that runs yet as its owner says."""
+    running = (one.command for one in history.pending if one.scheduled_event_id == event.event_id)
+    return event.command or next(running, None)
 
 
 async def download(visit: Visit) -> Response:
@@ -194,7 +204,7 @@ async def _history(visit: Visit, facts: RunFacts) -> History:
         raise facts.problem
     run = facts.run
     place = facts.detail.place if facts.detail is not None else await place_of(visit.server, run.task_queue, run.workflow_id)
-    return await visit.state.histories.read(_reader(visit, facts), place, run.workflow_id, run.run_id)
+    return await visit.state.histories.read(_reader(visit, facts), place, visit.server.topics, run.workflow_id, run.run_id)
 
 
 async def _history_view(visit: Visit, facts: RunFacts) -> HistoryView:
