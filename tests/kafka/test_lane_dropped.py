@@ -33,13 +33,13 @@ def processor(wire: Wire) -> Iterator[Processor]:
 
 
 def _dropped(processor: Processor) -> int:
-    return int(processor.statistics()["totals"]["dropped"])
+    return int(processor.statistics().totals.dropped)
 
 
 def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     """Somebody used the transactional ids; the group still gives us the partitions: the lanes restart, the process does not."""
     wire.signals(100, 10)
-    until(lambda: processor.statistics()["totals"]["inputs"] == 100)
+    until(lambda: processor.statistics().totals.inputs == 100)
     for partition in range(2):
         other = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, partition)))
         other.init_transactions(10)
@@ -48,7 +48,7 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     wire.flush()
     wire.assert_exactly_once(200, 10)
     assert _dropped(processor) == 2
-    assert processor.statistics()["totals"]["refused"] == 0
+    assert processor.statistics().totals.refused == 0
 
 
 def test_unknown_outcome_of_a_commit(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:

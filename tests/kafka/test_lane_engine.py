@@ -100,7 +100,7 @@ def test_command_too_large_fails_its_run_alone(wire: Wire) -> None:
         assert {result.workflow_id: result.status for result in results} == {"small-1": COMPLETED, "large": FAILED, "small-2": COMPLETED}
         failure = next(result.failure for result in results if result.workflow_id == "large")
         assert "max.message.bytes" in f"{failure.message} {failure.cause and failure.cause.message}"
-        assert processor.statistics()["totals"]["refused"] == 0  # it never came to a transaction
+        assert processor.statistics().totals.refused == 0  # it never came to a transaction
     finally:
         processor.stop()
 
@@ -147,7 +147,7 @@ def test_held_run_waits_for_an_operator(wire: Wire) -> None:
         wire.send(SignalWorkflow("w", "one"))
         wire.send(SignalWorkflow(key_for(wire, 0, "other"), "x"))
         wire.flush()
-        until(lambda: processor.statistics()["totals"]["inputs"] == 2)
+        until(lambda: processor.statistics().totals.inputs == 2)
         assert ran == []
     finally:
         processor.stop()

@@ -54,7 +54,7 @@ def test_group_offset_never_comes_before_the_position_row(wire: Wire, monkeypatc
     try:
         processor.wait_ready(30)
         wire.signals(20, 4)
-        until(lambda: processor.statistics()["totals"]["inputs"] == 20)
+        until(lambda: processor.statistics().totals.inputs == 20)
         until(lambda: len(ClusterAdmin(wire.settings).committed_offsets(group, wire.events, range(2))) == 2)
     finally:
         processor.stop()

@@ -49,7 +49,7 @@ def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> 
     wire.flush()
     until(lambda: sum(map(len, wire.counts().values())) == 20)
     assert wire.counts() == {key_for(wire, 0): list(range(1, 11)), key_for(wire, 1): list(range(1, 11))}
-    assert processor.statistics()["totals"]["forwarded"] == 20
+    assert processor.statistics().totals.forwarded == 20
     assert len(wire.read(wire.events)) == 40
 
 
@@ -117,7 +117,7 @@ def test_unknown_schema_is_waited_for(wire: Wire, processor: Processor, monkeypa
 def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
     wire.send(QueryWorkflow("w1", "status", request_id="r", reply_to="me", deadline_ms=int(time.time() * 1000) - 1_000))
     wire.flush()
-    until(lambda: processor.statistics()["totals"]["expired"] == 1)
+    until(lambda: processor.statistics().totals.expired == 1)
 
 
 @pytest.mark.parametrize("poison", ["defect", "huge-row", "refused-output"])
@@ -141,8 +141,8 @@ def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processo
     assert run.parked_reason.startswith("held: ")
     (reply,) = until(lambda: wire.records(wire.topics.replies))
     assert (reply.request_id, reply.status) == ("r", INTERNAL)
-    totals = processor.statistics()["totals"]
-    assert (totals["parked"], totals["dropped"]) == (1, 0)
+    totals = processor.statistics().totals
+    assert (totals.parked, totals.dropped) == (1, 0)
 
 
 def test_large_inputs_in_several_transactions(wire: Wire, processor: Processor) -> None:

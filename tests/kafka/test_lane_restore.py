@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from odradek.kafka.client_config import transactional_producer_config
+from odradek.kafka.client_config import admin_config, transactional_producer_config
 from odradek.processor import Processor
 from odradek.processor.store import LaneStore, StoreIdentity
 from odradek.wire.events import SignalWorkflow
@@ -35,7 +37,7 @@ def _run(wire: Wire, count: int) -> None:
     processor = _ready(wire)
     try:
         wire.signals(count, 5)
-        until(lambda: processor.statistics()["totals"]["inputs"] >= count)
+        until(lambda: processor.statistics().totals.inputs >= count)
     finally:
         processor.stop()
 
@@ -66,7 +68,7 @@ def test_wiped_store_is_restored_equal(wire: Wire) -> None:
     assert sum(map(len, before.values())) == 200 + 5 + 5  # history, run and workflow rows
     shutil.rmtree(wire.settings.state_dir)
     processor = _ready(wire)
-    restored = processor.statistics()["totals"]["restored"]
+    restored = processor.statistics().totals.restored
     processor.stop()
     assert restored >= 210
     assert _rows(wire) == before
@@ -77,7 +79,7 @@ def test_wiped_store_is_restored_equal(wire: Wire) -> None:
 def test_kept_store_reads_only_what_it_lacks(wire: Wire) -> None:
     _run(wire, 200)
     processor = _ready(wire)
-    restored = processor.statistics()["totals"]["restored"]
+    restored = processor.statistics().totals.restored
     processor.stop()
     assert restored == 0
 
@@ -124,6 +126,27 @@ def test_store_older_than_tombstones_is_rebuilt(wire: Wire) -> None:
     assert _rows(wire) == before
 
 
+@pytest.mark.parametrize(("retention_hours", "age_hours", "rebuilt"), [(1, 2, True), (72, 30, False)])
+def test_age_of_a_store_is_measured_by_what_its_topic_says(retention_hours: int, age_hours: int, rebuilt: bool, wire: Wire) -> None:
+    """An operator changed `delete.retention.ms` of `state`: what a store that stood still may have missed goes by that."""
+    _run(wire, 100)
+    before = _rows(wire)
+    hour_ms = 3_600_000
+    entry = ConfigEntry("delete.retention.ms", str(retention_hours * hour_ms), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, wire.state, incremental_configs=[entry])
+    admin = AdminClient(admin_config(wire.settings))
+    (done,) = admin.incremental_alter_configs([resource]).values()
+    done.result(20)
+    until(lambda: wire.admin.tombstone_retention_ms(wire.state) == retention_hours * hour_ms)
+    for partition in range(2):
+        store = LaneStore.open(_store_path(wire, partition), _identity(wire, partition))
+        store.apply([(b"run/mark", b"x")], store.changelog_offset, time.time_ns() // 1_000_000 - age_hours * hour_ms)
+        store.close()
+    _ready(wire).stop()
+    marks = {partition: {b"run/mark": b"x"} for partition in range(2)}
+    assert _rows(wire) == (before if rebuilt else {p: rows | marks[p] for p, rows in before.items()})
+
+
 def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
     """Committed rows behind an older open transaction (an owner before last, a foreign tool) are invisible until it is decided.
 
@@ -137,7 +160,7 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
         foreign.produce(wire.state, b"never committed", b"run/foreign", partition)
     foreign.flush(10)
     wire.signals(60, 5)
-    until(lambda: processor.statistics()["totals"]["inputs"] >= 60)
+    until(lambda: processor.statistics().totals.inputs >= 60)
     processor.stop()
     before = _rows(wire)
     assert sum(map(len, before.values())) == 60 + 5 + 5

@@ -103,8 +103,8 @@ def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire, monkeyp
         foreign.flush(10)
         wire.send(SignalWorkflow(workflow_id, "behind"))
         wire.flush()
-        before = processor.statistics()["end_requests"]
-        until(lambda: processor.statistics()["end_requests"] > before, what="the timer is due, its end was asked")
+        before = processor.statistics().end_requests
+        until(lambda: processor.statistics().end_requests > before, what="the timer is due, its end was asked")
         time.sleep(0.3)  # nothing to wait for: that nothing happens is the point
         monkeypatch.setattr("odradek.processor.lane.BLOCKED_AFTER_MS", 100)
         until(lambda: "behind an open transaction" in processor.lane_statuses()[1].error, what="the alarm")
@@ -147,8 +147,8 @@ def test_many_due_timers_are_one_question(wire: Wire) -> None:
         for number in range(300):
             wire.send(SignalWorkflow(f"w{number}", "timer:500"))
         wire.flush()
-        until(lambda: processor.statistics()["totals"]["timers"] == 300)
-        assert processor.statistics()["end_requests"] < 60
+        until(lambda: processor.statistics().totals.timers == 300)
+        assert processor.statistics().end_requests < 60
         orders = wire.counts()
         assert all(orders[f"w{number}"] == [1, 2] for number in range(300))
     finally:

@@ -28,7 +28,7 @@ def _applied(wire: Wire, count: int) -> None:
     try:
         processor.wait_ready(30)
         wire.signals(count, 10)
-        until(lambda: processor.statistics()["totals"]["inputs"] >= count)
+        until(lambda: processor.statistics().totals.inputs >= count)
     finally:
         processor.stop()
 
@@ -153,4 +153,4 @@ def _stall(wire: Wire, processor: Processor, victim: str) -> None:
     for _ in range(6_000):
         wire.send(SignalWorkflow(victim, "count"))
     wire.flush()
-    until(lambda: processor.statistics()["lanes"][0]["queued"] >= 2_000)
+    until(lambda: processor.statistics().lanes[0].queued >= 2_000)

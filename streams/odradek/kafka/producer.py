@@ -50,6 +50,16 @@ class _Record:
     on_delivery: OnDelivery | None
 
 
+@dataclass(frozen=True, slots=True)
+class ProducerStatistics:
+    """A plain producer at a moment: delivered and failed since it began; `pending` on the way or waiting; the client's last complaint."""
+
+    delivered: int = 0
+    failed: int = 0
+    pending: int = 0
+    error: str = ""
+
+
 @dataclass(slots=True)
 class _Burst:
     """Records handed over together; `left` are without a report yet."""
@@ -73,6 +83,7 @@ class PlainProducer:
         self._lock = threading.Lock()
         self._gate = threading.Lock()
         self._bursts = 0
+        self._delivered = self._failed = 0  # by the polling thread
         self._backlog: list[_Record] = []
         self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
         self._closing = threading.Event()
@@ -138,6 +149,10 @@ class PlainProducer:
         """Records on the way."""
         return len(self._producer) + len(self._backlog)
 
+    def statistics(self) -> ProducerStatistics:
+        """See `ProducerStatistics`."""
+        return ProducerStatistics(self._delivered, self._failed, len(self), self._reason)
+
     def close(self, timeout_s: float = 10.0) -> int:
         """Deliver what is on the way, as far as it goes in the time; how many records failed for it. Idempotent."""
         if self._closing.is_set():
@@ -167,6 +182,10 @@ class PlainProducer:
         """To librdkafka. Raises as `produce`; then there will be no report."""
 
         def report(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                self._delivered += 1
+            else:
+                self._failed += 1
             try:
                 if record.on_delivery is not None:
                     record.on_delivery(self._delivery_error(error, message))

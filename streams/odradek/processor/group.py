@@ -62,10 +62,12 @@ class Group(threading.Thread):
         self._requests: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
         self.assigned_once = threading.Event()
+        self.turned_at = 0.0  # monotonic
         self.lanes: dict[int, Lane] = {}  # replaced as a whole by this thread, read by others
         self._epochs: dict[int, int] = {}  # partitions that deliver, with the epoch their records get
         self._paused_full: set[int] = set()
         self._group_offsets: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._committed_at = 0.0
         self._lost_at = float("-inf")
         self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
@@ -97,6 +99,11 @@ class Group(threading.Thread):
     def stop(self) -> None:
         """End: lanes finish their transaction, partitions are given back, the thread returns."""
         self._stopping.set()
+
+    def lag(self, partition: int) -> int | None:
+        """Records behind a lane's position, by the end that came with a fetch, a second old at most. None while nothing was fetched."""
+        lane, end = self.lanes.get(partition), self._ends.get(partition, -1)
+        return None if lane is None or lane.position < 0 or end < 0 else max(0, end - lane.position)
 
     # --- the thread
 
@@ -146,6 +153,7 @@ class Group(threading.Thread):
         self._fatal(error)
 
     def _turn(self, consumer: Consumer) -> None:
+        self.turned_at = time.monotonic()
         self._drain_requests(run=True)
         first = consumer.poll(POLL_SECONDS)
         if first is not None:
@@ -158,6 +166,13 @@ class Group(threading.Thread):
         if now - self._committed_at >= COMMIT_EVERY_SECONDS:
             self._committed_at = now
             self._commit_offsets()
+            self._note_ends(consumer)
+
+    def _note_ends(self, consumer: Consumer) -> None:
+        """Ends that came with fetches: no request. Here and not where they are asked for: the call from another thread waits for `poll`."""
+        for partition in self.lanes:
+            found = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            self._ends[partition] = found[1] if found else -1
 
     def _drain_requests(self, *, run: bool) -> None:
         for _ in range(len(self._requests)):  # not those that they leave for the next turn
@@ -348,6 +363,7 @@ class Group(threading.Thread):
             lanes.pop(number, None)
             self._epochs.pop(number, None)
             self._group_offsets.pop(number, None)
+            self._ends.pop(number, None)
             self._paused_full.discard(number)
         self.lanes = lanes
 

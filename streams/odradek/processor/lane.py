@@ -46,7 +46,6 @@ from odradek.processor.tripwires import check_nothing_skipped, first_start, know
 from odradek.processor.work import (
     CLUSTER_ERRORS,
     INPUT_BYTES_MAX,
-    Counters,
     Work,
     cut_by_bytes,
     dropped,
@@ -61,7 +60,7 @@ from odradek.wire import dead_letters
 from odradek.wire.errors import WireError
 from odradek.wire.events import ActivityReport
 from odradek.wire.headers import FORWARDED_FROM, place
-from odradek.wire.outcomes import INTERNAL, RUNNING, LaneStatus, Reply
+from odradek.wire.outcomes import INTERNAL, RUNNING, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.rows import state_key
 from odradek.wire.state import PositionRow, RunRow, TimerRow, WorkflowRow
@@ -121,7 +120,9 @@ class Lane(threading.Thread):
         self.awaited_end = -1  # the group's thread reports the consumer's position once it reaches this
         self.position = -1  # next input to apply; -1 before it is known
         self.has_row = False  # a position row is durable: before that a group offset would trip the next first start
-        self.counters = Counters()
+        self.tally = services.tallies.of(partition)
+        self.counters = self.tally.counters
+        self.turned_at = 0.0  # monotonic; the lane's thread last said that it goes on
         self.error: OdradekError | None = None
         self.settled = threading.Event()  # RUNNING or FAILED was reached once
         self._services = services
@@ -222,6 +223,7 @@ class Lane(threading.Thread):
         self._failed(self.partition, error)
 
     def _check_stop(self) -> None:
+        self.turned_at = time.monotonic()
         if self._stopping.is_set():
             raise Stopping
         if self._gap is not None:
@@ -257,7 +259,9 @@ class Lane(threading.Thread):
         store = self._open_store(identity, start, end)
         with services.restoring:
             self._check_stop()
-            self.counters.restored += services.restorer.restore(store, partition, max(start, store.changelog_offset), end, self._restoring)
+            began = time.monotonic()
+            rows = services.restorer.restore(store, partition, max(start, store.changelog_offset), end, self._restoring)
+            self.tally.restored(rows, began)
         if self._fault is not None:
             self._fault(faults.AFTER_RESTORE)
 
@@ -269,7 +273,7 @@ class Lane(threading.Thread):
         self._careful_left = CAREFUL_INPUTS if self._owns >= OWNS_BEFORE_CARE else 0
         self._accused = row.processing if row and self._careful_left else ""
         self._question += 1
-        self._engine = services.new_engine(self._why_held)
+        self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
         self._sorter = Sorter(
             services.codec,
@@ -428,12 +432,13 @@ class Lane(threading.Thread):
     def _transact(self, work: Work) -> None:
         """Engine, then the transaction. Raises Refused or Dropped; nothing is applied then."""
         assert self._engine is not None and self._store is not None
-        effects = Effects()
+        effects, began, time_ms = Effects(), time.monotonic(), now_ms()
         if work.sorted.unparks:
             self._unparked.update(work.sorted.unparks)
         if work.sorted.inputs or work.timers or work.resumes:
             try:
-                effects = self._engine.step(self._store, self._services.outlet, Batch(now_ms(), work.sorted.inputs, work.timers))
+                effects = self._engine.step(self._store, self._services.outlet, Batch(time_ms, work.sorted.inputs, work.timers))
+                self.tally.step_seconds.observe(time.monotonic() - began)
             except LaneError:
                 raise  # the store's
             except Exception as error:  # a defect of the engine, not of workflow code
@@ -457,7 +462,7 @@ class Lane(threading.Thread):
         replies = work.sorted.replies + effects.replies
         if replies:
             self._services.replies.send(replies)
-        self.counters.note(work, steps=effects.steps, dead_letters=len(effects.dead_letters), parked=len(effects.parked))
+        self.tally.committed(work, effects, time_ms)
 
     # ------------------------------------------------------------------------------------------------ the transaction
 
@@ -534,7 +539,7 @@ class Lane(threading.Thread):
         """
         assert self._producer is not None and self._store is not None
         producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
-        time_ms = now_ms()
+        time_ms, began = now_ms(), time.monotonic()
         row = msgspec.structs.replace(self._identity_row, offset=position, time_ms=time_ms, processing=processing, owns=self._owns)
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
@@ -567,6 +572,7 @@ class Lane(threading.Thread):
         self._store.apply(rows.items(), self._changelog_offset + 1, time_ms)
         self.position = position
         self._committed_at = time.monotonic()
+        self.tally.commit_seconds.observe(self._committed_at - began)
         self.counters.transactions += 1
         self.counters.records += len(rows) + len(records)
         if fault is not None:
@@ -632,6 +638,8 @@ class Lane(threading.Thread):
                 partition=self.partition,
             ) from again
         self.counters.dead_letters += len(letters)
+        for letter in letters:
+            self.tally.dead_letters.add(letter.reason)
         self.counters.parked += bool(rows)
         if orphan is not None:
             self._timers_note([], [orphan])
@@ -741,6 +749,7 @@ class Lane(threading.Thread):
         self._timers = None
         self.awaited_end = -1
         if engine is not None:
+            self.tally.engine_gone(engine.statistics())
             engine.evict_all()
         if store is not None:
             store.close()
@@ -781,20 +790,6 @@ class Lane(threading.Thread):
         if replies:
             self._services.replies.send(replies)
 
-    def _blocked_text(self) -> str:
+    def blocked_text(self) -> str:
+        """Why due timers wait, once it is worth an alarm; else ""."""
         return BLOCKED_TEXT % (self._services.events_topic, self.partition, self._blocked) if self._blocked else ""
-
-    def status(self) -> LaneStatus:
-        """For `members`. Read from other threads: figures may be a moment apart."""
-        engine, timers = self._engine, self._timers
-        figures = engine.statistics() if engine is not None else {}
-        return LaneStatus(
-            partition=self.partition,
-            state=self._state.wire,
-            position=max(0, self.position),
-            restore_remaining=self._restore_remaining if self._state is LaneState.RESTORING else 0,
-            timer_backlog=len(timers) if timers is not None else 0,
-            open_runs=figures.get("open_runs", 0),
-            cached_runs=figures.get("cached_runs", 0),
-            error=str(self.error) if self.error else self._blocked_text(),
-        )

@@ -43,6 +43,8 @@ class MemberReports(threading.Thread):
         self._lanes = lanes
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
+        self.contact_at = 0.0  # monotonic; the broker last acknowledged a report
+        self.contact_error = ""
         self._status = MemberStatus(
             member_id=member_id,
             kind="PROCESSOR",
@@ -71,6 +73,15 @@ class MemberReports(threading.Thread):
 
     def _send(self, value: bytes | None) -> None:
         try:
-            self._producer.produce(self._topic, self._status.member_id.encode(), value, headers_for(self._status))
+            key, headers = self._status.member_id.encode(), headers_for(self._status)
+            self._producer.produce(self._topic, key, value, headers, on_delivery=self._delivered)
         except Exception as error:  # the next one tells it
+            self.contact_error = str(error)
             logger.warning("member status not sent: %s", error)
+
+    def _delivered(self, error: BaseException | None) -> None:
+        """Reports leave every few seconds whatever lanes do, so they tell whether a broker answers."""
+        if error is None:
+            self.contact_at, self.contact_error = time.monotonic(), ""
+        else:
+            self.contact_error = str(error)

@@ -10,9 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
@@ -22,13 +20,14 @@ from odradek.engine.ports import Engine, EngineLimits
 from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import consumer_config, reader_config, topics_of, transactional_producer_config
-from odradek.kafka.producer import PlainProducer
+from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.processor.group import Group
 from odradek.processor.held import Held, HoldingActivator
 from odradek.processor.lane import Lane, Seat
 from odradek.processor.lane_state import LaneState
+from odradek.processor.measured import ActivationTally, MeasuringActivator
 from odradek.processor.members import MemberReports
 from odradek.processor.offsets import EndOffsets
 from odradek.processor.outlet import TopicOutlet
@@ -37,6 +36,7 @@ from odradek.processor.replies import Replies
 from odradek.processor.restore import Restorer
 from odradek.processor.services import LaneServices
 from odradek.processor.slots import Slot, group_identity, take_slot
+from odradek.processor.statistics import ProcessorStatistics, Totals, lane_statistics, lane_status, partition_totals
 from odradek.processor.store import prune
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
@@ -227,7 +227,7 @@ class Processor:
                 if all(lane.state in (LaneState.RUNNING, LaneState.RETRYING) for lane in lanes):
                     return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the lanes of {self._task_queue} are not ready after {timeout:g} s: {self.statistics()['lanes']}")
+                raise TimeoutError(f"the lanes of {self._task_queue} are not ready after {timeout:g} s: {self.statistics().lanes}")
             time.sleep(_READY_POLL_SECONDS)
 
     # --- what it knows
@@ -240,23 +240,33 @@ class Processor:
     def lane_statuses(self) -> list[LaneStatus]:
         """One a partition that the group gave to this process."""
         group = self._group
-        return [lane.status() for _, lane in sorted(group.lanes.items())] if group is not None else []
+        return [lane_status(lane) for _, lane in sorted(group.lanes.items())] if group is not None else []
 
-    def statistics(self) -> dict[str, Any]:
-        """Figures for people and metrics. `totals` sums the lanes that are here now."""
-        group = self._group
-        lanes = list(group.lanes.values()) if group is not None else []
-        totals: dict[str, int] = {}
-        for lane in lanes:
-            for name, count in asdict(lane.counters).items():
-                totals[name] = totals.get(name, 0) + count
-        return {
-            "slot": self._slot.number if self._slot is not None else -1,
-            "lanes": {lane.partition: {"state": lane.state.name, "position": lane.position, "queued": len(lane.inbox)} for lane in lanes},
-            "totals": totals,
-            "replies": self._services.replies.sent if self._services is not None else 0,
-            "end_requests": self._services.ends.requests if self._services is not None else 0,
-        }
+    def statistics(self) -> ProcessorStatistics:
+        """Figures for people, metrics and probes; `totals` sums every partition that was here. Waits for nobody."""
+        group, services, members = self._group, self._services, self._members
+        lanes = group.lanes if group is not None else {}
+        partitions = {p: partition_totals(tally, lanes.get(p)) for p, tally in services.tallies.all().items()} if services else {}
+        now = time.monotonic()
+        return ProcessorStatistics(
+            namespace=self._settings.namespace,
+            task_queue=self._task_queue,
+            slot=self._slot.number if self._slot is not None else -1,
+            assigned=group is not None and group.assigned_once.is_set(),
+            lanes={p: lane_statistics(lane, group.lag(p) if group is not None else None) for p, lane in sorted(lanes.items())},
+            partitions=partitions,
+            totals=sum((found.totals for found in partitions.values()), Totals()),
+            replies=services.replies.sent if services is not None else 0,
+            replies_failed=services.replies.failed if services is not None else 0,
+            end_requests=services.ends.requests if services is not None else 0,
+            group_silent_seconds=now - group.turned_at if group is not None and group.turned_at else 0.0,
+            group_alive=group is not None and group.is_alive(),
+            producer=self._producer.statistics() if self._producer is not None else ProducerStatistics(),
+            contact_seconds=now - members.contact_at if members is not None and members.contact_at else None,
+            contact_error=members.contact_error if members is not None else "",
+            fatal=str(self._fatal) if self._fatal is not None else "",
+            stopping=self._stopped,
+        )
 
     # --- what lanes need made
 
@@ -264,7 +274,7 @@ class Processor:
         assert self._services is not None
         return Lane(partition, self._services, seat, self._note_lane_failed)
 
-    def _new_engine(self, held: Held) -> Engine:
+    def _new_engine(self, held: Held, tally: ActivationTally) -> Engine:
         settings = self._settings
         limits = EngineLimits(
             history_max_events=settings.history_max_events,
@@ -275,7 +285,7 @@ class Processor:
             max_cached_workflows=settings.max_cached_workflows,
             pending_activities_max=settings.pending_activities_max,
         )
-        activator = HoldingActivator(self._activator_factory(), held)
+        activator = MeasuringActivator(HoldingActivator(self._activator_factory(), held), tally)
         if self._engine_factory is not None:
             return self._engine_factory(activator, limits)
         from odradek.engine.engine import WorkflowEngine

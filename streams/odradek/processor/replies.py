@@ -25,6 +25,7 @@ class Replies:
         self._codec = codec
         self._topic = topic
         self.sent = 0
+        self.failed = 0
 
     def send(self, replies: Iterable[Reply]) -> None:
         """Hand over; a reply that its topic would not take is answered RESOURCE_EXHAUSTED instead."""
@@ -42,4 +43,5 @@ class Replies:
                 self._producer.produce(self._topic, reply.client_id.encode(), value, headers_for(reply))
                 self.sent += 1
             except Exception as error:  # at most once: the client's own timeout speaks
+                self.failed += 1
                 logger.warning("a reply to %s was not sent: %s", reply.client_id, error)

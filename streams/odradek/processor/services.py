@@ -13,10 +13,12 @@ from odradek.engine.ports import Engine
 from odradek.exceptions import PartitionCountError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.processor.held import Held
+from odradek.processor.measured import ActivationTally
 from odradek.processor.offsets import EndOffsets
 from odradek.processor.outlet import TopicOutlet
 from odradek.processor.replies import Replies
 from odradek.processor.restore import Restorer
+from odradek.processor.tally import Tallies
 from odradek.wire.codec import Codec
 from odradek.wire.state import PositionRow
 from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
@@ -45,8 +47,9 @@ class LaneServices:
     ends: EndOffsets
     restorer: Restorer
     new_reader: Callable[[], Consumer]
-    new_engine: Callable[[Held], Engine]
+    new_engine: Callable[[Held, ActivationTally], Engine]
     transactional_producer: Callable[[int], Producer]
+    tallies: Tallies = field(default_factory=Tallies)
     fencing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME))
     restoring: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORING_AT_A_TIME))
 

@@ -1,0 +1,197 @@
+"""Snapshots of a processor for people, metrics and probes. Frozen: whoever holds one may keep it.
+
+Read from other threads than those that count, so figures of one snapshot may be a moment apart. Reading never waits for a lane or a broker.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from odradek.kafka.producer import ProducerStatistics
+from odradek.processor.lane_state import LaneState
+from odradek.processor.tally import Tally
+from odradek.processor.work import Counters
+from odradek.statistics import Distribution
+from odradek.wire.outcomes import LaneStatus
+
+if TYPE_CHECKING:
+    from odradek.processor.lane import Lane
+
+RUNNING = (LaneState.RUNNING, LaneState.RETRYING)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """Live runs of a partition. A miss is a run that had to be loaded, also one that is new."""
+
+    size: int
+    hits: int
+    misses: int
+    evictions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What lanes have done since the process began. See `odradek.processor.work.Counters`."""
+
+    inputs: int = 0
+    timers: int = 0
+    transactions: int = 0
+    records: int = 0
+    steps: int = 0
+    forwarded: int = 0
+    expired: int = 0
+    dead_letters: int = 0
+    parked: int = 0
+    refused: int = 0
+    dropped: int = 0
+    restored: int = 0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionTotals:
+    """Everything counted for one partition, by whichever lane of this process owned it."""
+
+    totals: Totals
+    cache: CacheStatistics
+    restores: int
+    restore_seconds: float
+    commit_seconds: Distribution
+    step_seconds: Distribution
+    batch_inputs: Distribution
+    input_age_seconds: Distribution
+    starts: Mapping[str, int]
+    closes: Mapping[tuple[str, str], int]
+    run_seconds: Mapping[str, Distribution]
+    events: Mapping[str, int]
+    dead_letters: Mapping[str, int]
+    task_seconds: Mapping[str, Distribution]
+    replay_seconds: Distribution
+    replay_activations: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatistics:
+    """One lane that is here now.
+
+    state: see LaneState. position: next input. queued: inputs that wait in memory (lane depth). lag: records of `events` behind the
+    position, None while the consumer has not heard of the end. timers_late_seconds: how long due timers have waited for the inputs before
+    them. silent_seconds: since the lane's thread last said that it goes on. error: why it stands.
+    """
+
+    partition: int
+    state: str
+    running: bool
+    position: int
+    queued: int
+    lag: int | None
+    restore_remaining: int
+    timer_backlog: int
+    timers_late_seconds: float
+    waiters: int
+    failing_runs: int
+    silent_seconds: float
+    alive: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorStatistics:
+    """A processor of one task queue. `contact_seconds`: since the broker last acknowledged a record, None: never yet."""
+
+    namespace: str
+    task_queue: str
+    slot: int
+    assigned: bool
+    lanes: Mapping[int, LaneStatistics]
+    partitions: Mapping[int, PartitionTotals]
+    totals: Totals
+    replies: int
+    replies_failed: int
+    end_requests: int
+    group_silent_seconds: float
+    group_alive: bool
+    producer: ProducerStatistics
+    contact_seconds: float | None
+    contact_error: str
+    fatal: str
+    stopping: bool
+
+
+def lane_statistics(lane: Lane, lag: int | None) -> LaneStatistics:
+    """See `LaneStatistics`."""
+    engine, timers = lane._engine, lane._timers
+    figures = engine.statistics() if engine is not None else {}
+    state = lane.state
+    return LaneStatistics(
+        partition=lane.partition,
+        state=state.name,
+        running=state in RUNNING,
+        position=lane.position,
+        queued=len(lane.inbox) + len(lane._held),
+        lag=lag,
+        restore_remaining=lane._restore_remaining if state is LaneState.RESTORING else 0,
+        timer_backlog=len(timers) if timers is not None else 0,
+        timers_late_seconds=timers.late_ms / 1000 if timers is not None else 0.0,
+        waiters=figures.get("waiters", 0),
+        failing_runs=figures.get("failing_runs", 0),
+        silent_seconds=time.monotonic() - lane.turned_at if lane.turned_at else 0.0,
+        alive=lane.is_alive(),
+        error=str(lane.error) if lane.error else lane.blocked_text(),
+    )
+
+
+def lane_status(lane: Lane) -> LaneStatus:
+    """For `members`."""
+    engine, timers = lane._engine, lane._timers
+    figures = engine.statistics() if engine is not None else {}
+    return LaneStatus(
+        partition=lane.partition,
+        state=lane.state.wire,
+        position=max(0, lane.position),
+        restore_remaining=lane._restore_remaining if lane.state is LaneState.RESTORING else 0,
+        timer_backlog=len(timers) if timers is not None else 0,
+        open_runs=figures.get("open_runs", 0),
+        cached_runs=figures.get("cached_runs", 0),
+        error=str(lane.error) if lane.error else lane.blocked_text(),
+    )
+
+
+def totals_of(counters: Counters) -> Totals:
+    """A frozen copy."""
+    return Totals(*(getattr(counters, field.name) for field in fields(Totals)))
+
+
+def partition_totals(tally: Tally, lane: Lane | None) -> PartitionTotals:
+    """What has been counted for a partition; `lane`: the one that has it now."""
+    engine = lane._engine if lane is not None else None
+    figures = engine.statistics() if engine is not None else {}
+    return PartitionTotals(
+        totals=totals_of(tally.counters),
+        cache=CacheStatistics(
+            size=figures.get("cached_runs", 0),
+            hits=tally.cache_hits + figures.get("cache_hits", 0),
+            misses=tally.cache_misses + figures.get("cache_misses", 0),
+            evictions=tally.cache_evictions + figures.get("evictions", 0),
+        ),
+        restores=tally.restores,
+        restore_seconds=tally.restore_seconds,
+        commit_seconds=tally.commit_seconds.snapshot(),
+        step_seconds=tally.step_seconds.snapshot(),
+        batch_inputs=tally.batch_inputs.snapshot(),
+        input_age_seconds=tally.input_age_seconds.snapshot(),
+        starts=tally.starts.copy(),
+        closes=tally.closes.copy(),
+        run_seconds=tally.run_seconds.snapshot(),
+        events={kind.__name__.removesuffix("Event"): count for kind, count in tally.events.copy().items()},
+        dead_letters=tally.dead_letters.copy(),
+        task_seconds=tally.activations.task_seconds.snapshot(),
+        replay_seconds=tally.activations.replay_seconds.snapshot(),
+        replay_activations=tally.activations.replay_activations,
+    )

@@ -1,0 +1,127 @@
+"""What one partition's lane has counted, over all lanes that owned it in this process: a partition that leaves and comes back goes on.
+
+Everything about workflows is read off a *committed* transaction (`Tally.committed`), from the rows and outputs that went with it. So a
+replay, which commits nothing, counts nothing; a batch that was aborted and done again counts once; and a run that closes has counted
+exactly one close, as it has exactly one record in `results`.
+
+One writer, the lane's thread; others read snapshots (`odradek.processor.statistics`). A transaction costs some microseconds here.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects
+from odradek.processor.measured import ActivationTally
+from odradek.processor.work import Counters, Work
+from odradek.statistics import COUNTS, OTHER, SECONDS, SHORT_SECONDS, Counts, Histogram, Histograms
+from odradek.wire import dead_letters
+from odradek.wire.outcomes import ExecutionSummary, WorkflowResult
+from odradek.wire.state import HistoryRow
+
+#: Runs may last for weeks.
+RUN_SECONDS = (*SECONDS, 21_600.0, 86_400.0, 604_800.0)
+
+
+class Tally:
+    """Counters of one partition."""
+
+    __slots__ = (
+        "activations",
+        "batch_inputs",
+        "cache_evictions",
+        "cache_hits",
+        "cache_misses",
+        "closes",
+        "commit_seconds",
+        "counters",
+        "dead_letters",
+        "events",
+        "input_age_seconds",
+        "restore_seconds",
+        "restores",
+        "run_seconds",
+        "starts",
+        "step_seconds",
+    )
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.activations = ActivationTally()
+        #: by workflow type
+        self.starts: Counts[str] = Counts(OTHER)
+        #: by workflow type and status
+        self.closes: Counts[tuple[str, str]] = Counts((OTHER, OTHER))
+        self.run_seconds: Histograms[str] = Histograms(OTHER, RUN_SECONDS)
+        #: history events by the class of their attributes
+        self.events: dict[type, int] = {}
+        #: by reason
+        self.dead_letters: Counts[str] = Counts(OTHER)
+        #: begin to applied
+        self.commit_seconds = Histogram(SHORT_SECONDS)
+        self.step_seconds = Histogram(SHORT_SECONDS)
+        self.batch_inputs = Histogram(COUNTS)
+        #: of the oldest input of each transaction, from its record's timestamp
+        self.input_age_seconds = Histogram(SECONDS)
+        self.restores = 0
+        self.restore_seconds = 0.0
+        # Of engines that are gone; the present one has its own.
+        self.cache_hits = self.cache_misses = self.cache_evictions = 0
+
+    def committed(self, work: Work, effects: Effects, now_ms: int) -> None:
+        """A transaction is durable. `now_ms`: of its engine step."""
+        self.counters.note(work, steps=effects.steps, dead_letters=len(effects.dead_letters), parked=len(effects.parked))
+        if work.messages:
+            self.batch_inputs.observe(len(work.messages))
+            if work.sorted.inputs and (written_ms := work.sorted.inputs[0].time_ms) > 0:
+                self.input_age_seconds.observe(max(0, now_ms - written_ms) / 1000)
+        for output in effects.outputs:
+            if output.kind is EXECUTIONS or output.kind == EXECUTIONS:
+                # A run's first step writes its first summary; the value is None when the run leaves.
+                if output.value is not None and cast(ExecutionSummary, output.record).state_transition_count == 1:
+                    self.starts.add(cast(ExecutionSummary, output.record).workflow_type)
+            elif output.kind == RESULTS:
+                result = cast(WorkflowResult, output.record)
+                self.closes.add((result.workflow_type, result.status))
+                self.run_seconds.of(result.workflow_type).observe(max(0, result.close_time_ms - result.start_time_ms) / 1000)
+        events = self.events
+        for change in effects.rows:
+            if change.table == HISTORY and change.row is not None:
+                for event in cast(HistoryRow, change.row).events:
+                    kind = type(event.attributes)
+                    events[kind] = events.get(kind, 0) + 1
+        for letter in work.sorted.letters:
+            self.dead_letters.add(letter.reason)
+        if effects.dead_letters:
+            self.dead_letters.add(dead_letters.NOT_APPLIED, len(effects.dead_letters))
+
+    def restored(self, rows: int, began: float) -> None:
+        """The local store has caught up. `began`: monotonic seconds."""
+        self.counters.restored += rows
+        self.restores += 1
+        self.restore_seconds += time.monotonic() - began
+
+    def engine_gone(self, figures: dict[str, int]) -> None:
+        """An engine is let go: its counters are kept."""
+        self.cache_hits += figures.get("cache_hits", 0)
+        self.cache_misses += figures.get("cache_misses", 0)
+        self.cache_evictions += figures.get("evictions", 0)
+
+
+class Tallies:
+    """Tallies by partition. Used by the group's thread alone; others read a copy."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, Tally] = {}
+
+    def of(self, partition: int) -> Tally:
+        """The tally of a partition, made at its first use."""
+        found = self._found.get(partition)
+        if found is None:
+            found = self._found[partition] = Tally()
+        return found
+
+    def all(self) -> dict[int, Tally]:
+        """Every partition that this process has ever owned."""
+        return self._found.copy()
