@@ -127,15 +127,18 @@ class ClusterAdmin:
 
     def max_message_bytes(self, topics: Iterable[str]) -> dict[str, int]:
         """`max.message.bytes` of topics that exist; compare with `odradek.wire.record_size`."""
+        return {name: int(value) for name, value in self._topic_setting("max.message.bytes", topics).items()}
+
+    def tombstone_retention_ms(self, topic: str) -> int:
+        """`delete.retention.ms` of a compacted topic that exists: a reader that was away for longer may have missed tombstones."""
+        return int(self._topic_setting("delete.retention.ms", [topic])[topic])
+
+    def _topic_setting(self, setting: str, topics: Iterable[str]) -> dict[str, str]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in dict.fromkeys(topics)]
         if not resources:
             return {}
         futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
-        limits = {}
-        for resource, future in futures.items():
-            entries = self._result(future, topic=resource.name, what="describe its settings")
-            limits[resource.name] = int(entries["max.message.bytes"].value)
-        return limits
+        return {r.name: self._result(future, topic=r.name, what="describe its settings")[setting].value for r, future in futures.items()}
 
     # --- offsets
 

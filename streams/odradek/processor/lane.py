@@ -254,9 +254,10 @@ class Lane(threading.Thread):
         try:
             identity = services.topic_identity()
             start, end = services.bounds(services.state_topic, partition)  # uncommitted end, noted after fencing
+            oldest_ms = now_ms() - services.tombstone_retention_ms()
         except CLUSTER_ERRORS as error:
             raise dropped(error) from error
-        store = self._open_store(identity, start, end)
+        store = self._open_store(identity, start, end, oldest_ms)
         with services.restoring:
             self._check_stop()
             began = time.monotonic()
@@ -292,11 +293,11 @@ class Lane(threading.Thread):
         self.error = None
         self._become(LaneState.RUNNING)
 
-    def _open_store(self, identity: PositionRow, start: int, end: int) -> LaneStore:
+    def _open_store(self, identity: PositionRow, start: int, end: int, oldest_ms: int) -> LaneStore:
         services = self._services
         path = services.store_path(self.partition)
         mark = StoreIdentity(identity.cluster_id, identity.state_topic_id, identity.events_topic_id, self.partition)
-        store = self._store = LaneStore.open(path, mark, oldest_ms=now_ms() - services.tombstone_retention_ms())
+        store = self._store = LaneStore.open(path, mark, oldest_ms=oldest_ms)
         offset = store.changelog_offset
         if offset and not start <= offset <= end:
             logger.warning("the local store at %s stands at %d, the changelog holds %d to %d: rebuilt", path, offset, start, end)

@@ -41,7 +41,6 @@ from odradek.processor.store import prune
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
 from odradek.wire.schema import RECORD_TYPES
-from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
 from odradek.wire.topics import escape
 
 logger = logging.getLogger(__name__)
@@ -124,7 +123,7 @@ class Processor:
 
         base = Path(settings.state_dir) / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
         self._slot = take_slot(base)
-        prune(self._slot.directory, time.time_ns() // 1_000_000 - TOMBSTONE_RETENTION_MS)
+        prune(self._slot.directory, time.time_ns() // 1_000_000 - admin.tombstone_retention_ms(topics.state(queue)))
         self._producer = PlainProducer(settings)
         self._schemas = SchemasTopic(settings, admin)
         self._schemas.open()

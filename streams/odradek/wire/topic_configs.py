@@ -14,7 +14,8 @@ _MIB = 1024 * 1024
 
 #: `max.message.bytes` of `state`: a history row holds what one step appended, payloads included.
 STATE_MAX_MESSAGE_BYTES = 16 * _MIB
-#: `delete.retention.ms` of compacted topics: a local store older than this is rebuilt, as it may have missed tombstones.
+#: `delete.retention.ms` that compacted topics are created with. A local store that is older than what its topic *has* is rebuilt, as it may
+#: have missed tombstones.
 TOMBSTONE_RETENTION_MS = _DAY
 
 
