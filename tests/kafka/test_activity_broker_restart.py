@@ -36,10 +36,10 @@ async def test_outcomes_made_while_the_broker_is_down_arrive_when_it_is_back(tmp
         await until(lambda: host.is_assigned or running.done())
         tasks = [engine.task("held", f"h{number}") for number in range(20)]
         engine.schedule(*tasks)
-        await until(lambda: host.statistics()["running"] == 20)
+        await until(lambda: host.statistics().running == 20)
         broker.kill()
         hold.set()
-        await until(lambda: host.statistics()["completed"] == 20)
+        await until(lambda: host.statistics().completed == 20)
         await asyncio.to_thread(broker.start)
         for task in tasks:
             assert values((await engine.answers(task, "ActivityTaskCompleted", timeout_s=60))[-1].result)

@@ -281,9 +281,9 @@ async def test_answer_without_a_topic_goes_to_dead_letters(engine: Engine) -> No
 
 async def test_full_service_hands_waiting_commands_on(engine: Engine) -> None:
     async with running(engine, max_concurrent_activities=1) as full:
-        await until(lambda: full.statistics()["partitions"] == 2)
+        await until(lambda: full.statistics().partitions == 2)
         async with running(engine) as idle:
-            await until(lambda: full.statistics()["partitions"] == 1 and idle.statistics()["partitions"] == 1)
+            await until(lambda: full.statistics().partitions == 1 and idle.statistics().partitions == 1)
             mine = next(iter(full._commands.owned))  # type: ignore[union-attr]
             blocker, others = engine.task("wait", "blocker"), [engine.task("note", f"n{number}") for number in range(5)]
             engine.schedule(blocker, partition=mine)
@@ -292,7 +292,7 @@ async def test_full_service_hands_waiting_commands_on(engine: Engine) -> None:
             for task in others:
                 answers = await engine.answers(task, "ActivityTaskCompleted")
                 assert names(answers)[-1] == "Completed" and answers[-1].attempt == task.attempt
-            assert full.statistics()["handed_on"] == 5 and idle.statistics()["completed"] == 5
+            assert full.statistics().handed_on == 5 and idle.statistics().completed == 5
             written = Reader(engine.settings, engine.codec, engine.commands)
             await written.until(lambda: len(written.messages) >= 11)
             again = [message for message in written.messages if message.partition() != mine]
@@ -307,17 +307,17 @@ async def test_partition_that_moves_takes_only_what_has_not_begun(engine: Engine
     """A second member joins while activities run that have said nothing yet: none of them runs twice."""
     monkeypatch.setattr(timers, "STARTED_AFTER_MAX", 60.0)
     async with running(engine, graceful_shutdown_timeout=timedelta(seconds=30)) as first:
-        await until(lambda: first.statistics()["partitions"] == 2)
+        await until(lambda: first.statistics().partitions == 2)
         tasks = [engine.task("wait", f"t{number}") for number in range(10)]
         engine.schedule(*tasks)
         await until(lambda: len(ran) == 10)
         async with running(engine) as second:
-            await until(lambda: second.statistics()["partitions"] == 1)
+            await until(lambda: second.statistics().partitions == 1)
             for number in range(10):
                 gates[f"t{number}"].set()
             answers = [names(await engine.answers(task, "ActivityTaskCompleted")) for task in tasks]
             assert sorted(answers).count(["Started", "Completed"]) in range(1, 10)  # those of the partition that moved
-            assert second.statistics()["started"] == 0
+            assert second.statistics().started == 0
     assert sorted(ran) == sorted(f"t{number}" for number in range(10))
 
 

@@ -58,6 +58,8 @@ class CommandConsumer:
         #: Partitions of the topic, as of the last assignment.
         self.partitions_total = 0
         self.assignments = 0
+        #: Commands behind what was read, by the ends that came with fetches; None while they are not known.
+        self.lag: int | None = None
         self._new_consumer = new_consumer
         self._consumer = new_consumer()
         self._admin = admin
@@ -254,6 +256,7 @@ class CommandConsumer:
         now = self._clock()
         if now >= self._next_commit:
             self._next_commit = now + COMMIT_INTERVAL_S
+            self.lag = self._lag()
             if self._proof_after is not None:
                 self._ask_for_proof()
             else:
@@ -261,6 +264,18 @@ class CommandConsumer:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_INTERVAL_S
             self._purge()
+
+    def _lag(self) -> int | None:
+        places = [TopicPartition(self._topic, partition) for partition in self.owned]
+        total = 0
+        # By the position, which steps over the markers of transactions; behind the last command there always is one.
+        for place in self._consumer.position(places) if places else ():
+            found = self._consumer.get_watermark_offsets(place, cached=True)
+            if not found or found[1] < 0:
+                return None
+            read = place.offset if place.offset >= 0 else self.owned[place.partition].prefix.end
+            total += max(0, found[1] - read)
+        return total
 
     def _offsets(self, partitions: list[OwnedPartition]) -> list[TopicPartition]:
         found = [(owner.partition, owner.prefix.to_commit) for owner in partitions]

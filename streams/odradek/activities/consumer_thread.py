@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -90,6 +91,7 @@ class ConsumerThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._high_water = max(2 * service.slots_total, 2 * BATCH)
         self.handed_on = 0
+        self.turned_at = 0.0  # monotonic
 
     def start(self) -> None:
         """Join the group and begin."""
@@ -125,6 +127,7 @@ class ConsumerThread:
             self._control.close()
 
     def _turn(self) -> None:
+        self.turned_at = time.monotonic()
         service = self._service
         busy = service.running or service.waiting or self._answers.pending
         messages = self._commands.poll(self._timers.delay(BUSY_WAIT_S if busy else IDLE_WAIT_S), BATCH)

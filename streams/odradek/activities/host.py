@@ -37,6 +37,7 @@ from odradek.activities.rate import RateLimit
 from odradek.activities.refusals import Refusals
 from odradek.activities.runner import ActivityRunner
 from odradek.activities.service import Service
+from odradek.activities.statistics import ActivityStatistics
 from odradek.activities.timers import DEFAULT_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL
 from odradek.common import MetricMeter
 from odradek.config import Settings
@@ -128,6 +129,8 @@ class ActivityHost:
         self._commands: CommandConsumer | None = None
         self._member_id = ""
         self._next_status = 0.0
+        self._contact_at = self._loop_at = 0.0  # monotonic: a record was acknowledged; the event loop went round
+        self._contact_error = ""
 
     # --- life
 
@@ -195,7 +198,7 @@ class ActivityHost:
         instance_id = self._slot.instance_id if self._slot is not None else None
         self._member_id = f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
         answers = self._answers = Answers(
-            lambda: Producer(producer_config(settings)),
+            lambda: Producer(producer_config(settings) | {"error_cb": self._note_error}),
             self._codec,
             limit_of=self._limit_of,
             undeliverable=self._undeliverable,
@@ -315,7 +318,21 @@ class ActivityHost:
             slots_total=self._slots_total,
             slots_used=len(self._service.running),
         )
-        self._answers.send(self._topics.members, self._member_id.encode(), self._codec.encode(status), headers_for(status))
+        key, headers = self._member_id.encode(), headers_for(status)
+        self._answers.send(self._topics.members, key, self._codec.encode(status), headers, self._note_contact)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._note_loop)
+
+    def _note_contact(self) -> None:
+        """Reports leave every few seconds whatever activities do, so they tell whether a broker answers."""
+        self._contact_at, self._contact_error = time.monotonic(), ""
+
+    def _note_error(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._contact_error:  # says less than what came before it
+            self._contact_error = error.str()
+
+    def _note_loop(self) -> None:
+        self._loop_at = time.monotonic()
 
     def _say_gone(self) -> None:
         if self._answers is not None:
@@ -328,17 +345,43 @@ class ActivityHost:
         """Whether the group has given this member its first assignment, partitions or none."""
         return self._commands is not None and self._commands.assignments > 0
 
-    def statistics(self) -> dict[str, int]:
-        """Counters and gauges of this service."""
-        if self._service is None or self._thread is None or self._commands is None:
-            return {}
-        return {
-            **self._service.counts,
-            "slots_total": self._slots_total,
-            "running": len(self._service.running),
-            "waiting": len(self._service.waiting),
-            "partitions": len(self._commands.owned),
-            "handed_on": self._thread.handed_on,
-            "refused": self._refusals.count,
-            "pauses": self._gate.pauses,
-        }
+    def statistics(self) -> ActivityStatistics:
+        """Counters and gauges of this service, for people, metrics and probes. Waits for nobody."""
+        service, thread, commands, answers = self._service, self._thread, self._commands, self._answers
+        if service is None or thread is None or commands is None or answers is None:
+            return ActivityStatistics(
+                self._settings.namespace, self.task_queue, slots_total=self._slots_total, contact_error=self._contact_error
+            )
+        now, tally, counts = time.monotonic(), service.tally, service.counts
+        return ActivityStatistics(
+            namespace=self._settings.namespace,
+            task_queue=self.task_queue,
+            assigned=self.is_assigned,
+            started=counts["started"],
+            completed=counts["completed"],
+            failed=counts["failed"],
+            canceled=counts["canceled"],
+            dropped=counts["dropped"],
+            twins=counts["twins"],
+            partitions=len(commands.owned),
+            slots_total=self._slots_total,
+            running=len(service.running),
+            waiting=len(service.waiting),
+            lag=commands.lag,
+            handed_on=thread.handed_on,
+            refused=self._refusals.count,
+            pauses=self._gate.pauses,
+            heartbeats=tally.heartbeats,
+            cancellations=tally.cancellations,
+            answers_pending=answers.pending,
+            starts=tally.starts.copy(),
+            schedule_to_start_seconds=tally.schedule_to_start_seconds.snapshot(),
+            outcomes=tally.outcomes.copy(),
+            run_seconds=tally.run_seconds.snapshot(),
+            thread_silent_seconds=now - thread.turned_at if thread.turned_at else 0.0,
+            thread_alive=thread.alive,
+            loop_silent_seconds=now - self._loop_at if self._loop_at else 0.0,
+            contact_seconds=now - self._contact_at if self._contact_at else None,
+            contact_error=self._contact_error,
+            draining=service.draining,
+        )

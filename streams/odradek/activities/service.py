@@ -26,6 +26,7 @@ from odradek.activities.outcome import failed, too_large
 from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
 from odradek.activities.runner import ActivityRunner
+from odradek.activities.statistics import LEFT_OPEN, ActivityTally
 from odradek.activities.timers import DEADLINE_GRACE, heartbeat_interval, started_delay
 from odradek.converter import DataConverter
 from odradek.wire.errors import UnencodableRecord
@@ -83,6 +84,7 @@ class Service:
         self.slots_total = slots_total
         self.draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "canceled": 0, "dropped": 0, "twins": 0}
+        self.tally = ActivityTally()
         self.idle = asyncio.Event()
         self.idle.set()
         self._runner = runner
@@ -138,6 +140,7 @@ class Service:
         self.idle.clear()
         self.counts["started"] += 1
         attempt.started_ms = now_ms = int(time.time() * 1_000)
+        self.tally.started(attempt.task, now_ms)
         attempt.on_heartbeat = functools.partial(self._heartbeat, attempt)
         if attempt.redelivery:
             # If it kills this process, it has cost an attempt: the engine knows that it began.
@@ -153,6 +156,7 @@ class Service:
         try:
             outcome = await self._runner.run(attempt)
             if outcome is None:
+                self.tally.ended(attempt.task.activity_type, LEFT_OPEN, time.time() - attempt.started_ms / 1_000)
                 self.say_started(attempt)  # from now on the engine's timers guard it, and its command is done
             else:
                 self._report(attempt, outcome)
@@ -184,7 +188,9 @@ class Service:
             outcome = failed(attempt, Failure(message=text, type="UnencodableRecord", non_retryable=True), self._identity)
             outcome.last_heartbeat_details = []
             self._answers.report(topic, outcome, attempt.acknowledge)
-        self.counts[_COUNTED[type(outcome).__name__]] += 1
+        counted = _COUNTED[type(outcome).__name__]
+        self.counts[counted] += 1
+        self.tally.ended(attempt.task.activity_type, counted, time.time() - attempt.started_ms / 1_000)
 
     def say_started(self, attempt: Attempt, on_durable: Callable[[], None] | None = None) -> None:
         """Send Started, once; its durability acknowledges the command. Any thread."""
@@ -283,6 +289,7 @@ class Service:
 
     def _send_heartbeat(self, attempt: Attempt, details: list[Payload]) -> None:
         self.say_started(attempt)  # the engine counts heartbeats of started attempts
+        self.tally.heartbeats += 1
         task = attempt.task
         record = ActivityTaskHeartbeat(
             task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, details, self._identity
@@ -319,6 +326,7 @@ class Service:
         if not attempt.entered or attempt.context is None:
             return
         attempt.heard_cancel = True
+        self.tally.cancellations += 1
         attempt.context.cancellation_details = details
         attempt.context.cancelled_event.set()
         if attempt.is_async and attempt.task_handle is not None:

@@ -67,7 +67,7 @@ class Group(threading.Thread):
         self._epochs: dict[int, int] = {}  # partitions that deliver, with the epoch their records get
         self._paused_full: set[int] = set()
         self._group_offsets: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
+        self._ends: dict[int, tuple[int, int]] = {}  # end of the partition and how far the consumer has read
         self._committed_at = 0.0
         self._lost_at = float("-inf")
         self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
@@ -102,8 +102,12 @@ class Group(threading.Thread):
 
     def lag(self, partition: int) -> int | None:
         """Records behind a lane's position, by the end that came with a fetch, a second old at most. None while nothing was fetched."""
-        lane, end = self.lanes.get(partition), self._ends.get(partition, -1)
-        return None if lane is None or lane.position < 0 or end < 0 else max(0, end - lane.position)
+        lane, (end, read) = self.lanes.get(partition), self._ends.get(partition, (-1, -1))
+        if lane is None or lane.position < 0 or end < 0:
+            return None
+        if partition in self._epochs and read >= 0:  # by the consumer's position, which steps over the markers of transactions
+            return max(0, end - read) + len(lane.inbox)
+        return max(0, end - lane.position)
 
     # --- the thread
 
@@ -170,9 +174,10 @@ class Group(threading.Thread):
 
     def _note_ends(self, consumer: Consumer) -> None:
         """Ends that came with fetches: no request. Here and not where they are asked for: the call from another thread waits for `poll`."""
-        for partition in self.lanes:
-            found = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            self._ends[partition] = found[1] if found else -1
+        places = [TopicPartition(self._topic, partition) for partition in self.lanes]
+        for place in consumer.position(places) if places else ():
+            found = consumer.get_watermark_offsets(place, cached=True)
+            self._ends[place.partition] = (found[1], place.offset) if found else (-1, -1)
 
     def _drain_requests(self, *, run: bool) -> None:
         for _ in range(len(self._requests)):  # not those that they leave for the next turn
