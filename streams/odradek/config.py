@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
@@ -43,7 +43,7 @@ FILE_VARIABLE = "ODRADEK_SETTINGS"
 
 # Variables that begin like settings and are none: of the local broker, of tests, of `odradek.envconfig`.
 _OTHER_VARIABLES = re.compile(
-    r"ODRADEK_(SETTINGS|FAULT|CACHE_DIR|KAFKA_VERSION|PROFILE|CONFIG_FILE|API_KEY|TLS|TLS_\w+|GRPC_META_\w+|(TEST|BENCH|DEMO|LOG)_\w+)"
+    r"ODRADEK_(SETTINGS|FAULT|CACHE_DIR|KAFKA_VERSION|PROFILE|CONFIG_FILE|API_KEY|TLS|TLS_\w+|GRPC_META_\w+|(TEST|BENCH|DEMO)_\w+)"
     # Kubernetes puts such variables into every container beside a Service named odradek or odradek-something.
     r"|ODRADEK_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
@@ -164,6 +164,24 @@ class Settings(BaseSettings):
     # --- activities
     max_concurrent_activities: Count = Field(100, description="Activities that a worker runs at a time.")
     graceful_shutdown_timeout: Duration = Field(timedelta(seconds=10), description="Time that running activities get at a shutdown.")
+
+    # --- telemetry
+    telemetry_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port at which a worker serves `/metrics`, `/health/live`, `/health/ready` (0: any). `--processes N` takes N of them.",
+    )
+    telemetry_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address it listens on; `0.0.0.0` in a container. Nobody is asked for a password."
+    )
+    liveness_timeout: PositiveDuration = Field(
+        timedelta(seconds=60), description="Silence of a lane's or service's thread after which `/health/live` fails."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines of `odradek worker` and `odradek server`: `text`, or `json` with ids."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="What they log; `--log-level` wins.")
 
     # --- client
     rpc_timeout: PositiveDuration = Field(timedelta(seconds=10), description="How long a request waits for the answer of the run's owner.")

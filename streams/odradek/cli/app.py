@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from odradek.cli.status import HELP, status_of
+from odradek.telemetry.logs import configure_logging
 
 # Modules that add commands, in the order of `--help`. Each is imported with the parser and must be cheap to import.
 COMMANDS = ("odradek.cli.dev", "odradek.cli.worker", "odradek.cli.server", "odradek.cli.workflow")
@@ -33,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = build_parser().parse_args(arguments)
     options.arguments = arguments
-    logging.basicConfig(level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    if options.log_level in ("warning", "error"):
+    level = options.log_level or "warning"
+    configure_logging("text", level)
+    if level in ("warning", "error"):
         # librdkafka tells every attempt to reach a broker; the error that ends the command says it once.
         logging.getLogger("odradek.kafka").setLevel(logging.CRITICAL)
     command: Callable[[argparse.Namespace], int] = options.run
@@ -68,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     levels = ("debug", "info", "warning", "error")
-    parser.add_argument("--log-level", choices=levels, default="warning", help="what is logged to stderr (default: warning)")
+    parser.add_argument("--log-level", choices=levels, help="what is logged to stderr (default: warning, or the setting `log_level`)")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in COMMANDS:
         importlib.import_module(module).register(commands)

@@ -18,6 +18,7 @@ from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, settings_of
 from odradek.cli.status import UsageError
 from odradek.config import Settings
+from odradek.telemetry.logs import log_as_set
 
 logger = logging.getLogger("odradek.cli.worker")
 
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options, task_queue=options.task_queue, max_concurrent_activities=options.max_concurrent_activities)
     if not settings.task_queue:
         raise UsageError("no task queue: give --task-queue, or the setting `task_queue` (ODRADEK_TASK_QUEUE)")
+    log_as_set(settings, options.log_level)
     sys.path.insert(0, os.getcwd())
     workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
     activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]

@@ -31,6 +31,7 @@ from odradek.engine import ports
 from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.ports import Batch, Effects, Engine, RowChange
 from odradek.exceptions import LaneError, OdradekError
+from odradek.log_fields import set_log_fields
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
 from odradek.processor.held import held_reason, why_held
@@ -181,6 +182,7 @@ class Lane(threading.Thread):
         self.inbox.wake()
 
     def run(self) -> None:
+        set_log_fields(namespace=self._services.namespace, task_queue=self._services.task_queue, partition=self.partition)
         try:
             while True:
                 try:

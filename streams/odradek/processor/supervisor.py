@@ -25,12 +25,18 @@ logger = logging.getLogger(__name__)
 
 # Not an ODRADEK_ variable: those are settings, and this is between parent and child.
 PIPE_VARIABLE = "_ODRADEK_ALIVE_FD"
+NUMBER_VARIABLE = "_ODRADEK_PROCESS"  # 0 to N - 1: each child needs ports of its own
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 15.0
 START_SECONDS = 60.0  # imports and first contact, before the first byte
 _BACKOFF_FIRST_SECONDS, _BACKOFF_MAX_SECONDS = 0.5, 30.0
 _LIVED_SECONDS = 60.0  # after so long a death counts as the first again
 _TICK_SECONDS = 0.2
+
+
+def process_number() -> int:
+    """Which child of a supervisor this process is; 0 without one."""
+    return int(os.environ.get(NUMBER_VARIABLE, "0"))
 
 
 def beat_to_parent() -> bool:
@@ -129,7 +135,7 @@ class Supervisor:
     def _spawn(self, child: _Child) -> None:
         read, write = os.pipe()
         os.set_inheritable(write, True)
-        environment = os.environ | {PIPE_VARIABLE: str(write)}
+        environment = os.environ | {PIPE_VARIABLE: str(write), NUMBER_VARIABLE: str(child.number)}
         # Its own session: Ctrl-C reaches the parent alone, which passes it on; twice would mean "at once". Without a parent a child drains.
         child.process = subprocess.Popen(self._command, env=environment, pass_fds=(write,), start_new_session=True)
         os.close(write)

@@ -23,6 +23,7 @@ from odradek.worker._config import WorkerConfig, WorkerDeploymentConfig
 from odradek.worker._hosts import make_activity_host, make_processor, settings_of
 from odradek.worker._plugin import Plugin
 from odradek.worker._runner import UnsandboxedWorkflowRunner, WorkflowRunner
+from odradek.worker._telemetry import telemetry_of
 from odradek.worker._tuning import PollerBehavior, PollerBehaviorSimpleMaximum, WorkerTuner
 from odradek.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -140,7 +141,7 @@ class Worker:
             raise RuntimeError("Lazy clients cannot be used for workers")
         from_client = [found for found in client.config(active_config=True)["interceptors"] if isinstance(found, Interceptor)]
         interceptors = [*from_client, *config["interceptors"]]
-        settings = settings_of(client, config)
+        settings = self._settings = settings_of(client, config)
         self._activity_host: ActivityHost | None = None
         self._processor: Processor | None = None
         if config.get("activities") and not config.get("no_remote_activities"):
@@ -198,6 +199,11 @@ class Worker:
         self._started = True
         self._loop = asyncio.get_running_loop()
         self._processor_fatal = self._loop.create_future()
+        with telemetry_of(self._settings, self._processor, self._activity_host):
+            await self._serve()
+
+    async def _serve(self) -> None:
+        assert self._processor_fatal is not None
         shutdown = asyncio.create_task(self._shutdown_event.wait())
         hosts = [asyncio.create_task(host) for host in self._host_runs()]
         error: BaseException | None = None

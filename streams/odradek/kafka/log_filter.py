@@ -1,0 +1,47 @@
+"""librdkafka says every failed attempt to reach a broker, each client and each broker for itself: hundreds of lines a minute in an outage.
+
+This filter lets the first of a kind through, then one a minute with the number that were left out. Errors are kinds by their facility
+(`FAIL`, `ERROR`, ...) and text without what changes from line to line: client, address of the attempt, times, counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+
+EVERY_SECONDS = 60.0
+KINDS_MAX = 1_000
+_VARIABLE = re.compile(r"\[thrd:[^\]]*\]|\[[^\]]*#[^\]]*\]|\(after [^)]*\)|\b\d+\b|:\d+|\s+")
+
+
+class RepeatedLines(logging.Filter):
+    """For a logger or handler. Passes debug lines as they are."""
+
+    def __init__(self, *, every_seconds: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_seconds = every_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kinds: dict[tuple[int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by logging."""
+        if record.levelno <= logging.DEBUG:
+            return True
+        text = record.getMessage()
+        kind = (record.levelno, _VARIABLE.sub(" ", text))
+        now = self._clock()
+        with self._lock:
+            since, left_out = self._kinds.get(kind, (float("-inf"), 0))
+            if now - since < self._every_seconds:
+                self._kinds[kind] = (since, left_out + 1)
+                return False
+            if len(self._kinds) >= KINDS_MAX:
+                self._kinds.clear()
+            self._kinds[kind] = (now, 0)
+        if left_out:
+            record.msg, record.args = f"{text} (and {left_out} more like this in {now - since:.0f} s)", ()
+        return True

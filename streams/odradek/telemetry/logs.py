@@ -1,0 +1,125 @@
+"""Log lines as text, or as JSON with ids: one object a line, so that a log store can follow a workflow over all processes.
+
+    {"time": "2026-01-31T12:00:00.123Z", "level": "info", "logger": "odradek.workflow", "message": "order placed", "namespace": "default",
+     "task_queue": "orders", "partition": 3, "workflow_id": "order-1", "run_id": "...", "workflow_type": "OrderSaga", "attempt": 1,
+     "trace_id": "..."}
+
+Where ids come from: `workflow.logger` and `activity.logger` put theirs on each record; any other logger used inside an activity or a
+workflow gets them too; the hosts' own lines carry namespace, queue and partition. `trace_id` and `span_id` are those of the current
+OpenTelemetry span.
+
+Never at replay: `workflow.logger` is silent then, so a line of a committed workflow task appears once, however often the run is brought
+back. A task that died before its commit is done anew, and says it again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from odradek.config import Settings
+from odradek.log_fields import log_fields
+
+TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+#: In this order, behind what every line has.
+IDS = (
+    "namespace",
+    "task_queue",
+    "partition",
+    "workflow_id",
+    "run_id",
+    "workflow_type",
+    "activity_id",
+    "activity_type",
+    "attempt",
+    "update_id",
+    "update_name",
+)
+_RENAMED = {"workflow_run_id": "run_id", "workflow_namespace": "namespace"}
+#: Attributes that every record has: what is beside them came with `extra=`.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OURS = frozenset({"temporal_workflow", "temporal_activity", "workflow_info", "activity_info", "__temporal_error_identifier"})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line. `extra=` of a call comes along under its own names, as text if JSON has no form for it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called by logging."""
+        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line: dict[str, Any] = {
+            "time": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        ids = ids_of(record)
+        line.update((name, ids[name]) for name in IDS if ids.get(name) not in (None, ""))
+        line.update(_span())
+        for name, value in vars(record).items():
+            if name not in _STANDARD and name not in _OURS and name not in line:
+                line[name] = value
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def ids_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What a record knows of who speaks."""
+    found = dict(log_fields())
+    speaker: Mapping[str, Any] | None = getattr(record, "temporal_workflow", None) or getattr(record, "temporal_activity", None)
+    for name, value in (speaker if isinstance(speaker, Mapping) else _speaker()).items():
+        found[_RENAMED.get(name, name)] = value
+    return found
+
+
+def _speaker() -> Mapping[str, Any]:
+    """The activity or workflow whose code logs through a logger of its own. Looked for only where its room was ever loaded."""
+    activities = sys.modules.get("odradek.activities.context")
+    if activities is not None and (context := activities.current.get(None)) is not None:
+        return context.logger_details  # type: ignore[no-any-return]
+    activation = sys.modules.get("odradek.activation.info")
+    if activation is not None and (run := activation.maybe_current()) is not None:
+        return run.logger_details()  # type: ignore[no-any-return]
+    return {}
+
+
+def _span() -> dict[str, str]:
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return {}
+    context = trace.get_current_span().get_span_context()
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if context.is_valid else {}
+
+
+def configure_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
+    """Log to `stream` (stderr) in this format from this level on, in place of what this function set up before.
+
+    With `json`, messages of `workflow.logger` and `activity.logger` no longer end with their ids as text: they stand in fields.
+    """
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if getattr(handler, "_odradek", False)]:
+        root.removeHandler(old)
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler._odradek = True  # type: ignore[attr-defined]
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT_FORMAT))
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    if log_format == "json":
+        from odradek.activation.logs import logger as workflow_logger
+        from odradek.activities.log import logger as activity_logger
+
+        workflow_logger.workflow_info_on_message = False
+        activity_logger.activity_info_on_message = False
+
+
+def log_as_set(settings: Settings, level: str | None) -> None:
+    """For processes that stay: log as their settings say; `level` wins. librdkafka's lines show too, the repeated ones once a minute."""
+    configure_logging(settings.log_format, level or settings.log_level)
+    logging.getLogger("odradek.kafka").setLevel(logging.NOTSET)
