@@ -28,14 +28,18 @@ from odradek.wire.events import (
     FetchHistory,
     QueryWorkflow,
     Request,
+    SignalWorkflow,
+    StartWorkflow,
     UnparkWorkflow,
 )
 from odradek.wire.json_input import decode_json, is_json
 from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.payload import Failure
+from odradek.wire.tracing import TRACER_DATA, tracer_data
 
 _EVENT_TYPES = frozenset(typing.get_args(Event))
+_TRACED = frozenset({StartWorkflow, SignalWorkflow, QueryWorkflow})
 _READS = (QueryWorkflow, DescribeWorkflow, FetchHistory, AwaitResult)
 _REQUEST_KINDS = frozenset(t.__name__ for t in typing.get_args(Request))
 # A heartbeat that cannot be read fails nothing: the next one, or the heartbeat timeout, speaks for the attempt.
@@ -105,6 +109,8 @@ class Sorter:
                 elif isinstance(event, _READS) and 0 < event.deadline_ms < now_ms:
                     result.expired += 1
                 else:
+                    if type(event) in _TRACED:
+                        _take_trace(event, message)
                     offset = typing.cast(int, message.offset())
                     inputs.append(Input(event, offset, f"{origin}{offset}", message.timestamp()[1]))
                     if type(event) is UnparkWorkflow:
@@ -161,6 +167,14 @@ class Sorter:
                     workflow_id=routing.workflow_id,
                 )
             )
+
+
+def _take_trace(event: StartWorkflow | SignalWorkflow | QueryWorkflow, message: Message) -> None:
+    """The trace of a producer that knows record headers alone goes into the payload headers, which histories keep."""
+    if TRACER_DATA not in event.headers and (payload := tracer_data(_headers(message))) is not None:
+        event.headers = {**event.headers, TRACER_DATA: payload}
+        if type(event) is StartWorkflow and event.signal_name:
+            event.signal_headers = {**event.signal_headers, TRACER_DATA: payload}
 
 
 RawHeaders = list[tuple[str, bytes | str | None]]

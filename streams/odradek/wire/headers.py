@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from odradek.wire.tracing import trace_headers
+
 Headers = list[tuple[str, bytes]]
 
 KIND = "odradek-kind"  # the record's name: StartWorkflow, ActivityTaskCompleted, ...
@@ -51,7 +53,7 @@ _FIELD_HEADERS = {
 _FIELD_OF = {header: field for field, header in _FIELD_HEADERS.items()}
 _NUMBERS = frozenset({"scheduled_event_id", "attempt"})
 
-_prepared: dict[type, tuple[tuple[str, bytes], list[tuple[str, str]]]] = {}
+_prepared: dict[type, tuple[tuple[str, bytes], list[tuple[str, str]], bool]] = {}
 
 
 def headers_for(record: msgspec.Struct) -> Headers:
@@ -60,13 +62,16 @@ def headers_for(record: msgspec.Struct) -> Headers:
     prepared = _prepared.get(record_type)
     if prepared is None:
         fields = [(name, _FIELD_HEADERS[name]) for name in record_type.__struct_fields__ if name in _FIELD_HEADERS]
-        prepared = _prepared[record_type] = ((KIND, record_type.__name__.encode()), fields)
-    kind, fields = prepared
+        traced = "headers" in record_type.__struct_fields__
+        prepared = _prepared[record_type] = ((KIND, record_type.__name__.encode()), fields, traced)
+    kind, fields, traced = prepared
     headers = [kind]
     for name, header in fields:
         value = getattr(record, name)
         if value:
             headers.append((header, str(value).encode()))
+    if traced and record.headers:  # type: ignore[attr-defined]  # payload headers
+        headers += trace_headers(record.headers)  # type: ignore[attr-defined]
     return headers
 
 
