@@ -43,7 +43,7 @@ FILE_VARIABLE = "ODRADEK_SETTINGS"
 
 # Variables that begin like settings and are none: of the local broker, of tests, of `odradek.envconfig`.
 _OTHER_VARIABLES = re.compile(
-    r"ODRADEK_(SETTINGS|FAULT|CACHE_DIR|KAFKA_VERSION|PROFILE|CONFIG_FILE|API_KEY|TLS|TLS_\w+|GRPC_META_\w+|(TEST|BENCH|DEMO)_\w+)"
+    r"ODRADEK_(SETTINGS|FAULT|CACHE_DIR|KAFKA_VERSION|PROFILE|CONFIG_FILE|API_KEY|AUTH_\w+|TLS|TLS_\w+|GRPC_META_\w+|(TEST|BENCH|DEMO)_\w+)"
     # Kubernetes puts such variables into every container beside a Service named odradek or odradek-something.
     r"|ODRADEK_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
@@ -114,7 +114,10 @@ class Settings(BaseSettings):
         description="Any librdkafka setting, for every client (`security.protocol`, `sasl.mechanism`, ...). Environment: see below.",
     )
     schema_registry_url: str | None = Field(None, description="Schema registry. Without one, records carry Avro single-object framing.")
-    server_address: str | None = Field(None, description="`host:port` at which this process serves HTTP, if it does.")
+    server_address: str | None = Field(
+        None, min_length=1, description="`host:port` or URL of `odradek server`, which answers a client's lists and counts."
+    )
+    server_token: str | None = Field(None, min_length=1, repr=False, description="Token for that server, if it asks for one.")
 
     # --- who
     identity: str = Field(

@@ -151,8 +151,9 @@ class Client:
     ) -> Self:
         """Connect to Kafka.
 
-        Keywords are Temporal's. Those about gRPC alone (`api_key`, `retry_config`, `keep_alive_config`, `rpc_metadata`,
-        `dns_load_balancing_config`, `grpc_compression`, `runtime`) are taken and do nothing.
+        Keywords are Temporal's. Those about gRPC alone (`retry_config`, `keep_alive_config`, `dns_load_balancing_config`,
+        `grpc_compression`, `runtime`) are taken and do nothing; `api_key` and `rpc_metadata` go with lists and counts to the server that
+        the setting `server_address` names, as bearer token and headers, and not to Kafka.
 
         Args:
             target_host: Bootstrap servers, `host:port[,host:port…]`. None: the setting `address`.
@@ -292,7 +293,7 @@ class Client:
 
     @property
     def rpc_metadata(self) -> Mapping[str, str | bytes]:
-        """Kept for code that sets it; Kafka requests carry none."""
+        """Headers of lists and counts; Kafka requests carry none."""
         return self.service_client.rpc_metadata
 
     @rpc_metadata.setter
@@ -301,7 +302,7 @@ class Client:
 
     @property
     def api_key(self) -> str | None:
-        """Kept for code that sets it; brokers authenticate by the setting `kafka`."""
+        """Token for lists and counts, before the setting `server_token`; brokers authenticate by the setting `kafka`."""
         return self.service_client.api_key
 
     @api_key.setter
@@ -618,7 +619,19 @@ class Client:
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> WorkflowExecutionAsyncIterator:
-        """Workflows that match a query. Needs the read side: the first `__anext__` raises `RPCError` UNAVAILABLE without one."""
+        """Workflows that match a query, latest start first unless it has an ORDER BY. Answered by `odradek server`, which the setting
+        `server_address` names; it may be a moment behind.
+
+        Args:
+            query: What `docs/query.md` describes, such as `WorkflowType = 'Order' AND ExecutionStatus = 'Running'`. None: all.
+            limit: How many at most, over all pages.
+            page_size: How many a page; the server gives 1,000 at most.
+            next_page_token: Where an earlier iterator's `next_page_token` left off; it belongs to its query.
+
+        Raises, with the first `__anext__` or `fetch_next_page`:
+            RPCError: UNAVAILABLE without a server; INVALID_ARGUMENT for a wrong query, with the column at which it is wrong;
+                UNAUTHENTICATED when the server wants a token (setting `server_token`, or `api_key`).
+        """
         return self._impl.list_workflows(
             ListWorkflowsInput(
                 query=query,
@@ -633,7 +646,7 @@ class Client:
     async def count_workflows(
         self, query: str | None = None, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
     ) -> WorkflowExecutionCount:
-        """Count of the workflows that match a query. Needs the read side: `RPCError` UNAVAILABLE without one."""
+        """Count of the workflows that match a query, with groups if it has a GROUP BY. Errors are those of `list_workflows`."""
         return await self._impl.count_workflows(CountWorkflowsInput(query=query, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout))
 
     # --- not supported yet

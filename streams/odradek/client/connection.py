@@ -12,6 +12,7 @@ from typing import Any
 
 from odradek.client.kafka_transport import CONNECT_TIMEOUT_S, KafkaTransport
 from odradek.client.requests import RequestChannel
+from odradek.client.server_api import ServerApi
 from odradek.client.transport import Transport
 from odradek.config import Settings
 from odradek.exceptions import ConfigurationError
@@ -43,6 +44,7 @@ class Connection:
         self.rpc_metadata = rpc_metadata
         self.runtime = runtime
         self.connect_timeout_s = connect_timeout_s
+        self.server = ServerApi(settings.server_address)
         self._make_transport: TransportFactory = make_transport or self._kafka_transport
         self._channels: dict[str, RequestChannel] = {}
         self._closed = False

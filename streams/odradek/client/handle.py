@@ -149,6 +149,24 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             )
         )
 
+    async def delete(self, *, rpc_timeout: timedelta | None = None) -> None:
+        """Delete the run: its history, its state, its entry in lists. An open one is terminated first. The workflow id is free then.
+        As Temporal's `DeleteWorkflowExecution`. Its record in the results topic stays.
+
+        Raises:
+            RPCError: NOT_FOUND when there is no such run; UNAVAILABLE when it cannot be deleted now.
+        """
+        await self._client._root.delete_workflow(self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout)
+
+    async def unpark(self, *, rpc_timeout: timedelta | None = None) -> None:
+        """Have a parked run tried again now: its code or what hindered it was corrected. Nothing happens to one that is not parked.
+        Odradek's own: Temporal has no parked runs.
+
+        Raises:
+            RPCError: NOT_FOUND when there is no such open run.
+        """
+        await self._client._root.unpark_workflow(self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout)
+
     async def describe(
         self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
     ) -> WorkflowExecutionDescription:

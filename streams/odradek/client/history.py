@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from odradek.client.inputs import FetchWorkflowHistoryEventsInput
+from odradek.client.pages import PageIterator
 from odradek.client.verdicts import rpc_error
 from odradek.engine import history_json
 from odradek.service import RPCStatusCode
@@ -77,7 +78,7 @@ class WorkflowHistory:
         return history_json.to_json_dict(history_json.JsonHistory(list(self.events), dict(self._extras)))
 
 
-class WorkflowHistoryEventAsyncIterator:
+class WorkflowHistoryEventAsyncIterator(PageIterator[HistoryEvent]):
     """Events of a run, page by page. Nothing is asked before the first `__anext__`. The first page fixes the run."""
 
     def __init__(
@@ -86,27 +87,10 @@ class WorkflowHistoryEventAsyncIterator:
         input: FetchWorkflowHistoryEventsInput,
         fetch: Callable[[FetchHistory, FetchWorkflowHistoryEventsInput], Awaitable[Reply]],
     ) -> None:
+        super().__init__(input.next_page_token)
         self._client = client
         self._input = input
         self._fetch = fetch
-        self._next_page_token = input.next_page_token
-        self._current_page: Sequence[HistoryEvent] | None = None
-        self._current_page_index = 0
-
-    @property
-    def current_page_index(self) -> int:
-        """Index in the current page of what comes next."""
-        return self._current_page_index
-
-    @property
-    def current_page(self) -> Sequence[HistoryEvent] | None:
-        """The current page, if one was fetched."""
-        return self._current_page
-
-    @property
-    def next_page_token(self) -> bytes | None:
-        """Token of the next page, if there may be one."""
-        return self._next_page_token
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
         """Fetch the next page. With `wait_new_event` this waits until the run goes on or closes, or for the rpc timeout."""
@@ -123,23 +107,8 @@ class WorkflowHistoryEventAsyncIterator:
         if only_close:
             # Of an open run that is not waited for, Temporal gives the last event there is.
             page = [event for event in page if isinstance(event.attributes, _CLOSING)] or ([] if input.wait_new_event else page[-1:])
-        self._current_page = page
-        self._current_page_index = 0
         more = not closed and (input.wait_new_event or bool(reply.history))
-        self._next_page_token = _token(reply.run_id or run_id, reply.next_event_id) if more else None
-
-    def __aiter__(self) -> WorkflowHistoryEventAsyncIterator:
-        return self
-
-    async def __anext__(self) -> HistoryEvent:
-        while True:
-            page = self._current_page
-            if page is not None and self._current_page_index < len(page):
-                self._current_page_index += 1
-                return page[self._current_page_index - 1]
-            if page is not None and self._next_page_token is None:
-                raise StopAsyncIteration
-            await self.fetch_next_page()
+        self._took_page(page, _token(reply.run_id or run_id, reply.next_event_id) if more else None)
 
 
 def _token(run_id: str, event_id: int) -> bytes:

@@ -1,38 +1,42 @@
-"""Lists and counts of workflows. They are answered by the read side (`odradek server`), never by the owners of workflows.
+"""Lists and counts of workflows. They are answered by the read side (`odradek server`, setting `server_address`), which may be a moment
+behind the owners of workflows; the language of queries is in `docs/query.md`.
 
-This version's client cannot reach one yet: every call says so.
+Asked are Temporal's own paths of the HTTP API, in Temporal's JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import base64
+import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from odradek.client.description import WorkflowExecution
 from odradek.client.history import WorkflowHistory, WorkflowHistoryEventFilterType
-from odradek.client.inputs import ListWorkflowsInput
+from odradek.client.inputs import CountWorkflowsInput, ListWorkflowsInput
+from odradek.client.pages import PageIterator
 from odradek.client.verdicts import rpc_error
 from odradek.common import SearchAttributeValue
-from odradek.service import RPCError, RPCStatusCode
+from odradek.converter import decode_search_attributes
+from odradek.engine.json_fields import FIELDS, INDEXED_FIELDS, INT64, NAME, TIME, Json, read_payload
+from odradek.service import RPCStatusCode
+from odradek.wire.outcomes import ExecutionSummary
 
 if TYPE_CHECKING:
     from odradek.client.client import Client
 
+#: A call of the HTTP API below the namespace: path, parameters, the call's name, the caller's metadata and timeout.
+Ask = Callable[[str, Mapping[str, str], str, Mapping[str, str | bytes], timedelta | None], Awaitable[dict[str, Any]]]
 
-def needs_server(what: str) -> RPCError:
-    """The error of a call that the read side answers."""
-    return rpc_error(
-        RPCStatusCode.UNAVAILABLE,
-        f"{what} is answered by the read side, and this client has none: the setting `server_address` is not supported by this version. "
-        f"The topic `executions` holds the latest summary of every run",
-    )
+_STATUS_PREFIX = "WORKFLOW_EXECUTION_STATUS_"
 
 
 @dataclass
 class WorkflowExecutionCountAggregationGroup:
-    """One group of a count."""
+    """One group of a count. `group_values` has a value for each column of GROUP BY, None for runs that have none."""
 
     count: int
     group_values: Sequence[SearchAttributeValue]
@@ -46,47 +50,30 @@ class WorkflowExecutionCount:
     groups: Sequence[WorkflowExecutionCountAggregationGroup]
 
 
-class WorkflowExecutionAsyncIterator:
+class WorkflowExecutionAsyncIterator(PageIterator[WorkflowExecution]):
     """Workflows of a query, page by page. Nothing is asked before the first `__anext__`."""
 
-    def __init__(self, client: Client, input: ListWorkflowsInput) -> None:
+    def __init__(self, client: Client, input: ListWorkflowsInput, ask: Ask) -> None:
+        super().__init__(input.next_page_token, limit=input.limit)
         self._client = client
         self._input = input
-        self._next_page_token = input.next_page_token
-        self._current_page: Sequence[WorkflowExecution] | None = None
-        self._current_page_index = 0
-
-    @property
-    def current_page_index(self) -> int:
-        """Index in the current page of what comes next."""
-        return self._current_page_index
-
-    @property
-    def current_page(self) -> Sequence[WorkflowExecution] | None:
-        """The current page, if one was fetched."""
-        return self._current_page
-
-    @property
-    def next_page_token(self) -> bytes | None:
-        """Token of the next page, if there is one."""
-        return self._next_page_token
+        self._ask = ask
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
-        """Needs the read side."""
-        raise needs_server("list_workflows")
+        """Fetch the next page, of `page_size` workflows at most (the server gives 1,000 at a time).
 
-    def __aiter__(self) -> WorkflowExecutionAsyncIterator:
-        return self
-
-    async def __anext__(self) -> WorkflowExecution:
-        while True:
-            page = self._current_page
-            if page is not None and self._current_page_index < len(page):
-                self._current_page_index += 1
-                return page[self._current_page_index - 1]
-            if page is not None and self._next_page_token is None:
-                raise StopAsyncIteration
-            await self.fetch_next_page()
+        Raises `RPCError`: UNAVAILABLE without a server, INVALID_ARGUMENT for a wrong query, with the column at which it is wrong.
+        """
+        input = self._input
+        parameters = {"query": input.query or "", "pageSize": str(self._size(page_size or input.page_size))}
+        if self._next_page_token:
+            parameters["nextPageToken"] = base64.b64encode(self._next_page_token).decode()
+        answer = await self._ask("/workflows", parameters, "list_workflows", input.rpc_metadata, input.rpc_timeout)
+        with _understood("list_workflows"):
+            summaries = [summary_of(info, self._client.namespace) for info in answer.get("executions", [])]
+            token = base64.b64decode(answer.get("nextPageToken") or "") or None
+        converter = self._client.data_converter
+        self._took_page([WorkflowExecution._from_summary(summary, converter) for summary in summaries], token)
 
     async def map_histories(
         self,
@@ -96,10 +83,78 @@ class WorkflowExecutionAsyncIterator:
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> AsyncIterator[WorkflowHistory]:
-        """The history of each workflow."""
+        """The history of each workflow, asked of its owner: for replaying them, for instance."""
         async for execution in self:
             yield await self._client.get_workflow_handle(
-                execution.id, run_id=execution.run_id, task_queue=execution.task_queue
+                execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None
             ).fetch_history(
                 event_filter_type=event_filter_type, skip_archival=skip_archival, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout
             )
+
+
+async def count_workflows(input: CountWorkflowsInput, ask: Ask) -> WorkflowExecutionCount:
+    """Ask for a count."""
+    answer = await ask("/workflow-count", {"query": input.query or ""}, "count_workflows", input.rpc_metadata, input.rpc_timeout)
+    with _understood("count_workflows"):
+        groups = [
+            WorkflowExecutionCountAggregationGroup(
+                int(group.get("count") or 0), [cast(SearchAttributeValue, _group_value(value)) for value in group.get("groupValues", [])]
+            )
+            for group in answer.get("groups", [])
+        ]
+        return WorkflowExecutionCount(int(answer.get("count") or 0), groups)
+
+
+def namespace_path(namespace: str) -> str:
+    """Where the HTTP API has a namespace."""
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}"
+
+
+def summary_of(info: Json, namespace: str) -> ExecutionSummary:
+    """A WorkflowExecutionInfo of the HTTP API as our record of it. Raises KeyError, TypeError or ValueError for something else."""
+    execution, parent, root = info["execution"], info.get("parentExecution") or {}, info.get("rootExecution") or {}
+
+    def read(kind: Any, name: str, default: Any) -> Any:
+        return kind.read(info[name]) if name in info else default
+
+    return ExecutionSummary(
+        namespace=namespace,
+        task_queue=str(info.get("taskQueue", "")),
+        workflow_id=execution["workflowId"],
+        run_id=execution["runId"],
+        workflow_type=NAME.read(info["type"]),
+        status=str(info["status"]).removeprefix(_STATUS_PREFIX),
+        start_time_ms=read(TIME, "startTime", 0),
+        execution_time_ms=read(TIME, "executionTime", 0),
+        close_time_ms=read(TIME, "closeTime", 0),
+        history_length=read(INT64, "historyLength", 0),
+        history_size_bytes=read(INT64, "historySizeBytes", 0),
+        first_execution_run_id=info.get("firstRunId", ""),
+        parent_workflow_id=parent.get("workflowId", ""),
+        parent_run_id=parent.get("runId", ""),
+        root_workflow_id=root.get("workflowId", ""),
+        root_run_id=root.get("runId", ""),
+        memo=read(FIELDS, "memo", {}),
+        search_attributes=read(INDEXED_FIELDS, "searchAttributes", {}),
+        state_transition_count=read(INT64, "stateTransitionCount", 0),
+    )
+
+
+def _group_value(payload: Json) -> Any:
+    values = decode_search_attributes({"value": read_payload(payload)})["value"]
+    return values[0] if len(values) == 1 else values
+
+
+class _understood:
+    """Turns an answer that is not what the API promises into an `RPCError`."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | binascii.Error):
+            message = f"{self._what}: the server's answer cannot be read ({error!r}). Is it of this version?"
+            raise rpc_error(RPCStatusCode.INTERNAL, message) from error
