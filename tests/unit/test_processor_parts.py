@@ -11,12 +11,12 @@ from confluent_kafka import KafkaError, KafkaException
 
 from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.exceptions import ConfigurationError
+from odradek.kafka.slots import group_identity, take_slot
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, classify
 from odradek.processor.held import HoldingActivator, held_reason, why_held
 from odradek.processor.inbox import RECORDS_MAX, Inbox
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
-from odradek.processor.slots import group_identity, take_slot
 
 # ---------------------------------------------------------------- states
 
@@ -100,6 +100,8 @@ def test_lowest_free_slot(tmp_path: Path) -> None:
     slots[1].release()
     assert take_slot(tmp_path / "q").number == 1
     assert take_slot(tmp_path / "another").number == 0
+    assert len({slot.instance_id for slot in [*slots, take_slot(tmp_path / "another")]}) == 4
+    assert take_slot(tmp_path / "named", "payments-1").instance_id == "payments-1-0"
 
 
 def test_group_identity_is_stable(tmp_path: Path) -> None:

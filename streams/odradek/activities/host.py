@@ -31,7 +31,6 @@ from odradek.activities.context import CompositeEvent
 from odradek.activities.control import ControlReader
 from odradek.activities.definition import ActivityRegistry
 from odradek.activities.interceptor import ActivityInterceptor
-from odradek.activities.member_slot import MemberSlot
 from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
 from odradek.activities.refusals import Refusals
@@ -42,11 +41,12 @@ from odradek.activities.timers import DEFAULT_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_
 from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.converter import DataConverter
-from odradek.exceptions import TopicMissingError
+from odradek.exceptions import StateStoreError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.kafka.slots import Slot, take_slot
 from odradek.wire.codec import Codec
 from odradek.wire.headers import Headers, headers_for
 from odradek.wire.outcomes import MemberStatus
@@ -119,7 +119,7 @@ class ActivityHost:
         )
         self._refusals = Refusals(self._topics, task_queue, self.identity)
         self._limits: dict[str, int] = {}
-        self._slot: MemberSlot | None = None
+        self._slot: Slot | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
         self._shutdown = False
@@ -187,8 +187,8 @@ class ActivityHost:
             self._schemas.publish(producer, RECORD_TYPES)
         base = self._settings.state_dir / "activities" / names.activities_group(self.task_queue)
         try:
-            self._slot = MemberSlot(base)
-        except OSError as error:  # a service needs no state: it only restarts less smoothly
+            self._slot = take_slot(base)
+        except StateStoreError as error:  # a service needs no state: it only restarts less smoothly
             logger.warning("no static identity in the group, so that a restart costs a session timeout: %s", error)
 
     def _build(self) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from odradek.kafka.producer import PlainProducer
-from odradek.processor.slots import host_name
+from odradek.kafka.slots import host_name
 from odradek.wire.codec import Codec
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import LaneStatus, MemberStatus

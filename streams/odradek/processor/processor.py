@@ -23,6 +23,7 @@ from odradek.kafka.client_config import consumer_config, reader_config, topics_o
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.kafka.slots import Slot, take_slot
 from odradek.processor.group import Group
 from odradek.processor.held import Held, HoldingActivator
 from odradek.processor.lane import Lane, Seat
@@ -35,7 +36,6 @@ from odradek.processor.purge import Purger
 from odradek.processor.replies import Replies
 from odradek.processor.restore import Restorer
 from odradek.processor.services import LaneServices
-from odradek.processor.slots import Slot, group_identity, take_slot
 from odradek.processor.statistics import ProcessorStatistics, Totals, lane_statistics, lane_status, partition_totals
 from odradek.processor.store import prune
 from odradek.wire.codec import Codec

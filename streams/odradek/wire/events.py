@@ -1,7 +1,8 @@
 """Records of the `events` topic: every input of a workflow, keyed by workflow id. Pure data, one Struct an Avro record.
 
-Requests (start, signal, query, cancel, terminate, describe, history, result) carry `request_id` (the owner answers a repeated one
-with the same verdict), `reply_to` (the client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for none).
+Requests (start, signal, query, cancel, terminate, describe, history, result, unpark, delete) carry `request_id` (the owner answers a
+repeated one with the same verdict), `reply_to` (the client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for
+none).
 Activity results carry the attempt they answer, which fences them, and say where its command stood (`command_partition` and
 `command_offset` of the `commands` topic; -1 from a service that does not say). A raw start may leave `run_id` empty: it is then derived
 from topic id, partition and offset.
@@ -58,6 +59,17 @@ class StartWorkflow(msgspec.Struct):
     root_run_id: str = ""
 
 
+class RunRequest(msgspec.Struct):
+    """What every request on a run begins with. Start, signal and query have their own required field in between, so they spell it out."""
+
+    workflow_id: str
+    run_id: str = ""  # "": the current run
+    request_id: str = ""
+    reply_to: str = ""
+    deadline_ms: int = 0
+    identity: str = ""
+
+
 class SignalWorkflow(msgspec.Struct):
     """Deliver a signal to the current run of `workflow_id`, or to `run_id` if given."""
 
@@ -87,125 +99,74 @@ class QueryWorkflow(msgspec.Struct):
     reject_condition: str = ""  # "", NONE, NOT_OPEN, NOT_COMPLETED_CLEANLY
 
 
-class CancelWorkflow(msgspec.Struct):
+class CancelWorkflow(RunRequest):
     """Request cancellation. `first_execution_run_id` guards against a later chain with the same id."""
 
-    workflow_id: str
-    run_id: str = ""
     first_execution_run_id: str = ""
-    request_id: str = ""
-    reply_to: str = ""
-    deadline_ms: int = 0
-    identity: str = ""
     reason: str = ""
 
 
-class TerminateWorkflow(msgspec.Struct):
+class TerminateWorkflow(RunRequest):
     """Close a run as TERMINATED without running workflow code."""
 
-    workflow_id: str
-    run_id: str = ""
     first_execution_run_id: str = ""
-    request_id: str = ""
-    reply_to: str = ""
-    deadline_ms: int = 0
-    identity: str = ""
     reason: str = ""
     details: list[Payload] = []
 
 
-class DescribeWorkflow(msgspec.Struct):
+class DescribeWorkflow(RunRequest):
     """Describe a run, or locate it: read-only."""
 
-    workflow_id: str
-    run_id: str = ""
-    request_id: str = ""
-    reply_to: str = ""
-    deadline_ms: int = 0
-    identity: str = ""
 
-
-class FetchHistory(msgspec.Struct):
+class FetchHistory(RunRequest):
     """A page of history from `from_event_id` on. With `wait_new_event` the answer waits for an event at or after it, or the deadline."""
 
-    workflow_id: str
-    run_id: str = ""
-    request_id: str = ""
-    reply_to: str = ""
-    deadline_ms: int = 0
-    identity: str = ""
     from_event_id: int = 1
     max_events: int = 1000
     wait_new_event: bool = False
 
 
-class AwaitResult(msgspec.Struct):
+class AwaitResult(RunRequest):
     """Long poll for the outcome of a run (`run_id` empty: the current one). Answered at its close or at the deadline; clients ask again."""
 
-    workflow_id: str
-    run_id: str = ""
-    request_id: str = ""
-    reply_to: str = ""
-    deadline_ms: int = 0
-    identity: str = ""
 
-
-class UnparkWorkflow(msgspec.Struct):
+class UnparkWorkflow(RunRequest):
     """Try a parked run again now (an operator's command)."""
 
-    workflow_id: str
-    run_id: str = ""
-    request_id: str = ""
-    reply_to: str = ""
-    deadline_ms: int = 0
-    identity: str = ""
 
-
-class DeleteWorkflow(msgspec.Struct):
+class DeleteWorkflow(RunRequest):
     """Delete a run: its rows, its history, its entry in `executions`. An open one is terminated first (Temporal's rule)."""
 
-    workflow_id: str
-    run_id: str = ""
-    request_id: str = ""
-    reply_to: str = ""
-    deadline_ms: int = 0
-    identity: str = ""
 
-
-class ActivityTaskStarted(msgspec.Struct):
-    """An attempt began and its command was acknowledged: from here on the engine's timers guard it."""
+class AttemptReport(msgspec.Struct):
+    """What every report of an activity begins with: the attempt that it is about."""
 
     workflow_id: str
     run_id: str
     scheduled_event_id: int
     activity_id: str
     attempt: int
+
+
+class ActivityTaskStarted(AttemptReport):
+    """An attempt began and its command was acknowledged: from here on the engine's timers guard it."""
+
     started_time_ms: int = 0
     identity: str = ""
     command_partition: int = -1
     command_offset: int = -1
 
 
-class ActivityTaskHeartbeat(msgspec.Struct):
+class ActivityTaskHeartbeat(AttemptReport):
     """An attempt is alive; `details` reach the next attempt."""
 
-    workflow_id: str
-    run_id: str
-    scheduled_event_id: int
-    activity_id: str
-    attempt: int
     details: list[Payload] = []
     identity: str = ""
 
 
-class ActivityTaskCompleted(msgspec.Struct):
+class ActivityTaskCompleted(AttemptReport):
     """An attempt returned. `started_time_ms` is when it began, so that a short activity needs this record alone."""
 
-    workflow_id: str
-    run_id: str
-    scheduled_event_id: int
-    activity_id: str
-    attempt: int
     result: list[Payload] = []
     started_time_ms: int = 0
     identity: str = ""
@@ -213,14 +174,9 @@ class ActivityTaskCompleted(msgspec.Struct):
     command_offset: int = -1
 
 
-class ActivityTaskFailed(msgspec.Struct):
+class ActivityTaskFailed(AttemptReport):
     """An attempt raised. Whether it is retried is the engine's decision."""
 
-    workflow_id: str
-    run_id: str
-    scheduled_event_id: int
-    activity_id: str
-    attempt: int
     failure: Failure
     last_heartbeat_details: list[Payload] = []
     started_time_ms: int = 0
@@ -229,14 +185,9 @@ class ActivityTaskFailed(msgspec.Struct):
     command_offset: int = -1
 
 
-class ActivityTaskCanceled(msgspec.Struct):
+class ActivityTaskCanceled(AttemptReport):
     """An attempt ended because it was told to (only valid after a cancel request)."""
 
-    workflow_id: str
-    run_id: str
-    scheduled_event_id: int
-    activity_id: str
-    attempt: int
     details: list[Payload] = []
     started_time_ms: int = 0
     identity: str = ""

@@ -1,7 +1,8 @@
-"""Slots: which of the identities of this host a process takes, so that a restart comes back under the same name.
+"""Slots: which of the identities of this host a member of a group takes, so that a restart comes back under the same name.
 
 A slot is the lowest number whose file lock nobody holds. Static group identity = host + slot: a process restarted within the session
-timeout keeps its partitions without a rebalance, and finds the local stores of that slot. The lock dies with its process.
+timeout keeps its partitions without a rebalance, and finds the local stores of that slot. The lock dies with its process, so a number is
+never held by the dead.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from pathlib import Path
 from odradek.exceptions import StateStoreError
 
 _MADE_UP = re.compile(r"\d+@.*")  # the default of the setting `identity`: it names a process, not a place
-SLOTS_MAX = 1_024  # processes of one queue on one host: far beyond sense, so a loop that never ends shows
+SLOTS_MAX = 1_024  # members of one group on one host: far beyond sense, so a loop that never ends shows
 
 
 class Slot:
-    """One held slot. `directory` is this process's own until `release`."""
+    """One held slot. `directory` is this process's own until `release`; `instance_id` is its static identity in the group, unique among
+    living processes, also of other hosts and state directories."""
 
-    def __init__(self, number: int, directory: Path, descriptor: int) -> None:
+    def __init__(self, number: int, directory: Path, descriptor: int, instance_id: str) -> None:
         self.number = number
         self.directory = directory
+        self.instance_id = instance_id
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -34,8 +37,11 @@ class Slot:
             self._descriptor = -1
 
 
-def take_slot(base: Path) -> Slot:
-    """The lowest free slot below `base` (the directory of one task queue). Raises StateStoreError when the directory cannot be used."""
+def take_slot(base: Path, identity: str = "") -> Slot:
+    """The lowest free slot below `base` (the directory of one group). `identity`: see `group_identity`.
+
+    Raises StateStoreError when the directory cannot be used, or all slots are taken.
+    """
     try:
         base.mkdir(parents=True, exist_ok=True)
         for number in range(SLOTS_MAX):
@@ -47,7 +53,7 @@ def take_slot(base: Path) -> Slot:
             except BlockingIOError:
                 os.close(descriptor)
                 continue
-            return Slot(number, directory, descriptor)
+            return Slot(number, directory, descriptor, f"{group_identity(identity, base)}-{number}")
     except OSError as error:
         raise StateStoreError(str(base), str(error)) from error
     raise StateStoreError(str(base), f"all {SLOTS_MAX} slots are taken")
@@ -58,9 +64,9 @@ def group_identity(identity: str, base: Path) -> str:
 
     An `identity` that somebody chose is taken as it is. Else host and state directory: two deployments on one host do not fence each other.
     """
-    if not _MADE_UP.fullmatch(identity):
+    if identity and not _MADE_UP.fullmatch(identity):
         return identity
-    return f"{host_name()}-{hashlib.blake2b(str(base.absolute()).encode(), digest_size=3).hexdigest()}"
+    return f"{host_name()}-{hashlib.blake2b(str(base.resolve()).encode(), digest_size=3).hexdigest()}"
 
 
 def host_name() -> str:
