@@ -122,7 +122,7 @@ class Processor:
         admin.ensure([topics.dead_letters(queue), topics.results, topics.executions, topics.members, topics.replies, topics.schemas])
 
         base = Path(settings.state_dir) / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
-        self._slot = take_slot(base)
+        self._slot = take_slot(base, settings.identity)
         prune(self._slot.directory, time.time_ns() // 1_000_000 - admin.tombstone_retention_ms(topics.state(queue)))
         self._producer = PlainProducer(settings)
         self._schemas = SchemasTopic(settings, admin)
@@ -151,7 +151,7 @@ class Processor:
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
         )
-        instance = self._instance or f"{group_identity(settings.identity, base)}-{self._slot.number}"
+        instance = self._instance or self._slot.instance_id
         events = topics.events(queue)
         self._group = Group(
             self._group_consumer(instance),
