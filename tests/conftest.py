@@ -1,7 +1,7 @@
 """What every tier of tests shares: a real Kafka, names that are a test's own, markers by folder, the order of tiers.
 
-Tiers (folders): unit and engine need nothing; kafka, services, chaos and facts need a broker, which starts with the
-first test that asks for `bootstrap`: `ODRADEK_TEST_BOOTSTRAP` wins, then Docker, then the local jars.
+Tiers (folders): unit and engine need nothing; web needs a browser, and one of its files a broker; kafka, services, chaos and facts need a
+broker, which starts with the first test that asks for `bootstrap`: `ODRADEK_TEST_BOOTSTRAP` wins, then Docker, then the local jars.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from odradek.broker import find_broker
 TESTS = Path(__file__).parent
 
 #: Quick tiers first, so that a plain mistake shows before a broker is needed.
-TIERS = ("unit", "engine", "conformance", "facts", "kafka", "services", "chaos")
+TIERS = ("unit", "engine", "conformance", "facts", "web", "kafka", "services", "chaos")
 BROKER_TIERS = {"facts", "kafka", "services", "chaos"}
 
 #: Deleting topics is tidiness; a broker that is busy gets no long wait for it.

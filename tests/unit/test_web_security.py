@@ -22,7 +22,7 @@ from odradek.web.security.authentication import (
 )
 from odradek.web.security.cross_site import is_cross_site
 from odradek.web.security.hosts import is_allowed_host
-from odradek.web.security.login import safe_target
+from odradek.web.security.targets import safe_target
 from odradek.wire.events import SignalWorkflow, StartWorkflow
 from tests.unit.web_server import WebServer, ok, summary
 
@@ -257,3 +257,34 @@ async def test_readiness_names_what_is_missing(tmp_path: Path) -> None:
         assert (await client.get("/health/live")).status_code == 200
         server.context.readiness.clear()
         assert (await client.get("/health/ready")).status_code == 200
+
+
+# ---------------------------------------------------------------- errors for people and for programs
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/login", 404), ("/workflows/a/b/c/d", 404)])
+async def test_errors_are_pages_for_people_and_json_for_programs(tmp_path: Path, path: str, status: int) -> None:
+    async with web(tmp_path).client() as client:
+        page = await client.get(path, headers={"accept": "text/html,*/*"})
+        assert page.status_code == status and page.headers["content-type"].startswith("text/html") and "<h1>Not found</h1>" in page.text
+        plain = await client.get(path)
+        assert plain.status_code == status and plain.json()["code"] == 5
+        for api in ("/api/v1/nothing", "/api/odradek/v1/nothing"):
+            assert (await client.get(api, headers={"accept": "text/html"})).json()["code"] == 5
+
+
+async def test_pages_for_strangers_say_nothing_of_the_cluster(tmp_path: Path) -> None:
+    strangers: list[dict[str, Any]] = [
+        {"authenticator": Failing()},
+        {"authenticator": TokenAuthenticator(TOKEN)},
+        {"allowed_hosts": ["ops.example"]},
+    ]
+    for number, options in enumerate(strangers):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        server = web(folder, **options)
+        async with server.client() as client:
+            for path in ("/runs", "/login"):
+                page = await client.get(path, headers={"accept": "text/html"}, follow_redirects=True)
+                assert page.headers["content-type"].startswith("text/html"), page.text
+                assert server.settings.address not in page.text and "<nav" not in page.text

@@ -1,4 +1,4 @@
-"""The UI in a real browser: Debian's Chromium, headless, driven by Playwright. Skips, with the reason, where either is missing.
+"""The UI in a real browser: Debian's Chromium or Playwright's own, headless. Skips, with what to install, where neither is there.
 
 `site` is the whole application over scripted owners in a thread of this process: what a test changes, pages must show. A page that breaks
 the content security policy, or whose script fails, fails its test.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,21 +21,28 @@ import uvicorn
 from odradek.web.options import ServerOptions
 from tests.unit.web_ui import UiServer
 
-CHROMIUM = Path(os.environ.get("ODRADEK_TEST_CHROMIUM", "/usr/bin/chromium"))
+#: Where distributions have it; `ODRADEK_TEST_CHROMIUM` wins, and Playwright's own (`playwright install chromium`) is the last resort.
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NO_BROWSER = "no browser for tests of the UI: `apt-get install chromium` or `playwright install chromium`, and `pip install playwright`"
 #: Set it, and tests write what they see there: `docs/screenshots` is made this way.
 SCREENSHOTS = os.environ.get("ODRADEK_TEST_SCREENSHOTS", "")
+
+
+def how_to_launch(playwright: Any) -> dict[str, Any]:
+    """Arguments of `chromium.launch`, of either face of Playwright; skips the test where there is no browser."""
+    named = os.environ.get("ODRADEK_TEST_CHROMIUM", "")
+    found = named or next((path for name in NAMES if (path := shutil.which(name))), "")
+    if not found and not Path(playwright.chromium.executable_path).exists():
+        pytest.skip(NO_BROWSER)
+    return {"executable_path": found or None, "args": ["--no-sandbox", "--disable-gpu"]}
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """One browser for the tests of a file: Playwright's synchronous face keeps this thread's event loop, asynchronous tests need it."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}: `apt-get install chromium`, or name one by ODRADEK_TEST_CHROMIUM")
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is not installed: `pip install playwright` (no browser of its own)"
-    )
+    sync_api = pytest.importorskip("playwright.sync_api", reason=NO_BROWSER)
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(**how_to_launch(playwright))
         yield browser
         browser.close()
 

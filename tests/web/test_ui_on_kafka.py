@@ -22,7 +22,7 @@ from odradek.kafka.client_config import producer_config
 from odradek.wire.topics import Topics
 from odradek.worker import Worker
 from tests.kafka.test_web_server import server
-from tests.web.conftest import CHROMIUM, keep_async
+from tests.web.conftest import NO_BROWSER, how_to_launch, keep_async
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 QUEUE = "orders"
@@ -68,13 +68,9 @@ def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
 
 
 async def test_seen_and_steered_in_a_browser(settings: Settings, tmp_path: Path) -> None:
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}: `apt-get install chromium`, or name one by ODRADEK_TEST_CHROMIUM")
-    api = pytest.importorskip(
-        "playwright.async_api", reason="Playwright is not installed: `pip install playwright` (no browser of its own)"
-    )
+    api = pytest.importorskip("playwright.async_api", reason=NO_BROWSER)
     async with server(settings, tmp_path) as serving, api.async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        browser = await playwright.chromium.launch(**how_to_launch(playwright))
         context = await browser.new_context(viewport={"width": 1280, "height": 820}, timezone_id="UTC", accept_downloads=True)
         context.set_default_timeout(25_000)
         page = await context.new_page()

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -17,12 +17,13 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.operation import refused
 from odradek.web.api.routes import api_routes
 from odradek.web.context import ServerContext, server_version
-from odradek.web.errors import ApiError, not_found
+from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.health import health_routes
 from odradek.web.paths import EncodedSlashes
 from odradek.web.security.gate import Gate
 from odradek.web.security.login import login_routes
 from odradek.web.temporal.routes import temporal_routes
+from odradek.web.ui.bare import login_page, problem_page, wants_page
 
 #: Opens what the server stands on, fills the context in; left at the end.
 Opening = Callable[[ServerContext], AbstractAsyncContextManager[None]]
@@ -33,7 +34,13 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
 
     pages: routes of the UI, before all others but the APIs. opening: runs with the application's life; it may fill `server` in.
     """
-    routes: list[BaseRoute] = [*health_routes(), *api_routes(), *temporal_routes(), *pages, *login_routes(server.options)]
+    routes: list[BaseRoute] = [
+        *health_routes(),
+        *api_routes(),
+        *temporal_routes(),
+        *pages,
+        *login_routes(server.options, login_page, _problem),
+    ]
     routes.append(Route("/", _no_pages, methods=["GET"]))
 
     @contextlib.asynccontextmanager
@@ -45,7 +52,7 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
 
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(EncodedSlashes), Middleware(Gate, options=server.options)],
+        middleware=[Middleware(EncodedSlashes), Middleware(Gate, options=server.options, problem=_problem)],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
         lifespan=life,
     )
@@ -61,11 +68,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What the router says. grpc-gateway has no 405: a wrong method is UNIMPLEMENTED there, and so it is here below `/api/v1`."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return refused(ApiError(RPCStatusCode.UNIMPLEMENTED, "Method Not Allowed", headers=dict(error.headers or {})))
+        return _problem(request, ApiError(RPCStatusCode.UNIMPLEMENTED, "Method Not Allowed", headers=dict(error.headers or {})))
     if error.status_code == 404:
-        return refused(not_found("Not Found"))
+        return _problem(request, not_found("There is nothing at this address" if wants_page(request) else "Not Found"))
     return PlainTextResponse(str(error.detail), error.status_code, headers=dict(error.headers or {}))
 
 
+def _problem(connection: HTTPConnection, error: ApiError) -> Response:
+    """An error for whoever asked: a page for a person, gRPC's status as JSON for a program."""
+    return problem_page(connection, error) if wants_page(connection) else refused(error)
+
+
 async def _defect(request: Request, error: Exception) -> Response:
-    return refused(error)
+    return _problem(request, api_error(error))

@@ -1,14 +1,15 @@
 """The gate that every request passes, in this order: host name, authentication, cross-site requests, read-only mode; and the headers
 that every response gets.
 
-Written as plain ASGI, so that event streams pass unbuffered. What it refuses is answered as JSON in gRPC's form; a browser that asks for a
-page is sent to the login page where there is one.
+Written as plain ASGI, so that event streams pass unbuffered. What it refuses is answered as JSON in gRPC's form, or as a page to a person;
+a browser that asks for a page is sent to the login where there is one.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -27,7 +28,7 @@ from odradek.web.security.hosts import is_allowed_host
 logger = logging.getLogger(__name__)
 
 # Answered without authentication: probes of the platform, the login itself, files that hold nothing.
-_OPEN = re.compile(r"/health/(live|ready)|/login|/logout|/static/.*|/favicon\.ico")
+_OPEN = re.compile(r"/health/(live|ready)|/login(/callback)?|/logout|/static/.*|/favicon\.ico")
 # POST that changes nothing: allowed in read-only mode and to those who may only look.
 _READING_POST = re.compile(r"/api/v1/namespaces/[^/]+/workflows/[^/]+/query/[^/]+|/import|/login|/logout")
 
@@ -35,8 +36,10 @@ _READING_POST = re.compile(r"/api/v1/namespaces/[^/]+/workflows/[^/]+/query/[^/]
 class Gate:
     """ASGI middleware. Puts `principal` and `csp_nonce` into `request.state`."""
 
-    def __init__(self, app: ASGIApp, options: ServerOptions) -> None:
+    def __init__(self, app: ASGIApp, options: ServerOptions, problem: Callable[[HTTPConnection, ApiError], Response]) -> None:
+        """problem: shows an error to whoever asked."""
         self._app = app
+        self._problem = problem
         self._options = options
         self._authenticator = options.authenticator or Anonymous()
 
@@ -68,9 +71,9 @@ class Gate:
         headers = Headers(scope=scope)
         method, path = scope["method"], scope["path"]
         if not is_allowed_host(headers.get("host", ""), self._options):
-            return _answer(ApiError(RPCStatusCode.PERMISSION_DENIED, "Host not allowed: see `allowed_hosts` of the server"))
+            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "Host not allowed: see `allowed_hosts` of the server"))
         if is_cross_site(method, headers, self._options.trusted_origins):
-            return _answer(ApiError(RPCStatusCode.PERMISSION_DENIED, "cross-site request refused"))
+            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "cross-site request refused"))
         if _OPEN.fullmatch(path):
             scope["state"]["principal"] = None
             return None
@@ -80,9 +83,9 @@ class Gate:
         scope["state"]["principal"] = principal
         if method not in SAFE_METHODS and not _READING_POST.fullmatch(path):
             if self._options.read_only:
-                return _answer(ApiError(RPCStatusCode.PERMISSION_DENIED, "this server is read-only"))
+                return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "this server is read-only"))
             if not principal.may_write:
-                return _answer(ApiError(RPCStatusCode.PERMISSION_DENIED, f"{principal.name} may look, but not change anything"))
+                return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, f"{principal.name} may look, but not change anything"))
         return None
 
     async def _principal(self, scope: Scope) -> Principal | None:
@@ -99,8 +102,11 @@ class Gate:
             query = scope.get("query_string", b"").decode("latin-1")
             target = scope["path"] + (f"?{query}" if query else "")
             return RedirectResponse(f"/login?next={quote(target, safe='')}", status_code=303)
-        error = ApiError(RPCStatusCode.UNAUTHENTICATED, "who are you? This server wants a token", headers={"WWW-Authenticate": "Bearer"})
-        return _answer(error)
+        error = ApiError(RPCStatusCode.UNAUTHENTICATED, "this server wants to know who asks", headers={"WWW-Authenticate": "Bearer"})
+        return self._answer(scope, error)
+
+    def _answer(self, scope: Scope, error: ApiError) -> Response:
+        return self._problem(HTTPConnection(scope), error)
 
 
 def _answer(error: ApiError) -> JSONResponse:

@@ -1,39 +1,52 @@
-"""The login page of the shared token: a form, and the session cookie that it makes. A template of the UI may take the form's place."""
+"""Logging in and out: with the shared token, whose form makes a session cookie; or at an identity provider (`oidc_login.py`)."""
 
 from __future__ import annotations
 
-import html
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Callable
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from odradek.web.errors import ApiError
 from odradek.web.options import ServerOptions
+from odradek.web.request_body import read_body
 from odradek.web.security.authentication import SESSION_COOKIE, SESSION_S, TokenAuthenticator
+from odradek.web.security.targets import safe_target
 
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Odradek</title></head><body><main><h1>Odradek</h1>{problem}
-<form method="post" action="/login"><input type="hidden" name="next" value="{target}">
-<label>Token <input type="password" name="token" autocomplete="current-password" autofocus required></label>
-<button>Log in</button></form></main></body></html>"""
+_FORM_MAX = 8192
+#: (request, where to go afterwards, what was wrong) -> the form.
+LoginPage = Callable[[Request, str, str], Response]
+Problem = Callable[[Request, ApiError], Response]
 
 
-def login_routes(options: ServerOptions) -> list[BaseRoute]:
-    """Routes of the login; none unless the authenticator makes sessions of tokens."""
+def login_routes(options: ServerOptions, page: LoginPage, problem: Problem) -> list[BaseRoute]:
+    """Routes of the login; none unless the authenticator has one."""
     authenticator = options.authenticator
-    if not isinstance(authenticator, TokenAuthenticator):
-        return []
+    if isinstance(authenticator, TokenAuthenticator):
+        return _token_routes(authenticator, page)
+    if authenticator is not None and authenticator.login:
+        from odradek.web.security.oidc import OidcAuthenticator
+        from odradek.web.security.oidc_login import OidcLogin
 
+        if isinstance(authenticator, OidcAuthenticator):
+            return OidcLogin(authenticator, problem).routes()
+    return []
+
+
+def _token_routes(authenticator: TokenAuthenticator, page: LoginPage) -> list[BaseRoute]:
     async def show(request: Request) -> Response:
-        return HTMLResponse(_page(safe_target(request.query_params.get("next", "/")), ""))
+        return page(request, safe_target(request.query_params.get("next", "/")), "")
 
     async def login(request: Request) -> Response:
-        form = parse_qs((await request.body())[:8192].decode("utf-8", "replace"))
+        form = parse_qs((await read_body(request, _FORM_MAX)).decode("utf-8", "replace"))
         target = safe_target(form.get("next", ["/"])[0])
         session = authenticator.new_session(form.get("token", [""])[0].strip())
         if session is None:
-            return HTMLResponse(_page(target, "<p role=alert>That token is not known here.</p>"), status_code=401)
+            response = page(request, target, "That token is not known here.")
+            response.status_code = 401
+            return response
         response = RedirectResponse(target, status_code=303)
         secure = request.url.scheme == "https"
         response.set_cookie(SESSION_COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
@@ -49,14 +62,3 @@ def login_routes(options: ServerOptions) -> list[BaseRoute]:
         Route("/login", login, methods=["POST"]),
         Route("/logout", logout, methods=["POST"]),
     ]
-
-
-def safe_target(target: str) -> str:
-    """A path of this server, whatever was asked for: a login must not send people elsewhere."""
-    parts = urlsplit(target)
-    local = target.startswith("/") and not target.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    return target if local and "\n" not in target and "\r" not in target else "/"
-
-
-def _page(target: str, problem: str) -> str:
-    return _PAGE.format(target=html.escape(target, quote=True), problem=problem)

@@ -20,7 +20,6 @@ from odradek.web.api.operation import Asked
 from odradek.web.context import ServerContext, server_of, server_version
 from odradek.web.errors import ApiError, api_error, invalid
 from odradek.web.request_body import read_body
-from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.security.gate import may_write
 from odradek.web.ui import text
 from odradek.web.ui.batch import BatchJobs
@@ -31,13 +30,14 @@ FOLDER = Path(__file__).parent
 PART_HEADER = "x-part"
 THEMES = ("light", "dark")
 _FORM_MAX = 4 * 1024 * 1024
-_TITLES = {
+TITLES = {
     RPCStatusCode.NOT_FOUND: "Not found",
     RPCStatusCode.UNAVAILABLE: "Nobody answers",
     RPCStatusCode.DEADLINE_EXCEEDED: "No answer in time",
     RPCStatusCode.INVALID_ARGUMENT: "That does not fit",
     RPCStatusCode.FAILED_PRECONDITION: "Not possible now",
     RPCStatusCode.PERMISSION_DENIED: "Not allowed",
+    RPCStatusCode.UNAUTHENTICATED: "Who are you?",
     RPCStatusCode.UNIMPLEMENTED: "Not served here",
     RPCStatusCode.DATA_LOSS: "Cannot be decoded",
 }
@@ -134,7 +134,7 @@ class Visit:
 
     def problem(self, error: ApiError) -> Response:
         """An error as a page."""
-        title = _TITLES.get(error.status, "Something went wrong")
+        title = TITLES.get(error.status, "Something went wrong")
         return self.render("problem.html", part="parts/problem.html", status=error.http_status, title=title, problem=error)
 
     def _common(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Visit:
             "server": server,
             "version": server_version(),
             "user": principal.name if principal is not None else "",
-            "has_login": isinstance(server.options.authenticator, TokenAuthenticator),
+            "has_login": server.options.authenticator is not None and server.options.authenticator.login,
             "may_write": self.may_write,
             "read_only": server.options.read_only,
             "theme": theme if theme in THEMES else "",
