@@ -1,0 +1,43 @@
+"""The broker goes away under a worker: live, since a restart would mend nothing; not ready, with the reason; ready when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from odradek.broker import QUICK_START, LocalBroker
+from tests.kafka.activity_harness import until
+from tests.kafka.telemetry_process import Process
+
+
+async def becomes(process: Process, status: int, reason: str = "") -> None:
+    def is_so() -> bool:
+        return process.status("ready") == status and reason in process.reasons("ready")
+
+    await until(is_so, 90, describe=lambda: process.reasons("ready"))
+
+
+async def test_without_a_broker_a_worker_is_live_and_not_ready(tmp_path: Path) -> None:
+    broker = LocalBroker(data_dir=tmp_path / "broker", jvm_options=QUICK_START)
+    broker.start()
+    processes: list[Process] = []
+    try:
+        processes += [Process(broker.bootstrap, "outage", tmp_path, what) for what in ("processor", "activities")]
+        for process in processes:
+            await becomes(process, 200)
+        broker.kill()
+        for process in processes:
+            await becomes(process, 503, "no broker has answered for")
+            assert "Connection refused" in process.reasons("ready") or "Disconnected" in process.reasons("ready")
+            assert process.status("live") == 200
+            assert process.total("odradek_kafka_contact_seconds") > 10
+        # Not a line for each attempt of each client to reach it: a kind a minute.
+        refused = [line for line in processes[0].lines() if line["logger"] == "odradek.kafka" and "Connection refused" in line["message"]]
+        assert 1 <= len(refused) <= 3, refused
+        await asyncio.to_thread(broker.start)
+        for process in processes:
+            await becomes(process, 200)
+    finally:
+        for process in processes:
+            process.close()
+        broker.stop()
