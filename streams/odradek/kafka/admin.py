@@ -6,17 +6,18 @@ no broker, no right, no topic. Must never hold an opinion about records or posit
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from odradek.exceptions import PartitionCountError, TopicMissingError
-from odradek.kafka.client_config import admin_config, topics_of
+from odradek.kafka.client_config import admin_config, consumer_config, topics_of
 from odradek.kafka.errors import kafka_error, translate, unreachable
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.topic_configs import topic_config
@@ -57,13 +58,15 @@ class TopicFacts:
 
 
 class ClusterAdmin:
-    """One AdminClient under the settings' names and rights. Opens no connection before the first call."""
+    """An AdminClient under the settings' names and rights. Opens no connection before the first call."""
 
     def __init__(self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._settings = settings
         self._timeout_s = request_timeout_s
         self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
         self._admin = AdminClient(admin_config(settings) | {"error_cb": self._on_error})
+        self._readers: dict[str, Consumer] = {}  # group id -> who asks for its offsets; none of them is a member
+        self._readers_lock = threading.Lock()
         self.topics = topics_of(settings)
 
     # --- the cluster
@@ -156,18 +159,27 @@ class ClusterAdmin:
         return self._offsets(topic, partitions, _EARLIEST)
 
     def committed_offsets(self, group_id: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """Offsets that a group has committed; partitions without one are left out."""
+        """Offsets that a group has committed; partitions without one are left out.
+
+        Asked through a consumer that never joins: over a restart of the broker an AdminClient that asks a coordinator may stay without
+        an answer for ever (librdkafka 2.16.0), and over the next one it aborts the process.
+        """
         wanted = [TopicPartition(topic, partition) for partition in partitions]
-        request = [ConsumerGroupTopicPartitions(group_id, wanted)]
-        deadline_s = time.monotonic() + self._timeout_s
-        while True:
-            (future,) = self._admin.list_consumer_group_offsets(request, request_timeout=self._timeout_s).values()
-            try:
-                answer = self._result(future, what=f"read the offsets of group {group_id}")
-                break
-            except KafkaException as error:
-                self._pause_or_raise(error, deadline_s)
-        return {p.partition: p.offset for p in answer.topic_partitions if p.error is None and p.offset >= 0}
+        with self._readers_lock:
+            reader = self._readers.get(group_id)
+            if reader is None:
+                reader = self._readers[group_id] = Consumer(consumer_config(self._settings, group_id))
+        try:
+            answer = reader.committed(wanted, timeout=self._timeout_s)
+            failed = next((place.error for place in answer if place.error is not None), None)
+            if failed is not None:
+                raise KafkaException(failed)
+        except KafkaException as error:
+            with self._readers_lock:
+                if self._readers.get(group_id) is reader:
+                    del self._readers[group_id]  # the next one connects anew; whoever still waits on this one keeps it alive
+            raise self._error(error, what=f"read the offsets of group {group_id}") from error
+        return {place.partition: place.offset for place in answer if place.offset >= 0}
 
     def delete_records(self, before: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Delete records before an offset, by (topic, partition); the new start of each. Reaches past open transactions: purge only
@@ -180,6 +192,39 @@ class ClusterAdmin:
             (place.topic, place.partition): self._result(future, topic=place.topic, what="delete records").low_watermark
             for place, future in futures.items()
         }
+
+    # --- removing
+
+    def delete_topics(self, topics: Iterable[str]) -> list[str]:
+        """Delete topics for good; those that were there. Returns once none shows any more. Raises TopicError where an ACL forbids it."""
+        names = list(self.describe(topics))
+        if not names:
+            return []
+        futures = self._admin.delete_topics(names, request_timeout=self._timeout_s, operation_timeout=self._timeout_s)
+        for name, future in futures.items():
+            try:
+                self._result(future, topic=name, what="delete")
+            except TopicMissingError:
+                continue  # somebody else came first
+        deadline_s = time.monotonic() + self._timeout_s
+        while self.describe(names):
+            if time.monotonic() > deadline_s:
+                raise unreachable(self._settings, f"{', '.join(names)}: deleted, but still to be seen after {self._timeout_s:g} s")
+            time.sleep(_RETRY_PAUSE_S)
+        return names
+
+    def delete_groups(self, group_ids: Iterable[str]) -> list[str]:
+        """Delete consumer groups with their offsets; those that were there. Groups with members are left alone."""
+        wanted = list(dict.fromkeys(group_ids))
+        deleted = []
+        for group_id, future in self._admin.delete_consumer_groups(wanted, request_timeout=self._timeout_s).items():
+            try:
+                self._result(future, what=f"delete group {group_id}")
+                deleted.append(group_id)
+            except KafkaException as error:
+                if kafka_error(error).code() not in (KafkaError.GROUP_ID_NOT_FOUND, KafkaError.NON_EMPTY_GROUP):
+                    raise
+        return deleted
 
     # --- inside
 

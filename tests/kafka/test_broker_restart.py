@@ -1,0 +1,80 @@
+"""What is asked of a broker that was killed and is back: answers come in seconds, from clients that lived through it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from odradek.broker import QUICK_START, LocalBroker
+from odradek.exceptions import OdradekError
+from odradek.kafka.client_config import consumer_config
+from odradek.wire.events import SignalWorkflow
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import QUEUE, Wire, until
+
+#: Back-offs of reconnects are a second at most; the rest is for a machine under load.
+SOON_S = 8.0
+
+
+@pytest.fixture
+def broker() -> Iterator[LocalBroker]:
+    with LocalBroker(jvm_options=QUICK_START) as running:
+        yield running
+
+
+def _counted(wire: Wire, workflow_id: str) -> int:
+    return len(wire.counts().get(workflow_id, []))
+
+
+def test_due_timer_fires_soon_after_the_broker_is_back(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+    wire = Wire(broker.bootstrap, namespace, tmp_path / "state")
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        for workflow_id in ("first", "second"):
+            wire.send(SignalWorkflow(workflow_id, "timer:500"))
+            wire.flush()
+            until(lambda w=workflow_id: _counted(wire, w) == 1)
+            broker.kill()  # the timer falls due while nobody answers
+            broker.start()
+            until(lambda w=workflow_id: _counted(wire, w) == 2, SOON_S)
+    finally:
+        processor.stop()
+
+
+def test_committed_offsets_are_told_soon_after_the_broker_is_back(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+    """Asked all the while: an AdminClient would not answer any more after one restart in three, and end the process at a later one."""
+    wire = Wire(broker.bootstrap, namespace, tmp_path / "state")
+    wire.admin.ensure_queue(QUEUE)
+    group = wire.topics.processor_group(QUEUE)
+    member = Consumer(consumer_config(wire.settings, group))
+    member.commit(offsets=[TopicPartition(wire.events, 0, 0)], asynchronous=False)
+    member.close()
+    asked, ended = [0.0], threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.02):
+            try:
+                assert wire.admin.committed_offsets(group, wire.events, range(2)) == {0: 0}
+            except OdradekError:
+                continue  # the broker is away
+            asked[0] = time.monotonic()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for _ in range(3):
+            until(lambda: asked[0])
+            broker.kill()
+            broker.start()
+            asked[0] = 0.0
+            until(lambda: asked[0], SOON_S)
+    finally:
+        ended.set()
+        thread.join()
