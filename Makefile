@@ -7,7 +7,7 @@
 #   make facts     what Kafka and Faust really do: the facts that the design stands on
 #   make chaos     the long kill -9 loops
 #   make cluster   three Kafka brokers on this machine until Ctrl-C
-#   make dev       one Kafka broker until Ctrl-C
+#   make dev       one Kafka broker, and the server with API and UI, until Ctrl-C
 #   make clean     remove .venv and caches (not the cached Kafka jars)
 
 .DEFAULT_GOAL := help
@@ -76,7 +76,7 @@ cluster: $(STAMP)
 	@$(PY) -m odradek.broker.dev --brokers 3 $(ARGS)
 
 dev: $(STAMP)
-	@$(PY) -m odradek.broker.dev $(ARGS)
+	@$(PY) -m odradek.cli dev $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -66,6 +66,24 @@ async def test_signal_ends_it_cleanly_with_streams_open(number: signal.Signals) 
             await process.wait()
 
 
+async def test_a_second_signal_ends_it_at_once() -> None:
+    slow = BARE.replace('print("closed", flush=True)', 'print("closing", flush=True); import asyncio; await asyncio.sleep(600)')
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", slow, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "streams"}
+    )
+    try:
+        assert process.stdout is not None
+        for expected, number in ((b"opened", None), (b"ui: ", signal.SIGTERM), (b"closing", signal.SIGTERM)):
+            assert (await asyncio.wait_for(process.stdout.readline(), 60)).startswith(expected)
+            if number is not None:
+                process.send_signal(number)
+        assert await asyncio.wait_for(process.wait(), 20) == 128 + signal.SIGTERM
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 def test_taken_port() -> None:
     with (
         listening("127.0.0.1", 0) as first,

@@ -124,6 +124,13 @@ class LocalCluster:
             raise BrokerError("the local cluster has not been started: call start(), or use it in a with statement")
         return {node_id: node.bootstrap for node_id, node in self._nodes.items()}
 
+    @property
+    def root(self) -> Path:
+        """The directory of its data; a temporary one goes with all that is in it."""
+        if self._root is None:
+            raise BrokerError("the local cluster has not been started: call start(), or use it in a with statement")
+        return self._root
+
     def pid(self, node_id: int) -> int | None:
         """Process id of a broker's JVM; None while it does not run."""
         return self._node(node_id).pid

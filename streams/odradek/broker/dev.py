@@ -1,4 +1,4 @@
-"""`odradek dev`: a Kafka broker on a terminal, until Ctrl-C or SIGTERM.
+"""A Kafka broker on a terminal, until Ctrl-C or SIGTERM: `odradek dev` without its server.
 
 Standard output carries one line, `bootstrap: HOST:PORT`, for programs; everything for people goes to standard error.
 """
@@ -6,19 +6,35 @@ Standard output carries one line, `bootstrap: HOST:PORT`, for programs; everythi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Protocol
 
 from odradek.broker.cluster import LocalCluster
 from odradek.broker.errors import BrokerError
 from odradek.broker.local import LocalBroker
 from odradek.broker.progress import StderrProgress
 
+Handler = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes and gives them
+
 #: How often we look whether the broker has ended by itself.
 WATCH_INTERVAL_S = 0.5
+
+
+class Beside(Protocol):
+    """Something that runs beside the brokers, in the main thread, until a signal ends all; it may take SIGINT and SIGTERM meanwhile."""
+
+    def __call__(self, bootstrap: str, folder: Path, stopping: threading.Event) -> bool:
+        """Run. True: asked to end, by a signal or by `stopping` (set when the brokers are gone); False: it cannot run, go on without it.
+
+        folder: where the brokers' data is; what lies there goes or stays with it.
+        """
+        ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,19 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(port=options.port, data_dir=options.data_dir, brokers=options.brokers)
 
 
-def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1) -> int:
+def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1, beside: Beside | None = None) -> int:
     """As `main`, for callers that have parsed the arguments themselves. Must be called from the main thread.
 
     Args:
         port: where clients connect; only with one broker.
         brokers: 1, or more for a replicated cluster, of which any one may be killed: its end does not end us.
+        beside: what else runs until the end, once clients can connect.
     """
     progress = StderrProgress()
     if port is not None and brokers > 1:
         progress.say("odradek dev: --port goes with one broker only")
         return 2
     stopping = threading.Event()
-    previous = {number: signal.signal(number, lambda *_: _interrupt(stopping)) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = _take_signals(stopping)
     kafka: LocalBroker | LocalCluster = (
         LocalBroker(port, data_dir, progress=progress) if brokers == 1 else LocalCluster(brokers, data_dir, progress=progress)
     )
@@ -50,10 +67,14 @@ def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1)
         for line in _description(kafka):
             progress.say(line)
         progress.say(f"{f'data in {data_dir}' if data_dir else 'data is temporary (--data-dir keeps it)'}; Ctrl-C stops it")
-        while not stopping.wait(WATCH_INTERVAL_S):
-            if not _alive(kafka):
-                progress.say("Kafka ended by itself; what it said stands in the log named above")
-                return 1
+        with _watched(kafka, stopping) as gone:
+            if beside is None or not beside(kafka.bootstrap, kafka.root, stopping):
+                _take_signals(stopping)
+                while not stopping.wait(WATCH_INTERVAL_S):
+                    pass  # Windows tells of signals between two waits only
+        if gone.is_set():
+            progress.say("Kafka ended by itself; what it said stands in the log named above")
+            return 1
         return 0
     except _Interrupted:
         return 0
@@ -68,6 +89,30 @@ def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1)
             kafka.stop()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _take_signals(stopping: threading.Event) -> dict[signal.Signals, Handler]:
+    return {number: signal.signal(number, lambda *_: _interrupt(stopping)) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@contextlib.contextmanager
+def _watched(kafka: LocalBroker | LocalCluster, stopping: threading.Event) -> Iterator[threading.Event]:
+    """While in it: the end of the brokers sets `stopping` and the event that is given."""
+    gone = threading.Event()
+
+    def watch() -> None:
+        while not stopping.wait(WATCH_INTERVAL_S):
+            if not _alive(kafka):
+                gone.set()
+                stopping.set()
+
+    thread = threading.Thread(target=watch, name="odradek-dev-watch", daemon=True)
+    thread.start()
+    try:
+        yield gone
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def _description(kafka: LocalBroker | LocalCluster) -> list[str]:

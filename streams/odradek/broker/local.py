@@ -113,6 +113,11 @@ class LocalBroker:
         return self._node.pid if self._node is not None else None
 
     @property
+    def root(self) -> Path:
+        """The directory of its data; a temporary one goes with all that is in it."""
+        return self._running_node().root
+
+    @property
     def log_file(self) -> Path:
         """What the broker says (warnings and errors)."""
         return self._running_node().log_file

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, settings_of
 from odradek.cli.status import UsageError
+
+DEFAULT_PORT = 8088
+#: Packages of the extra `server` by the module that is imported.
+_PACKAGES = {
+    "faust": "faust-streaming",
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "jinja2": "jinja2",
+    "python_multipart": "python-multipart",
+}
 
 EXAMPLES = """examples:
   odradek server --address localhost:9092                          UI and API on http://127.0.0.1:8088
@@ -23,7 +34,7 @@ def register(commands: Commands) -> None:
         commands, "server", run, help="serve lists, the HTTP API and the web UI", parents=[cluster_options()], epilog=EXAMPLES
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8088, help="port to listen on (default: 8088)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"port to listen on, 0: any free one (default: {DEFAULT_PORT})")
     parser.add_argument("--read-only", action="store_true", help="refuse everything that changes a workflow")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that callers must have")
     parser.add_argument("--authenticator", default="", metavar="MODULE:NAME", help="another way to authenticate, by import path")
@@ -33,12 +44,18 @@ def register(commands: Commands) -> None:
     )
 
 
+def missing_packages() -> list[str]:
+    """What the server needs and this installation lacks."""
+    return [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+
+
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal ends it."""
-    try:
-        from odradek.web.server import main
-    except ModuleNotFoundError as error:
-        raise UsageError(f"`odradek server` needs {error.name}: pip install 'odradek[server,faust]'") from error
+    missing = missing_packages()
+    if missing:
+        raise UsageError(f"`odradek server` needs {', '.join(missing)}: pip install 'odradek[server]'")
+    from odradek.web.server import main
+
     return main(
         settings_of(options),
         host=options.host,

@@ -17,16 +17,20 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiokafka.errors import KafkaConnectionError
+
 from odradek.config import Settings
-from odradek.exceptions import OdradekError
-from odradek.kafka.admin import AdminFactory, ClusterAdmin, TopicFacts
+from odradek.exceptions import BrokerUnreachableError, OdradekError
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
+from odradek.kafka.errors import unreachable
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
+from odradek.visibility.blocking import in_daemon_thread
 from odradek.visibility.errors import IntakeError, StoreNotOpenError
 from odradek.visibility.intake.app import IntakeProgress, VisibilityApp
 from odradek.visibility.intake.decode import SummaryDecoder
@@ -41,7 +45,9 @@ STARTING, RUNNING, FAILED, STOPPED = "STARTING", "RUNNING", "FAILED", "STOPPED"
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MAX_S = 30.0
 _TOPIC_CHECK_S = 30.0  # between two looks whether the topic is still the one that was opened
-_STOP_S = 20.0
+_LOOK_TIMEOUT_S = 5.0  # a look at the ends of partitions; longer, and an outage shows late
+# For the app to end. What it has not written is read again.
+_STOP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +80,16 @@ class VisibilityReader:
     path: the store's file; default under `state_dir`.
     """
 
-    def __init__(self, settings: Settings, *, path: Path | None = None, admin: AdminFactory = ClusterAdmin) -> None:
+    def __init__(self, settings: Settings, *, path: Path | None = None) -> None:
         self._settings = settings
         self._path = path if path is not None else store_path(settings)
-        self._new_admin = admin
         self._store: VisibilityStore | None = None
         self._listeners: list[Listener] = []
         self._progress = IntakeProgress()
         self._was_ready = False
         self._state = STOPPED
         self._error = ""
+        self._unreachable = ""  # while the app does not run for this reason
         self._restarts = 0
         self._undecodable = 0  # of former apps
         self._decoder: SummaryDecoder | None = None
@@ -108,13 +114,14 @@ class VisibilityReader:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop and close the store. Waits for the transaction that runs. Idempotent."""
+        """Stop and close the store: in some three seconds at most, also while no broker answers. The transaction that runs is waited for.
+        Idempotent."""
         self._stopping.set()
         if self._loop is not None and self._wake is not None:
             with contextlib.suppress(RuntimeError):  # the loop has just ended
                 self._loop.call_soon_threadsafe(self._wake.set)
         if self._thread is not None:
-            self._thread.join(_STOP_S + 10.0)
+            self._thread.join(_STOP_S + 1.0)
         if self._writer is not None:
             self._writer.shutdown()
         if self._store is not None:
@@ -142,6 +149,11 @@ class VisibilityReader:
     def ready(self) -> bool:
         """Whether everything that the topic held at some moment since the start is in the store."""
         return self._was_ready or self._progress.ready
+
+    @property
+    def outage(self) -> str:
+        """Why nothing can be taken in now: no broker answers. "" while one does; known a few seconds late."""
+        return self._unreachable or self._progress.outage
 
     @property
     def lag(self) -> int | None:
@@ -212,13 +224,8 @@ class VisibilityReader:
         pause_s = _PAUSE_FIRST_S
         while not self._stopping.is_set():
             began_s = time.monotonic()
-            try:
-                await self._once()
-                continue
-            except Exception as error:  # whatever Faust, aiokafka, SQLite or the registry raise: said, counted, tried again
-                self._error = f"{type(error).__name__}: {error}"
-                level = logging.WARNING if isinstance(error, OdradekError) else logging.ERROR
-                logger.log(level, "the read side's intake stopped and starts again: %s", self._error, exc_info=level == logging.ERROR)
+            if await self._until_stopped(self._once()):
+                return
             self._restarts += 1
             self._set_state(FAILED)
             if time.monotonic() - began_s > 2 * _PAUSE_MAX_S:
@@ -227,21 +234,48 @@ class VisibilityReader:
                 await asyncio.wait_for(self._wake.wait(), pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
-    async def _once(self) -> None:
-        """One app from start to its end. Raises what ended it, unless `stop` did."""
-        blocking = asyncio.get_running_loop().run_in_executor
-        admin = self._new_admin(self._settings)
-        topic = admin.topics.executions
-        facts = (await blocking(None, admin.ensure, [topic]))[topic]
-        source = Source(self._settings.namespace, await blocking(None, admin.cluster_id), facts.topic_id)
-        await blocking(self._writer, self._adopt, source)
-        schemas = SchemasTopic(self._settings, admin)
-        await blocking(None, schemas.open)
+    async def _until_stopped(self, running: Coroutine[None, None, None]) -> bool:
+        """Let it run to its end or that of this reader, which comes first: True for the latter. What ended it is noted."""
+        assert self._wake is not None
+        app, stop = asyncio.ensure_future(running), asyncio.ensure_future(self._wake.wait())
+        await asyncio.wait({app, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not app.done():
+            app.cancel()
         try:
+            await app
+        except asyncio.CancelledError:
+            return True
+        except Exception as error:  # whatever Faust, aiokafka, SQLite or the registry raise: said, counted, tried again
+            self._note(error)
+        return self._stopping.is_set()
+
+    def _note(self, error: Exception) -> None:
+        self._error = f"{type(error).__name__}: {error}"
+        unreachable = str(error) if isinstance(error, BrokerUnreachableError) else ""
+        if not unreachable:
+            level = logging.WARNING if isinstance(error, OdradekError) else logging.ERROR
+            logger.log(level, "the read side's intake stopped and starts again: %s", self._error, exc_info=level == logging.ERROR)
+        elif not self._unreachable:
+            logger.warning("the read side waits for a broker; lists stay as they are: %s", error)
+        self._unreachable = unreachable
+
+    async def _once(self) -> None:
+        """One app from start to its end. Raises what ended it; cancelled by `stop`."""
+        admin = ClusterAdmin(self._settings)
+        topic = admin.topics.executions
+        facts = (await in_daemon_thread(admin.ensure, [topic]))[topic]
+        source = Source(self._settings.namespace, await in_daemon_thread(admin.cluster_id), facts.topic_id)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._adopt, source)
+        schemas = SchemasTopic(self._settings, admin)
+        try:
+            await in_daemon_thread(schemas.open)
             decoder = SummaryDecoder(make_codec(self._settings, schemas), lambda name: self._wait_for_schema(schemas, name))
             await self._run_app(decoder, admin, facts)
+        except KafkaConnectionError as error:
+            raise unreachable(self._settings, str(error)) from error
         finally:
-            await blocking(None, schemas.close)
+            await in_daemon_thread(schemas.close)
 
     def _adopt(self, source: Source) -> None:
         """Go on with the open store if it is a copy of this topic; else begin a new one."""
@@ -262,26 +296,25 @@ class VisibilityReader:
         return False
 
     async def _run_app(self, decoder: SummaryDecoder, admin: ClusterAdmin, topic: TopicFacts) -> None:
-        assert self._writer is not None and self._wake is not None
+        assert self._writer is not None
+
+        looking = ClusterAdmin(self._settings, request_timeout_s=_LOOK_TIMEOUT_S)
 
         def ends() -> Mapping[int, int]:
-            return admin.end_offsets(topic.name, range(topic.partitions), committed=True)
+            return looking.end_offsets(topic.name, range(topic.partitions), committed=True)
 
         app = VisibilityApp(self._settings, self.store, decoder, self._writer, ends)
         app.on_progress = self._on_progress
         self._progress, self._decoder = app.progress, decoder
         tasks = [
-            asyncio.ensure_future(self._wake.wait()),
             asyncio.ensure_future(app.wait_until_stopped()),
             asyncio.ensure_future(self._watch_topic(admin, topic)),
         ]
         try:
             await app.start()
-            self._error = ""
+            self._error = self._unreachable = ""
             self._set_state(RUNNING)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self._stopping.is_set():
-                return
             for task in done:
                 task.result()
             raise app.crash_reason or OdradekError("the Faust app ended by itself")
@@ -289,8 +322,7 @@ class VisibilityReader:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(app.stop(), _STOP_S)
+            await _stopped(app)
             self._was_ready = self._was_ready or app.progress.ready
             self._undecodable += decoder.undecodable
             self._decoder = None
@@ -305,7 +337,7 @@ class VisibilityReader:
         while True:
             await asyncio.sleep(_TOPIC_CHECK_S)
             try:
-                found = await asyncio.get_running_loop().run_in_executor(None, admin.describe, [topic.name])
+                found = await in_daemon_thread(admin.describe, [topic.name])
             except OdradekError:
                 continue  # no broker just now: the app waits for it too
             now = found.get(topic.name)
@@ -321,3 +353,14 @@ class VisibilityReader:
     def _set_state(self, state: str) -> None:
         self._state = state
         self._on_progress()
+
+
+async def _stopped(app: VisibilityApp) -> None:
+    """Stop it, in `_STOP_S` at most: what of it still runs then is dropped with the loop."""
+    stopping = asyncio.ensure_future(app.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=_STOP_S)
+    if not done:
+        logger.warning("the read side's Faust app did not stop within %g s and is dropped", _STOP_S)
+        stopping.cancel()
+    elif (error := stopping.exception()) is not None:
+        logger.warning("the read side's Faust app did not stop well: %r", error)

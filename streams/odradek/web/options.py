@@ -41,7 +41,7 @@ class ServerOptions:
     #: A comment on each idle event stream this often, so that proxies keep it open.
     keep_alive_s: float = 15.0
     #: How long open requests may take at SIGTERM.
-    shutdown_timeout_s: float = 10.0
+    shutdown_timeout_s: float = 3.0
     loopback: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:

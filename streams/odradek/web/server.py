@@ -1,7 +1,7 @@
 """`odradek server`: one process with read side, HTTP API and UI.
 
 `serve` runs it to its end in this thread: it prints `ui: http://HOST:PORT` once it answers; SIGTERM or SIGINT end event streams at once,
-let open requests finish for a while, and close everything. `main` is the entry of the command line.
+let open requests finish for a while, and close everything; a second one ends the process at once. `main` is the entry of the command line.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ async def _run(runner: _Runner, listener: socket.socket, opened: AbstractAsyncCo
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # no signals on this platform, or in this thread
-            loop.add_signal_handler(number, runner.stop)
+            loop.add_signal_handler(number, runner.on_signal, number)
     async with opened:
         if not runner.should_exit:
             await runner.serve(sockets=[listener])
@@ -178,6 +178,12 @@ class _Runner(uvicorn.Server):
         super().__init__(config)
         self._hub = hub
         self._ready = ready
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """End soon; the second time at once: the store is a database, and what it did not get is read again."""
+        if self.should_exit:
+            os._exit(128 + number)
+        self.stop()
 
     def stop(self) -> None:
         """End soon."""

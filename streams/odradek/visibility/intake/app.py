@@ -12,6 +12,7 @@ stand in SQLite, so a group that outlives its member would only keep the next st
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -23,14 +24,18 @@ import faust
 
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
+from odradek.visibility.blocking import in_daemon_thread
 from odradek.visibility.errors import IntakeError
 from odradek.visibility.intake import driver
 from odradek.visibility.intake.committed import SCHEME, CommittedConsumer, RecordBatch
 from odradek.visibility.intake.decode import SummaryDecoder
+from odradek.visibility.intake.quiet import quieten
 from odradek.visibility.intake.security import broker_credentials
 from odradek.visibility.intake.table import TopicTable, TopicTableManager
 from odradek.visibility.store.store import VisibilityStore
 from odradek.wire.topics import Topics
+
+logger = logging.getLogger("odradek.visibility")
 
 FETCH_RECORDS = 4_000
 WAITING_RECORDS_MAX = 20_000
@@ -56,6 +61,7 @@ class IntakeProgress:
     records: int = 0
     batches: int = 0
     began_s: float = 0.0  # monotonic time at which the look at the ends began
+    outage: str = ""  # why the last look could not be had: no broker answers
 
 
 class VisibilityApp(faust.App):
@@ -64,6 +70,7 @@ class VisibilityApp(faust.App):
     def __init__(
         self, settings: Settings, store: VisibilityStore, decoder: SummaryDecoder, writer: ThreadPoolExecutor, ends: EndOffsets
     ) -> None:
+        quieten()
         topics = Topics(settings.namespace, settings.topic_prefix)
         hosts = [host.strip() for host in settings.address.split(",") if host.strip()]
         session_s = settings.session_timeout.total_seconds()
@@ -173,10 +180,16 @@ class VisibilityApp(faust.App):
         began_s = time.monotonic()
         progress = self.progress
         try:
-            ends = await asyncio.get_running_loop().run_in_executor(None, self._ends)
-        except OdradekError:
-            progress.lag = None  # no broker just now
+            ends = await in_daemon_thread(self._ends)
+        except OdradekError as error:
+            progress.lag = None
+            if not progress.outage:
+                logger.warning("the read side takes nothing in until a broker answers again; lists stay as they are: %s", error)
+            progress.outage = str(error)
             return
+        if progress.outage:
+            logger.warning("a broker answers the read side again")
+            progress.outage = ""
         fetched = await cast(CommittedConsumer, self.consumer).fetched()
         lag = 0
         for partition, end in ends.items():

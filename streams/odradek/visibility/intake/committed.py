@@ -1,4 +1,4 @@
-"""Faust's Kafka transport with three things changed, under a URL scheme of its own.
+"""Faust's Kafka transport with four things changed, under a URL scheme of its own.
 
 - Committed records only. Faust reads uncommitted ones unless it runs exactly_once, and has no setting for it: a summary of an aborted
   transaction would be listed.
@@ -6,11 +6,15 @@
   another store, and two stores disagree after a crash.
 - A fetch of a partition is handed to the streams as one message, `RecordBatch`. Faust's own way costs two asyncio tasks a record, which
   limits it to a few thousand records a second.
+- It ends in a second, also while no broker answers: aiokafka's consumer looks for its group's coordinator until it finds one, even when
+  it is told to stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -19,8 +23,14 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import Message
+from mode.threads import QueueServiceThread, WorkerThread
+
+logger = logging.getLogger("odradek.visibility")
 
 SCHEME = "odradek-committed"
+# To leave the group, then to close connections: milliseconds with a broker, in vain without one.
+_LEAVE_S = 1.0
+_CLOSE_S = 0.3
 
 
 class Positions(Protocol):
@@ -52,8 +62,18 @@ class Fetched:
     last: int | None
 
 
+class _DaemonThread(WorkerThread):
+    """The end of the process does not wait for it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.daemon = True
+
+
 class CommittedThread(AIOKafkaConsumerThread):
     """Makes Faust's consumer, then sets the isolation level before it starts."""
+
+    Worker = _DaemonThread
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +83,18 @@ class CommittedThread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         return consumer
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Not Faust's, which prints a stack: the error reaches the app, and who runs that says it."""
+        logger.debug("%s", msg.format(*fmt))
+
+    async def on_thread_stop(self) -> None:
+        """Close the consumer, or drop it: its positions are the store's, and its group is its own, so nobody misses its farewell."""
+        await QueueServiceThread.on_thread_stop(self)
+        consumer = self._consumer
+        if consumer is not None and not await _within(_LEAVE_S, consumer.stop()):
+            logger.info("the read side leaves its group without a word: no broker answers")
+            await _within(_CLOSE_S, consumer._client.close())  # what else it has running is cancelled with this thread's loop
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek to the app's positions; the name is Faust's."""
@@ -140,3 +172,15 @@ class CommittedTransport(Transport):
 
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:CommittedTransport"
+
+
+async def _within(limit_s: float, ending: Coroutine[Any, Any, None]) -> bool:
+    """Whether this came to its end in time; else it is cancelled. What it raises is logged: there is nothing left to save."""
+    task = asyncio.ensure_future(ending)
+    done, _ = await asyncio.wait({task}, timeout=limit_s)
+    if not done:
+        task.cancel()
+        await asyncio.wait({task}, timeout=limit_s)
+    if task.done() and not task.cancelled() and task.exception() is not None:
+        logger.info("the read side's consumer did not close well: %r", task.exception())
+    return bool(done)
