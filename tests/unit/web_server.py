@@ -36,7 +36,7 @@ from odradek.web.kafka.facts import (
 from odradek.web.kafka.trail import RecordReader
 from odradek.web.options import ServerOptions
 from odradek.web.owner import ChannelOwners
-from odradek.wire.events import DescribeWorkflow, FetchHistory, QueryWorkflow, StartWorkflow
+from odradek.wire.events import ActivityReport, DescribeWorkflow, FetchHistory, QueryWorkflow, StartWorkflow
 from odradek.wire.history import (
     ActivityTaskCompletedEvent,
     ActivityTaskScheduled,
@@ -98,6 +98,8 @@ class Owner:
         if self.muted:
             return None
         self.seen.append(record)
+        if isinstance(record, ActivityReport):
+            return None  # nobody waits for an answer
         run = self.runs.get(record.workflow_id)
         if isinstance(record, StartWorkflow):
             if run is not None and run.status == RUNNING and record.id_conflict_policy == "FAIL":

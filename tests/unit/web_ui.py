@@ -143,6 +143,9 @@ class PatientOwners:
     async def change(self, record: Any, **options: Any) -> Any:
         return await self._owners.change(record, **options)
 
+    async def report(self, record: Any, **options: Any) -> None:
+        await self._owners.report(record, **options)
+
     async def queue_of(self, workflow_id: str, run_id: str = "", **options: Any) -> str:
         return await self._owners.queue_of(workflow_id, run_id, **options)
 

@@ -8,6 +8,7 @@ has it located by asking. Requests that come twice under one request id while th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from odradek.client.call import Unanswered
@@ -17,7 +18,7 @@ from odradek.client.requests import RequestChannel
 from odradek.client.verdicts import accept, rpc_error, unavailable
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.service import RPCStatusCode
-from odradek.wire.events import Request
+from odradek.wire.events import ActivityReport, Request
 from odradek.wire.outcomes import NOT_FOUND, Reply
 
 #: Asks the read side: workflow id, run id -> task queue, or None.
@@ -106,6 +107,31 @@ class ChannelOwners:
             accept(unanswered, what=what, task_queue=queue, address=self._address, timeout_s=timeout_s, explicit=False)
             return None
 
+    async def report(self, record: ActivityReport, *, task_queue: str, timeout_s: float) -> None:
+        """See `Owners.report`."""
+        loop = asyncio.get_running_loop()
+        durable: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: BaseException | None) -> None:
+            if not durable.done():
+                durable.set_result(None) if error is None else durable.set_exception(error)
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._channel.prepare(task_queue, create=False)
+                self._channel.transport.send(task_queue, record, lambda error: _on_loop(loop, settle, error))
+                await durable
+        except TimeoutError:
+            raise rpc_error(
+                RPCStatusCode.UNAVAILABLE,
+                f"the brokers did not confirm the report on activity {record.activity_id!r} to task queue {task_queue!r} within "
+                f"{timeout_s:g} s; it may still arrive",
+            ) from None
+        except BufferError as error:
+            raise rpc_error(RPCStatusCode.RESOURCE_EXHAUSTED, "too much is on its way to Kafka already: try again") from error
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+
     async def queue_of(self, workflow_id: str, run_id: str = "", *, timeout_s: float) -> str:
         """See `Owners.queue_of`."""
         hinted = await self._hinted(workflow_id, run_id)
@@ -125,6 +151,11 @@ class ChannelOwners:
     @property
     def _address(self) -> str:
         return self._channel.transport.address
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, settle: Callable[[BaseException | None], None], error: BaseException | None) -> None:
+    with contextlib.suppress(RuntimeError):  # the server has just ended
+        loop.call_soon_threadsafe(settle, error)
 
 
 def _what(record: Request) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from odradek.wire.events import Request
+from odradek.wire.events import ActivityReport, Request
 from odradek.wire.outcomes import ExecutionSummary, Reply
 
 
@@ -96,6 +96,10 @@ class Owners(Protocol):
 
     async def change(self, record: Request, *, task_queue: str = "", create: bool = False, timeout_s: float) -> Reply | None:
         """A request that changes something: the owner's reply, or None when it lies in the log and no owner has answered yet."""
+        ...
+
+    async def report(self, record: ActivityReport, *, task_queue: str, timeout_s: float) -> None:
+        """A report on an activity, to the queue of its workflow. Nobody answers one: it ends when Kafka has it."""
         ...
 
     async def queue_of(self, workflow_id: str, run_id: str = "", *, timeout_s: float) -> str:

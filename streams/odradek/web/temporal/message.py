@@ -10,10 +10,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from odradek.engine.json_fields import screaming
+from odradek.engine.json_fields import read_failure, screaming, write_payload
 from odradek.web.errors import invalid, unimplemented
-from odradek.web.temporal.shorthand import read_payload, read_payloads
-from odradek.wire.payload import Payload, RetryPolicy
+from odradek.web.temporal.shorthand import from_base64, read_payload, read_payloads
+from odradek.wire.payload import Failure, Payload, RetryPolicy
 
 _DURATION = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
 _INT32_MAX = 2**31 - 1
@@ -139,6 +139,23 @@ class Message:
             return []
         return read_payloads(self._members[name], self._path(name), short=self._short)
 
+    def data(self, name: str) -> bytes:
+        """Bytes, in base64 of either alphabet."""
+        try:
+            return from_base64(self.text(name))
+        except ValueError:
+            raise invalid(f"{self._path(name)}: not base64") from None
+
+    def failure(self, name: str) -> Failure:
+        """A failure; an empty one when it is absent."""
+        value = self._members.get(name, {})
+        try:
+            if not isinstance(value, dict):
+                raise TypeError("not an object")
+            return read_failure(_with_long_payloads(value, self._path(name), short=self._short))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise invalid(f"{self._path(name)}: no failure: {error}") from None
+
     def payload_map(self, name: str, member: str) -> dict[str, Payload]:
         """`{member: {key: payload}}`: memo, header, search attributes."""
         value = self.message(name, {member})._members.get(member, {})
@@ -166,6 +183,22 @@ class Message:
             maximum_attempts=policy.number("maximumAttempts"),
             non_retryable_error_types=policy.texts("nonRetryableErrorTypes"),
         )
+
+
+def _with_long_payloads(value: dict[str, Any], what: str, *, short: bool) -> dict[str, Any]:
+    """A failure's JSON with the payloads in it in long form, whatever form they came in."""
+    found: dict[str, Any] = {}
+    for raw, part in value.items():
+        name, where = _camel(raw), f"{what}.{raw}"
+        if part is None:
+            continue
+        if name in ("details", "lastHeartbeatDetails"):
+            found[name] = {"payloads": [write_payload(one) for one in read_payloads(part, where, short=short)]}
+        elif name == "encodedAttributes":
+            found[name] = write_payload(read_payload(part, where, short=short))
+        else:
+            found[name] = _with_long_payloads(part, where, short=short) if isinstance(part, dict) else part
+    return found
 
 
 def _camel(name: str) -> str:

@@ -10,13 +10,9 @@ GET /activities ListActivityExecutions
 GET /activities/{} DescribeActivityExecution
 POST /activities/{} StartActivityExecution
 POST /activities/{}/cancel RequestCancelActivityExecution
-POST /activities/{}/complete RespondActivityTaskCompletedById
-POST /activities/{}/fail RespondActivityTaskFailedById
-POST /activities/{}/heartbeat RecordActivityTaskHeartbeatById
 GET /activities/{}/outcome PollActivityExecution
 POST /activities/{}/pause PauseActivityExecution
 POST /activities/{}/reset ResetActivityExecution
-POST /activities/{}/resolve-as-canceled RespondActivityTaskCanceledById
 POST /activities/{}/terminate TerminateActivityExecution
 POST /activities/{}/unpause UnpauseActivityExecution
 POST /activities/{}/update-options UpdateActivityExecutionOptions
@@ -24,11 +20,7 @@ POST /activities-deprecated/pause PauseActivity
 POST /activities-deprecated/reset ResetActivity
 POST /activities-deprecated/unpause UnpauseActivity
 POST /activities-deprecated/update-options UpdateActivityOptions
-POST /activity-complete RespondActivityTaskCompleted
 GET /activity-count CountActivityExecutions
-POST /activity-fail RespondActivityTaskFailed
-POST /activity-heartbeat RecordActivityTaskHeartbeat
-POST /activity-resolve-as-canceled RespondActivityTaskCanceled
 GET /archived-workflows ListArchivedWorkflowExecutions
 GET /batch-operations ListBatchOperations
 GET /batch-operations/{} DescribeBatchOperation
@@ -58,7 +50,6 @@ POST /task-queues/{}/update-config UpdateTaskQueueConfig
 GET /task-queues/{}/worker-build-id-compatibility GetWorkerBuildIdCompatibility
 GET /task-queues/{}/worker-versioning-rules GetWorkerVersioningRules
 POST /update UpdateNamespace
-GET /worker-count CountWorkers
 POST /worker-deployment-versions/{} CreateWorkerDeploymentVersion
 GET /worker-deployment-versions/{}/{} DescribeWorkerDeploymentVersion
 DELETE /worker-deployment-versions/{}/{} DeleteWorkerDeploymentVersion
@@ -73,8 +64,6 @@ POST /worker-deployments/{}/set-current-version SetWorkerDeploymentCurrentVersio
 POST /worker-deployments/{}/set-manager SetWorkerDeploymentManager
 POST /worker-deployments/{}/set-ramping-version SetWorkerDeploymentRampingVersion
 GET /worker-task-reachability GetWorkerTaskReachability
-GET /workers ListWorkers
-GET /workers/describe/{} DescribeWorker
 POST /workers/fetch-config FetchWorkerConfig
 POST /workers/heartbeat RecordWorkerHeartbeat
 POST /workers/update-config UpdateWorkerConfig
@@ -82,12 +71,8 @@ GET /workflow-rules ListWorkflowRules
 POST /workflow-rules CreateWorkflowRule
 GET /workflow-rules/{} DescribeWorkflowRule
 DELETE /workflow-rules/{} DeleteWorkflowRule
-POST /workflows/{}/activities/{}/complete RespondActivityTaskCompletedById
-POST /workflows/{}/activities/{}/fail RespondActivityTaskFailedById
-POST /workflows/{}/activities/{}/heartbeat RecordActivityTaskHeartbeatById
 POST /workflows/{}/activities/{}/pause PauseActivityExecution
 POST /workflows/{}/activities/{}/reset ResetActivityExecution
-POST /workflows/{}/activities/{}/resolve-as-canceled RespondActivityTaskCanceledById
 POST /workflows/{}/activities/{}/unpause UnpauseActivityExecution
 POST /workflows/{}/activities/{}/update-options UpdateActivityExecutionOptions
 POST /workflows/{}/pause PauseWorkflowExecution

@@ -9,11 +9,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from odradek.web.errors import not_found, unimplemented
-from odradek.web.temporal import changes, cluster, lists, reads, task_queues
+from odradek.web.temporal import activities, changes, cluster, lists, reads, task_queues, workers
 from odradek.web.temporal.endpoint import NAMESPACE, Call, Handler, error_response, route
 from odradek.web.temporal.published import unserved
 
 WORKFLOW = NAMESPACE + "/workflows/{workflow_id:segment}"
+ACTIVITY = "activities/{activity_id:segment}"
 
 SERVED: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/api/v1/system-info", cluster.system_info),
@@ -24,6 +25,9 @@ SERVED: tuple[tuple[str, str, Handler], ...] = (
     ("GET", NAMESPACE + "/workflows", lists.list_workflows),
     ("GET", NAMESPACE + "/workflow-count", lists.count_workflows),
     ("GET", NAMESPACE + "/task-queues/{task_queue:segment}", task_queues.describe),
+    ("GET", NAMESPACE + "/workers", workers.list_workers),
+    ("GET", NAMESPACE + "/worker-count", workers.count_workers),
+    ("GET", NAMESPACE + "/workers/describe/{worker_instance_key:segment}", workers.describe_worker),
     ("GET", WORKFLOW, reads.describe),
     ("GET", WORKFLOW + "/history", reads.history),
     ("GET", WORKFLOW + "/history-reverse", reads.history_reverse),
@@ -33,6 +37,16 @@ SERVED: tuple[tuple[str, str, Handler], ...] = (
     ("POST", WORKFLOW + "/signal/{signal_name:segment}", changes.signal),
     ("POST", WORKFLOW + "/cancel", changes.cancel),
     ("POST", WORKFLOW + "/terminate", changes.terminate),
+    *(
+        ("POST", path, handler)
+        for name, handler in (
+            ("complete", activities.complete),
+            ("fail", activities.fail),
+            ("heartbeat", activities.heartbeat),
+            ("resolve-as-canceled", activities.resolve_as_canceled),
+        )
+        for path in (f"{WORKFLOW}/{ACTIVITY}/{name}", f"{NAMESPACE}/{ACTIVITY}/{name}", f"{NAMESPACE}/activity-{name}")
+    ),
 )
 
 

@@ -94,13 +94,13 @@ def _read_long(value: Any) -> Payload | None:
     if not isinstance(metadata, dict) or not metadata or not isinstance(data, str):
         return None
     try:
-        payload = Payload({key: _bytes(text) for key, text in metadata.items()}, _bytes(data))
+        payload = Payload({key: from_base64(text) for key, text in metadata.items()}, from_base64(data))
     except (binascii.Error, ValueError, TypeError):
         return None
     return payload if payload.data or payload.metadata.get("encoding") == b"binary/null" else None
 
 
-def _bytes(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
     """Base64, also its URL form and without padding, as protobuf's JSON reader takes it."""
     plain = text.replace("-", "+").replace("_", "/").rstrip("=")
     return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
