@@ -334,7 +334,14 @@ async def test_dead_letters(settings: Settings, tmp_path: Path) -> None:
             assert letter["record"]["kind"] == "SignalWorkflow" and letter["origin"]["topic"] == topics.events(QUEUE)
             offset = letter["place"]["offset"]
             assert answer(await http.get(f"{path}/{offset}"))["record"]["value"]["signal_name"] == "approve"
-            assert answer(await http.post(f"{path}/{offset}/redrive"))["place"]["topic"] == topics.events(QUEUE)
+            assert answer(await http.get(f"{path}/{offset}"))["redriven"] == letter["redriven"] == []
+            put = answer(await http.post(f"{path}/{offset}/redrive"))["place"]
+            assert put["topic"] == topics.events(QUEUE) and put["offset"] >= 0
+            record = answer(await http.get(f"{ours}/records/{put['topic']}/{put['partition']}/{put['offset']}"))
+            assert record["kind"] == "SignalWorkflow"
+            assert record["headers"]["odradek-redriven-from"] == f"{topics.dead_letters(QUEUE)}/0/{offset}"
+            assert answer(await http.get(f"{path}/{offset}"))["redriven"] == [put]
+            assert answer(await http.get(path))["dead_letters"][0]["redriven"] == [put]
             assert await asyncio.wait_for(handle.result(), 30) == "charged 1"
             assert (await http.get(f"{path}/{offset + 50}")).status_code == 404
             assert (await http.post(f"{path}/{offset + 50}/redrive")).status_code == 404

@@ -115,14 +115,15 @@ class Kafka:
             return None
         place = Place("odradek.default.orders.dead-letters", 0, offset)
         return DeadLetterView(
-            place, "UNDECODABLE", "no schema <b>", Place(EVENTS, 3, 44), START_MS, "WireError", "stack", "order-1", record(44)
-        )
+            place, "UNDECODABLE", "no schema <b>", Place(EVENTS, 3, 44), START_MS, "WireError", "stack", "order-1", record(44),
+            [Place(EVENTS, 3, 57)] if offset in self.redriven else [],
+        )  # fmt: skip
 
     def redrive(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> Place | None:
         if offset == 13:
             raise RedriveRefusedError("it came from 'nowhere'")
         self.redriven.append(offset)
-        return Place(EVENTS, 3, -1)
+        return Place(EVENTS, 3, 57)
 
 
 class PatientOwners:

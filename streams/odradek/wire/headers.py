@@ -32,6 +32,7 @@ STATUS = "odradek-status"
 # Put on by whoever writes a record anew; the value is `{topic}/{partition}/{offset}` where it stood before.
 FORWARDED_FROM = "odradek-forwarded-from"  # an event that lay on the wrong partition
 HANDED_ON_FROM = "odradek-handed-on-from"  # a command that a full service gave to another partition
+REDRIVEN_FROM = "odradek-redriven-from"  # a dead letter that somebody put back
 
 #: Field of a record -> the header that repeats it.
 _FIELD_HEADERS = {
@@ -125,5 +126,5 @@ def header(headers: Iterable[tuple[str, bytes | str | None]] | None, name: str) 
 
 
 def place(topic: str, partition: int, offset: int) -> bytes:
-    """Value of FORWARDED_FROM and HANDED_ON_FROM."""
+    """Value of FORWARDED_FROM, HANDED_ON_FROM and REDRIVEN_FROM."""
     return f"{topic}/{partition}/{offset}".encode()

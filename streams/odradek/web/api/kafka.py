@@ -136,7 +136,7 @@ async def show_dead_letter(asked: Asked) -> DeadLetterView:
 
 
 class Redriven(msgspec.Struct):
-    """Where a dead letter was put back; its offset there is not known (-1)."""
+    """Where a dead letter was put back; its offset is -1 if it could not be found there any more."""
 
     place: Place
 

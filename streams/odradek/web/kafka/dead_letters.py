@@ -1,7 +1,8 @@
 """Dead letters: list, show, and put back where they came from.
 
 A dead letter stays where it lies (the topic forgets it after its retention): putting it back twice is harmless, its reader drops what it
-has applied already. Only topics of this namespace are written to, with the key, value and headers it came with.
+has applied already. Only topics of this namespace are written to, with the key, value and headers it came with, and one that says which
+dead letter it was: by that it is found again where it was put.
 """
 
 from __future__ import annotations
@@ -17,15 +18,23 @@ from odradek.kafka.errors import unreachable
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import DeadLetters, DeadLetterView, Place
-from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, record_view
+from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, offsets_at, record_view
 from odradek.wire.codec import Codec
 from odradek.wire.dead_letters import original_headers, parse_dead_letter
-from odradek.wire.headers import parse_headers
+from odradek.wire.headers import REDRIVEN_FROM, header, parse_headers, place
 from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import COMMANDS, EVENTS
 
 _FIRST_STRETCH = 200
 _REDRIVABLE = (EVENTS, COMMANDS)
+# How far is searched for what was put back: what lies behind is not worth a page's waiting time.
+_SEARCH_RECORDS, _SEARCH_S = 20_000, 3.0
+_CLOCK_SLACK_MS = 60_000
+
+# `list` is a method here.
+_Letters = list[DeadLetterView]
+#: By mark, where records were put back.
+_Marks = dict[str, list[Place]]
 
 
 class RedriveRefusedError(Exception):
@@ -59,7 +68,7 @@ class DeadLetterReader:
             high, low = low, max(start, low - size)
             found = [self._view(message) for message in search.records([Stretch(topic, 0, low, high)])] + found
             size *= 2
-        found = found[-limit:]
+        found = self._marked(found[-limit:])
         first = found[0].place.offset if found else start
         complete = not search.unfinished
         return DeadLetters(found[::-1], first if complete and first > start and len(found) == limit else None, complete)
@@ -67,10 +76,10 @@ class DeadLetterReader:
     def get(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> DeadLetterView | None:
         """One dead letter; None when there is none."""
         message = self._message(task_queue, offset, timeout_s)
-        return None if message is None else self._view(message)
+        return None if message is None else self._marked([self._view(message)])[0]
 
     def redrive(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> Place | None:
-        """Put one back; where it stands now (its offset is not known: -1). None when there is none.
+        """Put one back; where it stands now (offset -1 if it could not be found there any more). None when there is none.
 
         Raises RedriveRefusedError, TopicMissingError, and what the producer raises.
         """
@@ -95,13 +104,60 @@ class DeadLetterReader:
                 problems.append(error)
             done.set()
 
-        key = _bytes(message.key())
-        self._producer.produce(letter.topic, key, _bytes(message.value()), original_headers(headers_of(message)), on_delivery=delivered)
+        key, mark = _bytes(message.key()), place(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        headers = [(name, raw) for name, raw in original_headers(headers_of(message)) if name != REDRIVEN_FROM] + [(REDRIVEN_FROM, mark)]
+        partition = -1 if key is None else partition_for(key, facts.partitions)
+        end = self._admin.end_offsets(letter.topic, [partition], committed=False)[partition] if key is not None else -1
+        self._producer.produce(letter.topic, key, _bytes(message.value()), headers, partition=partition, on_delivery=delivered)
         if not done.wait(max(0.1, deadline_s - time.monotonic())):
             raise unreachable(self._settings, f"the brokers did not confirm the record within {timeout_s:g} s; it may still arrive")
         if problems:
             raise problems[0]
-        return Place(letter.topic, -1 if key is None else partition_for(key, facts.partitions), -1)
+        return Place(letter.topic, partition, self._offset_of(letter.topic, partition, end, mark, deadline_s) if end >= 0 else -1)
+
+    def _offset_of(self, topic: str, partition: int, start: int, mark: bytes, deadline_s: float) -> int:
+        """Where the record with a mark stands, at or behind an offset; -1 when it is not found in time."""
+        end = self._admin.end_offsets(topic, [partition], committed=True)[partition]
+        for message in Search(self._settings, deadline_s).records([Stretch(topic, partition, start, end)]):
+            if header(headers_of(message), REDRIVEN_FROM).encode() == mark:
+                return message.offset() or 0
+        return -1
+
+    def _marked(self, letters: _Letters) -> _Letters:
+        """The same, with where they were put back, if a short search tells."""
+        since: dict[tuple[str, int], int] = {}
+        for letter in letters:
+            parsed = self._topics.parse(letter.origin.topic)
+            facts = self._admin.describe([letter.origin.topic]).get(letter.origin.topic) if parsed is not None else None
+            if parsed is None or facts is None or parsed.namespace != self._settings.namespace or parsed.kind not in _REDRIVABLE:
+                continue
+            where = letter.origin.topic, partition_for(letter.record.key.encode(), facts.partitions)
+            since[where] = min(since.get(where, letter.time_ms), letter.time_ms)
+        found = self._put_back(since)
+        if found is not None:
+            for letter in letters:
+                at = f"{letter.place.topic}/{letter.place.partition}/{letter.place.offset}"
+                letter.redriven = found.get(at, [])[::-1]
+        return letters
+
+    def _put_back(self, since: dict[tuple[str, int], int]) -> _Marks | None:
+        """By mark, where records were put back since a time; None when that would be a long search."""
+        if not since:
+            return {}
+        starts = offsets_at(self._settings, {where: max(0, time_ms - _CLOCK_SLACK_MS) for where, time_ms in since.items()})
+        stretches = []
+        for (topic, partition), start in starts.items():
+            end = self._admin.end_offsets(topic, [partition], committed=True)[partition]
+            low = self._admin.start_offsets(topic, [partition])[partition]
+            stretches.append(Stretch(topic, partition, max(start, low) if start >= 0 else end, end))
+        if sum(max(0, stretch.end - stretch.start) for stretch in stretches) > _SEARCH_RECORDS:
+            return None
+        search = Search(self._settings, time.monotonic() + _SEARCH_S)
+        found: _Marks = {}
+        for message in search.records(stretches):
+            if mark := header(headers_of(message), REDRIVEN_FROM):
+                found.setdefault(mark, []).append(Place(message.topic() or "", message.partition() or 0, message.offset() or 0))
+        return None if search.unfinished else found
 
     def _message(self, task_queue: str, offset: int, timeout_s: float) -> Message | None:
         topic = self._topics.dead_letters(task_queue)

@@ -129,7 +129,10 @@ class Trail(msgspec.Struct):
 
 
 class DeadLetterView(msgspec.Struct):
-    """A dead letter: why it lies there, where it stood, what it is."""
+    """A dead letter: why it lies there, where it stood, what it is.
+
+    `redriven`: where it was put back, the last time first. None: the search was not made or did not end (a long topic), so nobody knows.
+    """
 
     place: Place
     reason: str
@@ -140,6 +143,7 @@ class DeadLetterView(msgspec.Struct):
     stack_trace: str
     workflow_id: str
     record: RecordView
+    redriven: list[Place] | None = None
 
 
 class DeadLetters(msgspec.Struct):

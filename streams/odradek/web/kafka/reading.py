@@ -90,6 +90,19 @@ class Search:
             raise translate(error, self.settings, topic=topic, what="read records")
 
 
+def offsets_at(settings: KafkaSettings, times_ms: dict[tuple[str, int], int], *, timeout_s: float = 5.0) -> dict[tuple[str, int], int]:
+    """The first offset of each place at or after a time; -1 where all is older. Raises our Kafka errors."""
+    consumer = Consumer(reader_config(settings))
+    try:
+        wanted = [TopicPartition(topic, partition, time_ms) for (topic, partition), time_ms in times_ms.items()]
+        answers = consumer.offsets_for_times(wanted, timeout=timeout_s)
+        return {(answer.topic, answer.partition): answer.offset for answer in answers}
+    except KafkaException as error:
+        raise translate(error, settings, what="look offsets up by time") from error
+    finally:
+        consumer.close()
+
+
 class RecordCounter:
     """How many records lie in a short stretch. Offsets alone tell too many: the marker that ends a transaction takes one, so an idle topic
     would show a backlog for ever. A stretch that does not change is read once. Blocking, any thread.

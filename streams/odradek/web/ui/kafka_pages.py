@@ -67,7 +67,7 @@ async def dead_letter(visit: Visit) -> Response:
 
 
 async def redrive(visit: Visit) -> Response:
-    """Put one back."""
+    """Put one back. Its page then shows where it stands: the record itself is found by the mark it carries."""
     await api.redrive(visit.asked(_letter(visit)))
     return visit.go(f"/dead-letters/{segment(visit.path('task_queue'))}/{segment(visit.path('offset'))}", notice="redriven")
 
