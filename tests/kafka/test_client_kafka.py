@@ -198,7 +198,7 @@ async def test_clients_of_one_partition_do_not_mix(settings: Settings, serve: Ca
             )
         )
         assert found == [f"{n}-{k}" for n in range(6) for k in range(20)]
-        assert all(client.statistics()["unmatched_replies"] == 0 for client in clients)
+        assert all(client.statistics().unmatched_replies == 0 for client in clients)
     finally:
         for client in clients:
             client.close()

@@ -86,7 +86,7 @@ async def test_lost_reply_is_asked_again_under_the_same_id(fast: None) -> None:
     client = connect(transport, rpc_timeout=5)
     await client.get_workflow_handle("w", task_queue="q").signal("s")
     assert len(asked) == 3 and len(set(asked)) == 1
-    assert client.statistics()["asked_again"] == 2 and client.statistics()["waiting"] == 0
+    assert client.statistics().asked_again == 2 and client.statistics().waiting == 0
 
 
 async def test_start_without_owner_is_accepted_and_its_result_comes_later(fast: None) -> None:
@@ -256,14 +256,14 @@ async def test_cancelled_caller_leaves_nothing_behind() -> None:
         asyncio.create_task(client.get_workflow_handle("w", task_queue="q").signal("s")),
     ]
     await asyncio.sleep(0.05)
-    assert client.statistics()["waiting"] == 2
+    assert client.statistics().waiting == 2
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
-    assert client.statistics()["waiting"] == 0
+    assert client.statistics().waiting == 0
     record = transport.records(StartWorkflow)[0]
     transport.reply(started(record), closed(record))  # too late: no error
-    assert client.statistics()["unmatched_replies"] == 2
+    assert client.statistics().unmatched_replies == 2
 
 
 async def test_missing_topics() -> None:
@@ -381,7 +381,7 @@ async def test_many_at_once() -> None:
     client = connect(transport)
     results = await asyncio.gather(*(client.execute_workflow("W", id=f"w{n}", task_queue="q") for n in range(500)))
     assert results == [f"w{n}" for n in range(500)]
-    assert client.statistics()["waiting"] == 0 and client.statistics()["asked_again"] == 0
+    assert client.statistics().waiting == 0 and client.statistics().asked_again == 0
 
 
 # --- pacing

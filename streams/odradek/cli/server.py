@@ -54,10 +54,13 @@ def run(options: argparse.Namespace) -> int:
     missing = missing_packages()
     if missing:
         raise UsageError(f"`odradek server` needs {', '.join(missing)}: pip install 'odradek[server]'")
+    from odradek.telemetry.logs import log_as_set
     from odradek.web.server import main
 
+    settings = settings_of(options)
+    log_as_set(settings, options.log_level)
     return main(
-        settings_of(options),
+        settings,
         host=options.host,
         port=options.port,
         read_only=options.read_only,

@@ -19,6 +19,7 @@ from odradek.client.interceptor import Interceptor, OutboundInterceptor
 from odradek.client.kafka_transport import CONNECT_TIMEOUT_S
 from odradek.client.names import workflow_name_and_type
 from odradek.client.plugin import Plugin
+from odradek.client.requests import RequestStatistics
 from odradek.client.schedules import Schedule, ScheduleAsyncIterator, ScheduleBackfill, ScheduleHandle, schedules_not_supported
 from odradek.client.updates import WithStartWorkflowOperation, WorkflowUpdateHandle, WorkflowUpdateStage, updates_not_supported
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
@@ -309,7 +310,7 @@ class Client:
     def api_key(self, value: str | None) -> None:
         self.service_client.api_key = value
 
-    def statistics(self) -> dict[str, float]:
+    def statistics(self) -> RequestStatistics:
         """Requests waiting, sent, asked again, unmatched replies, smoothed response time in ms."""
         return self._channel.statistics()
 

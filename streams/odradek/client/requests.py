@@ -16,6 +16,7 @@ import random
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from odradek.client.call import Call
 from odradek.client.errors import ClientMisuseError
@@ -30,6 +31,17 @@ logger = logging.getLogger(__name__)
 
 # How many workflow ids a client remembers the queue of.
 REMEMBERED_QUEUES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStatistics:
+    """Requests waiting, begun so far, asked again, replies nobody waited for, smoothed response time in ms."""
+
+    waiting: int
+    requests: int
+    asked_again: int
+    unmatched_replies: int
+    response_ms: float
 
 
 class RequestChannel:
@@ -103,15 +115,15 @@ class RequestChannel:
             call.fail(ClientMisuseError("this client was closed while a call waited for its answer"))
         self.transport.close()
 
-    def statistics(self) -> dict[str, float]:
-        """Requests waiting, sent so far, asked again, replies nobody waited for, smoothed response time in ms."""
-        return {
-            "waiting": len(self._waiting),
-            "requests": self._count,
-            "asked_again": self.asked_again,
-            "unmatched_replies": self.unmatched,
-            "response_ms": self.response_times.smoothed * 1000,
-        }
+    def statistics(self) -> RequestStatistics:
+        """Where the requests of this channel stand."""
+        return RequestStatistics(
+            waiting=len(self._waiting),
+            requests=self._count,
+            asked_again=self.asked_again,
+            unmatched_replies=self.unmatched,
+            response_ms=self.response_times.smoothed * 1000,
+        )
 
     # --- asking
 

@@ -34,7 +34,7 @@ class Endpoint:
         """port 0: any that is free, see `address`. `ConfigurationError` when it is taken."""
         self.sources: list[Source] = []
         self.checks: list[HealthCheck] = []
-        self._render = _renderer(self.sources)
+        self._render = renderer(self.sources)
         try:
             self._server = _Server((host, port), _Handler, self)
         except OSError as error:
@@ -79,7 +79,7 @@ def _probe(what: str, reasons: tuple[str, ...]) -> tuple[int, str, bytes]:
     return (503 if reasons else 200), "application/json", json.dumps(body, ensure_ascii=False).encode()
 
 
-def _renderer(sources: list[Source]) -> Callable[[], tuple[int, str, bytes]]:
+def renderer(sources: list[Source]) -> Callable[[], tuple[int, str, bytes]]:
     """How `/metrics` is answered: 501 without prometheus-client, which probes do not need."""
     try:
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest

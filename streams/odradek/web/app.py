@@ -19,6 +19,7 @@ from odradek.web.api.routes import api_routes
 from odradek.web.context import ServerContext, server_version
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.health import health_routes
+from odradek.web.metrics import CountRequests, metrics_routes
 from odradek.web.paths import EncodedSlashes
 from odradek.web.security.gate import Gate
 from odradek.web.security.login import login_routes
@@ -36,6 +37,7 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
     """
     routes: list[BaseRoute] = [
         *health_routes(),
+        *metrics_routes(),
         *api_routes(),
         *temporal_routes(),
         *pages,
@@ -52,7 +54,11 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
 
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(EncodedSlashes), Middleware(Gate, options=server.options, problem=_problem)],
+        middleware=[
+            Middleware(EncodedSlashes),
+            Middleware(CountRequests, tally=server.requests),
+            Middleware(Gate, options=server.options, problem=_problem),
+        ],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
         lifespan=life,
     )

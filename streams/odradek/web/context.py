@@ -21,6 +21,7 @@ from odradek.web.kafka.follower import Board
 from odradek.web.kafka.trail import RecordReader
 from odradek.web.options import ServerOptions
 from odradek.web.ports import Owners, Visibility
+from odradek.web.request_tally import RequestTally
 from odradek.wire.topics import Topics
 
 P = ParamSpec("P")
@@ -44,6 +45,7 @@ class ServerContext:
     cluster_id: str = ""
     #: Named facts of readiness: "" is ready, anything else says what is missing.
     readiness: dict[str, Callable[[], str]] = field(default_factory=dict)
+    requests: RequestTally = field(default_factory=RequestTally)
     #: Named numbers for operators: `statistics` of every part.
     statistics: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
 

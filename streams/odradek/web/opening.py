@@ -67,7 +67,7 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         stack.callback(connection.close)
         await connection.open(settings.namespace)
         server.owners = ChannelOwners(connection, settings.namespace, lambda workflow_id, run_id: _hint(server, workflow_id, run_id))
-        server.statistics["requests"] = lambda: dict(connection.channel(settings.namespace).statistics())
+        server.statistics["requests"] = lambda: dataclasses.asdict(connection.channel(settings.namespace).statistics())
         yield
         server.hub.close()
 

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TextIO
@@ -26,6 +26,7 @@ from odradek.exceptions import ConfigurationError, OdradekError
 from odradek.web.app import Opening, create_app
 from odradek.web.context import ServerContext
 from odradek.web.hub import Hub
+from odradek.web.metrics import server_telemetry
 from odradek.web.opening import open_server
 from odradek.web.options import DEFAULT_PORT, ServerOptions
 from odradek.web.security.authentication import Authenticator, TokenAuthenticator, load_authenticator
@@ -116,7 +117,13 @@ def serve(
             proxy_headers=False,  # who asks is the authenticator's question; headers are believed by nobody else
         )
         runner = _Runner(config, server.hub, ready)
-        asyncio.run(_run(runner, listener, opening(server)))
+        asyncio.run(_run(runner, listener, _opened(server, opening)))
+
+
+@contextlib.asynccontextmanager
+async def _opened(server: ServerContext, opening: Opening) -> AsyncIterator[None]:
+    async with opening(server), server_telemetry(server):
+        yield
 
 
 def _later(loop: asyncio.AbstractEventLoop, runner: _Runner) -> None:
