@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from odradek.common import WorkflowIDReusePolicy
 from odradek.service import RPCError
 from odradek.wire.partitioner import partition_for
 from services.avro_wire import Schemas, schemas_folder
+from services.demo import keep as keep_up
 from services.demo.audit import OrderAudit, audit, summary
 from services.demo.board import Board
 from services.demo.fleet import Fleet, ProcessFailed
@@ -185,6 +187,7 @@ def main() -> int:
     keep: bool = parser.parse_args().keep or os.environ.get("KEEP", "") not in ("", "0")
     folder = Path(tempfile.mkdtemp(prefix="odradek-demo-"))
     orders = plan()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either ends all of it
     began = time.monotonic()
     with LocalBroker(data_dir=folder / "kafka") as broker, Board(orders) as board:
         board.say(f"broker: {broker.bootstrap}")
@@ -195,35 +198,20 @@ def main() -> int:
             print(f"took {time.monotonic() - began:.0f} s")
             print(summary(audits), flush=True)
             if keep:
-                demo.fleet.start_service("order_api")
-                _keep_running(board, broker.bootstrap, demo.fleet)
+                print(keep_up.start(demo.fleet), flush=True)  # not through the board, which folds lines
+                keep_up.wait_for_end(demo.fleet)
         except (ProcessFailed, TimeoutError) as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("demo: interrupted", file=sys.stderr)
+            return 130
         finally:
             demo.fleet.stop()
     good = all(one.outcome != "lost" and not one.duplicated for one in audits)
     if good and not keep:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if good else 1
-
-
-def _keep_running(board: Board, address: str, fleet: Fleet) -> None:
-    board.say(
-        f"""
-Left running. Try, in another shell:
-  curl -s 'localhost:8000/orders?wait=10' -H 'content-type: application/json' \\
-    -d '{{"order_no": "2001", "user_id": "you", "items": [{{"product": "tea", "quantity": 1}}], "amount": 450}}'
-  .venv/bin/odradek workflow describe -w order-1001 --task-queue {ORDER_TASK_QUEUE} --address {address}
-  .venv/bin/odradek workflow query -w order-1001 --type status --task-queue {ORDER_TASK_QUEUE} --address {address}
-Logs and databases: {fleet.folder}. Ctrl-C ends all of it."""
-    )
-    try:
-        while True:
-            fleet.check()
-            time.sleep(1)
-    except KeyboardInterrupt:
-        return
 
 
 if __name__ == "__main__":

@@ -7,12 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
+from odradek.broker.ports import accepts_connections
+
+T = TypeVar("T")
+
+READY_SECONDS = 60.0  # for a process to answer, on a busy machine
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -50,6 +56,20 @@ class Fleet:
         """Start a stream processor of the saga's queue."""
         worker = [sys.executable, "-m", "odradek.cli", "worker", workflows, "--task-queue", "order-task-queue"]
         self.start(name, [*worker, "--address", self.address, "--namespace", self.namespace])
+
+    def start_order_api(self, port: int) -> str:
+        """Start the HTTP order API; its address, once it answers."""
+        self.start_service("order_api", port=port)
+        self._wait_for("order_api", lambda: accepts_connections(port))
+        return f"http://127.0.0.1:{port}"
+
+    def start_server(self, port: int) -> str:
+        """Start `odradek server`, lists, HTTP API and UI; its address, once all that was there is in its lists."""
+        server = [sys.executable, "-m", "odradek.cli", "server", "--port", str(port)]
+        self.start("server", [*server, "--address", self.address, "--namespace", self.namespace])
+        url = self._wait_for("server", lambda: self._said("server", "ui: "))
+        self._wait_for("server", lambda: _answers(f"{url}/health/ready"))
+        return url
 
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start or start again."""
@@ -112,5 +132,27 @@ class Fleet:
                 process.kill()
                 process.wait()
 
+    def _wait_for(self, name: str, ready: Callable[[], T]) -> T:
+        deadline = time.monotonic() + READY_SECONDS
+        while not (found := ready()):
+            self.check()
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{name} was not ready within {READY_SECONDS:.0f} s; see {self.log(name)}\n{self._tail(name)}")
+            time.sleep(0.1)
+        return found
+
+    def _said(self, name: str, label: str) -> str:
+        lines = self.log(name).read_text(errors="replace").splitlines()
+        return next((line.removeprefix(label) for line in lines if line.startswith(label)), "")
+
     def _tail(self, name: str) -> str:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-15:])
+
+
+def _answers(url: str) -> bool:
+    """Whether it is 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # 503 is one of these
+        return False

@@ -1,16 +1,22 @@
-"""`make demo`: thirty orders, crashes among them, audited; the last line and the exit status are the promise."""
+"""`make demo`: thirty orders, crashes among them, audited; the last line and the exit status are the promise. KEEP=1: what stays up."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+COUNT = "/api/v1/namespaces/default/workflow-count"
 
 
 @pytest.mark.slow
@@ -35,3 +41,49 @@ def test_demo_ends_with_nothing_lost_and_nothing_doubled() -> None:
     assert (compensated, cancelled) == (4, 1), "two cards declined, two short of stock, one cancelled by signal"
     for story in ("killed with kill -9", "cancel-order"):
         assert story in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_keep_leaves_all_of_it_up_with_the_orders_in_it_until_a_signal() -> None:
+    environment = os.environ | {"KEEP": "1", "PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}", "PYTHONUNBUFFERED": "1"}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "services.demo"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said: list[str] = []
+        for line in demo.stdout or ():
+            said.append(line.rstrip())
+            if line.startswith("Ctrl-C"):
+                break
+        text = "\n".join(said)
+        assert re.search(r"^orders: 30 .* lost: 0  duplicated: 0$", text, re.MULTILINE), text[-3000:]
+        ui = re.search(r"^  (http://\S+)/$", text, re.MULTILINE)
+        order_api = re.search(r"(http://\S+)/orders", text)
+        folder = re.search(r"databases: (\S+)", text)
+        assert ui and order_api and folder, text[-3000:]
+        assert _get(ui[1] + COUNT)["count"] == "30"
+        order = {"order_no": "2001", "user_id": "you", "items": [{"product": "tea", "quantity": 1}], "amount": 450}
+        assert _get(f"{order_api[1]}/orders?wait=20", order)["status"] == "completed"
+        processes = psutil.Process(demo.pid).children(recursive=True)
+        assert len(processes) >= 9, "two processors, four services, order API, server, broker"
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(60) == 0
+        assert not psutil.wait_procs(processes, timeout=20)[1]
+        shutil.rmtree(folder[1])
+    finally:
+        if demo.poll() is None:
+            demo.send_signal(signal.SIGINT)
+            demo.wait(60)
+
+
+def _get(url: str, body: object = None) -> dict[str, str]:
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=40) as answer:
+        found: dict[str, str] = json.load(answer)
+        return found
