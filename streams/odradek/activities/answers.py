@@ -8,12 +8,14 @@ dealt with here: too large, no such topic, or sent again. Nothing is given up si
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from odradek.activities.gathering import Gathering
 from odradek.exceptions import OdradekError
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityOutcome, ActivityReport
@@ -91,7 +93,9 @@ class Answers:
         self._limit_of = limit_of
         self._undeliverable = undeliverable
         self._on_fatal = on_fatal
+        #: Waits for `serve`: what the producer had no room for, and under load what gathers.
         self._overflow: deque[_Record] = deque()
+        self._gathering = Gathering(time.monotonic)
 
     def report(
         self,
@@ -119,7 +123,7 @@ class Answers:
         self._send(_Record(self, topic, key, value, headers, on_durable, None, partition))
 
     def _send(self, record: _Record) -> None:
-        if self._overflow or self._renew:
+        if self._gathering.waits() or self._overflow or self._renew:
             self._overflow.append(record)  # order is kept
             return
         try:
@@ -137,10 +141,12 @@ class Answers:
             self._producer.produce(record.topic, record.value, record.key, on_delivery=record, headers=headers)
 
     def serve(self, timeout: float = 0.0) -> None:
-        """Take delivery reports; then send what the producer had no room for. The consumer's thread calls it every few milliseconds."""
+        """Take delivery reports; then send what waits. The consumer's thread calls it every few milliseconds."""
         self._producer.poll(timeout)
         if self._renew:
             self._make_producer_anew()
+        if not self._gathering.ripe():
+            return
         while self._overflow:
             record = self._overflow[0]
             try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 
 #: Net new objects before a young collection, young ones before a middle one, middle ones before a full one.
-THRESHOLDS = (50_000, 20, 20)
+THRESHOLDS = (200_000, 20, 50)
 
 
 def tune() -> None:

@@ -138,7 +138,8 @@ class KafkaTransport:
 
     def send(self, task_queue: str, record: Event, on_delivery: OnDelivery | None) -> None:
         """See `Transport.send`."""
-        assert self._producer is not None and self._loop is not None, "not open"
+        assert self._producer is not None and self._loop is not None and self._replies is not None, "not open"
+        self._replies.begin()
         queue = self._queues[task_queue]
         value = self._codec.encode(record)
         key = record.workflow_id.encode()

@@ -1,5 +1,7 @@
 """The thread that reads `replies` for one client: the partition of its client id, from the end, whatever comes.
 
+It waits for the first request (`begin`): a client that asks nothing, such as an activity service's, does not read the replies of others.
+
 It filters by key and hands raw values over in one wake-up of the loop for all that came together; decoding happens there, since two
 threads that both hold the interpreter only make each other wait.
 """
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2  # bounds how late `stop` is noticed; records are served as they come
 _AT_ONCE = 1000
+_START_S = 5.0
 
 
 class ReplyReader:
@@ -50,15 +53,20 @@ class ReplyReader:
         self._inbox: list[bytes] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        offset = end()
+        self._from = end()
+        self._begun = threading.Event()
         self._consumer = Consumer(reader_config(settings, read_uncommitted=True))
-        self._consumer.assign([TopicPartition(topic, partition, offset)])
         self._thread = threading.Thread(target=self._run, name="odradek-replies", daemon=True)
         self._thread.start()
+
+    def begin(self) -> None:
+        """A request is about to be sent: read from now on. Again: nothing."""
+        self._begun.set()
 
     def stop(self) -> None:
         """End the thread soon; does not wait."""
         self._stop.set()
+        self._begun.set()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end."""
@@ -67,6 +75,9 @@ class ReplyReader:
     def _run(self) -> None:
         consumer = self._consumer
         try:
+            self._begun.wait()
+            if not self._stop.is_set():
+                consumer.assign([TopicPartition(*self._place, self._beginning())])
             while not self._stop.is_set():
                 # consume(n, t) waits for all n or for t: wait for one, then take what else is there.
                 message = consumer.poll(_POLL_S)
@@ -80,6 +91,15 @@ class ReplyReader:
             logger.exception("the reply reader of %s[%d] has died", *self._place)
         finally:
             consumer.close()
+
+    def _beginning(self) -> int:
+        """Where the partition ended when this client came, or, since nothing before the first request is ours, what is left after it."""
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(*self._place), timeout=_START_S)
+        except KafkaException as error:
+            logger.debug("start of replies %s[%d]: %s", *self._place, error)
+            return self._from
+        return max(self._from, found[0]) if found else self._from
 
     def _value(self, message: Message) -> bytes | None:
         error = message.error()

@@ -7,8 +7,9 @@ never waits. Also, the broker is still writing the last transaction's markers ju
 
 from __future__ import annotations
 
-CROWDED_FROM = 3  # inputs in one transaction
-GATHER_SECONDS = 0.02
+#: (inputs in the last transaction, seconds to gather from its commit on), the first that fits. The more load, the longer a
+#: run waits anyway, and the more a transaction saves by holding more.
+GATHER = ((12, 0.03), (3, 0.01))
 ENOUGH = 100  # inputs that wait already: go
 
 
@@ -16,14 +17,14 @@ class Pacing:
     """Of one lane. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._crowded = False
+        self._gather = 0.0
 
     def committed(self, inputs: int) -> None:
         """A transaction with so many inputs is through."""
-        self._crowded = inputs >= CROWDED_FROM
+        self._gather = next((seconds for least, seconds in GATHER if inputs >= least), 0.0)
 
     def wait_seconds(self, since_commit: float, queued: int) -> float:
         """How long to wait yet; 0 for not at all."""
-        if not self._crowded or queued >= ENOUGH:
+        if not self._gather or queued >= ENOUGH:
             return 0.0
-        return max(0.0, GATHER_SECONDS - since_commit)
+        return max(0.0, self._gather - since_commit)
