@@ -29,9 +29,13 @@ class ProcessConfig(BaseModel):
 
 
 class ServiceConfig(ProcessConfig):
-    """A service with a database of its own."""
+    """A service with a database of its own. `telemetry`: `host:port` where a foreign service shows metrics and probes; "" for nowhere.
+
+    Services on Odradek's `Worker` have the settings `telemetry_host` and `telemetry_port` instead.
+    """
 
     database: Path
+    telemetry: str = ""
 
 
 C = TypeVar("C", bound=ProcessConfig)

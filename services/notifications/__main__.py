@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message
 
 from services.avro_wire import NotReadable, Schemas, schemas_folder
+from services.foreign_telemetry import Telemetry
 from services.service_config import ServiceConfig, load
 
 NOTIFICATIONS = """
@@ -49,7 +50,12 @@ def main() -> None:
             "allow.auto.create.topics": False,
         }
     )
-    consumer.subscribe([results_topic(config.odradek.namespace)])
+    telemetry = Telemetry("notifications", config.telemetry)
+
+    def assigned(*_: Any) -> None:
+        telemetry.assigned = True
+
+    consumer.subscribe([results_topic(config.odradek.namespace)], on_assign=assigned)
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
@@ -57,10 +63,12 @@ def main() -> None:
     schemas = Schemas(schemas_folder())
     try:
         while not stop.is_set():
+            telemetry.beat()
             first = consumer.poll(0.2)
             messages = ([first] if first else []) + consumer.consume(500, 0)
             _store(database, schemas, [message for message in messages if message.error() is None])
             if messages:
+                telemetry.read(len(messages))
                 consumer.commit(asynchronous=True)
     finally:
         consumer.close()

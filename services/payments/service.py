@@ -19,6 +19,7 @@ from faust.types import TP, EventT
 from pydantic import Field
 
 from services.avro_wire import NotReadable, Schemas
+from services.foreign_telemetry import Telemetry
 from services.ledger import Ledger
 from services.payments.accounts import Accounts, BankUnreachable, Declined
 from services.payments.committed import SCHEME
@@ -53,6 +54,7 @@ class Payments:
     def __init__(self, config: PaymentsConfig, schemas: Schemas) -> None:
         self._config = config
         self._schemas = schemas
+        self._telemetry = Telemetry("payments", config.telemetry)
         self._names = QueueNames(config.odradek.namespace, config.odradek.task_queue)
         self._identity = f"payments@{os.getpid()}"
         accounts = Accounts(Ledger(config.database), config.default_limit, config.limits, config.flaky_users)
@@ -83,15 +85,20 @@ class Payments:
         connect(self._note_ends)
         self.app.task()(self._cancels.follow)
         self.app.timer(PURGE_EVERY_SECONDS)(self._purge)
+        self.app.timer(1.0)(self._beat)
 
     async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
         """Commands below the ends seen now may have been delivered before."""
         ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
         self._redelivered_below = dict(ends)
+        self._telemetry.assigned = True
 
     def create_topics(self) -> None:
         """Make the queue's topics if nobody has yet. Call it before `app` runs."""
         create_topics(self._config.odradek.address, self._names, self._config.partitions, self._config.replication_factor)
+
+    async def _beat(self) -> None:
+        self._telemetry.beat()
 
     async def _purge(self) -> None:
         await asyncio.to_thread(purge_acknowledged, self._config.odradek.address, self._names)
@@ -102,6 +109,7 @@ class Payments:
 
     async def _handle(self, event: EventT[bytes]) -> None:
         message = event.message
+        self._telemetry.read()
         try:
             name, task = self._schemas.decode(message.value or b"")
         except NotReadable as error:
@@ -124,6 +132,7 @@ class Payments:
             if not done:
                 await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
         kind, fields = await running
+        self._telemetry.worked(_kind_of(task, self._activities), kind, (_now_ms() - started_ms) / 1000)
         await self._send(task, kind, started_time_ms=started_ms, **fields)
 
     def _run(self, task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -173,6 +182,11 @@ class Payments:
         if producer is None:
             producer = self._producers[topic] = self.app.topic(topic, value_serializer="raw", key_serializer="raw")
         await (await producer.send(key=key, value=value, headers=headers))
+
+
+def _kind_of(task: dict[str, Any], activities: dict[str, Activity]) -> str:
+    """A label: only names that this service knows."""
+    return task["activity_type"] if task["activity_type"] in activities else "(unknown)"
 
 
 def _failed(failure_type: str, message: str, *, non_retryable: bool = False) -> tuple[str, dict[str, Any]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +160,26 @@ def test_answers_and_never_runs_an_aborted_command(wire: Wire) -> None:
     assert by_workflow["order-6"][1]["failure"]["type"] == "UndecodableCommand"
     (letter,) = [fields for name, fields in seen if name == "dead letter"]
     assert letter["odradek-dead-letter-reason"] == "UNDECODABLE"
+
+
+def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    wire.start(telemetry=f"127.0.0.1:{port}")
+    wire.command(1)
+    wire.command(2, activity_type="Unknown")
+    wire.until(lambda seen: len(outcomes(seen)) == 2)
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    assert json.loads(get("/health/live")) == {"status": "live"} and json.loads(get("/health/ready")) == {"status": "ready"}
+    metrics = get("/metrics")
+    assert 'foreign_records_total{service="payments"} 2.0' in metrics
+    assert 'foreign_outcomes_total{kind="FreezePayment",outcome="ActivityTaskCompleted",service="payments"} 1.0' in metrics
+    assert 'foreign_outcomes_total{kind="(unknown)",outcome="ActivityTaskFailed",service="payments"} 1.0' in metrics
 
 
 def test_killed_service_redelivers_with_started_and_one_effect(wire: Wire) -> None:

@@ -10,15 +10,13 @@ One writer, the lane's thread; others read snapshots (`odradek.processor.statist
 from __future__ import annotations
 
 import time
-from typing import cast
 
 from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects
 from odradek.processor.measured import ActivationTally
 from odradek.processor.work import Counters, Work
 from odradek.statistics import COUNTS, OTHER, SECONDS, SHORT_SECONDS, Counts, Histogram, Histograms
 from odradek.wire import dead_letters
-from odradek.wire.outcomes import ExecutionSummary, WorkflowResult
-from odradek.wire.state import HistoryRow
+from odradek.wire.outcomes import WorkflowResult
 
 #: Runs may last for weeks.
 RUN_SECONDS = (*SECONDS, 21_600.0, 86_400.0, 604_800.0)
@@ -77,24 +75,30 @@ class Tally:
             if work.sorted.inputs and (written_ms := work.sorted.inputs[0].time_ms) > 0:
                 self.input_age_seconds.observe(max(0, now_ms - written_ms) / 1000)
         for output in effects.outputs:
-            if output.kind is EXECUTIONS or output.kind == EXECUTIONS:
+            kind = output.kind
+            if kind == EXECUTIONS:
                 # A run's first step writes its first summary; the value is None when the run leaves.
-                if output.value is not None and cast(ExecutionSummary, output.record).state_transition_count == 1:
-                    self.starts.add(cast(ExecutionSummary, output.record).workflow_type)
-            elif output.kind == RESULTS:
-                result = cast(WorkflowResult, output.record)
-                self.closes.add((result.workflow_type, result.status))
-                self.run_seconds.of(result.workflow_type).observe(max(0, result.close_time_ms - result.start_time_ms) / 1000)
+                if output.record.state_transition_count == 1 and output.value is not None:
+                    self.starts.add(output.record.workflow_type)
+            elif kind == RESULTS:
+                self._closed(output.record)
         events = self.events
         for change in effects.rows:
             if change.table == HISTORY and change.row is not None:
-                for event in cast(HistoryRow, change.row).events:
-                    kind = type(event.attributes)
-                    events[kind] = events.get(kind, 0) + 1
+                for event in change.row.events:  # type: ignore[union-attr]  # rows of this table are HistoryRows
+                    attributes = type(event.attributes)
+                    if attributes in events:
+                        events[attributes] += 1
+                    else:
+                        events[attributes] = 1
         for letter in work.sorted.letters:
             self.dead_letters.add(letter.reason)
         if effects.dead_letters:
             self.dead_letters.add(dead_letters.NOT_APPLIED, len(effects.dead_letters))
+
+    def _closed(self, result: WorkflowResult) -> None:
+        self.closes.add((result.workflow_type, result.status))
+        self.run_seconds.of(result.workflow_type).observe(max(0, result.close_time_ms - result.start_time_ms) / 1000)
 
     def restored(self, rows: int, began: float) -> None:
         """The local store has caught up. `began`: monotonic seconds."""

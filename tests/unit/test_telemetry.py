@@ -1,0 +1,286 @@
+"""Counters, probes, log lines: the parts of telemetry on their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from odradek.activities.statistics import ActivityStatistics
+from odradek.config import Settings
+from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects, Input, Output, RowChange
+from odradek.exceptions import ConfigurationError
+from odradek.kafka.log_filter import RepeatedLines
+from odradek.kafka.producer import ProducerStatistics
+from odradek.log_fields import set_log_fields
+from odradek.processor.inputs import Letter, Sorted
+from odradek.processor.measured import ActivationTally, MeasuringActivator
+from odradek.processor.statistics import LaneStatistics, ProcessorStatistics, Totals, partition_totals
+from odradek.processor.tally import Tallies, Tally
+from odradek.processor.work import Work
+from odradek.statistics import NAMES_MAX, OTHER, Counts, Histogram, Histograms
+from odradek.telemetry.endpoint import Endpoint, process_endpoint
+from odradek.telemetry.health import Health, health_of_activities, health_of_processor
+from odradek.telemetry.logs import JsonFormatter, configure_logging
+from odradek.wire.events import SignalWorkflow
+from odradek.wire.history import HistoryEvent, TimerFired, WorkflowTask
+from odradek.wire.outcomes import COMPLETED, RUNNING, ExecutionSummary, WorkflowResult
+from odradek.wire.state import HistoryRow
+
+# --- counters
+
+
+def test_values_fall_into_the_bucket_whose_bound_they_do_not_exceed() -> None:
+    histogram = Histogram((1.0, 5.0))
+    for value in (0.5, 1.0, 1.1, 5.0, 9.0):
+        histogram.observe(value)
+    found = histogram.snapshot()
+    assert (found.counts, found.count, found.sum) == ((2, 2, 1), 5, pytest.approx(16.6))
+    assert (found + found).counts == (4, 4, 2)
+
+
+def test_names_from_outside_are_bounded() -> None:
+    counts, histograms = Counts(OTHER), Histograms(OTHER)
+    for number in range(NAMES_MAX + 50):
+        counts.add(f"T{number}")
+        histograms.of(f"T{number}").observe(1)
+    assert len(counts) == NAMES_MAX + 1 and counts[OTHER] == 50
+    assert len(histograms.snapshot()) == NAMES_MAX + 1 and histograms.snapshot()[OTHER].count == 50
+    counts.add("T3")
+    assert counts["T3"] == 2
+
+
+def effects(status: str, transitions: int, *, gone: bool = False) -> Effects:
+    summary = ExecutionSummary("default", "q", "w", "r", "T", status, state_transition_count=transitions)
+    outputs = [Output(EXECUTIONS, "", "w/r", summary, None if gone else b"x")]
+    if status == COMPLETED and not gone:
+        result = WorkflowResult("default", "q", "w", "r", "T", status, start_time_ms=1_000, close_time_ms=3_500)
+        outputs.append(Output(RESULTS, "", "w", result, b"x"))
+    events = [HistoryEvent(5, 1, TimerFired("1", 4)), HistoryEvent(6, 1, WorkflowTask(1))]
+    return Effects(rows=[RowChange(HISTORY, "r/5", HistoryRow(events)), RowChange(HISTORY, "r/1", None)], outputs=outputs)
+
+
+def work(**fields: Any) -> Work:
+    message = cast(Any, None)
+    inputs = [Input(SignalWorkflow("w", "s"), 3, "x/0/3", 10_000), Input(SignalWorkflow("w", "s"), 4, "x/0/4", 11_900)]
+    return Work([message, message], Sorted(inputs=inputs, **fields))
+
+
+def test_a_run_counts_one_start_and_one_close_however_often_its_summary_is_written() -> None:
+    tally = Tally()
+    tally.committed(work(), effects(RUNNING, 1), 12_000)
+    tally.committed(work(), effects(RUNNING, 2), 12_000)
+    tally.committed(work(letters=[Letter(cast(Any, None), "undecodable", "")]), effects(COMPLETED, 3), 12_000)
+    tally.committed(Work([], Sorted()), effects(COMPLETED, 3, gone=True), 12_000)  # retention
+    found = partition_totals(tally, None)
+    assert (found.starts, found.closes) == ({"T": 1}, {("T", COMPLETED): 1})
+    assert found.run_seconds["T"].sum == 2.5 and found.events == {"TimerFired": 4, "WorkflowTask": 4}
+    assert found.dead_letters == {"undecodable": 1} and found.totals.dead_letters == 1
+    assert found.input_age_seconds.sum == pytest.approx(6.0) and found.batch_inputs.count == 3  # 2 s each: the oldest input's
+    assert found.totals.inputs == 6
+
+
+def test_one_that_closes_in_its_first_step_counts_both() -> None:
+    tally = Tally()
+    tally.committed(work(), effects(COMPLETED, 1), 12_000)
+    assert (dict(tally.starts), dict(tally.closes)) == ({"T": 1}, {("T", COMPLETED): 1})
+
+
+def test_a_partition_that_comes_back_goes_on_counting_and_old_engines_are_remembered() -> None:
+    tallies = Tallies()
+    first = tallies.of(3)
+    first.engine_gone({"cache_hits": 5, "cache_misses": 2, "evictions": 1})
+    assert tallies.of(3) is first and set(tallies.all()) == {3}
+    engine = SimpleNamespace(statistics=lambda: {"cached_runs": 7, "cache_hits": 1})
+    cache = partition_totals(first, cast(Any, SimpleNamespace(_engine=engine))).cache
+    assert (cache.size, cache.hits, cache.misses, cache.evictions) == (7, 6, 2, 1)
+
+
+def test_replayed_activations_are_one_replay_and_no_task() -> None:
+    tally = ActivationTally()
+    inner = SimpleNamespace(activate=lambda _: "done", close=lambda: None)
+    activator = MeasuringActivator(cast(Any, SimpleNamespace(create=lambda **_: inner)), tally)
+    instance = activator.create(workflow_id="w", run_id="r", workflow_type="T")
+    for replaying in (True, True, False, False):
+        assert instance.activate(cast(Any, SimpleNamespace(is_replaying=replaying))) == "done"
+    assert (tally.replay_activations, tally.replay_seconds.snapshot().count) == (2, 1)
+    assert tally.task_seconds.snapshot()["T"].count == 2
+    abandoned = activator.create(workflow_id="w", run_id="r", workflow_type="T")
+    abandoned.activate(cast(Any, SimpleNamespace(is_replaying=True)))
+    abandoned.close()
+    assert tally.replay_seconds.snapshot().count == 2
+
+
+# --- probes
+
+LANE = LaneStatistics(0, "RUNNING", True, 5, 0, 0, 0, 0, 0.0, 0, 0, 0.1, True, "")
+PROCESSOR = ProcessorStatistics(
+    "default", "q", 0, True, {0: LANE}, {}, Totals(), 0, 0, 0, 0.1, True, ProducerStatistics(), 1.0, "", "", False
+)
+
+
+def processor(lane: dict[str, Any] | None = None, **changes: Any) -> Health:
+    lanes = {0: dataclasses.replace(LANE, **(lane or {}))}
+    return health_of_processor(dataclasses.replace(PROCESSOR, lanes=lanes, **changes), 60.0)
+
+
+def test_a_processor_that_works_is_live_and_ready() -> None:
+    assert processor() == Health() and processor().live and processor().ready
+
+
+@pytest.mark.parametrize(
+    ("found", "live", "reason"),
+    [
+        (processor({"silent_seconds": 61.0}), False, "partition 0: the lane's thread has been silent for 61 s"),
+        (processor({"alive": False}), False, "partition 0: the lane's thread has ended"),
+        (processor(group_silent_seconds=61.0), False, "the group's thread has been silent for 61 s"),
+        (processor(group_alive=False), False, "the group's thread"),
+        # What a restart would not mend.
+        (
+            processor({"state": "RESTORING", "running": False, "restore_remaining": 9, "silent_seconds": 999.0}),
+            True,
+            "RESTORING, 9 records",
+        ),
+        (processor({"state": "FAILED", "running": False, "alive": False, "error": "disk full"}), True, "partition 0: FAILED: disk full"),
+        (processor(assigned=False), True, "has not assigned partitions yet"),
+        (processor(contact_seconds=11.0, contact_error="refused"), True, "no broker has answered for 11 s: refused"),
+        (processor(contact_seconds=None), True, "no broker has answered yet"),
+        (processor(fatal="another one has our identity", group_alive=False), True, "another one has our identity"),
+        (processor(stopping=True, group_alive=False, group_silent_seconds=99.0), True, "shutting down"),
+    ],
+)
+def test_why_a_processor_is_not_live_or_not_ready(found: Health, live: bool, reason: str) -> None:
+    assert found.live is live and not found.ready
+    assert any(reason in text for text in found.not_live + found.not_ready), found
+
+
+@pytest.mark.parametrize(
+    ("changes", "live", "reason"),
+    [
+        ({}, True, ""),
+        ({"thread_silent_seconds": 61.0}, False, "consumer's thread"),
+        ({"loop_silent_seconds": 61.0}, False, "event loop has been blocked"),
+        ({"assigned": False}, True, "not assigned"),
+        ({"contact_seconds": 30.0, "contact_error": "refused"}, True, "for 30 s: refused"),
+        ({"draining": True, "thread_silent_seconds": 99.0}, True, "shutting down"),
+    ],
+)
+def test_why_a_service_is_not_live_or_not_ready(changes: dict[str, Any], live: bool, reason: str) -> None:
+    serving = ActivityStatistics("default", "q", True, contact_seconds=1.0, thread_alive=True, thread_silent_seconds=0.1)
+    found = health_of_activities(dataclasses.replace(serving, **changes), 60.0)
+    assert found.live is live and found.ready is (reason == "")
+    assert not reason or any(reason in text for text in found.not_live + found.not_ready), found
+
+
+def ask(endpoint: Endpoint, path: str) -> tuple[int, str]:
+    host, port = endpoint.address
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_endpoint_answers_for_all_that_runs_and_goes_with_the_last_user() -> None:
+    with process_endpoint("127.0.0.1", 0) as first:
+        assert ask(first, "/health/ready")[0] == 503 and ask(first, "/health/live")[0] == 200
+        first.checks += [Health, lambda: Health(not_ready=("b restores",))]
+        assert ask(first, "/health/live") == (200, '{"status": "live"}')
+        assert ask(first, "/health/ready") == (503, '{"status": "not ready", "reasons": ["b restores"]}')
+        first.checks[1] = lambda: Health(not_live=("b hangs",))
+        assert ask(first, "/health/live")[0] == 503 and "b hangs" in ask(first, "/health/ready")[1]
+        assert ask(first, "/metrics")[0] == 200 and ask(first, "/else")[0] == 404
+        with process_endpoint("127.0.0.1", 0) as second:
+            assert second is first
+        first.checks[:] = [lambda: cast(Health, 1 / 0)]
+        assert ask(first, "/health/live")[0] == 500
+        with pytest.raises(ConfigurationError, match="telemetry_port"):
+            Endpoint(*first.address)
+    with pytest.raises(urllib.error.URLError):
+        ask(first, "/health/live")
+
+
+# --- log lines
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    root, stream = logging.getLogger(), io.StringIO()
+    level, handlers = root.level, list(root.handlers)
+    from odradek.activation.logs import logger as workflow_logger
+    from odradek.activities.log import logger as activity_logger
+
+    configure_logging("json", "info", stream)
+    yield stream
+    root.setLevel(level)
+    for handler in list(root.handlers):
+        if handler not in handlers:
+            root.removeHandler(handler)
+    workflow_logger.workflow_info_on_message = activity_logger.activity_info_on_message = True
+
+
+def test_a_line_is_one_object_with_what_was_given(lines: io.StringIO) -> None:
+    set_log_fields(namespace="default", task_queue="q", partition=3)
+    try:
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            logging.getLogger("x").exception("it %s", "broke", extra={"order": 7, "what": object()})
+        details = {"workflow_id": "w", "workflow_run_id": "r", "activity_id": "1", "activity_type": "A", "attempt": 2, "task_queue": "far"}
+        logging.getLogger("y").info("ran", extra={"temporal_activity": details})
+    finally:
+        set_log_fields()
+    logging.getLogger("y").debug("below the level")
+    broke, ran = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert broke.items() >= {"level": "error", "logger": "x", "message": "it broke", "partition": 3, "order": 7}.items()
+    assert "two\nlines" in broke["exception"] and broke["what"].startswith("<object") and broke["time"].endswith("Z")
+    assert {name: ran[name] for name in ("run_id", "workflow_id", "activity_id", "attempt", "task_queue", "partition")} == {
+        "run_id": "r", "workflow_id": "w", "activity_id": "1", "attempt": 2, "task_queue": "far", "partition": 3,
+    }  # fmt: skip
+    assert "temporal_activity" not in ran and "workflow_run_id" not in ran
+
+
+def test_a_line_inside_of_a_span_has_its_ids() -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "hello", (), None)
+    assert "trace_id" not in json.loads(JsonFormatter().format(record))
+    with TracerProvider().get_tracer("t").start_as_current_span("s") as span:
+        line = json.loads(JsonFormatter().format(record))
+    assert line["trace_id"] == f"{span.get_span_context().trace_id:032x}" and len(line["span_id"]) == 16
+
+
+def test_repeated_lines_of_librdkafka_come_once_a_minute_with_their_number() -> None:
+    now = [0.0]
+    repeated = RepeatedLines(clock=lambda: now[0])
+
+    def passes(text: str, level: int = logging.ERROR) -> str:
+        record = logging.LogRecord("odradek.kafka", level, "f", 1, text, (), None)
+        return record.getMessage() if repeated.filter(record) else ""
+
+    where = "127.0.0.1:9092"
+    line = (
+        f"FAIL [odradek#consumer-{{0}}] [thrd:{where}/1]: {where}/1: Connect to ipv4#{where} failed: {{1}} (after {{0}}ms in state CONNECT)"
+    )
+    assert passes(line.format(1, "Connection refused"))
+    assert [passes(line.format(number, "Connection refused")) for number in range(2, 6)] == [""] * 4
+    assert passes(line.format(6, "Permission denied")), "another reason is news"
+    assert passes(line.format(7, "Connection refused"), logging.WARNING), "another level too"
+    now[0] = 61.0
+    assert passes(line.format(8, "Connection refused")).endswith("(and 4 more like this in 61 s)")
+    assert passes("x", logging.DEBUG) and passes("x", logging.DEBUG)
+
+
+def test_settings_of_telemetry_are_checked() -> None:
+    assert Settings().telemetry_port is None
+    for wrong in ({"telemetry_port": 70_000}, {"log_format": "xml"}, {"log_level": "loud"}, {"liveness_timeout": 0}):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            Settings(**wrong)

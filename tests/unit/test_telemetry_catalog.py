@@ -1,0 +1,217 @@
+"""The catalog is what is exported, what the page says, and what dashboard, alerts and scrape configuration use."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from odradek.activities.statistics import ActivityStatistics
+from odradek.config import Settings
+from odradek.kafka.producer import ProducerStatistics
+from odradek.processor.statistics import LaneStatistics, ProcessorStatistics, Totals, partition_totals
+from odradek.processor.tally import Tally
+from odradek.statistics import Distribution, Histogram
+from odradek.telemetry import catalog
+from odradek.telemetry.catalog import CATALOG, COUNTER, HISTOGRAM, Metric
+from odradek.telemetry.collector import new_registry
+from odradek.telemetry.health import Health
+from odradek.telemetry.sources import Sample, activity_samples, disk_samples, processor_samples
+from odradek.visibility.reader import IntakeStatistics
+from odradek.web.context import ServerContext
+from odradek.web.kafka.facts import QueueDetail
+from odradek.web.metrics import server_samples
+from odradek.web.options import ServerOptions
+
+ROOT = Path(__file__).parents[2]
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/odradek.json").read_text())
+ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+SCRAPES: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+BY_NAME = {metric.name: metric for metric in CATALOG}
+#: Of the Python client and of Prometheus itself.
+FOREIGN = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+
+
+def one() -> Distribution:
+    histogram = Histogram()
+    histogram.observe(0.2)
+    return histogram.snapshot()
+
+
+def processor() -> ProcessorStatistics:
+    tally = Tally()
+    part = dataclasses.replace(
+        partition_totals(tally, None),
+        starts={"T": 1},
+        closes={("T", "COMPLETED"): 1},
+        run_seconds={"T": one()},
+        task_seconds={"T": one()},
+        events={"TimerFired": 1},
+        dead_letters={"undecodable": 1},
+    )
+    lane = LaneStatistics(0, "RUNNING", True, 5, 1, 2, 0, 3, 0.0, 1, 0, 0.1, True, "")
+    return ProcessorStatistics(
+        "default", "q", 0, True, {0: lane}, {0: part}, Totals(), 1, 0, 0, 0.0, True, ProducerStatistics(), 1.0, "", "", False
+    )
+
+
+def activities() -> ActivityStatistics:
+    return ActivityStatistics(
+        "default", "q", lag=0, starts={"A": 1}, outcomes={("A", "completed"): 1}, run_seconds={"A": one()},
+        schedule_to_start_seconds={"A": one()}, contact_seconds=1.0,
+    )  # fmt: skip
+
+
+def server(folder: Path) -> ServerContext:
+    found = ServerContext(Settings(state_dir=folder), ServerOptions())
+    intake = IntakeStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
+    found.statistics["read side"] = lambda: dataclasses.asdict(intake)
+    found.statistics["requests"] = lambda: {"waiting": 1, "requests": 7, "asked_again": 2, "unmatched_replies": 0, "response_ms": 5.0}
+    found.requests.requests.add(("GET", "/", "200"))
+    found.requests.seconds.of(("GET", "/")).observe(0.1)
+    numbers = dict.fromkeys(QueueDetail.__struct_fields__, 0) | {
+        "name": "q",
+        "partitions": [],
+        "activity_partitions": [],
+        "members": [],
+    }
+    found.requests.queues = [QueueDetail(**numbers)]
+    return found
+
+
+def everything(folder: Path) -> Iterator[Sample]:
+    yield from processor_samples(processor(), Health())
+    yield from activity_samples(activities(), Health())
+    yield from server_samples(server(folder))
+    yield from disk_samples(folder / "not" / "there" / "yet")
+
+
+def test_what_is_exported_is_the_catalog_with_its_labels(tmp_path: Path) -> None:
+    text = generate_latest(new_registry([lambda: everything(tmp_path)])).decode()
+    exported: dict[str, set[str]] = {}
+    kinds: dict[str, str] = {}
+    for family in text_string_to_metric_families(text):
+        if not family.name.startswith("odradek_"):
+            continue
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        kinds[name] = family.type
+        exported[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
+    assert exported == {metric.name: set(metric.labels) for metric in CATALOG}
+    assert kinds == {metric.name: metric.kind for metric in CATALOG}
+
+
+def test_a_broken_source_hides_no_other() -> None:
+    def broken() -> Iterator[Sample]:
+        raise RuntimeError("closed")
+
+    text = generate_latest(new_registry([broken, lambda: activity_samples(activities(), Health())])).decode()
+    assert "odradek_activity_slots" in text
+
+
+def test_two_workers_of_a_queue_in_one_process_are_one_family() -> None:
+    two = dataclasses.replace(activities(), slots_total=5, contact_seconds=9.0)
+    sources = [lambda: activity_samples(activities(), Health()), lambda: activity_samples(two, Health(not_ready=("x",)))]
+    text = generate_latest(new_registry(sources)).decode()
+    values = {s.name: s.value for f in text_string_to_metric_families(text) for s in f.samples if s.labels.get("task_queue") == "q"}
+    assert values["odradek_activity_slots"] == 5 and values["odradek_activity_attempts_total"] == 2
+    assert values["odradek_activity_run_seconds_count"] == 2
+    assert values["odradek_ready"] == 0 and values["odradek_live"] == 1 and values["odradek_kafka_contact_seconds"] == 9
+
+
+def test_names_follow_prometheus() -> None:
+    assert len(BY_NAME) == len(CATALOG)
+    for metric in CATALOG:
+        assert re.fullmatch(r"odradek_[a-z_]+", metric.name)
+        assert (metric.kind == COUNTER) == metric.name.endswith("_total"), metric.name
+        assert metric.kind != HISTOGRAM or metric.name.endswith(("_seconds", "_inputs")), metric.name
+        assert metric.help.endswith(".") and metric.unit
+        assert not {"workflow_id", "run_id", "activity_id"} & set(metric.labels), "ids have no bound"
+
+
+def test_the_page_is_the_catalogs() -> None:
+    assert (ROOT / "docs/metrics.md").read_text() == catalog.page(), "python -m odradek.telemetry.catalog > docs/metrics.md"
+
+
+def test_the_dashboard_is_the_scripts() -> None:
+    spec = importlib.util.spec_from_file_location("dashboard", ROOT / "deploy/grafana/dashboard.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "deploy/grafana/dashboards/odradek.json").read_text() == module.text(), "python deploy/grafana/dashboard.py"
+
+
+def expressions() -> list[tuple[str, str]]:
+    shown = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+    return shown + [(rule["alert"], rule["expr"]) for rule in ALERTS]
+
+
+def metric_of(name: str) -> Metric | None:
+    found = BY_NAME.get(name)
+    if found is None:
+        found = BY_NAME.get(re.sub(r"_(bucket|sum|count)$", "", name))
+        return found if found is not None and found.kind == HISTOGRAM else None
+    return found if found.kind != HISTOGRAM else None
+
+
+@pytest.mark.parametrize(("where", "expression"), expressions())
+def test_an_expression_uses_metrics_and_labels_that_exist(where: str, expression: str) -> None:
+    selectors = re.findall(r"\b(odradek_\w+|process_\w+|up)\b(?:\{([^}]*)\})?", expression)
+    assert selectors, expression
+    has: set[str] = {"instance", "job"}
+    for name, labels in selectors:
+        if name in FOREIGN:
+            continue
+        metric = metric_of(name)
+        assert metric is not None, f"{where}: {name} is no metric"
+        has |= {*metric.labels, "le"}
+        for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", labels):
+            assert label in metric.labels, f"{where}: {name} has no label {label}"
+        if f"rate({name}" in expression or f"increase({name}" in expression:
+            assert metric.kind != "gauge", f"{where}: a rate of the gauge {name}"
+    for group in re.findall(r"\bby \(([^)]*)\)", expression):
+        assert {label.strip() for label in group.split(",")} <= has, f"{where}: {group}"
+    for opening, closing in ("()", "{}", "[]"):
+        assert expression.count(opening) == expression.count(closing), where
+
+
+def test_alerts_are_complete_and_explained() -> None:
+    watch = (ROOT / "docs/operate.md").read_text()
+    assert len({rule["alert"] for rule in ALERTS}) == len(ALERTS)
+    for rule in ALERTS:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("warning", "critical") and {"summary", "description"} == set(rule["annotations"])
+        assert f"`{rule['alert']}`" in watch, f"docs/operate.md does not say what to do about {rule['alert']}"
+
+
+def test_everything_that_shows_metrics_in_compose_is_scraped() -> None:
+    services = COMPOSE["services"]
+    serving: set[str] = set()
+    for name, service in services.items():
+        port = (service.get("environment") or {}).get("ODRADEK_TELEMETRY_PORT")
+        if port is not None:
+            command = service["command"]
+            count = int(command[command.index("--processes") + 1]) if "--processes" in command else 1
+            serving |= {f"{name}:{port + number}" for number in range(count)}
+        for config in service.get("configs", []):
+            file = ROOT / COMPOSE["configs"][config["source"]]["file"]
+            if file.name == "compose.yaml" and (telemetry := yaml.safe_load(file.read_text()).get("telemetry")):
+                serving.add(f"{name}:{telemetry.rpartition(':')[2]}")
+    targets = {target for job in SCRAPES for static in job["static_configs"] for target in static["targets"]}
+    assert targets == serving and len(targets) >= 9
+    mounted = {config["target"] for config in services["grafana"]["configs"]}
+    provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/odradek.yml").read_text())["providers"][0]
+    assert f"{provider['options']['path']}/odradek.json" in mounted
+    source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
+    used = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel}
+    assert used == {source["uid"]} and source["url"] == "http://prometheus:9090"
