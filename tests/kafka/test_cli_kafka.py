@@ -96,7 +96,9 @@ def test_a_workflow_by_hand(odradek: Run, start_worker: Callable[..., subprocess
     assert (done.returncode, json.loads(done.stdout)) == (0, ["hello"])
     done = odradek("workflow", "describe", "-w", "g", "-o", "json")
     described = json.loads(done.stdout)
-    assert (described["runId"], described["status"], described["type"], described["taskQueue"]) == (run_id, "RUNNING", "Gate", "q")
+    info = described["workflowExecutionInfo"]
+    assert info["execution"] == {"workflowId": "g", "runId": run_id} and info["status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
+    assert (info["type"], info["taskQueue"]) == ({"name": "Gate"}, "q")
     assert odradek("workflow", "query", "-w", "g", "--name", "nothing").returncode == 1
     assert odradek("workflow", "signal", "-w", "g", "--name", "finish", "-t", "q").returncode == 0
     done = odradek("workflow", "result", "-w", "g")

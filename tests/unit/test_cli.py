@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from odradek import cli
-from odradek.cli import Status, app, common, worker
+from odradek.cli import Status, app, common, output, worker
 from odradek.cli.status import UsageError, chain, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
 from odradek.exceptions import ApplicationError, BrokerUnreachableError, ConfigurationError, TopicMissingError, WorkflowAlreadyStartedError
@@ -94,10 +94,10 @@ def test_start_options() -> None:
         "--id-reuse-policy", "RejectDuplicate", "--id-conflict-policy", "use-existing", "--memo", "k=[1]",
         "--start-signal", "s", "--start-signal-input", '"x"',
     )  # fmt: skip
-    from odradek.cli.workflow import _start_keywords
+    from odradek.cli.workflow.start import start_keywords
     from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-    keywords = _start_keywords(options)
+    keywords = start_keywords(options)
     assert keywords["args"] == [1, {"a": 2}] and keywords["run_timeout"] == timedelta(minutes=5) and keywords["memo"] == {"k": [1]}
     assert keywords["id_reuse_policy"] is WorkflowIDReusePolicy.REJECT_DUPLICATE
     assert keywords["id_conflict_policy"] is WorkflowIDConflictPolicy.USE_EXISTING
@@ -127,8 +127,8 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 def test_output_of_values(capsys: pytest.CaptureFixture[str]) -> None:
-    common.print_fields({"a": 1, "empty": None, "longer": "text"})
-    common.print_table(["ID", "TYPE"], [["1", "x"], ["22", "y"]])
+    output.print_fields({"a": 1, "empty": None, "longer": "text"})
+    output.print_table(["ID", "TYPE"], [["1", "x"], ["22", "y"]])
     assert capsys.readouterr().out == "a       1\nlonger  text\nID  TYPE\n1   x\n22  y\n"
 
 

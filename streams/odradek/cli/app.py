@@ -6,15 +6,25 @@ import argparse
 import importlib
 import importlib.metadata
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from odradek.cli.status import HELP, status_of
+from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
 from odradek.telemetry.logs import configure_logging
 
 # Modules that add commands, in the order of `--help`. Each is imported with the parser and must be cheap to import.
-COMMANDS = ("odradek.cli.dev", "odradek.cli.worker", "odradek.cli.server", "odradek.cli.workflow")
+COMMANDS = (
+    "odradek.cli.dev",
+    "odradek.cli.worker",
+    "odradek.cli.server",
+    "odradek.cli.workflow",
+    "odradek.cli.task_queue",
+    "odradek.cli.topic",
+    "odradek.cli.dead_letter",
+    "odradek.cli.completion",
+)
 
 Commands = Any  # argparse's subparsers action, which has no public type
 
@@ -23,6 +33,8 @@ EXAMPLES = """examples:
   odradek worker shop.workflows:WORKFLOWS --activities shop.activities:ACTIVITIES --task-queue orders --processes 2
   odradek workflow start -w order-1 --type OrderWorkflow -t orders -i '{"product": "spool", "quantity": 1}'
   odradek workflow result -w order-1
+  odradek workflow list --query "ExecutionStatus = 'Failed'" -o json
+  odradek task-queue describe -t orders
 
 settings come from ODRADEK_… variables and --config FILE; arguments win.
 
@@ -41,7 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("odradek.kafka").setLevel(logging.CRITICAL)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
-        return command(options)
+        status = command(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Nobody reads any more. What is left in the buffer must not be written again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Status.PIPE_CLOSED
     except (Exception, KeyboardInterrupt) as error:
         status, message = status_of(error)
         print(f"odradek: {message}", file=sys.stderr)
@@ -78,11 +96,47 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_command(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], *, help: str, **options: Any
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    help: str,
+    examples: Sequence[str] = (),
+    notes: str = "",
+    statuses: tuple[Status, ...] = COMMON,
+    **options: Any,
 ) -> argparse.ArgumentParser:
-    """A command with its examples below its help."""
+    """A command, with examples (each begins with `odradek `), notes and exit statuses below its help."""
+    if examples:
+        options["epilog"] = epilog_of(examples, notes, statuses)
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=help, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        name, help=help, description=sentence(help), formatter_class=argparse.RawDescriptionHelpFormatter, **options
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def add_group(commands: Commands, name: str, *, help: str, examples: Sequence[str], notes: str = "") -> Commands:
+    """A group of commands; add to what it returns."""
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=sentence(help),
+        epilog=epilog_of(examples, notes, None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def epilog_of(examples: Sequence[str], notes: str, statuses: tuple[Status, ...] | None) -> str:
+    """What stands below the options in `--help`."""
+    parts = ["examples:\n" + "\n".join(f"  {example}" for example in examples)]
+    if notes:
+        parts.append(notes)
+    parts.append(statuses_text(statuses) if statuses is not None else HELP)
+    return "\n\n".join(parts)
+
+
+def sentence(text: str) -> str:
+    """A help line as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith(".") else ".")

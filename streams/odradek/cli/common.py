@@ -1,18 +1,16 @@
-"""Options that every command on a cluster has, the settings they make, JSON inputs, and how output is written."""
+"""Options that every command on a cluster has, the settings they make, and JSON inputs. How output is written: `output.py`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
-
-import msgspec
 
 from odradek.cli.status import UsageError
 from odradek.client import Client
@@ -31,27 +29,34 @@ def cluster_options() -> argparse.ArgumentParser:
     return parser
 
 
-def output_options() -> argparse.ArgumentParser:
-    """`--output`, as a parent parser."""
+def server_options() -> argparse.ArgumentParser:
+    """`--server-address`, `--api-key`: for commands that ask the read side, as a parent parser."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--output", "-o", choices=("text", "json"), default="text", help="form of the output (default: text)")
+    group = parser.add_argument_group("server")
+    group.add_argument("--server-address", metavar="HOST:PORT", help="address of `odradek server` (setting `server_address`)")
+    group.add_argument("--api-key", metavar="TOKEN", help="its token (setting `server_token`, or ODRADEK_API_KEY)")
     return parser
 
 
 def settings_of(options: argparse.Namespace, **more: Any) -> Settings:
     """Settings of file, environment and arguments, in rising order. Raises `ConfigurationError`."""
-    given = {"address": options.address, "namespace": options.namespace, **more}
+    given = {"address": options.address, "namespace": options.namespace, "server_address": getattr(options, "server_address", None), **more}
     return Settings.load(options.config, **{name: value for name, value in given.items() if value is not None})
 
 
-def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T]]) -> T:
-    """Connect, `use` the client, close it."""
+def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T]], *, lazy: bool = False) -> T:
+    """Connect, `use` the client, close it. lazy: connect to Kafka with the first call that needs it, which lists do not."""
 
     async def run() -> T:
-        async with await Client.connect(settings=settings_of(options)) as client:
+        async with await Client.connect(settings=settings_of(options), api_key=api_key_of(options), lazy=lazy) as client:
             return await use(client)
 
     return asyncio.run(run())
+
+
+def api_key_of(options: argparse.Namespace) -> str | None:
+    """The server's token, if an argument or Temporal's variable has it."""
+    return getattr(options, "api_key", None) or os.environ.get("ODRADEK_API_KEY", "").strip() or None
 
 
 def duration(text: str) -> timedelta:
@@ -104,40 +109,3 @@ def key_values(texts: list[str] | None, what: str) -> dict[str, Any]:
             raise UsageError(f"{what} {text!r}: write KEY=JSON")
         pairs[key] = json_value(value, f"{what} {text!r}")
     return pairs
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can write it; what it cannot becomes text."""
-    if isinstance(value, msgspec.Struct):
-        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value)
-
-
-def print_json(value: Any) -> None:
-    """Indented JSON on stdout."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
-
-
-def print_fields(fields: dict[str, Any]) -> None:
-    """Names and values in two columns; empty ones are left out."""
-    shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-    width = max((len(name) for name in shown), default=0)
-    for name, value in shown.items():
-        print(f"{name:<{width}}  {value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)}")
-
-
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Columns as wide as they need to be."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

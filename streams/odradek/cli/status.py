@@ -20,27 +20,50 @@ class Status(IntEnum):
 
     OK = 0
     FAILED = 1
-    """The workflow failed, was cancelled, terminated or timed out; a query failed; or something unexpected."""
+    """The workflow failed, was cancelled, terminated or timed out; a query failed; a batch failed in part; it was not confirmed; or
+    something unexpected."""
     USAGE = 2
-    """Wrong arguments or settings."""
+    """Wrong arguments, query or settings; a token that the server does not take."""
     UNAVAILABLE = 3
-    """No broker, no owner, no answer in time, topics missing: try again later, or start what is missing."""
+    """No broker, no owner, no server, no answer in time, topics missing: try again later, or start what is missing."""
     NOT_FOUND = 4
-    """No such workflow, or it is closed."""
+    """No such workflow, or it is closed; no such dead letter."""
     ALREADY_STARTED = 5
     """The workflow id is taken."""
     INTERRUPTED = 130
     """Ctrl-C."""
+    PIPE_CLOSED = 141
+    """Whoever read the output has gone, as with `| head`."""
 
 
-HELP = """exit status:
-  0 done   1 the workflow (or query) failed   2 wrong usage or settings   3 unavailable: no broker, no worker, no answer
-  4 no such workflow   5 the workflow id is taken   130 interrupted"""
+MEANINGS = {
+    Status.OK: "done",
+    Status.FAILED: "it failed: the workflow, a query, part of a batch; or it was not confirmed",
+    Status.USAGE: "wrong usage, query or settings",
+    Status.UNAVAILABLE: "unavailable: no broker, no worker, no server, no answer in time",
+    Status.NOT_FOUND: "no such workflow, or it is closed",
+    Status.ALREADY_STARTED: "the workflow id is taken",
+    Status.INTERRUPTED: "interrupted",
+    Status.PIPE_CLOSED: "the reader of the output has gone",
+}
+#: What every command can end with.
+COMMON = (Status.OK, Status.FAILED, Status.USAGE, Status.UNAVAILABLE, Status.INTERRUPTED)
+ONE_WORKFLOW = (*COMMON[:4], Status.NOT_FOUND, Status.INTERRUPTED)
+
+
+def statuses_text(statuses: tuple[Status, ...] = tuple(Status)) -> str:
+    """Exit statuses for a help text."""
+    return "exit status:\n" + "\n".join(f"  {status.value:<4} {MEANINGS[status]}" for status in statuses)
+
+
+HELP = statuses_text()
 
 _BY_CODE = {
     RPCStatusCode.NOT_FOUND: Status.NOT_FOUND,
     RPCStatusCode.ALREADY_EXISTS: Status.ALREADY_STARTED,
     RPCStatusCode.INVALID_ARGUMENT: Status.USAGE,
+    RPCStatusCode.UNAUTHENTICATED: Status.USAGE,
+    RPCStatusCode.PERMISSION_DENIED: Status.USAGE,
     RPCStatusCode.UNAVAILABLE: Status.UNAVAILABLE,
     RPCStatusCode.DEADLINE_EXCEEDED: Status.UNAVAILABLE,
 }
@@ -48,6 +71,14 @@ _BY_CODE = {
 
 class UsageError(Exception):
     """What argparse cannot see: an argument that is not JSON, a module that is not there."""
+
+
+class CommandFailedError(Exception):
+    """A command that ends with another status than success, and one line that says why."""
+
+    def __init__(self, message: str, status: Status = Status.FAILED) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def status_of(error: BaseException) -> tuple[Status, str]:
@@ -65,6 +96,8 @@ def status_of(error: BaseException) -> tuple[Status, str]:
         return Status.UNAVAILABLE, str(error)
     if isinstance(error, ConfigurationError | UsageError):
         return Status.USAGE, str(error)
+    if isinstance(error, CommandFailedError):
+        return error.status, str(error)
     if isinstance(error, WorkflowQueryFailedError | WorkflowQueryRejectedError):
         return Status.FAILED, f"query failed: {error}"
     if isinstance(error, OdradekError):

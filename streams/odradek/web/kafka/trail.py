@@ -7,7 +7,7 @@ Searched are the partitions where its key can be: `events` of its queue, `comman
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -24,6 +24,9 @@ from odradek.wire.partitioner import partition_for
 
 # A producer's clock may be behind ours.
 _CLOCK_SLACK_MS = 60_000
+_POLL_S = 0.2
+# How often `follow` looks for new queues and topics.
+_LOOK_AGAIN_S = 3.0
 
 
 class RecordReader:
@@ -56,19 +59,68 @@ class RecordReader:
         self,
         workflow_id: str,
         *,
-        task_queue: str,
+        task_queue: str | Collection[str],
         run_id: str = "",
         activity_queues: Collection[str] = (),
         since_ms: int = 0,
         limit: int = 1_000,
         timeout_s: float = 10.0,
     ) -> Trail:
-        """The records of a workflow, or of one run of it. Those of `events` that carry no run id are shown with any."""
+        """The records of a workflow, or of one run of it. Those of `events` that carry no run id are shown with any.
+
+        task_queue: the workflow's queue, or all in which it may be.
+        """
         deadline_s = time.monotonic() + timeout_s
-        names = [self._topics.events(task_queue), self._topics.results, self._topics.executions]
-        names += [self._topics.commands(queue) for queue in sorted({task_queue, *activity_queues})]
-        names += [self._topics.dead_letters(queue) for queue in sorted({task_queue, *activity_queues})]
-        stretches = self._stretches(names, workflow_id, max(0, since_ms - _CLOCK_SLACK_MS))
+        names = self._names(task_queue, activity_queues)
+        return self._trail(
+            self._stretches(names, workflow_id, max(0, since_ms - _CLOCK_SLACK_MS)), workflow_id, run_id, limit=limit, deadline_s=deadline_s
+        )
+
+    def follow(
+        self,
+        workflow_id: str,
+        *,
+        queues: Callable[[], tuple[Collection[str], Collection[str]]],
+        stopped: Callable[[], bool],
+        run_id: str = "",
+        since_ms: int = 0,
+        timeout_s: float = 30.0,
+    ) -> Iterator[RecordView]:
+        """The trail so far, in order of time, then each record as it comes, until `stopped`.
+
+        queues: task queues and activity queues to look in, asked again every few seconds: an activity may go to a queue that is new.
+        timeout_s: for the trail so far; what it does not find in that time is left out.
+        """
+        stretches = self._stretches(self._names(*queues()), workflow_id, max(0, since_ms - _CLOCK_SLACK_MS))
+        ends = {(s.topic, s.partition): s.end for s in stretches}
+        yield from self._trail(stretches, workflow_id, run_id, limit=1_000_000, deadline_s=time.monotonic() + timeout_s).records
+        consumer = Consumer(reader_config(self._settings))
+        try:
+            consumer.assign([TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()])
+            looked_s = time.monotonic()
+            while not stopped():
+                message = consumer.poll(_POLL_S)
+                if message is not None and message.error() is None and _belongs(message, workflow_id, run_id):
+                    yield record_view(message, self._topics, self._codec)
+                if time.monotonic() - looked_s >= _LOOK_AGAIN_S:
+                    looked_s = time.monotonic()
+                    new = [place for place in self._places(self._names(*queues()), workflow_id) if place not in ends]
+                    ends |= dict.fromkeys(new, 0)
+                    if new:
+                        consumer.incremental_assign([TopicPartition(topic, partition, 0) for topic, partition in new])
+        except KafkaException as error:
+            raise translate(error, self._settings, what="read records") from error
+        finally:
+            consumer.close()
+
+    def _names(self, task_queue: str | Collection[str], activity_queues: Collection[str]) -> list[str]:
+        own = {task_queue} if isinstance(task_queue, str) else set(task_queue)
+        every = sorted({*own, *activity_queues})
+        names = [self._topics.events(queue) for queue in sorted(own)] + [self._topics.results, self._topics.executions]
+        names += [self._topics.commands(queue) for queue in every]
+        return names + [self._topics.dead_letters(queue) for queue in every]
+
+    def _trail(self, stretches: list[Stretch], workflow_id: str, run_id: str, *, limit: int, deadline_s: float) -> Trail:
         search = Search(self._settings, deadline_s)
         found: list[RecordView] = []
         full = False
@@ -86,8 +138,8 @@ class RecordReader:
         found.sort(key=lambda record: (record.time_ms, record.topic, record.offset))
         return Trail(workflow_id, found, not missing, missing)
 
-    def _stretches(self, names: Iterable[str], workflow_id: str, since_ms: int) -> list[Stretch]:
-        """Where records of the key can be, from the given time to the present end."""
+    def _places(self, names: Iterable[str], workflow_id: str) -> list[tuple[str, int]]:
+        """Partitions where records of the key can be."""
         places: list[tuple[str, int]] = []
         for name, facts in self._admin.describe(names).items():
             parsed = self._topics.parse(name)
@@ -101,6 +153,11 @@ class RecordReader:
                 # `executions` too: its key has the run id besides, its partition is the workflow id's.
                 partitions = [partition_for(workflow_id.encode(), facts.partitions)]
             places += [(name, partition) for partition in partitions]
+        return places
+
+    def _stretches(self, names: Iterable[str], workflow_id: str, since_ms: int) -> list[Stretch]:
+        """Where records of the key can be, from the given time to the present end."""
+        places = self._places(names, workflow_id)
         starts = self._offsets_at(places, since_ms)
         stretches = []
         for name in {name for name, _ in places}:

@@ -1,0 +1,200 @@
+"""The same request to every workflow of a query: how many it hits is said first, then it is asked, then done, a few at a time.
+
+The runs are listed by the read side and asked of their owners, each by its run id and task queue. What closed between list and request is
+skipped, not a failure. Ctrl-C ends it: what was done is done, and the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from odradek.cli.confirm import add_yes, check_may_ask, confirm
+from odradek.cli.output import is_json, print_value
+from odradek.cli.status import CommandFailedError, UsageError
+from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowHandle
+
+OPEN = "ExecutionStatus = 'Running'"
+#: Requests at once: enough to fill an owner's batches, few enough to leave room for others.
+AT_ONCE = 16
+_FAILURES_SHOWN = 10
+_FAILURES_KEPT = 1_000
+_PROGRESS_S = 0.2
+
+Act = Callable[[WorkflowHandle[Any, Any]], Awaitable[None]]
+
+
+@dataclass
+class Outcome:
+    """How far a batch came. `matched`: what it was counted to hit; runs come and go meanwhile."""
+
+    matched: int
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def handled(self) -> int:
+        """Runs that were asked."""
+        return self.done + self.skipped + self.failed
+
+
+def add_batch_options(parser: argparse.ArgumentParser) -> None:
+    """`--query`, `--yes`, `--rps`."""
+    group = parser.add_argument_group("many workflows")
+    group.add_argument("--query", "-q", help="instead of --workflow-id: all workflows of a query")
+    add_yes(group)  # type: ignore[arg-type]  # argparse's groups take arguments as parsers do
+    group.add_argument("--rps", type=_positive, metavar="N", help="at most so many requests a second")
+
+
+def check_target(options: argparse.Namespace) -> None:
+    """One workflow or a query, and what belongs to each. Raises `UsageError`."""
+    if (options.workflow_id is None) == (options.query is None):
+        raise UsageError("give --workflow-id for one workflow, or --query for many")
+    if options.query is None:
+        if options.rps:
+            raise UsageError("--rps belongs to --query")
+        return
+    if not options.query.strip():
+        raise UsageError(f'--query is empty: for all open workflows write "{OPEN}"')
+    if options.run_id or options.task_queue:
+        raise UsageError("--run-id and --task-queue belong to --workflow-id; a query has RunId and TaskQueue as columns")
+    check_may_ask(options)
+
+
+async def run_batch(client: Client, options: argparse.Namespace, *, verb: str, past: str, restrict: str, act: Act) -> int:
+    """Do `act` to the runs of the query that `restrict` leaves (a filter, "" for all). An exit status: 1 if some failed.
+
+    verb, past: what is done, for the question and for the summary: `terminate`, `terminated`.
+    """
+    await client.list_workflows(options.query, limit=1).fetch_next_page()  # as it was written: a wrong one says where
+    query, unordered = narrowed(options.query, restrict)
+    matched = (await client.count_workflows(unordered)).count
+    if matched:
+        open_runs = matched if restrict else (await client.count_workflows(narrowed(unordered, OPEN)[1])).count
+        what = f"{matched} workflow run{'s' if matched != 1 else ''}"
+        if open_runs and not restrict:
+            what += f", {open_runs} of them open (they are terminated first)"
+        if not options.yes:
+            await _preview(client, query)
+        confirm(options, f"{verb} {what}?")
+    outcome = Outcome(matched)
+    try:
+        await _run(client, query, options.rps, act, outcome)
+    finally:
+        _report(options, query, past, outcome)
+    if outcome.failed:
+        raise CommandFailedError(f"{outcome.failed} of {outcome.handled} failed: correct what they say, then run the same command again")
+    return 0
+
+
+def narrowed(query: str, restrict: str) -> tuple[str, str]:
+    """A query's filter with one more: with its ORDER BY, for a list, and without, for a count."""
+    from odradek.web.ui.run_filter import split_order
+
+    own, order = split_order(query)
+    if own and restrict:
+        own = f"({own})"
+    both = " AND ".join(part for part in (own, restrict) if part)
+    return f"{both} {order}".strip(), both
+
+
+async def _preview(client: Client, query: str, size: int = 5) -> None:
+    async for execution in client.list_workflows(query, limit=size):
+        print(f"  {execution.id}  {execution.workflow_type}  {execution.raw_info.status}", file=sys.stderr)
+
+
+async def _run(client: Client, query: str, rps: float | None, act: Act, outcome: Outcome) -> None:
+    limit = asyncio.Semaphore(AT_ONCE)
+    asking: set[asyncio.Task[None]] = set()
+    shown = _Progress(outcome)
+    next_at = time.monotonic()
+
+    def asked(task: asyncio.Task[None]) -> None:
+        asking.discard(task)
+        limit.release()
+
+    try:
+        async for execution in client.list_workflows(query, page_size=500):
+            await limit.acquire()
+            if rps:
+                await asyncio.sleep(max(0.0, next_at - time.monotonic()))
+                next_at = max(next_at, time.monotonic()) + 1 / rps
+            task = asyncio.ensure_future(_ask(client, execution, act, outcome))
+            asking.add(task)
+            task.add_done_callback(asked)
+            shown.tick()
+        while asking:
+            await asyncio.wait(asking, timeout=_PROGRESS_S)
+            shown.tick()
+    finally:
+        for task in asking:
+            task.cancel()
+        shown.end()
+
+
+async def _ask(client: Client, execution: WorkflowExecution, act: Act, outcome: Outcome) -> None:
+    handle = client.get_workflow_handle(execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None)
+    try:
+        await act(handle)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            outcome.skipped += 1
+            return
+        _failed(outcome, execution, f"{error.message} ({error.status.name})")
+    except Exception as error:  # whatever it is, it is this run's alone, and is said
+        _failed(outcome, execution, f"{type(error).__name__}: {error}")
+    else:
+        outcome.done += 1
+
+
+def _failed(outcome: Outcome, execution: WorkflowExecution, message: str) -> None:
+    outcome.failed += 1
+    if len(outcome.failures) < _FAILURES_KEPT:
+        outcome.failures.append((execution.id, execution.run_id, " ".join(message.split())))
+
+
+def _report(options: argparse.Namespace, query: str, past: str, outcome: Outcome) -> None:
+    if is_json(options):
+        failures = [{"workflowId": id, "runId": run_id, "message": message} for id, run_id, message in outcome.failures]
+        counts = {"matched": outcome.matched, "done": outcome.done, "skipped": outcome.skipped, "failed": outcome.failed}
+        print_value(options, {"query": query, "action": past, **counts, "failures": failures})
+        return
+    print(f"{past}: {outcome.done}  skipped (gone or closed meanwhile): {outcome.skipped}  failed: {outcome.failed}")
+    for id, run_id, message in outcome.failures[:_FAILURES_SHOWN]:
+        print(f"  {id}  {run_id}  {message}", file=sys.stderr)
+    if outcome.failed > _FAILURES_SHOWN:
+        print(f"  … {outcome.failed - _FAILURES_SHOWN} more; -o json has them", file=sys.stderr)
+
+
+class _Progress:
+    """A line on a terminal, written over."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._on = sys.stderr.isatty()
+        self._last_s = 0.0
+
+    def tick(self) -> None:
+        """Show it, a few times a second."""
+        if self._on and time.monotonic() - self._last_s >= _PROGRESS_S:
+            self._last_s = time.monotonic()
+            print(f"\r{self._outcome.handled}/{self._outcome.matched}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._on and self._last_s:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value

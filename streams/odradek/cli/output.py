@@ -1,0 +1,139 @@
+"""How output is written: text and tables for people, JSON for pipes.
+
+`text` and `table` are one; `json` is one value, indented; `jsonl` is one value a line, written as it comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+FORMS = ("text", "table", "json", "jsonl")
+# What a column is cut to on a terminal, at least.
+_NARROWEST = 12
+
+
+def output_options() -> argparse.ArgumentParser:
+    """`--output`, as a parent parser."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--output", "-o", choices=FORMS, default="text", help="form of the output (default: text)")
+    return parser
+
+
+def is_json(options: argparse.Namespace) -> bool:
+    """Whether the output is for programs."""
+    return options.output in ("json", "jsonl")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can write it; what it cannot becomes text."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON on stdout."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def print_line(value: Any) -> None:
+    """JSON on one line, at once."""
+    print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+
+
+def print_value(options: argparse.Namespace, value: Any) -> None:
+    """A value as JSON in the form asked for; text is indented JSON too."""
+    print_line(value) if options.output == "jsonl" else print_json(value)
+
+
+def print_one(options: argparse.Namespace, fields: dict[str, Any], value: Any = None) -> None:
+    """One thing: `fields` for people, `value` (or else the fields) for programs."""
+    if is_json(options):
+        print_value(options, fields if value is None else value)
+    else:
+        print_fields(fields)
+
+
+def print_many(options: argparse.Namespace, header: Sequence[str], rows: Iterable[Sequence[Any]], values: Iterable[Any]) -> None:
+    """Many things, all of them there: a table for people; an array, or a value a line."""
+    if options.output == "json":
+        print_json(list(values))
+    elif options.output == "jsonl":
+        for value in values:
+            print_line(value)
+    else:
+        print_table(header, [[text_of(cell) for cell in row] for row in rows])
+
+
+def print_fields(fields: dict[str, Any]) -> None:
+    """Names and values in two columns; empty ones are left out."""
+    shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        print(f"{name:<{width}}  {value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)}")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, widths: Sequence[int] = (), headed: bool = True) -> list[int]:
+    """Columns as wide as they need to be; their widths, so that more rows can follow. On a terminal the last column is cut to its width."""
+    shown = [header, *rows] if headed else list(rows)
+    least = list(widths) or [0] * len(header)
+    used = [max([least[column], *(len(row[column]) for row in shown)]) for column in range(len(header))]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for row in shown:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, used, strict=True)).rstrip()
+        if limit and len(line) > limit and sum(used[:-1]) + 2 * len(used) + _NARROWEST <= limit:
+            line = line[: limit - 1] + "…"
+        print(line)
+    return used
+
+
+def text_of(value: Any) -> str:
+    """A cell of a table: nothing for what is not there, no line breaks."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text_of, value)) or "-"
+    return " ".join(str(value).split())
+
+
+def time_text(milliseconds: int) -> str:
+    """Epoch milliseconds as UTC to the millisecond; "-" for 0."""
+    from odradek.client.description import time_of
+
+    return time_of(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z") if milliseconds else "-"
+
+
+def age_text(milliseconds: int) -> str:
+    """A length of time for people."""
+    if milliseconds < 1_000:
+        return f"{milliseconds} ms"
+    seconds = milliseconds / 1_000
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

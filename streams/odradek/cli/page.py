@@ -1,0 +1,101 @@
+"""`docs/cli.md`, made of the parser: `python -m odradek.cli.page > docs/cli.md`. A test holds the page against it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from odradek.cli.app import build_parser
+from odradek.cli.status import MEANINGS, Status
+from odradek.cli.tree import Command, Option, command_tree
+
+_HEAD = """\
+<!-- Written by `python -m odradek.cli.page > docs/cli.md`; change streams/odradek/cli instead. -->
+# The command line
+
+`odradek` has `temporal`'s commands, options and output where `temporal` has them; what is about the Kafka beneath
+(`task-queue`, `topic`, `dead-letter`, `workflow unpark`) is its own. Settings come from `ODRADEK_…` variables and `--config FILE`
+([settings](settings.md)); arguments win.
+
+- **Output**: tables for people; `-o json` is one value, `-o jsonl` one value a line as it comes, for pipes. Errors are one line on stderr
+  with the cure.
+- **Lists** (`list`, `count`, `--query`) are answered by `odradek server`: `--server-address HOST:PORT`, or the setting `server_address`.
+  The language is in [query.md](query.md). Everything else goes to the owners of workflows over Kafka and needs no server.
+- **Many workflows**: `signal`, `cancel`, `terminate`, `delete` and `unpark` take `--query`. How many it hits is said and asked;
+  `--yes` does not ask, and `-o json` wants `--yes`. Status 1 if one failed; what closed meanwhile is skipped.
+- **Completion**: `source <(odradek completion bash)`; zsh and fish too.
+- **Not yet**: updates (`workflow update` says so), schedules, `reset`, `trace`.
+
+## Exit statuses
+
+They are stable: scripts may rely on them.
+
+| status | |
+|---|---|
+{statuses}
+
+## Commands
+
+"""
+
+
+def page() -> str:
+    """The text of docs/cli.md."""
+    tree = command_tree(build_parser())
+    statuses = "\n".join(f"| {status.value} | {meaning} |" for status, meaning in MEANINGS.items())
+    leaves = [command for command in tree.walk() if not command.commands]
+    summary = "| command | |\n|---|---|\n" + "\n".join(f"| [`{one.name}`](#{_anchor(one)}) | {_cell(one.help)} |" for one in leaves)
+    return _HEAD.replace("{statuses}", statuses) + summary + "\n\n" + "\n".join(_section(one) for one in leaves)
+
+
+def examples_of(command: Command) -> list[str]:
+    """The examples below a command's help: command lines, without what is said beside them."""
+    found = []
+    for line in command.epilog.splitlines():
+        if line.startswith("  odradek "):
+            found.append(re.split(r"\s{3,}", line.strip())[0])
+    return found
+
+
+def arguments_of(example: str) -> list[str]:
+    """An example's arguments, as a shell would give them."""
+    return shlex.split(example)[1:]
+
+
+def statuses_of(command: Command) -> list[Status]:
+    """The exit statuses that a command's help lists; every one that any command may end with, if it lists none."""
+    listed = re.findall(r"^  (\d+) +\S", command.epilog.partition("exit status:")[2], re.MULTILINE)
+    return [Status(int(number)) for number in listed] or [Status.OK, Status.FAILED, Status.USAGE, Status.UNAVAILABLE, Status.INTERRUPTED]
+
+
+def _section(command: Command) -> str:
+    said = command.epilog.partition("exit status:")[0].strip()
+    parts = [f"### {command.name}", _sentence(command.help)]
+    if said:
+        parts.append(f"```\n{said}\n```")
+    options = [option for option in (*command.positionals, *command.options) if option.flags[:1] != ("-h",)]
+    parts.append("| option | |\n|---|---|\n" + "\n".join(_row(option) for option in options))
+    parts.append("Exit status: " + ", ".join(str(status.value) for status in statuses_of(command)) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(option: Option) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in option.flags) or f"`{option.metavar}`"
+    value = f" `{option.metavar}`" if option.value and option.flags else ""
+    return f"| {_cell(flags + value)} | {_cell(option.help)}{' (needed)' if option.required and option.flags else ''} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _anchor(command: Command) -> str:
+    return command.name.replace(" ", "-")
+
+
+if __name__ == "__main__":
+    print(page(), end="")

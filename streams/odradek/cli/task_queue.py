@@ -1,0 +1,238 @@
+"""`odradek task-queue …`: queues with partitions, owners, lag, rates, timers, members; and the end of one."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from odradek.cli.app import Commands, add_command, add_group
+from odradek.cli.common import cluster_options, duration
+from odradek.cli.confirm import add_yes, check_may_ask, confirm
+from odradek.cli.kafka import Cluster, cluster
+from odradek.cli.output import age_text, is_json, output_options, print_fields, print_many, print_table, print_value, text_of, time_text
+from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
+
+if TYPE_CHECKING:
+    from odradek.web.kafka.facts import QueueDetail
+    from odradek.web.kafka.rates import QueueRates, Rates
+    from odradek.web.kafka.removal import Removal
+
+EXAMPLES = ("odradek task-queue list", "odradek task-queue describe -t orders", "odradek task-queue delete -t experiments")
+
+
+def register(commands: Commands) -> None:
+    """Add the group and its commands."""
+    actions = add_group(commands, "task-queue", help="task queues: who serves them, what waits, how fast", examples=EXAMPLES)
+    shared = [cluster_options(), output_options()]
+    add_command(
+        actions,
+        "list",
+        list_queues,
+        help="the task queues of the namespace",
+        examples=("odradek task-queue list", "odradek task-queue list -o json"),
+        statuses=ONE_WORKFLOW,
+        parents=shared,
+    )
+    parser = add_command(
+        actions,
+        "describe",
+        describe,
+        help="a task queue: partitions and their owners, backlog, rates, timers, members",
+        examples=(
+            "odradek task-queue describe -t orders",
+            "odradek task-queue describe -t orders --interval 10s -o json",
+            "odradek task-queue describe -t orders --interval 0",
+        ),
+        notes="""Backlog is Kafka's lag: requests that no owner has applied, activity tasks that no service has acknowledged. Rates are
+offsets over --interval and approximate: groups commit about once a second, and the marker that ends a transaction takes an offset.
+What members say of themselves is some seconds old.""",
+        statuses=ONE_WORKFLOW,
+        parents=shared,
+    )
+    _queue_option(parser)
+    parser.add_argument(
+        "--interval", type=duration, default="2s", metavar="DURATION", help="how long to measure rates (default: 2s; 0: not)"
+    )
+    parser = add_command(
+        actions,
+        "delete",
+        delete,
+        help="delete a task queue: its topics, offsets, and its runs from lists",
+        examples=("odradek task-queue delete -t experiments", "odradek task-queue delete -t experiments --force --yes -o json"),
+        notes="Refused while members live or runs are open, unless --force. Outcomes stay in `results` until its retention.",
+        statuses=ONE_WORKFLOW,
+        parents=shared,
+    )
+    _queue_option(parser)
+    parser.add_argument("--force", action="store_true", help="also with living members and open runs, which are lost")
+    add_yes(parser)
+
+
+def _queue_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task-queue", "-t", required=True, help="task queue")
+
+
+# --- commands
+
+
+def list_queues(options: argparse.Namespace) -> int:
+    """A line a queue."""
+    from odradek.web.kafka.cluster import QueueReader
+
+    with cluster(options) as kafka, kafka.board() as board:
+        reader = QueueReader(kafka.settings, kafka.admin, board)
+        try:
+            queues = reader.queues()
+        finally:
+            reader.close()
+    header = ["TASK QUEUE", "SERVED", "PARTITIONS", "PROCESSORS", "SERVICES", "BACKLOG", "ACTIVITY BACKLOG", "OPEN RUNS", "DEAD LETTERS"]
+    rows = [
+        [q.name, q.served, q.partition_count, q.processors, q.services, q.lag, q.activity_lag, q.open_runs, q.dead_letters] for q in queues
+    ]
+    print_many(options, header, rows, [msgspec.to_builtins(queue) for queue in queues])
+    return 0
+
+
+def describe(options: argparse.Namespace) -> int:
+    """One queue."""
+    from odradek.web.kafka.cluster import QueueReader
+    from odradek.web.kafka.rates import RateReader
+
+    with cluster(options) as kafka, kafka.board() as board:
+        reader = QueueReader(kafka.settings, kafka.admin, board)
+        try:
+            if options.task_queue not in reader.kinds():
+                raise _unknown(kafka, options.task_queue)
+            rates = RateReader(kafka.settings, kafka.admin).measure(options.task_queue, options.interval.total_seconds())
+            detail = reader.queue(options.task_queue)
+        finally:
+            reader.close()
+    if is_json(options):
+        print_value(options, {**msgspec.to_builtins(detail), "rates": msgspec.to_builtins(rates)})
+    else:
+        _print_queue(detail, rates)
+    return 0
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Look, ask, delete."""
+    from odradek.web.kafka.removal import QueueRemover
+
+    check_may_ask(options)
+    with cluster(options) as kafka, kafka.board() as board:
+        remover = QueueRemover(kafka.settings, kafka.admin, board)
+        removal = remover.look(options.task_queue)
+        if removal.empty:
+            raise _unknown(kafka, options.task_queue)
+        if removal.obstacles and not options.force:
+            raise CommandFailedError(
+                f"task queue {options.task_queue!r} is not deleted: {'; '.join(removal.obstacles)}. --force deletes it all the same"
+            )
+        for obstacle in removal.obstacles if not is_json(options) else ():
+            print(f"with --force: {obstacle}")
+        confirm(
+            options, f"delete task queue {options.task_queue!r}: {len(removal.topics)} topics, {len(removal.runs.listed)} runs in lists?"
+        )
+        remover.remove(removal)
+    _print_removal(options, removal)
+    return 0
+
+
+# --- parts
+
+
+def _unknown(kafka: Cluster, name: str) -> CommandFailedError:
+    text = f"task queue {name!r} was never used in namespace {kafka.settings.namespace!r}: `odradek task-queue list` shows those that were"
+    return CommandFailedError(text, Status.NOT_FOUND)
+
+
+def _print_removal(options: argparse.Namespace, removal: Removal) -> None:
+    done = {
+        "taskQueue": removal.task_queue,
+        "topics": removal.topics,
+        "runs": len(removal.runs.listed),
+        "openRuns": len(removal.runs.open_runs),
+    }
+    if is_json(options):
+        print_value(options, done)
+    else:
+        print(f"{removal.task_queue}: deleted {len(removal.topics)} topics, {len(removal.runs.listed)} runs from lists")
+
+
+def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
+    served = "by every partition's owner" if detail.served else "no: some partitions have no living owner"
+    print_fields(
+        {
+            "TaskQueue": detail.name,
+            "Served": served if detail.has_workflows else None,
+            "Backlog": _backlog(detail.lag, rates.workflow) if detail.has_workflows else None,
+            "Rate": _rate(rates.workflow),
+            "ActivityBacklog": _backlog(detail.activity_lag, rates.activity) if detail.has_activities else None,
+            "ActivityRate": _rate(rates.activity),
+            "OpenRuns": str(detail.open_runs),
+            "TimerBacklog": str(detail.timer_backlog),
+            "RestoreRemaining": str(detail.restore_remaining) if detail.restore_remaining else None,
+            "Slots": f"{detail.slots_used} of {detail.slots_total} used" if detail.slots_total else None,
+            "DeadLetters": str(detail.dead_letters),
+        }
+    )
+    if detail.partitions:
+        print("\nPartitions (of workflows)")
+        rows: list[list[Any]] = [
+            [
+                p.partition,
+                p.identity or p.owner or None,
+                p.state,
+                p.position,
+                p.end_offset,
+                p.lag,
+                p.open_runs,
+                p.cached_runs,
+                p.timer_backlog,
+                p.restore_remaining,
+                p.error,
+            ]
+            for p in detail.partitions
+        ]
+        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "OPEN", "CACHED", "TIMERS", "RESTORE", "ERROR"], rows)
+    if detail.activity_partitions:
+        print("\nPartitions (of activity tasks)")
+        _table(
+            ["PARTITION", "COMMITTED", "END", "LAG"], [[p.partition, p.committed, p.end_offset, p.lag] for p in detail.activity_partitions]
+        )
+    if detail.members:
+        print("\nMembers")
+        rows = [
+            [
+                m.kind,
+                m.identity,
+                m.host,
+                m.pid,
+                m.alive,
+                m.partitions,
+                f"{m.slots_used}/{m.slots_total}" if m.slots_total else None,
+                [*m.workflow_types, *m.activity_types],
+                time_text(m.seen_ms),
+            ]
+            for m in detail.members
+        ]
+        _table(["KIND", "IDENTITY", "HOST", "PID", "ALIVE", "PARTITIONS", "SLOTS", "TYPES", "SEEN"], rows)
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> None:
+    print_table(header, [[text_of(cell) or "-" for cell in row] for row in rows])
+
+
+def _backlog(lag: int | None, rates: Rates | None) -> str:
+    if lag is None:
+        return "unknown: no owner says where it stands"
+    age = f", the oldest {age_text(rates.backlog_age_ms)} old" if lag and rates is not None and rates.backlog_age_ms else ""
+    return f"{lag}{age}"
+
+
+def _rate(rates: Rates | None) -> str | None:
+    if rates is None or not rates.interval_ms:
+        return None
+    return f"{rates.add_rate:g}/s in, {rates.dispatch_rate:g}/s out (over {rates.interval_ms / 1000:.1f} s)"

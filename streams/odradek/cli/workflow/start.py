@@ -1,0 +1,263 @@
+"""start, execute, signal-with-start, result."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from odradek.cli.app import Commands, add_command
+from odradek.cli.common import cluster_options, duration, input_options, inputs_of, json_value, key_values, with_client
+from odradek.cli.output import is_json, output_options, print_json, print_one, print_value
+from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
+from odradek.cli.workflow.options import add_one, add_timeout, handle_of, member, names
+from odradek.client import Client, WorkflowFailureError
+from odradek.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from odradek.exceptions import CancelledError, TerminatedError, TimeoutError
+
+STATUSES = (*COMMON[:4], Status.ALREADY_STARTED, Status.INTERRUPTED)
+_KINDS = {bool: "Bool", int: "Int", float: "Double", str: "Keyword", list: "KeywordList"}
+
+
+def register(actions: Commands) -> None:
+    """Add the commands."""
+    parents = [cluster_options(), output_options(), input_options()]
+    parser = add_command(
+        actions,
+        "start",
+        start,
+        help="start a workflow",
+        examples=(
+            """odradek workflow start -w order-1 --type OrderWorkflow -t orders -i '{"product": "spool"}'""",
+            """odradek workflow start -w order-2 --type Order -t orders --memo 'note="fragile"' --search-attribute 'Customer="c-17"'""",
+            """odradek workflow start -w nightly --type Report -t reports --cron '0 3 * * *' --id-reuse-policy RejectDuplicate -o json""",
+        ),
+        statuses=STATUSES,
+        parents=parents,
+    )
+    _start_options(parser)
+    _start_signal_options(parser)
+    parser = add_command(
+        actions,
+        "execute",
+        execute,
+        help="start a workflow and wait for its result",
+        examples=(
+            """odradek workflow execute -w order-1 --type OrderWorkflow -t orders -i '{"product": "spool"}'""",
+            "odradek workflow execute -w order-2 --type OrderWorkflow -t orders --input-file order.json -o json",
+        ),
+        statuses=STATUSES,
+        parents=parents,
+    )
+    _start_options(parser)
+    _start_signal_options(parser)
+    parser = add_command(
+        actions,
+        "signal-with-start",
+        signal_with_start,
+        help="signal the open run of a workflow id, or start one with the signal",
+        examples=(
+            """odradek workflow signal-with-start -w cart-1 --type Cart -t carts --signal-name add --signal-input '{"product": "spool"}'""",
+        ),
+        statuses=STATUSES,
+        parents=parents,
+    )
+    _start_options(parser)
+    parser.add_argument("--signal-name", required=True, dest="start_signal", metavar="NAME", help="signal name")
+    parser.add_argument(
+        "--signal-input", action="append", dest="start_signal_input", metavar="JSON", help="an argument of the signal; again for the next"
+    )
+    add_one(
+        add_command(
+            actions,
+            "result",
+            result,
+            help="wait for a workflow's result",
+            examples=("odradek workflow result -w order-1", "odradek workflow result -w order-1 -o json --rpc-timeout 30s"),
+            statuses=ONE_WORKFLOW,
+            parents=[cluster_options(), output_options()],
+        )
+    )
+
+
+def _start_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workflow-id", "-w", required=True, help="workflow id")
+    parser.add_argument("--type", required=True, help="workflow type")
+    parser.add_argument("--task-queue", "-t", required=True, help="task queue")
+    parser.add_argument("--id-reuse-policy", type=member(WorkflowIDReusePolicy), metavar="POLICY", help=names(WorkflowIDReusePolicy))
+    parser.add_argument(
+        "--id-conflict-policy", type=member(WorkflowIDConflictPolicy), metavar="POLICY", help=names(WorkflowIDConflictPolicy)
+    )
+    parser.add_argument(
+        "--fail-existing", action="store_true", help="fail when the workflow id was ever used: --id-reuse-policy RejectDuplicate"
+    )
+    for name in ("execution-timeout", "run-timeout", "task-timeout", "start-delay"):
+        parser.add_argument(f"--{name}", type=duration, metavar="DURATION", help="such as 30s, 5min, 1h")
+    parser.add_argument("--cron", default="", metavar="SPEC", help="cron schedule")
+    parser.add_argument("--memo", action="append", metavar="KEY=JSON", help="a memo value; may be given again")
+    parser.add_argument(
+        "--search-attribute",
+        action="append",
+        metavar="KEY[:TYPE]=JSON",
+        help="a search attribute; TYPE (Keyword, Text, Int, Double, Bool, Datetime, KeywordList) is told by the value if left out",
+    )
+    parser.add_argument("--static-summary", help="a line that `describe` shows")
+    parser.add_argument("--static-details", help="a text that `describe` shows")
+    add_timeout(parser, "the verdict")
+
+
+def _start_signal_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start-signal", metavar="NAME", help="signal-with-start: signal the open run, or start one with the signal")
+    parser.add_argument("--start-signal-input", action="append", metavar="JSON", help="an argument of that signal")
+
+
+# --- commands
+
+
+def start(options: argparse.Namespace) -> int:
+    """Start, and print ids."""
+    keywords = start_keywords(options)
+
+    async def use(client: Client) -> None:
+        handle = await client.start_workflow(options.type, **keywords)
+        print_one(options, {"workflowId": handle.id, "runId": handle.result_run_id, **_started(options, client)})
+
+    with_client(options, use)
+    return 0
+
+
+def signal_with_start(options: argparse.Namespace) -> int:
+    """As `start` with a signal."""
+    return start(options)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Start, wait, and print the result."""
+    keywords = start_keywords(options)
+
+    async def use(client: Client) -> None:
+        outcome = {"workflowId": options.workflow_id, **_started(options, client)}
+        try:
+            value = await client.execute_workflow(options.type, **keywords)
+        except WorkflowFailureError as error:
+            _print_failure(options, outcome, error)
+            raise
+        _print_result(options, outcome, value)
+
+    with_client(options, use)
+    return 0
+
+
+def result(options: argparse.Namespace) -> int:
+    """Wait, and print the result."""
+
+    async def use(client: Client) -> None:
+        outcome = {"workflowId": options.workflow_id, "runId": options.run_id}
+        try:
+            value = await handle_of(client, options).result(rpc_timeout=options.rpc_timeout)
+        except WorkflowFailureError as error:
+            _print_failure(options, outcome, error)
+            raise
+        _print_result(options, outcome, value)
+
+    with_client(options, use)
+    return 0
+
+
+# --- parts
+
+
+def _print_result(options: argparse.Namespace, outcome: dict[str, Any], value: Any) -> None:
+    """The value alone for people: it goes on into `jq`, or a file, as it is."""
+    if not is_json(options):
+        print_json(value)
+        return
+    print_value(options, {name: one for name, one in outcome.items() if one} | {"status": "COMPLETED", "result": value})
+
+
+def _print_failure(options: argparse.Namespace, outcome: dict[str, Any], error: WorkflowFailureError) -> None:
+    """Programs get the failure on stdout as well; the line on stderr and the exit status come by themselves."""
+    if not is_json(options):
+        return
+    cause = error.cause
+    status = {CancelledError: "CANCELED", TerminatedError: "TERMINATED", TimeoutError: "TIMED_OUT"}.get(type(cause), "FAILED")
+    failure: dict[str, Any] = {"message": str(cause)}
+    if isinstance(kind := getattr(cause, "type", None), str):
+        failure["type"] = kind
+    print_value(options, {name: one for name, one in outcome.items() if one} | {"status": status, "failure": failure})
+
+
+def start_keywords(options: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of `Client.start_workflow`."""
+    if options.fail_existing and options.id_reuse_policy is not None:
+        raise UsageError("give --fail-existing or --id-reuse-policy, not both")
+    given = {
+        "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE if options.fail_existing else options.id_reuse_policy,
+        "id_conflict_policy": options.id_conflict_policy,
+        "execution_timeout": options.execution_timeout,
+        "run_timeout": options.run_timeout,
+        "task_timeout": options.task_timeout,
+        "start_delay": options.start_delay,
+        "static_summary": options.static_summary,
+        "static_details": options.static_details,
+        "start_signal": options.start_signal,
+        "rpc_timeout": options.rpc_timeout,
+        "memo": key_values(options.memo, "--memo") or None,
+        "search_attributes": search_attributes(options.search_attribute),
+    }
+    return {
+        "args": inputs_of(options),
+        "id": options.workflow_id,
+        "task_queue": options.task_queue,
+        "cron_schedule": options.cron,
+        "start_signal_args": [json_value(text, f"signal input {text!r}") for text in options.start_signal_input or []],
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+def search_attributes(texts: list[str] | None) -> TypedSearchAttributes | None:
+    """`KEY[:TYPE]=JSON` options as typed search attributes; None for none. Raises `UsageError`."""
+    pairs: list[SearchAttributePair[Any]] = []
+    for name, value in key_values(texts, "--search-attribute").items():
+        key_name, colon, kind = name.rpartition(":")
+        if not colon:
+            key_name, kind = name, _KINDS.get(type(value), "")
+        makers = {
+            "Bool": SearchAttributeKey.for_bool,
+            "Int": SearchAttributeKey.for_int,
+            "Double": SearchAttributeKey.for_float,
+            "Keyword": SearchAttributeKey.for_keyword,
+            "Text": SearchAttributeKey.for_text,
+            "KeywordList": SearchAttributeKey.for_keyword_list,
+            "Datetime": SearchAttributeKey.for_datetime,
+        }
+        make: Any = makers.get(kind)
+        if make is None or not key_name:
+            raise UsageError(f"--search-attribute {name}: write KEY=JSON or KEY:TYPE=JSON, with a TYPE of {', '.join(makers)}")
+        pairs.append(SearchAttributePair(make(key_name), _typed(name, kind, value)))
+    return TypedSearchAttributes(pairs) if pairs else None
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    from datetime import datetime
+
+    if kind == "Datetime" and isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError as error:
+            raise UsageError(f"--search-attribute {name}: {value!r} is no time; write RFC 3339, as 2026-11-24T18:30:00Z") from error
+    if kind == "Double" and type(value) is int:
+        return float(value)
+    wanted = {"Bool": bool, "Int": int, "Double": float, "Keyword": str, "Text": str, "KeywordList": list, "Datetime": datetime}[kind]
+    if type(value) is not wanted:
+        raise UsageError(f"--search-attribute {name}: {value!r} is no {kind}")
+    return value
+
+
+def _started(options: argparse.Namespace, client: Client) -> dict[str, Any]:
+    return {"type": options.type, "namespace": client.namespace, "taskQueue": options.task_queue}

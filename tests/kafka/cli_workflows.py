@@ -1,0 +1,55 @@
+"""Workflows and activities for the tests of the command line."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from odradek import activity, workflow
+
+
+@activity.defn
+async def pack(what: str) -> str:
+    return f"packed {what}"
+
+
+@workflow.defn
+class Parcel:
+    """Waits until it is told to go; may be told where to."""
+
+    def __init__(self) -> None:
+        self.where: list[str] = []
+        self.gone = False
+
+    @workflow.run
+    async def run(self, what: str) -> list[str]:
+        await workflow.execute_activity(pack, what, start_to_close_timeout=timedelta(seconds=20))
+        await workflow.wait_condition(lambda: self.gone)
+        return self.where
+
+    @workflow.signal
+    def address(self, where: str) -> None:
+        self.where.append(where)
+
+    @workflow.signal
+    def go(self) -> None:
+        self.gone = True
+
+    @workflow.query
+    def told(self) -> list[str]:
+        return self.where
+
+
+@workflow.defn
+class Blocked:
+    """Blocks its thread, as workflow code must not, until a file is there: it is parked."""
+
+    @workflow.run
+    async def run(self, flag: str) -> str:
+        while not Path(flag).exists():  # noqa: ASYNC240
+            time.sleep(0.05)  # noqa: ASYNC251
+        return "through"
+
+
+WORKFLOWS = [Parcel, Blocked]

@@ -1,0 +1,123 @@
+"""Every command of the parser: its examples parse, its help shows them and its exit statuses, `docs/cli.md` has it; completion knows it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from odradek import cli
+from odradek.cli import page
+from odradek.cli.app import build_parser
+from odradek.cli.completion import SHELLS
+from odradek.cli.tree import Command, command_tree
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+TREE = command_tree(build_parser())
+LEAVES = [command for command in TREE.walk() if not command.commands]
+# What a command line tool for workflows must have: those that the issue names.
+WANTED = """
+    workflow start, workflow execute, workflow signal, workflow query, workflow cancel, workflow terminate, workflow describe,
+    workflow list, workflow count, workflow show, workflow stack, workflow result, workflow delete, workflow unpark,
+    workflow signal-with-start, workflow update,
+    task-queue describe, task-queue delete, topic, dead-letter list, dead-letter show, dead-letter redrive, dev, server, worker,
+    completion bash, completion zsh, completion fish
+"""
+
+
+def test_every_command_is_there() -> None:
+    wanted = {" ".join(name.split()) for name in WANTED.split(",")}
+    assert wanted <= {" ".join(command.words) for command in LEAVES}
+
+
+@pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
+def test_examples_parse(command: Command) -> None:
+    examples = page.examples_of(command)
+    assert examples
+    for example in examples:
+        arguments = page.arguments_of(example)
+        assert tuple(arguments[: len(command.words)]) == command.words, example
+        assert build_parser().parse_args(arguments).run
+
+
+@pytest.mark.parametrize("command", list(TREE.walk()), ids=lambda command: command.name)
+def test_help_has_examples(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*command.words, "--help"])
+    out = capsys.readouterr().out
+    assert caught.value.code == 0 and "examples:\n  odradek " in out
+    assert all(len(line) <= 160 for line in command.epilog.splitlines())
+
+
+@pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
+def test_the_page_has_it(command: Command) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    _, _, section = text.partition(f"\n### {command.name}\n")
+    section = section.partition("\n### ")[0]
+    assert section, f"{command.name} is missing: python -m odradek.cli.page > docs/cli.md"
+    for example in page.examples_of(command):
+        assert example in section
+    for option in command.options:
+        assert option.flags[0] == "-h" or f"`{option.flags[0]}`" in section, option.flags
+    assert "\nExit status: 0" in section
+
+
+def test_the_page_is_the_parsers() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page.page(), "python -m odradek.cli.page > docs/cli.md"
+
+
+def test_statuses_of_a_command_are_those_it_lists() -> None:
+    start = next(command for command in LEAVES if command.words == ("workflow", "start"))
+    assert [int(status) for status in page.statuses_of(start)] == [0, 1, 2, 3, 5, 130]
+
+
+# --- completion
+
+
+def complete(line: str, tmp_path: Path) -> list[str]:
+    """What bash offers for the last word of a line."""
+    script = tmp_path / "completion.bash"
+    script.write_text(SHELLS["bash"](TREE))
+    words = line.split(" ")
+    asked = f"""source {script}
+COMP_WORDS=({" ".join(f"'{word}'" for word in words)}); COMP_CWORD={len(words) - 1}
+_odradek; printf '%s\\n' "${{COMPREPLY[@]}}" """
+    done = subprocess.run(["bash", "--norc", "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("odradek work", {"worker", "workflow"}),
+        ("odradek workflow si", {"signal", "signal-with-start"}),
+        ("odradek workflow list -o ", {"text", "table", "json", "jsonl"}),
+        ("odradek workflow terminate --query x --re", {"--reason"}),
+        ("odradek task-queue d", {"describe", "delete"}),
+        ("odradek --log-level debug dead-letter ", {"list", "show", "redrive", "--help"}),
+        ("odradek workflow start --type ", set()),
+    ],
+)
+def test_completion_in_bash(line: str, offered: set[str], tmp_path: Path) -> None:
+    assert set(complete(line, tmp_path)) == offered
+
+
+def test_completion_of_files(tmp_path: Path) -> None:
+    (tmp_path / "order.json").write_text("{}")
+    assert complete("odradek workflow start --input-file or", tmp_path) == ["order.json"]
+
+
+@pytest.mark.parametrize("shell", list(SHELLS))
+def test_scripts_are_valid(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for command in LEAVES:
+        assert command.words[-1] in script
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here to read it")
+    file = tmp_path / "script"
+    file.write_text(script)
+    assert subprocess.run([shell, "-n", str(file)], capture_output=True, text=True, check=False).stderr == ""
