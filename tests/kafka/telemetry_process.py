@@ -37,6 +37,9 @@ class Process:
         }
         with self.log.open("w") as log:
             command = [sys.executable, "-m", "tests.kafka.telemetry_workflows", what, queue]
+            if what == "server":
+                code = "from odradek.config import Settings; from odradek.web.server import main; main(Settings(), port=0)"
+                command = [sys.executable, "-c", code]
             self.process = subprocess.Popen(command, env=os.environ | ours | settings, stderr=log)
 
     def ask(self, path: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,24 @@ async def test_live_while_it_restores_and_ready_only_then(settings: Settings, st
     stranger.abort_transaction(20)
     await ready(process)
     assert process.total("odradek_lane_running") == 2 and process.total("odradek_ready", kind="processor") == 1
+
+
+async def test_the_server_sees_queues_that_nobody_serves_any_more(settings: Settings, start: Start) -> None:
+    server, process = start("server"), start("processor")
+    await asyncio.gather(ready(server), ready(process))
+    await until(lambda: sum(name == "odradek_lane_lag" for name, _ in process.metrics()) == 2, 20)
+    assert process.total("odradek_lane_lag") == 0
+    await until(lambda: server.total("odradek_queue_processors", task_queue="q") == 1, 40)
+    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 0, 40)
+    process.kill()
+    async with await Client.connect(settings=settings) as client:
+        await client.start_workflow(Traced.run, "far", id="w", task_queue="q", rpc_timeout=timedelta(seconds=1))
+    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 2, 60)
+    assert server.total("odradek_queue_lag", task_queue="q") == 1 and server.total("odradek_queue_processors", task_queue="q") == 0
+    assert server.total("odradek_visibility_running") == 1 and server.total("odradek_visibility_lag") == 0
+    assert server.total("odradek_visibility_store_bytes") > 0 and server.total("odradek_client_waiting") == 0
+    assert server.status("live") == 200
+    await _only_what_the_catalog_names(server)
 
 
 async def test_a_lane_that_hangs_is_not_live(settings: Settings, start: Start) -> None:

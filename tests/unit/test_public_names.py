@@ -22,6 +22,7 @@ FRONT_DOORS = (
     "odradek.client",
     "odradek.common",
     "odradek.config",
+    "odradek.contrib.opentelemetry",
     "odradek.contrib.pydantic",
     "odradek.converter",
     "odradek.envconfig",
