@@ -215,6 +215,9 @@ class WorkflowStep:
     def history(self, run: LiveRun, *, from_event_id: int = 1) -> Iterator[HistoryEvent]:
         """Events from an id on, with those of this step. An event that spans ids (a WorkflowTask) is given if any of them is asked for."""
         run_id = run.row.run_id
+        if run.new_events and run.new_events[0].event_id == 1:  # made in this step: nothing is stored yet, and a look costs
+            yield from (event for event in run.new_events if last_event_id(event) >= from_event_id)
+            return
         start = ""
         if from_event_id > 1:
             found = list(self.scan(HISTORY, run_id + "/", start=event_key(run_id, from_event_id), reverse=True, limit=1))
