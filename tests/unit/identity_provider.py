@@ -9,7 +9,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -30,7 +30,18 @@ class IdentityProvider:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 provider.asked.append(self.path)
-                self._answer(*provider._get(self.path))
+                if self.path.startswith("/realm/authorization_endpoint?"):
+                    self._send_back({name: values[0] for name, values in parse_qs(self.path.partition("?")[2]).items()})
+                else:
+                    self._answer(*provider._get(self.path))
+
+            def _send_back(self, asked: dict[str, str]) -> None:
+                """Everybody is ann, without being asked."""
+                provider.codes["42"] = asked
+                self.send_response(302)
+                self.send_header("location", f"{asked['redirect_uri']}?{urlencode({'code': '42', 'state': asked['state']})}")
+                self.send_header("content-length", "0")
+                self.end_headers()
 
             def do_POST(self) -> None:
                 provider.asked.append(self.path)

@@ -292,6 +292,18 @@ async def test_an_open_history_grows(server: UiServer, monkeypatch: pytest.Monke
     assert before < after == events[-1].event_id + 2
 
 
+async def test_a_history_has_the_event_that_was_told(server: UiServer) -> None:
+    """Read a moment ago counts as fresh, but not without an event that its reader has heard of."""
+    run = summary("order-1")
+    events = long_history(run, 3)
+    server.add(run, events[:5])
+    last = events[-1].event_id + 2
+    async with browser(server) as client:
+        before = (await client.get(f"{RUN}/history?view=full")).text
+        server.owner.events["order-1"] = events
+        assert f'data-total="{last}"' in (await client.get(f"{RUN}/history?view=full&least={last}")).text != before
+
+
 async def test_download_and_import(server: UiServer) -> None:
     run = summary("order-1")
     server.add(run, long_history(run, 12))

@@ -68,13 +68,15 @@ def troubled_order(server: UiServer) -> ExecutionSummary:
         HistoryEvent(1, at, WorkflowExecutionStarted(run.workflow_id, run.run_id, run.workflow_type, run.task_queue, [plain(order)]), 41),
         HistoryEvent(2, at + 4, WorkflowTask(at + 6, "worker-a")),
         HistoryEvent(5, at + 8, ActivityTaskScheduled("1", "reserve_stock", "orders", [plain({"sku": "thread-4", "count": 2})])),
-        HistoryEvent(6, at + 40, ActivityTaskStartedEvent(5, 1, "stock-service@h2")),
+        HistoryEvent(6, at + 40, ActivityTaskStartedEvent(5, 1, "stock-service@h2", None, 2, 11)),
         HistoryEvent(7, at + 900, ActivityTaskCompletedEvent(5, 6, [plain("reservation-77")]), 43),
         HistoryEvent(8, at + 910, WorkflowTask(at + 911, "worker-a")),
         HistoryEvent(
             11, at + 915, ActivityTaskScheduled("2", "charge_card", "payments", [Payload({"encoding": b"binary/encrypted"}, b"x" * 312)])
         ),
-        HistoryEvent(12, at + 6_400, ActivityTaskStartedEvent(11, 3, "payments@h3", Failure("gateway timeout", type="GatewayError"))),
+        HistoryEvent(
+            12, at + 6_400, ActivityTaskStartedEvent(11, 3, "payments@h3", Failure("gateway timeout", type="GatewayError"), 0, 31)
+        ),
         HistoryEvent(
             13, at + 7_600, ActivityTaskFailedEvent(11, 12, Failure("activity failed", cause=declined), "NON_RETRYABLE_FAILURE"), 47
         ),
@@ -105,6 +107,9 @@ def troubled_order(server: UiServer) -> ExecutionSummary:
         [plain({"sent": 2})],
         None,
         "mail@h1",
+        scheduled_event_id=18,
+        command_partition=1,
+        command_offset=64,
     )
     server.owner.descriptions[run.workflow_id] = WorkflowDescription(
         run,

@@ -125,6 +125,11 @@ async def _kafka_beside(page: Any, settings: Settings) -> None:
     await page.wait_for_selector("#sheet h2:has-text('StartWorkflow')")
     await page.wait_for_selector(f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).events(QUEUE)}')")
     await page.keyboard.press("Escape")
+    # And from what was scheduled to its command, as the service that read it said.
+    await page.click("details.ev:has-text('Activity task scheduled') .came a")
+    await page.wait_for_selector("#sheet h2:has-text('ActivityTask')")
+    await page.wait_for_selector(f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).commands(QUEUE)}')")
+    await page.keyboard.press("Escape")
     await page.click("a:text-is('Records in Kafka')")
     for kind in ("StartWorkflow", "ActivityTask", "ActivityTaskCompleted", "ExecutionSummary"):
         await page.wait_for_selector(f"tr:has-text('{kind}')")
@@ -207,5 +212,8 @@ async def _dead_letter(page: Any, url: str, settings: Settings) -> None:
     await page.click("tr[data-row] a")
     await page.click("button:text-is('Put it back')")
     await page.wait_for_selector(".note:has-text('put back')")
+    await page.click("dl.facts div:has(dt:text-is('Put back at')) a")  # it says where it stands now
+    await page.wait_for_selector("#sheet h2:has-text('Undecodable record')")
+    await page.wait_for_selector(f"#sheet :text('{topic}')")
     while await shown() < 2:  # it is no better there than before
         await page.wait_for_timeout(300)

@@ -61,20 +61,20 @@ async def show(visit: Visit) -> Response:
         ranges=list(RANGES),
         range=name,
         chosen=chosen,
-        plots=plots_of(drawn.windows, step_ms),
+        plots=plots_of(drawn.windows, step_ms, visit.now_ms),
         types=[row for row in type_rows(every.windows) if row.started or row.completed or row.failed or row.open_runs],
         totals=type_rows([_renamed(window) for window in drawn.windows])[:1],
         queues=queues,
     )
 
 
-def plots_of(windows: Sequence[WindowView], step_ms: int) -> list[Plot]:
-    """The four plots of a stretch of time."""
+def plots_of(windows: Sequence[WindowView], step_ms: int, now_ms: int) -> list[Plot]:
+    """The four plots of a stretch of time. A line of rates ends with the last whole window: one that fills yet would look like a fall."""
     starts = [window.start_ms for window in windows]
     minutes = step_ms / MINUTE_MS
 
-    def rates(name: str, tone: str, count: Callable[[WindowView], int]) -> Series:
-        return Series(name, tone, [count(window) / minutes for window in windows])
+    def rates(name: str, tone: str, count: Callable[[WindowView], int], *, whole: bool = False) -> Series:
+        return Series(name, tone, [None if whole and window.start_ms + step_ms > now_ms else count(window) / minutes for window in windows])
 
     def values(name: str, tone: str, value: Callable[[WindowView], float | None]) -> Series:
         return Series(name, tone, [value(window) for window in windows])
@@ -85,7 +85,7 @@ def plots_of(windows: Sequence[WindowView], step_ms: int) -> list[Plot]:
             "a minute",
             starts,
             step_ms,
-            [rates("started", "ink", lambda w: w.started), rates("completed", "good", lambda w: w.completed)],
+            [rates("started", "ink", lambda w: w.started, whole=True), rates("completed", "good", lambda w: w.completed, whole=True)],
             stacked=False,
             show=_rate,
         ),

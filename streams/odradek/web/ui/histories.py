@@ -67,13 +67,17 @@ class HistoryBook:
         self._kept_max = kept_max
         self._histories: OrderedDict[tuple[str, str, str], History] = OrderedDict()
 
-    async def read(self, reader: RunReader, place: Place, topics: Topics, workflow_id: str, run_id: str) -> History:
-        """The history of a run as it is now. Raises what the owner answers; what was read before stays for the next time."""
+    async def read(self, reader: RunReader, place: Place, topics: Topics, workflow_id: str, run_id: str, *, least: int = 0) -> History:
+        """The history of a run as it is now. Raises what the owner answers; what was read before stays for the next time.
+
+        least: an event that is known to be there: one that was read a moment ago without it is not fresh.
+        """
         key = ("run", workflow_id, run_id)
         history = self._histories.setdefault(key, History(workflow_id, run_id, reader.task_queue, commands=CommandPlaces(topics)))
         self._histories.move_to_end(key)
         async with history.lock:
-            if history.open and not history.cut and self._clock_s() - history.read_s > FRESH_S:
+            fresh = self._clock_s() - history.read_s <= FRESH_S and history.next_event_id > least
+            if history.open and not history.cut and not fresh:
                 await _grow(history, reader, place)
                 history.read_s = self._clock_s()
         self._trim()

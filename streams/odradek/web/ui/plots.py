@@ -105,11 +105,11 @@ def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> st
 
 
 def nice_top(value: float) -> float:
-    """The next round number at or above a value: 1, 2 or 5 times a power of ten."""
+    """The next round number at or above a value, whose half is round too."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if value <= factor * power * 1.000001)
+    return next(factor * power for factor in (1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0) if value <= factor * power * 1.000001)
 
 
 def _stack(series: Sequence[Series]) -> list[Series]:

@@ -204,7 +204,9 @@ async def _history(visit: Visit, facts: RunFacts) -> History:
         raise facts.problem
     run = facts.run
     place = facts.detail.place if facts.detail is not None else await place_of(visit.server, run.task_queue, run.workflow_id)
-    return await visit.state.histories.read(_reader(visit, facts), place, visit.server.topics, run.workflow_id, run.run_id)
+    return await visit.state.histories.read(
+        _reader(visit, facts), place, visit.server.topics, run.workflow_id, run.run_id, least=visit.number("least", 0)
+    )
 
 
 async def _history_view(visit: Visit, facts: RunFacts) -> HistoryView:

@@ -101,9 +101,10 @@ panel?.addEventListener("toggle", async (event) => {
 // ---------------------------------------------------------------- growth
 
 // Takes over what is new and leaves stretches alone whose rows are the same, so that nothing jumps under the reader.
+let least = 0; // the last event that was told: what is shown must have it
 const grow = throttle(async () => {
   if (document.hidden || panel.querySelector("details.ev[open]")) return;
-  const response = await fetchPart(address);
+  const response = await fetchPart(`${address}${address.includes("?") ? "&" : "?"}least=${least}`);
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   const present = panel.querySelector("[data-history]"), next = fresh.querySelector("[data-history]");
@@ -145,12 +146,16 @@ if (run) {
     const source = new EventSource(`/api/odradek/v1/workflows/${encodeURIComponent(run.dataset.workflow)}/events?${parameters}`);
     source.onopen = () => setPulse("live");
     source.onerror = () => setPulse("lost");
-    source.addEventListener("events", () => { head(); if (panel?.querySelector("[data-history]")) grow(); });
+    source.addEventListener("events", (event) => { least = Number(event.lastEventId) || 0; head(); if (panel?.querySelector("[data-history]")) grow(); });
     source.addEventListener("unavailable", () => setPulse("lost"));
     source.addEventListener("closed", () => { source.close(); setPulse("idle"); head(); });
     source.addEventListener("error", (event) => { if (event.data) source.close(); });
     addEventListener("pagehide", () => source.close());
     setInterval(head, 5000); // attempts and heartbeats are no events of the history
+    // What was put off while nobody looked, or while an event was open.
+    const catchUp = () => { if (!document.hidden && least) { head(); if (panel?.querySelector("[data-history]")) grow(); } };
+    document.addEventListener("visibilitychange", catchUp);
+    panel?.addEventListener("toggle", (event) => { if (!event.target.open) catchUp(); }, true);
   }
 }
 
