@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import consumer_config
+from odradek.kafka.producer import PlainProducer
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Wire, until
@@ -78,3 +79,33 @@ def test_committed_offsets_are_told_soon_after_the_broker_is_back(broker: LocalB
     finally:
         ended.set()
         thread.join()
+
+
+def test_plain_producer_keeps_the_order_of_records_over_a_restart(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+    """A retry may write a record twice; the first of each come in the order in which they were handed over."""
+    wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+    wire.admin.ensure_queue(QUEUE)
+    producer, ended, sent, failed = PlainProducer(wire.settings), threading.Event(), [0], []
+
+    def send() -> None:
+        while not ended.wait(0.0005):
+            producer.produce(
+                wire.events, b"k", b"%d" % sent[0], on_delivery=lambda error: failed.append(error) if error is not None else None
+            )
+            sent[0] += 1
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        until(lambda: sent[0] > 200)
+        broker.kill()
+        broker.start()
+        at_return = sent[0]
+        until(lambda: sent[0] > at_return + 200)
+    finally:
+        ended.set()
+        thread.join()
+    assert producer.close(30) == 0
+    assert failed == []
+    firsts = list(dict.fromkeys(int(message.value() or b"") for message in wire.read(wire.events)))
+    assert firsts == list(range(sent[0]))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from odradek.config import Settings
@@ -387,38 +387,3 @@ def test_registry_that_does_not_answer_is_named(unused_address: str) -> None:
         Codec(framing).encode(SignalWorkflow("w", "s"))
     with pytest.raises(OdradekError, match="does not answer"):
         Codec(framing).decode(b"\x00\x00\x00\x00\x01abc")
-
-
-class FatalProducer:
-    """A confluent producer that has met a fatal error."""
-
-    purged = False
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
-
-    def produce(self, *args: Any, **kwargs: Any) -> None:
-        raise KafkaException(KafkaError(KafkaError._FATAL, "out of order sequence"))
-
-    def poll(self, timeout: float) -> int:
-        time.sleep(min(timeout, 0.01))
-        return 0
-
-    def flush(self, timeout: float) -> int:
-        return 0
-
-    def purge(self) -> None:
-        FatalProducer.purged = True
-
-
-async def test_producer_goes_on_after_a_fatal_error(settings: Settings, admin: ClusterAdmin) -> None:
-    topic = (await asyncio.to_thread(admin.ensure_queue, "q"))[0].name
-    kinds: list[Any] = [FatalProducer, Producer]
-
-    def make(config: dict[str, Any]) -> Any:
-        return kinds.pop(0)(config)
-
-    with PlainProducer(settings, new_producer=make) as producer:
-        await asyncio.wait_for(producer.send(topic, b"k", b"v"), WAIT_S)
-    assert FatalProducer.purged
-    assert kinds == []

@@ -28,6 +28,8 @@ OURS = {
     "group.protocol": "the classic protocol notices a dead member after 6 s, the other one after 45 s",
     "transactional.id": "it belongs to the partition of `events`",
     "enable.idempotence": "lanes need it; plain producers do without, as every input may come twice and late",
+    "max.in.flight": "retries must not change the order of records",
+    "max.in.flight.requests.per.connection": "retries must not change the order of records",
     "partitioner": "all clients must agree on Kafka's murmur2",
     "isolation.level": "every reader reads committed records only",
     "enable.auto.commit": "offsets are committed behind what is durable",
@@ -65,9 +67,8 @@ def admin_config(settings: KafkaSettings) -> dict[str, Any]:
 def producer_config(settings: KafkaSettings) -> dict[str, Any]:
     """For a plain producer: acknowledged by all in-sync replicas, with Kafka's own partitioner.
 
-    Not idempotent: that would allow five requests on the way, and with a sixth batch waiting librdkafka's thread spins until an answer
-    comes (215,000 poll calls a second, half a core, on a broker at its limit). A retry may double or reorder records;
-    every input of the engine may come twice and late, and replies are at most once.
+    Not idempotent: librdkafka's thread would spin while more waits than may be on the way. One request on the way to a broker keeps the
+    order of records over retries all the same; a retry may double one, and every input of the engine may come twice (docs/decisions/0009).
     """
     ours = {
         # Any linger, however short, costs a record that comes alone 1.1 ms (1.5 instead of 0.4 ms to its acknowledgement); with 500
@@ -76,7 +77,7 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         "delivery.timeout.ms": 120_000,
         "message.max.bytes": PRODUCER_MESSAGE_MAX_BYTES,
     }
-    return _common(settings) | ours | _passed(settings, _CONSUMER_ONLY) | _PRODUCER_NEEDS | {"enable.idempotence": False}
+    return _common(settings) | ours | _passed(settings, _CONSUMER_ONLY) | _PRODUCER_NEEDS | _PLAIN_PRODUCER_NEEDS
 
 
 def transactional_producer_config(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
@@ -135,6 +136,7 @@ def reader_config(settings: KafkaSettings, *, read_uncommitted: bool = False, pa
 #: What records of `state` may have, and room for headers and framing.
 PRODUCER_MESSAGE_MAX_BYTES = STATE_MAX_MESSAGE_BYTES + 64 * 1024
 
+_PLAIN_PRODUCER_NEEDS = {"enable.idempotence": False, "max.in.flight.requests.per.connection": 1}
 _PRODUCER_NEEDS = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all"}
 _CONSUMER_NEEDS: dict[str, Any] = {"isolation.level": "read_committed", "enable.auto.commit": False, "enable.auto.offset.store": False}
 _FETCHING = {

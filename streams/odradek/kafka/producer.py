@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,9 +81,10 @@ class PlainProducer:
         #: Topic -> its `max.message.bytes`, as far as the host knows it (`ClusterAdmin.max_message_bytes`).
         self.limits: dict[str, int] = {}
         self._producer = self._make()
-        self._lock = threading.Lock()
-        self._gate = threading.Lock()
+        self._gate = threading.Lock()  # over the four below; never held while librdkafka or a caller's code runs
         self._bursts = 0
+        self._handing = False  # a thread hands records over
+        self._ended = False
         self._delivered = self._failed = 0  # by the polling thread
         self._backlog: list[_Record] = []
         self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
@@ -110,18 +112,26 @@ class PlainProducer:
             raise RecordTooLargeError(topic, size=size, limit=limit)
         record = _Record(topic, key, value, list(headers), partition, on_delivery)
         with self._gate:
-            if self._bursts >= BURSTS:
+            ended = self._ended
+            if not ended and (self._handing or self._backlog or self._bursts >= BURSTS):
                 if len(self._backlog) >= BACKLOG_MAX:
                     raise BufferError(f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up")
                 self._backlog.append(record)
                 return
-            self._bursts += 1
+            if not ended:
+                self._handing = True
+                self._bursts += 1
+        if ended:
+            self._report(record, OdradekError("the producer was closed: nothing is sent any more"))
+            return
         burst = _Burst(1)
         try:
             self._hand_over(record, burst)
         except BaseException:
-            self._settle_one(burst)
+            self._count_down(burst, 1)
             raise
+        finally:
+            self._send_backlog(handing=True)
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: KafkaHeaders = (), *, partition: int = _HASHED
@@ -138,12 +148,14 @@ class PlainProducer:
 
     def flush(self, timeout_s: float) -> int:
         """Wait until everything handed over is delivered or has failed; how many records are still on the way at the time-out."""
-        with self._gate:
-            self._bursts += 1  # the backlog goes now, whatever is on the way
-        self._next_burst()
-        remaining = self._producer.flush(timeout_s) + len(self._backlog)
-        self._wake_loops()
-        return remaining
+        deadline_s = time.monotonic() + timeout_s
+        while True:  # a burst that is through lets the next one go
+            left_s = deadline_s - time.monotonic()
+            self._producer.flush(max(0.0, min(_POLL_S, left_s)))
+            self._wake_loops()
+            remaining = len(self)
+            if not remaining or left_s <= 0:
+                return remaining
 
     def __len__(self) -> int:
         """Records on the way."""
@@ -157,13 +169,21 @@ class PlainProducer:
         """Deliver what is on the way, as far as it goes in the time; how many records failed for it. Idempotent."""
         if self._closing.is_set():
             return 0
-        remaining = self.flush(timeout_s)
+        self.flush(timeout_s)
+        with self._gate:
+            self._ended = True
+            waiting, self._backlog = self._backlog, []
         self._closing.set()
         self._thread.join()
+        remaining = len(waiting) + len(self._producer)
         if remaining:
             logger.warning("producer closed with %d records undelivered after %g s", remaining, timeout_s)
             self._producer.purge()
             self._producer.flush(1.0)
+        for record in waiting:
+            self._report_safely(
+                record, BrokerUnreachableError(self._settings.address, reason=self._reason or "closed before they were sent")
+            )
         self._wake_loops()
         return remaining
 
@@ -182,54 +202,87 @@ class PlainProducer:
         """To librdkafka. Raises as `produce`; then there will be no report."""
 
         def report(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                self._delivered += 1
-            else:
-                self._failed += 1
             try:
-                if record.on_delivery is not None:
-                    record.on_delivery(self._delivery_error(error, message))
+                self._report(record, self._delivery_error(error, message))
             finally:
-                self._settle_one(burst)
+                if self._count_down(burst, 1):
+                    self._send_backlog()
 
-        producer = self._producer
         try:
-            producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=report, headers=record.headers)
+            self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=report, headers=record.headers)
         except KafkaException as error:
-            code = kafka_error(error).code()
-            if code == KafkaError._FATAL:
-                self._renew(producer)
-                self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=report, headers=record.headers)
-                return
-            if code == KafkaError.MSG_SIZE_TOO_LARGE:
+            if kafka_error(error).code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 raise self._too_large(record.topic, _size(record)) from error
             raise translate(error, self._settings, topic=record.topic) from error
 
-    def _settle_one(self, burst: _Burst) -> None:
-        """A record of it has its report, or will never have one. The last one lets the next burst go."""
-        with self._gate:
-            burst.left -= 1
-            last = burst.left == 0
-        if last:
-            self._next_burst()
+    def _report(self, record: _Record, error: BaseException | None) -> None:
+        if error is None:
+            self._delivered += 1
+        else:
+            self._failed += 1
+        if record.on_delivery is not None:
+            record.on_delivery(error)
+        elif error is not None:
+            logger.warning("a record for %s was not delivered: %s", record.topic, error)
 
-    def _next_burst(self) -> None:
-        """What has gathered goes in the place of a burst that is through."""
+    def _report_safely(self, record: _Record, error: BaseException) -> None:
+        """On a thread that is not the caller's of `produce`: a callback that raises is its owner's matter, the others still go."""
+        try:
+            self._report(record, error)
+        except Exception:
+            logger.exception("a delivery callback raised")
+
+    def _count_down(self, burst: _Burst, records: int) -> bool:
+        """So many records of it have their report, or will never have one. True if it is through and others wait in its place."""
         with self._gate:
-            records, self._backlog = self._backlog, []
-            if not records:
+            burst.left -= records
+            if burst.left == 0:
                 self._bursts -= 1
-                return
-        burst = _Burst(len(records))
-        for record in records:
-            try:
-                self._hand_over(record, burst)
-            except Exception as error:
-                if record.on_delivery is not None:
-                    record.on_delivery(error)
-                else:
-                    logger.warning("a record for %s was not sent: %s", record.topic, error)
-                self._settle_one(burst)
+            return burst.left == 0 and bool(self._backlog)
+
+    def _send_backlog(self, *, handing: bool = False) -> None:
+        """What has gathered goes as a burst, while there is room for one. One thread at a time hands over, or order would be lost.
+
+        handing: this thread has the turn already.
+        """
+        full = False
+        while True:
+            with self._gate:
+                if self._handing and not handing:
+                    return  # who has the turn sees the room that is there now
+                self._handing = handing = bool(self._backlog) and self._bursts < BURSTS and not self._ended
+                if not handing:
+                    return
+                records, self._backlog = self._backlog, []
+                self._bursts += 1
+            burst = _Burst(len(records))
+            for index, record in enumerate(records):
+                try:
+                    self._hand_over(record, burst)
+                except BufferError as error:  # librdkafka's queue is full
+                    if self._put_back(records[index:], burst):
+                        return
+                    if full:  # and yet nothing is on the way: this one alone is more than the queue takes
+                        with self._gate:
+                            self._backlog.pop(0)
+                        self._report_safely(record, error)
+                    full = not full
+                    break
+                except Exception as error:
+                    self._report_safely(record, error)
+                    self._count_down(burst, 1)
+            else:
+                full = False
+
+    def _put_back(self, records: list[_Record], burst: _Burst) -> bool:
+        """These of a burst wait again. True: others are on the way, and the next burst that is through lets them go."""
+        with self._gate:
+            self._backlog[:0] = records
+            burst.left -= len(records)
+            if burst.left == 0:
+                self._bursts -= 1
+            self._handing = self._bursts == 0
+            return not self._handing
 
     def _serve(self) -> None:
         while not self._closing.is_set():
@@ -250,16 +303,6 @@ class PlainProducer:
                 loop.call_soon_threadsafe(_settle, settled)
             except RuntimeError:
                 logger.debug("%d deliveries came after their event loop was closed", len(settled))
-
-    def _renew(self, old: Producer) -> None:
-        """A fatal error ends an idempotent producer for good; a new one goes on, what the old one held is reported as failed."""
-        with self._lock:
-            if self._producer is not old:
-                return  # another thread was first
-            logger.warning("producer made anew after a fatal error: %s", self._reason)
-            self._producer = self._make()
-        old.purge()
-        old.flush(1.0)
 
     def _delivery_error(self, error: KafkaError | None, message: Message) -> BaseException | None:
         if error is None:
