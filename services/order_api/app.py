@@ -14,13 +14,15 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, Field
 
 from odradek.client import Client, WorkflowFailureError, WorkflowHandle
 from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from odradek.service import RPCError, RPCStatusCode
+from odradek.telemetry.endpoint import renderer
+from odradek.telemetry.sources import Sample, client_samples
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, OrderResult, workflow_id
 from services.orders.workflow import OrderSaga
 
@@ -70,6 +72,22 @@ def create_app(address: str, namespace: str = "default", task_queue: str = ORDER
         yield
 
     app = FastAPI(title="Orders", lifespan=lifespan)
+
+    def samples() -> list[Sample]:
+        client = connection.get("client")
+        return list(client_samples(namespace, asdict(client.statistics()))) if client is not None else []
+
+    render = renderer([samples])
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        status, kind, body = render()
+        return Response(body, status, media_type=kind)
+
+    @app.get("/health/live", include_in_schema=False)
+    @app.get("/health/ready", include_in_schema=False)
+    async def health() -> dict[str, str]:
+        return {"status": "ready"}  # it answers once it has connected to Kafka; whether orders are processed, each answer says
 
     def handle_of(order_no: str) -> WorkflowHandle[Any, Any]:
         return connection["client"].get_workflow_handle_for(OrderSaga.run, workflow_id(order_no), task_queue=task_queue)

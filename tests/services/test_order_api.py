@@ -33,6 +33,18 @@ def shop(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield shop
 
 
+def test_the_api_shows_metrics_and_probes(shop: Shop, number: str) -> None:
+    assert shop.http.get("/health/ready").json() == {"status": "ready"}
+    before = requests_of(shop)
+    shop.http.get(f"/orders/{number}")
+    assert requests_of(shop) > before
+
+
+def requests_of(shop: Shop) -> float:
+    [line] = [line for line in shop.http.get("/metrics").text.splitlines() if line.startswith("odradek_client_requests_total")]
+    return float(line.rpartition(" ")[2])
+
+
 @pytest.fixture
 def number() -> str:
     """An order number of this test's own."""
