@@ -163,8 +163,7 @@ def redrive(options: argparse.Namespace) -> int:
         print_value(options, {"taskQueue": queue, "redriven": [one for one in results if "message" not in one], "failed": failed})
     else:
         for one in results:
-            place = f"to {one.get('topic')}/{one.get('partition')}"
-            print(f"{queue} offset {one['offset']}: {one.get('message') or place}")
+            print(f"{queue} offset {one['offset']}: {one.get('message') or 'put back to ' + _place_text(one['place'])}")
     if failed:
         missing = all(one["missing"] for one in failed)
         raise CommandFailedError(
@@ -227,7 +226,12 @@ def _put_back(reader: DeadLetterReader, queue: str, offset: int) -> dict[str, An
         return {"offset": offset, "message": str(error), "missing": False}
     if place is None:
         return {"offset": offset, "message": str(_none(queue, offset)), "missing": True}
-    return {"offset": offset, "topic": place.topic, "partition": place.partition}
+    return {"offset": offset, "place": msgspec.to_builtins(place)}
+
+
+def _place_text(place: dict[str, Any]) -> str:
+    """Topic, partition and offset, as far as it is known."""
+    return f"{place['topic']}/{place['partition']}" + (f"/{place['offset']}" if place["offset"] >= 0 else "")
 
 
 def _queue_of(kafka: Cluster, letter: DeadLetterView) -> str:
