@@ -37,15 +37,18 @@ class Process:
         }
         with self.log.open("w") as log:
             command = [sys.executable, "-m", "tests.kafka.telemetry_workflows", what, queue]
+            if what == "cli":  # two members of the group, the second at the port behind
+                target = "tests.kafka.telemetry_workflows:WORKFLOWS"
+                command = [sys.executable, "-m", "odradek.cli", "worker", target, "-t", queue, "--processes", "2"]
             if what == "server":
                 code = "from odradek.config import Settings; from odradek.web.server import main; main(Settings(), port=0)"
                 command = [sys.executable, "-c", code]
             self.process = subprocess.Popen(command, env=os.environ | ours | settings, stderr=log)
 
-    def ask(self, path: str) -> tuple[int, str]:
-        """Status and body; 0 when nothing listens (yet)."""
+    def ask(self, path: str, *, number: int = 0) -> tuple[int, str]:
+        """Status and body; 0 when nothing listens (yet). number: of several processes."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port + number}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -140,6 +140,22 @@ async def _only_what_the_catalog_names(*processes: Process) -> None:
             assert set(labels) - {"le"} == known[family], name
 
 
+async def test_each_process_of_a_worker_command_serves_at_a_port_of_its_own(start: Start) -> None:
+    command = start("cli")
+    for number in (0, 1):
+        await until(lambda number=number: command.ask("/health/ready", number=number)[0] == 200, 60)  # type: ignore[misc]
+
+    def running() -> int:  # both partitions, whoever has them while they move
+        text = "".join(command.ask("/metrics", number=number)[1] for number in (0, 1))
+        return sum(line.startswith("odradek_lane_running{") and line.endswith("} 1.0") for line in text.splitlines())
+
+    await until(lambda: running() == 2, 60)
+    [said] = [line for line in command.lines() if line["logger"] == "odradek.telemetry" and str(command.port + 1) in line["message"]]
+    assert said["level"] == "info"
+    command.kill(15)
+    assert command.process.returncode == 0
+
+
 async def test_a_path_that_is_not_there_and_an_end_by_sigterm(start: Start) -> None:
     process = start("activities", "far")
     await ready(process)
