@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from odradek.config import Settings
 from odradek.converter import encode_search_attributes
@@ -187,6 +187,23 @@ def test_a_topic_made_anew_begins_a_new_store(settings: Settings, runs: Runs, un
     with reading(settings) as reader:
         assert listed(reader) == {("new", "RUNNING")}
         assert "topic_id" in reader.statistics().rebuilt_because
+
+
+def test_a_store_that_was_away_for_longer_than_its_topic_keeps_tombstones_begins_anew(settings: Settings, runs: Runs) -> None:
+    """By the topic's own `delete.retention.ms`, which an operator may have set: a run that is gone would be listed for ever."""
+    runs.write(run("a"))
+    retention = ConfigEntry("delete.retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, runs.topic, incremental_configs=[retention])
+    admin = AdminClient(admin_config(settings))
+    admin.incremental_alter_configs([resource])[resource].result(timeout=30)
+    with reading(settings):
+        pass
+    closed_s = time.monotonic()
+    while time.monotonic() < closed_s + 1.5:  # what is waited for is the passing of time
+        runs.write("w-a/a")
+    with reading(settings) as reader:
+        assert "may have missed tombstones" in reader.statistics().rebuilt_because
+        assert listed(reader) == set()
 
 
 def test_a_second_instance_on_the_same_store_is_refused_and_one_beside_it_is_whole(settings: Settings, runs: Runs, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from odradek.visibility.intake.app import IntakeProgress, VisibilityApp
 from odradek.visibility.intake.decode import SummaryDecoder
 from odradek.visibility.store.store import Listener, Source, VisibilityStore
 from odradek.visibility.store.writer import Applied
+from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
 from odradek.wire.topics import escape
 
 logger = logging.getLogger("odradek.visibility")
@@ -202,8 +203,8 @@ class VisibilityReader:
 
     # --- the thread
 
-    def _open(self, source: Source) -> None:
-        store = VisibilityStore.open(self._path, source)
+    def _open(self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS) -> None:
+        store = VisibilityStore.open(self._path, source, tombstone_retention_ms=retention_ms)
         store.add_listener(self._tell)
         self._store = store
 
@@ -266,7 +267,8 @@ class VisibilityReader:
         topic = admin.topics.executions
         facts = (await in_daemon_thread(admin.ensure, [topic]))[topic]
         source = Source(self._settings.namespace, await in_daemon_thread(admin.cluster_id), facts.topic_id)
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._adopt, source)
+        retention_ms = await in_daemon_thread(admin.tombstone_retention_ms, topic)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._adopt, source, retention_ms)
         schemas = SchemasTopic(self._settings, admin)
         try:
             await in_daemon_thread(schemas.open)
@@ -277,12 +279,15 @@ class VisibilityReader:
         finally:
             await in_daemon_thread(schemas.close)
 
-    def _adopt(self, source: Source) -> None:
-        """Go on with the open store if it is a copy of this topic; else begin a new one."""
-        if self.store.matches(source):
+    def _adopt(self, source: Source, retention_ms: int) -> None:
+        """Go on with the open store if it is a copy of this topic, and a young one; else begin a new one.
+
+        retention_ms: how long this topic keeps tombstones; a store that was opened without a broker could not know.
+        """
+        if self.store.matches(source) and not self.store.may_miss_tombstones(retention_ms):
             return
         self.store.close()
-        self._open(source)
+        self._open(source, retention_ms)
 
     def _wait_for_schema(self, schemas: SchemasTopic, name: str) -> bool:
         try:

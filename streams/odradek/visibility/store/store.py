@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from odradek.visibility.errors import StoreNotOpenError
@@ -45,12 +46,13 @@ class VisibilityStore(StoreReader):
     clock_ms: the time, tests give their own.
     """
 
-    def __init__(self, path: Path, source: Source, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, path: Path, source: Source, clock_ms: Callable[[], int], tombstone_retention_ms: int) -> None:
         super().__init__(path, source.namespace)
         self.path = path
         self.source = source
         self.rebuilt_because = ""
         self._clock_ms = clock_ms
+        self._tombstone_retention_ms = tombstone_retention_ms
         self._listeners: list[Listener] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = StoreLock(path.with_name(path.name + ".lock"))
@@ -66,10 +68,18 @@ class VisibilityStore(StoreReader):
 
     @classmethod
     def open(
-        cls, path: str | Path, source: Source | None = None, *, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        cls,
+        path: str | Path,
+        source: Source | None = None,
+        *,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS,
     ) -> VisibilityStore:
-        """The store in this file, made if missing. Raises StoreLockedError when another process (or this one) has it open."""
-        return cls(Path(path), source or Source(), clock_ms)
+        """The store in this file, made if missing. Raises StoreLockedError when another process (or this one) has it open.
+
+        tombstone_retention_ms: of the topic, `delete.retention.ms`.
+        """
+        return cls(Path(path), source or Source(), clock_ms, tombstone_retention_ms)
 
     def close(self) -> None:
         """Close connections, let go of the lock. Idempotent."""
@@ -138,6 +148,10 @@ class VisibilityStore(StoreReader):
         self.source = source
         return True
 
+    def may_miss_tombstones(self, retention_ms: int) -> bool:
+        """Whether it was last up to date before the topic began to drop what it has not seen. In the writing thread."""
+        return self._age_ms(self._connection) > retention_ms * 9 // 10
+
     @property
     def refused_attributes(self) -> dict[str, int]:
         """Search attributes that could not be indexed, with how many values: damaged, or of no known type."""
@@ -184,10 +198,14 @@ class VisibilityStore(StoreReader):
         for key, wanted in self._identity().items():
             if wanted and meta.get(key) and meta[key] != wanted:
                 return f"its {key} is {meta.get(key)!r}, here it is {wanted!r}"
-        age_ms = self._clock_ms() - int(meta.get("caught_up_ms", "0"))
-        if age_ms > TOMBSTONE_RETENTION_MS * 9 // 10:
-            return f"it was last up to date {age_ms // 3_600_000} hours ago and may have missed tombstones"
+        age_ms = self._age_ms(connection)
+        if age_ms > self._tombstone_retention_ms * 9 // 10:
+            return f"it was last up to date {timedelta(seconds=age_ms // 1_000)} ago and may have missed tombstones"
         return ""
+
+    def _age_ms(self, connection: sqlite3.Connection) -> int:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'caught_up_ms'").fetchone()
+        return self._clock_ms() - int(row[0] if row is not None else 0)
 
     def _set_meta(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
