@@ -35,6 +35,7 @@ SHORT = timedelta(seconds=30)
 @activity.defn
 async def greet(name: str) -> str:
     activity.logger.info("greeting")
+    activity.metric_meter().create_counter("shop_greetings", "Greetings.").add(1, {"polite": True})
     logging.getLogger("shop").info("by a logger of the shop")
     return f"hello {name}"
 
@@ -51,6 +52,7 @@ class Traced:
         workflow.logger.info("began")
         greeting = await workflow.execute_activity(greet, "you", task_queue=queue, start_to_close_timeout=SHORT)
         workflow.logger.info("greeted")
+        workflow.metric_meter().create_histogram_timedelta("shop_patience").record(timedelta(milliseconds=30))
         await workflow.wait_condition(lambda: self._said != "")
         workflow.logger.info("done")
         return f"{greeting}, {self._said}"

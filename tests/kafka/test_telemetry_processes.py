@@ -105,6 +105,9 @@ async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(settings:
         assert first.total("odradek_replay_seconds_count") >= 1, "this test means nothing unless the run was replayed"
         # Committed: what follows may be lost with its owner, and would then be said again, rightly.
         await until(lambda: first.total("odradek_history_events_total", event_type="ActivityTaskCompleted") == 1, 20)
+        own = {"namespace": settings.namespace, "task_queue": "q", "workflow_type": "Traced"}
+        assert first.total("shop_patience_count", **own) == 1 and first.total("shop_patience_sum", **own) == 30
+        assert service.total("shop_greetings_total", activity_type="greet", task_queue="far", polite="true") == 1
         first.kill()
         second = start("processor", CACHED="0")
         await ready(second)
@@ -121,7 +124,8 @@ async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(settings:
     assert greeting.items() >= own.items() and greeting["logger"] == "odradek.activity"
     [shop] = [line for line in service.lines() if line["logger"] == "shop"]
     assert shop.items() >= own.items()  # a logger that knows nothing of Odradek
-    # And nothing was counted twice for it.
+    # And nothing was counted twice for it, nor by workflow code itself.
+    assert second.total("shop_patience_count") == 0
     assert first.total("odradek_workflow_starts_total") == 0  # it is gone
     assert second.total("odradek_workflow_starts_total") == 0
     assert second.total("odradek_workflow_closes_total", workflow_type="Traced", status="COMPLETED") == 1

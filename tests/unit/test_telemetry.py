@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from odradek.activities.statistics import ActivityStatistics
 from odradek.config import Settings
@@ -27,9 +28,11 @@ from odradek.processor.statistics import LaneStatistics, ProcessorStatistics, To
 from odradek.processor.tally import Tallies, Tally
 from odradek.processor.work import Work
 from odradek.statistics import NAMES_MAX, OTHER, Counts, Histogram, Histograms
+from odradek.telemetry.collector import MeterCollector
 from odradek.telemetry.endpoint import Endpoint, process_endpoint
 from odradek.telemetry.health import Health, health_of_activities, health_of_processor
 from odradek.telemetry.logs import JsonFormatter, configure_logging
+from odradek.telemetry.meter import Families, PrometheusMeter
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired, WorkflowTask
 from odradek.wire.outcomes import COMPLETED, RUNNING, ExecutionSummary, WorkflowResult
@@ -117,6 +120,30 @@ def test_replayed_activations_are_one_replay_and_no_task() -> None:
     abandoned.activate(cast(Any, SimpleNamespace(is_replaying=True)))
     abandoned.close()
     assert tally.replay_seconds.snapshot().count == 2
+
+
+def test_metrics_of_user_code_are_families_of_their_own() -> None:
+    found = Families()
+    meter = PrometheusMeter(found).with_additional_attributes({"namespace": "default"})
+    counter = meter.create_counter("orders.placed", "Orders.", "orders")
+    counter.add(2)
+    counter.with_additional_attributes({"vip": True}).add(1)
+    counter.add(1, {"vip": True})
+    meter.create_gauge("stock").set(5)
+    meter.create_gauge("stock").set(3)
+    meter.create_histogram_float("weight").record(0.7)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(MeterCollector(found))
+    text = generate_latest(registry).decode()
+    assert 'orders_placed_total{namespace="default"} 2.0' in text
+    assert 'orders_placed_total{namespace="default",vip="true"} 2.0' in text
+    assert 'stock{namespace="default"} 3.0' in text and 'weight_bucket{le="1.0",namespace="default"} 1.0' in text
+    with pytest.raises(ValueError, match="negative"):
+        counter.add(-1)
+    with pytest.raises(ValueError, match="is a counter already"):
+        meter.create_gauge("orders.placed")
+    with pytest.raises(TypeError, match="attribute who"):
+        counter.add(1, {"who": cast(str, object())})
 
 
 # --- probes

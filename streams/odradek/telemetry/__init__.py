@@ -8,6 +8,7 @@ called for a record, a transaction or an activity, so what is off costs nothing,
     collector.py   samples -> Prometheus' families (needs the extra `telemetry`)
     health.py      snapshots -> live? ready? why not?
     endpoint.py    `/metrics`, `/health/live`, `/health/ready`: one small HTTP server a process
+    meter.py       metrics that workflow and activity code records itself
     logs.py        text or JSON lines
 
 Must never: be imported by the engine or a host, hold a rule of workflows, count at replay (hosts count behind their commits), make a

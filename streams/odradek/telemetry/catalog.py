@@ -287,7 +287,8 @@ A worker serves `/metrics` for Prometheus when it has the setting `telemetry_por
 Nothing is counted at replay, and nothing is exported for a record: processes keep plain counters, read when they are scraped. `workflow_type`
 and `activity_type` are bounded: beyond 200 names of a process the rest is `(other)`. `partition` is a number; ids are never labels. A histogram `x`
 appears as `x_bucket{le}`, `x_sum` and `x_count`. Beside these, the Python process' own metrics are served (`process_cpu_seconds_total`,
-`process_resident_memory_bytes`, `python_gc_...`).
+`process_resident_memory_bytes`, `python_gc_...`), and what workflow and activity code records itself through `workflow.metric_meter()` and
+`activity.metric_meter()`, under its own names with `namespace`, `task_queue` and `workflow_type` or `activity_type`; workflow code records nothing at replay.
 """
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as PrometheusMetric
 from prometheus_client.registry import Collector
 
 from odradek.statistics import Distribution
 from odradek.telemetry.catalog import COUNTER, GAUGE, Metric
+from odradek.telemetry.meter import Families, families
 from odradek.telemetry.sources import Sample, Source
 
 logger = logging.getLogger("odradek.telemetry")
@@ -100,6 +102,33 @@ def _bound(value: float) -> str:
     return str(float(value))
 
 
+class MeterCollector(Collector):
+    """What workflow and activity code recorded itself."""
+
+    def __init__(self, found: Families) -> None:
+        self._families = found
+
+    def describe(self) -> Iterable[Any]:
+        """Nothing: see above."""
+        return []
+
+    def collect(self) -> Iterator[PrometheusMetric]:
+        """A family a name; its series may have different labels."""
+        for family, series in self._families.read():
+            metric = PrometheusMetric(family.name, family.help, family.kind)
+            end = "_total" if family.kind == "counter" else ""
+            for key, value in series.items():
+                labels = dict(key)
+                if isinstance(value, Distribution):
+                    for bound, count in _buckets(value):
+                        metric.add_sample(f"{family.name}_bucket", {**labels, "le": bound}, count)
+                    metric.add_sample(f"{family.name}_count", labels, value.count)
+                    metric.add_sample(f"{family.name}_sum", labels, value.sum)
+                else:
+                    metric.add_sample(family.name + end, labels, value)
+            yield metric
+
+
 def new_registry(sources: Sequence[Source]) -> CollectorRegistry:
     """A registry of its own with the sources and what Python says of the process."""
     registry = CollectorRegistry(auto_describe=False)
@@ -107,4 +136,5 @@ def new_registry(sources: Sequence[Source]) -> CollectorRegistry:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     registry.register(OdradekCollector(sources))
+    registry.register(MeterCollector(families))
     return registry

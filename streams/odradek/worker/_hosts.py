@@ -19,6 +19,7 @@ from odradek.engine.ports import Engine, EngineLimits
 from odradek.exceptions import OdradekError
 from odradek.processor import Processor
 from odradek.worker._config import WorkerConfig
+from odradek.worker._telemetry import meter_of
 
 logger = logging.getLogger("odradek.worker")
 
@@ -60,6 +61,7 @@ def make_activity_host(settings: Settings, client: Client, config: WorkerConfig,
         max_heartbeat_throttle_interval=config["max_heartbeat_throttle_interval"],
         default_heartbeat_throttle_interval=config["default_heartbeat_throttle_interval"],
         client=client,
+        metric_meter=meter_of(settings),
     )
 
 
@@ -79,6 +81,7 @@ def make_processor(
         data_converter=client.data_converter,
         interceptors=interceptors,
         workflow_failure_exception_types=config.get("workflow_failure_exception_types", ()),
+        metric_meter=meter_of(settings),
     )
     if client.data_converter.payload_codec is not None:
         # Better no worker than one whose workflows cannot read a single argument.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from odradek.activities import ActivityHost
+from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.processor import Processor
 from odradek.processor.supervisor import process_number
@@ -14,6 +15,15 @@ from odradek.processor.supervisor import process_number
 if TYPE_CHECKING:
     from odradek.telemetry.health import Health
     from odradek.telemetry.sources import Sample
+
+
+def meter_of(settings: Settings) -> MetricMeter:
+    """Where workflow and activity code records its own metrics: nowhere, unless somebody can read them."""
+    if settings.telemetry_port is None:
+        return MetricMeter.noop
+    from odradek.telemetry.meter import process_meter
+
+    return process_meter
 
 
 @contextmanager
