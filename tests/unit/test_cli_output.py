@@ -53,7 +53,17 @@ def test_more_rows_keep_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (True, "yes"), (False, "no"), (1.25, "1.2"), ([1, None], "1, -"), ([], "-"), ("a\n b", "a b"), (0, "0")],
+    [
+        (None, "-"),
+        (True, "yes"),
+        (False, "no"),
+        (1.25, "1.2"),
+        ([1, None], "1, -"),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
+        ([], "-"),
+        ("a\n b", "a b"),
+        (0, "0"),
+    ],
 )
 def test_cells(value: Any, text: str) -> None:
     assert output.text_of(value) == text

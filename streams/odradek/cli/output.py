@@ -116,6 +116,8 @@ def text_of(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.1f}"
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, list | tuple):
         return ", ".join(map(text_of, value)) or "-"
     return " ".join(str(value).split())

@@ -87,10 +87,8 @@ def list_queues(options: argparse.Namespace) -> int:
             queues = reader.queues()
         finally:
             reader.close()
-    header = ["TASK QUEUE", "SERVED", "PARTITIONS", "PROCESSORS", "SERVICES", "BACKLOG", "ACTIVITY BACKLOG", "OPEN RUNS", "DEAD LETTERS"]
-    rows = [
-        [q.name, q.served, q.partition_count, q.processors, q.services, q.lag, q.activity_lag, q.open_runs, q.dead_letters] for q in queues
-    ]
+    header = ["TASK QUEUE", "SERVED", "PARTITIONS", "PROCESSORS", "SERVICES", "BACKLOG", "ACTIVITY BACKLOG", "DEAD LETTERS"]
+    rows = [[q.name, q.served, q.partition_count, q.processors, q.services, q.lag, q.activity_lag, q.dead_letters] for q in queues]
     print_many(options, header, rows, [msgspec.to_builtins(queue) for queue in queues])
     return 0
 
@@ -171,7 +169,6 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             "Rate": _rate(rates.workflow),
             "ActivityBacklog": _backlog(detail.activity_lag, rates.activity) if detail.has_activities else None,
             "ActivityRate": _rate(rates.activity),
-            "OpenRuns": str(detail.open_runs),
             "TimerBacklog": str(detail.timer_backlog),
             "RestoreRemaining": str(detail.restore_remaining) if detail.restore_remaining else None,
             "Slots": f"{detail.slots_used} of {detail.slots_total} used" if detail.slots_total else None,
@@ -188,7 +185,6 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
                 p.position,
                 p.end_offset,
                 p.lag,
-                p.open_runs,
                 p.cached_runs,
                 p.timer_backlog,
                 p.restore_remaining,
@@ -196,7 +192,7 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             ]
             for p in detail.partitions
         ]
-        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "OPEN", "CACHED", "TIMERS", "RESTORE", "ERROR"], rows)
+        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "CACHED", "TIMERS", "RESTORE", "ERROR"], rows)
     if detail.activity_partitions:
         print("\nPartitions (of activity tasks)")
         _table(

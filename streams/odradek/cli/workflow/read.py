@@ -12,7 +12,6 @@ from odradek.cli.output import is_json, output_options, print_fields, print_json
 from odradek.cli.status import ONE_WORKFLOW
 from odradek.cli.workflow.options import add_one, handle_of, member, names
 from odradek.client import Client, WorkflowExecutionDescription, WorkflowHistory
-from odradek.client.description import time_of
 from odradek.common import QueryRejectCondition
 
 _STACK_TRACE = "__stack_trace"
@@ -248,7 +247,7 @@ def _row(event: Any) -> list[str]:
     kind = type(event.attributes).__name__.removesuffix("Event")
     if kind == "Other":
         kind = event.attributes.event_type
-    return [str(event.event_id), time_of(event.event_time_ms).isoformat(timespec="milliseconds"), kind]
+    return [str(event.event_id), time_text(event.event_time_ms), kind]
 
 
 def _json_of(event: Any) -> list[dict[str, Any]]:
