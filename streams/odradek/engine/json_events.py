@@ -116,9 +116,7 @@ TYPES: tuple[EventType, ...] = (
             _TASK_COMPLETED,
         ),
     ),
-    EventType(
-        h.WorkflowExecutionCancelRequested, "WorkflowExecutionCancelRequested", (Field("cause", "cause", j.STRING), _IDENTITY, _REQUEST_ID)
-    ),
+    EventType(h.WorkflowExecutionCancelRequested, "WorkflowExecutionCancelRequested", (Field("cause", "cause", j.STRING), _IDENTITY)),
     EventType(
         h.WorkflowExecutionSignaled,
         "WorkflowExecutionSignaled",
