@@ -16,7 +16,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from odradek.activities.gathering import Gathering
-from odradek.exceptions import OdradekError
+from odradek.kafka.errors import missing_acl
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityOutcome, ActivityReport
 from odradek.wire.headers import Headers, headers_for
@@ -191,7 +191,7 @@ class Answers:
                 record.on_durable,
             )
         elif code in _NOT_ALLOWED:
-            self._on_fatal(OdradekError(f"this principal may not write to topic {record.topic}: {error.str()}. Grant WRITE on it"))
+            self._on_fatal(missing_acl("Write", "topic", record.topic, reason=error.str()))
         elif code in _PURGED:
             return  # the process is closing; the command is not acknowledged and will be delivered again
         else:

@@ -21,6 +21,7 @@ from odradek.activities.attempt import OwnedPartition
 from odradek.activities.ownership import StartGate
 from odradek.exceptions import DuplicateIdentityError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.errors import missing_acl
 
 logger = logging.getLogger("odradek.activities")
 
@@ -111,7 +112,9 @@ class CommandConsumer:
         elif code in _INFORMATIONAL:
             logger.debug("%s: %s", self._topic, error.str())
         elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            raise OdradekError(f"this principal may not read {self._topic} in its group: {error.str()}. Grant READ on both")
+            if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise missing_acl("Read", "group", f"{self._topic.removesuffix('commands')}activities", reason=error.str())
+            raise missing_acl("Read", "topic", self._topic, reason=error.str())
         else:
             logger.warning("%s: %s", self._topic, error.str())
         return False

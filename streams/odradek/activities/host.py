@@ -179,9 +179,12 @@ class ActivityHost:
     def _open(self) -> None:
         """Topics and the slot: blocks on the broker."""
         names = self._topics
-        self._admin.ensure(
-            [names.commands(self.task_queue), names.control(self.task_queue), names.dead_letters(self.task_queue), names.members]
-        )
+        commands, control, dead_letters = (kind(self.task_queue) for kind in (names.commands, names.control, names.dead_letters))
+        found = self._admin.ensure([commands, control, dead_letters, names.members])
+        found[commands].require("Read", "Write", "Delete")
+        found[control].require("Read")
+        found[dead_letters].require("Write", "DescribeConfigs")
+        found[names.members].require("Write")
         self._schemas.open()
         with PlainProducer(self._settings) as producer:
             self._schemas.publish(producer, RECORD_TYPES)

@@ -82,6 +82,8 @@ class KafkaTransport:
         topics = self._topics
         self._admin.cluster_id()  # the quickest way to see that nobody answers
         found = self._admin.ensure([topics.replies, topics.members, topics.schemas, topics.results, topics.executions])
+        for topic in (topics.replies, topics.members):
+            found[topic].require("Read")
         partition = partition_for(self._client_id.encode(), found[topics.replies].partitions)
         assert self._loop is not None
         self._replies = ReplyReader(
@@ -132,7 +134,7 @@ class KafkaTransport:
             if not create:
                 raise TopicMissingError(events, reason="no worker and no start has ever used this task queue")
             facts = self._admin.ensure([events, self._topics.state(task_queue)])[events]
-        return _Queue(facts, self._admin.max_message_bytes([events])[events])
+        return _Queue(facts.require("Write", "DescribeConfigs"), self._admin.max_message_bytes([events])[events])
 
     # --- sending
 

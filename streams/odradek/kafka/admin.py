@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from odradek.exceptions import PartitionCountError, TopicMissingError
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
-from odradek.kafka.errors import kafka_error, translate, unreachable
+from odradek.kafka.errors import kafka_error, missing_acl, translate, unreachable
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.topic_configs import topic_config
 
@@ -50,11 +50,19 @@ _ANSWER_GRACE_S = 5.0  # librdkafka answers a request by its timeout; the grace 
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """What a topic is. `topic_id` changes when it is deleted and made anew."""
+    """What a topic is. `topic_id` changes when it is deleted and made anew. `rights`: what this principal may do; None: not told."""
 
     name: str
     topic_id: str
     partitions: int
+    rights: frozenset[str] | None = field(default=None, compare=False)
+
+    def require(self, *rights: str) -> TopicFacts:
+        """Itself, if the principal has these rights (`Read`, `Write`, `Delete`, `DescribeConfigs`); TopicError with the ACL it lacks."""
+        for right in rights:
+            if self.rights is not None and right not in self.rights:
+                raise missing_acl(right, "topic", self.name)
+        return self
 
 
 class ClusterAdmin:
@@ -90,7 +98,8 @@ class ClusterAdmin:
         names = list(dict.fromkeys(topics))
         if not names:
             return {}
-        futures = self._admin.describe_topics(TopicCollection(names), request_timeout=self._timeout_s)
+        asked = {"request_timeout": self._timeout_s, "include_authorized_operations": True}
+        futures = self._admin.describe_topics(TopicCollection(names), **asked)
         found = {}
         for name, future in futures.items():
             try:
@@ -98,7 +107,8 @@ class ClusterAdmin:
             except TopicMissingError:
                 continue
             if described.partitions:
-                found[name] = TopicFacts(name, str(described.topic_id), len(described.partitions))
+                rights = _rights(described.authorized_operations)
+                found[name] = TopicFacts(name, str(described.topic_id), len(described.partitions), rights)
         return found
 
     def ensure(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
@@ -309,6 +319,12 @@ class ClusterAdmin:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
             self._reason = error.str()
+
+
+def _rights(operations: Iterable[Any] | None) -> frozenset[str] | None:
+    """Operations as ACLs name them. None where the broker does not tell."""
+    names = frozenset(operation.name.title().replace("_", "") for operation in operations or ())
+    return names or None
 
 
 #: How a host makes one; tests give their own.

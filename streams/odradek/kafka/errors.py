@@ -57,10 +57,23 @@ def unreachable(settings: KafkaSettings, reason: str) -> BrokerUnreachableError:
     return BrokerUnreachableError(settings.address, setting=ADDRESS_SETTING, reason=reason)
 
 
+#: What was tried -> the right that it takes.
+_RIGHTS = {"describe its settings": "DescribeConfigs", "create": "Create", "delete records": "Delete", "delete": "Delete", "write": "Write"}
+
+
 def forbidden(error: KafkaError, *, topic: str, what: str) -> OdradekError:
     """An ACL is missing."""
-    kind = FORBIDDEN[error.code()]
-    where = f"topic {topic}" if topic else f"this {kind}"
+    if topic:
+        return missing_acl(_RIGHTS.get(what, "Describe"), "topic", topic, reason=error.str())
     tried = f" ({what})" if what else ""
-    text = f"Kafka refuses access to {where}{tried}: {error.str()}. Give this principal the rights listed in docs/operate.md"
-    return TopicError(text, topic=topic) if topic else OdradekError(text)
+    kind = FORBIDDEN[error.code()]
+    return OdradekError(
+        f"Kafka refuses access to this {kind}{tried}: {error.str()}. Give this principal the rights listed in docs/operate.md"
+    )
+
+
+def missing_acl(right: str, resource: str, name: str, *, reason: str = "") -> OdradekError:
+    """One line with resource and ACL. resource: `topic`, `group` or `transactional id`."""
+    why = f" ({reason.rstrip('.')})" if reason else ""
+    text = f"Kafka refuses access to {resource} {name}{why}: grant this principal the ACL {right} on {resource} {name} (docs/operate.md)"
+    return TopicError(text, topic=name) if resource == "topic" else OdradekError(text)

@@ -66,7 +66,7 @@ class SchemasTopic:
 
     def open(self) -> None:
         """Have the topic, read it to its end, go on reading in the background."""
-        facts = self._admin.ensure([self._topic])[self._topic]
+        facts = self._admin.ensure([self._topic])[self._topic].require("Read", "Write")
         starts = self._admin.start_offsets(self._topic, range(facts.partitions))
         ends = self._admin.end_offsets(self._topic, range(facts.partitions), committed=True)
         consumer = self._new_consumer(reader_config(self._settings))

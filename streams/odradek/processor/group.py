@@ -20,6 +20,8 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
+from odradek.kafka.errors import FORBIDDEN, missing_acl
+from odradek.processor.healing import Healing
 from odradek.processor.inbox import RECORDS_RESUME
 from odradek.processor.lane import Lane, Seat
 
@@ -216,6 +218,10 @@ class Group(threading.Thread):
             position = lane.position
             start = self._log_start(partition, position)
             lane.gap(InputGapError(position=position, log_start=start, topic=self._topic, partition=partition))
+        elif error.code() in FORBIDDEN:
+            if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise missing_acl("Read", "group", f"{self._topic.removesuffix('events')}processor", reason=error.str())
+            raise missing_acl("Read", "topic", self._topic, reason=error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             logger.warning("consumer of %s: %s", self._topic, error.str())
 

@@ -248,7 +248,7 @@ class Lane(threading.Thread):
             with services.fencing:
                 producer.init_transactions(INIT_TIMEOUT_SECONDS)
         except KafkaException as error:
-            raise dropped(error) from error
+            raise services.identity_error(error, partition) or dropped(error) from error
         if self._fault is not None:
             self._fault(faults.AFTER_INIT)
 

@@ -144,7 +144,7 @@ class TopicOutlet:
 
     def _ask(self, topic: str, known: _Known | None) -> _Known:
         try:
-            partitions = self._admin.ensure([topic])[topic].partitions
+            partitions = self._admin.ensure([topic])[topic].require("Write").partitions
             limit = self._admin.max_message_bytes([topic])[topic]
             return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS, partitions=partitions)
         except OdradekError as error:

@@ -118,8 +118,13 @@ class Processor:
         admin = ClusterAdmin(settings)
         admin.cluster_id()  # whether a broker answers at all
         topics = admin.topics
-        admin.ensure_queue(queue)
-        admin.ensure([topics.dead_letters(queue), topics.results, topics.executions, topics.members, topics.replies, topics.schemas])
+        events_facts, state_facts = admin.ensure_queue(queue)
+        written = [topics.dead_letters(queue), topics.results, topics.executions, topics.members, topics.replies]
+        found = admin.ensure([*written, topics.schemas])
+        events_facts.require("Read", "Write", "Delete", "DescribeConfigs")
+        state_facts.require("Read", "Write", "DescribeConfigs")
+        for topic in written:
+            found[topic].require("Write", *(() if topic == topics.members else ("DescribeConfigs",)))
 
         base = Path(settings.state_dir) / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
         self._slot = take_slot(base, settings.identity)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from odradek.engine.ports import Engine
-from odradek.exceptions import PartitionCountError, TopicMissingError
+from odradek.exceptions import OdradekError, PartitionCountError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.errors import kafka_error, missing_acl
 from odradek.processor.held import Held
 from odradek.processor.measured import ActivationTally
 from odradek.processor.offsets import EndOffsets
@@ -89,6 +90,12 @@ class LaneServices:
     def group_offset(self, partition: int) -> int:
         """What the group has committed for a partition of `events`; -1: nothing."""
         return self.admin.committed_offsets(self.group_id, self.events_topic, [partition]).get(partition, -1)
+
+    def identity_error(self, error: KafkaException, partition: int) -> OdradekError | None:
+        """What a person has to mend when the broker refuses the transactional id; None for what passes by itself."""
+        if kafka_error(error).code() != KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return None
+        return missing_acl("Write", "transactional id", self.admin.topics.transactional_id(self.task_queue, partition))
 
     def tombstone_retention_ms(self) -> int:
         """A store that last stood longer ago may have missed deletes: nine tenths of what `state` says now, as a restore takes its time."""

@@ -1,0 +1,227 @@
+"""The ACLs that docs/operate.md lists are enough for a saga, and without one of them the error is a line that names it.
+
+A broker of its own, with Kafka's authorizer and a SASL user for each role.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odradek import activity, workflow
+from odradek.client import Client, WorkflowFailureError
+from odradek.config import Settings
+from odradek.exceptions import ApplicationError, BrokerUnreachableError, TopicError, TopicMissingError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.visibility.reader import VisibilityReader
+from odradek.worker import Worker
+from tests.kafka.secured import Acl, SecuredBroker, listed, secured_broker
+
+NAMESPACE = "guarded"
+PREFIX = f"odradek.{NAMESPACE}."
+ORDERS, STOCK = "orders", "stock"
+LETTERS = {
+    "processor.Q": [ORDERS],
+    "processor.A": [STOCK],
+    "activities.Q": [STOCK],
+    "activities.W": [ORDERS],
+    "client.Q": [ORDERS],
+    "server.Q": [ORDERS],
+}
+ACLS = listed(PREFIX, LETTERS)
+
+
+@activity.defn
+async def reserve(order: str) -> str:
+    return f"reserved {order}"
+
+
+@activity.defn
+async def charge(order: str) -> None:
+    raise ApplicationError("declined", non_retryable=True)
+
+
+@activity.defn
+async def release(order: str) -> str:
+    return f"released {order}"
+
+
+@workflow.defn
+class GuardedSaga:
+    """Reserve; charge, which is refused; release."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    @workflow.run
+    async def run(self, order: str) -> list[str]:
+        options: dict[str, Any] = {"task_queue": STOCK, "start_to_close_timeout": timedelta(seconds=30)}
+        self.done.append(await workflow.execute_activity(reserve, order, **options))
+        try:
+            await workflow.execute_activity(charge, order, **options)
+        except Exception:
+            self.done.append(await workflow.execute_activity(release, order, **options))
+        return self.done
+
+    @workflow.query
+    def steps(self) -> list[str]:
+        return self.done
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[SecuredBroker]:
+    with secured_broker() as broker:
+        broker.grant(ACLS)
+        yield broker
+
+
+@pytest.fixture
+def settings(broker: SecuredBroker, tmp_path: Path) -> Any:
+    def of(role: str, **changes: Any) -> Settings:
+        known: dict[str, Any] = {"address": broker.bootstrap, "namespace": NAMESPACE, "partitions": 2, "replication_factor": 1}
+        known |= {"state_dir": tmp_path / role, "kafka": broker.kafka(role), "rpc_timeout": timedelta(seconds=20)}
+        return Settings(**known | changes)
+
+    return of
+
+
+@pytest.fixture
+def topics(settings: Any) -> None:
+    """Every topic, made by the operator, who has nothing but Create and Describe."""
+    admin = ClusterAdmin(settings("operator"))
+    names = admin.topics
+    admin.ensure_queue(ORDERS)
+    queues = [kind(queue) for queue in (ORDERS, STOCK) for kind in (names.commands, names.control, names.dead_letters)]
+    admin.ensure([*queues, names.results, names.executions, names.members, names.replies, names.schemas])
+
+
+@pytest.fixture
+async def running(settings: Any, topics: None) -> AsyncIterator[Client]:
+    """Both workers, each under its own user; the client of a third."""
+    async with AsyncExitStack() as stack:
+        clients = {role: await Client.connect(settings=settings(role)) for role in ("processor", "activities", "client")}
+        for client in clients.values():
+            await stack.enter_async_context(client)
+        await stack.enter_async_context(Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga]))
+        await stack.enter_async_context(Worker(clients["activities"], task_queue=STOCK, activities=[reserve, charge, release]))
+        yield clients["client"]
+
+
+async def test_saga_runs_with_the_listed_acls_and_no_others(running: Client, settings: Any) -> None:
+    handle = await running.start_workflow(GuardedSaga.run, "o1", id="saga-1", task_queue=ORDERS)
+    assert await handle.result() == ["reserved o1", "released o1"]
+    assert await handle.query(GuardedSaga.steps) == ["reserved o1", "released o1"]
+    stopped = await running.start_workflow(GuardedSaga.run, "o2", id="saga-2", task_queue=ORDERS, start_delay=timedelta(hours=1))
+    await stopped.terminate(reason="enough")
+    with pytest.raises(WorkflowFailureError):
+        await stopped.result()
+    with VisibilityReader(settings("server")) as reader:
+        for _ in range(300):
+            if reader.ready:
+                break
+            await asyncio.sleep(0.1)
+        assert reader.ready and not reader.outage
+        assert {row.workflow_id for row in reader.store.list().executions} >= {"saga-1", "saga-2"}
+
+
+async def _attempt(settings: Any, role: str) -> None:
+    """What each role does first. Ends with the error that says what is missing."""
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
+        client = await stack.enter_async_context(await Client.connect(settings=settings(role)))
+        if role == "client":
+            await client.start_workflow(GuardedSaga.run, "x", id="w", task_queue=ORDERS)
+        elif role == "processor":
+            await Worker(client, task_queue=ORDERS, workflows=[GuardedSaga]).run()
+        else:
+            await Worker(client, task_queue=STOCK, activities=[reserve]).run()
+
+
+#: Whose lack ends the process at its start. The others have tests of their own below; without `readers` lanes only start late (librdkafka
+#: asks for a coordinator that it does not need), and Describe is implied by a processor's Write.
+AT_START = [
+    acl
+    for acl in ACLS
+    if acl.role in ("processor", "activities", "client")
+    and acl.name != f"{PREFIX}readers"
+    and not (acl.role == "processor" and (acl.name.startswith(f"{PREFIX}{STOCK}.") or acl.operation == "Describe"))
+    and acl.resource != "transactional id"
+    and not (acl.role == "activities" and acl.name == f"{PREFIX}{ORDERS}.events")
+]
+
+
+@pytest.mark.parametrize("acl", AT_START, ids=str)
+async def test_without_one_of_them_the_error_names_it(acl: Acl, broker: SecuredBroker, settings: Any, topics: None) -> None:
+    broker.revoke(acl)
+    try:
+        with pytest.raises(Exception, match="grant this principal the ACL") as caught:
+            await _attempt(settings, acl.role)
+    finally:
+        broker.grant([acl])
+    message = str(caught.value)
+    assert "\n" not in message and acl.name.removesuffix("*") in message
+    # A topic that may not even be described is refused before what else it needs can be asked.
+    assert f"ACL {acl.operation} on {acl.resource}" in message or f"ACL Describe on {acl.resource}" in message
+
+
+async def test_without_its_transactional_ids_each_lane_stops_and_says_so(
+    broker: SecuredBroker, settings: Any, topics: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    (acl,) = [acl for acl in ACLS if acl.resource == "transactional id"]
+    broker.revoke(acl)
+    try:
+        async with await Client.connect(settings=settings("processor")) as client:
+            worker = Worker(client, task_queue=ORDERS, workflows=[GuardedSaga])
+            running = asyncio.create_task(worker.run())
+            for _ in range(300):
+                lines = [
+                    r.getMessage() for r in caplog.records if r.levelname == "ERROR" and "ACL Write on transactional id" in r.getMessage()
+                ]
+                if {f"{PREFIX}{ORDERS}.{n}" for n in range(2) for line in lines if f"{ORDERS}.{n} " in line} == {
+                    f"{PREFIX}{ORDERS}.0",
+                    f"{PREFIX}{ORDERS}.1",
+                }:
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError(caplog.text)
+            assert not running.done(), "a partition that stops does not end its process: `members` shows it STOPPED, with this line"
+            assert all("\n" not in line for line in lines)
+            await worker.shutdown()
+            await running
+    finally:
+        broker.grant([acl])
+
+
+async def test_activity_waits_while_its_topic_is_forbidden(running: Client, broker: SecuredBroker) -> None:
+    """The processor may not write commands of a queue: that activity waits and says why, nothing else does."""
+    (acl,) = [a for a in ACLS if a.role == "processor" and a.name == f"{PREFIX}{STOCK}.commands" and a.operation == "Write"]
+    broker.revoke(acl)
+    try:
+        handle = await running.start_workflow(GuardedSaga.run, "o3", id="saga-3", task_queue=ORDERS)
+        for _ in range(200):
+            pending = (await handle.describe()).raw_description.pending_activities
+            if pending and pending[0].waiting_reason:
+                break
+            await asyncio.sleep(0.1)
+        assert acl.name in pending[0].waiting_reason and "\n" not in pending[0].waiting_reason
+    finally:
+        broker.grant([acl])
+    assert await handle.result() == ["reserved o3", "released o3"]
+
+
+def test_creation_is_forbidden(settings: Any, topics: None) -> None:
+    admin = ClusterAdmin(settings("processor"))
+    with pytest.raises((TopicError, TopicMissingError), match=f"{PREFIX}unheard-of.events.*ACL"):
+        admin.ensure([admin.topics.events("unheard-of")])
+
+
+def test_wrong_password(settings: Any, broker: SecuredBroker) -> None:
+    with pytest.raises(BrokerUnreachableError, match=r"(?i)authentication failed") as caught:
+        ClusterAdmin(settings("client", kafka=broker.kafka("client", "wrong"))).cluster_id()
+    assert "\n" not in str(caught.value)
