@@ -271,13 +271,17 @@ class CommandConsumer:
     def _lag(self) -> int | None:
         places = [TopicPartition(self._topic, partition) for partition in self.owned]
         total = 0
-        # By the position, which steps over the markers of transactions; behind the last command there always is one.
-        for place in self._consumer.position(places) if places else ():
-            found = self._consumer.get_watermark_offsets(place, cached=True)
-            if not found or found[1] < 0:
-                return None
-            read = place.offset if place.offset >= 0 else self.owned[place.partition].prefix.end
-            total += max(0, found[1] - read)
+        try:
+            # By the position, which steps over the markers of transactions; behind the last command there always is one.
+            for place in self._consumer.position(places) if places else ():
+                found = self._consumer.get_watermark_offsets(place, cached=True)
+                if not found or found[1] < 0:
+                    return None
+                read = place.offset if place.offset >= 0 else self.owned[place.partition].prefix.end
+                total += max(0, found[1] - read)
+        except KafkaException as error:  # a figure is not worth a membership
+            logger.debug("lag of %s: %s", self._topic, error)
+            return None
         return total
 
     def _offsets(self, partitions: list[OwnedPartition]) -> list[TopicPartition]:

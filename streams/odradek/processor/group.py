@@ -177,9 +177,12 @@ class Group(threading.Thread):
     def _note_ends(self, consumer: Consumer) -> None:
         """Ends that came with fetches: no request. Here and not where they are asked for: the call from another thread waits for `poll`."""
         places = [TopicPartition(self._topic, partition) for partition in self.lanes]
-        for place in consumer.position(places) if places else ():
-            found = consumer.get_watermark_offsets(place, cached=True)
-            self._ends[place.partition] = (found[1], place.offset) if found else (-1, -1)
+        try:
+            for place in consumer.position(places) if places else ():
+                found = consumer.get_watermark_offsets(place, cached=True)
+                self._ends[place.partition] = (found[1], place.offset) if found else (-1, -1)
+        except KafkaException as error:  # figures are not worth a membership
+            logger.debug("ends of %s: %s", self._topic, error)
 
     def _drain_requests(self, *, run: bool) -> None:
         for _ in range(len(self._requests)):  # not those that they leave for the next turn
