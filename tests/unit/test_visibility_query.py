@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from odradek.visibility import QueryError, complete, parse
 from odradek.visibility.query import Attribute, AttributeKey, ValueType, compile_query
@@ -101,6 +103,59 @@ def test_a_wrong_query_says_where_and_what_was_expected(query: str, column: int,
 def test_the_pointer_marks_the_place_in_its_line() -> None:
     error = error_of("WorkflowId = 'x'\n  AND Stattus = 'y'")
     assert error.pointer == "  AND Stattus = 'y'\n      ^^^^^^^"
+
+
+PIECES = [
+    *(
+        "WorkflowId",
+        "StartTime",
+        "CustomerId",
+        "`Due at`",
+        "Tags",
+        "nobody",
+        "=",
+        "!=",
+        "<>",
+        "<",
+        ">=",
+        "AND",
+        "or",
+        "NOT",
+        "IN",
+        "BETWEEN",
+    ),
+    *(
+        "STARTS_WITH",
+        "IS",
+        "NULL",
+        "ORDER",
+        "GROUP",
+        "BY",
+        "DESC",
+        "(",
+        ")",
+        ",",
+        "'x'",
+        '"y"',
+        "'2026-11-24'",
+        "7",
+        "-1.5e3",
+        "TRUE",
+        "'",
+        "`",
+    ),
+    *("\n", "\\", ";", "--", "\x00", "ü", "%"),
+]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=12), raw=st.text(max_size=5))
+def test_any_text_is_a_query_or_an_error_that_says_where(pieces: list[str], raw: str) -> None:
+    query = " ".join([*pieces, raw])
+    try:
+        compile_query(parse(query), CATALOG)
+    except QueryError as error:
+        assert 1 <= error.column <= len(query) + 1
+        assert error.pointer.count("^") >= 1 and str(error).startswith("column ")
 
 
 def test_bounds() -> None:

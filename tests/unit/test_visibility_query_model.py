@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from odradek.visibility import Change, VisibilityStore
 from odradek.wire.outcomes import ExecutionSummary
-from tests.unit.visibility_model import MS, STATUSES, Filter, Run, matches, render, sort_key
+from tests.unit.visibility_model import EPOCH, MS, STATUSES, Filter, Run, matches, render, sort_key
 
 BASE_MS = 1_790_000_000_000
 TEXTS = ["", "a", "ab", "abc", "b", "B", "ü", "a'b", "a\\b", 'q"x', "a%", "a_", "\U0010ffff", "\U0010ffffz", "\ud7ff", "zz top"]
@@ -46,7 +46,8 @@ COLUMNS = {
     "WorkflowId": "Keyword", "WorkflowType": "Keyword", "RunId": "Keyword", "ExecutionStatus": "Status", "TaskQueue": "Keyword",
     "StartTime": "Datetime", "CloseTime": "Datetime", "ExecutionTime": "Datetime", "ExecutionDuration": "Duration",
     "HistoryLength": "Int", "HistorySizeBytes": "Int", "StateTransitionCount": "Int", "ParentWorkflowId": "Keyword",
-    "RootWorkflowId": "Keyword", "ParkedReason": "Keyword",
+    "ParentRunId": "Keyword", "RootWorkflowId": "Keyword", "RootRunId": "Keyword", "FirstExecutionRunId": "Keyword",
+    "ParkedReason": "Keyword",
 }  # fmt: skip
 ORDERED = ["=", "!=", "<", "<=", ">", ">=", "IN", "NOT IN", "BETWEEN", "NOT BETWEEN"]
 EQUAL = ["=", "!=", "IN", "NOT IN"]
@@ -79,7 +80,8 @@ def runs(draw: st.DrawFn) -> list[Run]:
         close_ms = 0 if status == "RUNNING" else start_ms + draw(st.sampled_from([0, 1, 2, 1_000, 60_000]))
         summary = ExecutionSummary(
             "default", draw(ids), draw(ids), f"{draw(ids)}{number}", draw(ids), status, start_ms, execution_ms, close_ms,
-            draw(st.integers(0, 3)), draw(st.integers(0, 3)), "", draw(texts), "", draw(texts), "", {}, {}, draw(texts),
+            draw(st.integers(0, 3)), draw(st.integers(0, 3)), draw(texts), draw(texts), draw(texts), draw(texts), draw(texts), {}, {},
+            draw(texts),
             draw(st.integers(0, 3)),
         )  # fmt: skip
         attributes = {}
@@ -139,7 +141,7 @@ def unambiguous(kinds: set[str], kind: str, operator: str) -> bool:
     return not {"Keyword", "KeywordList"} <= kinds
 
 
-slow = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+slow = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 @slow
@@ -188,28 +190,33 @@ def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, dat
         assert found == [execution.run_id for execution in store.list(query, page_size=1_000).executions]
 
 
+GROUPED = [*COLUMNS, "AKeyword", "AnInt", "ADouble", "ABool", "ATime"]
+
+
 @slow
-@given(
-    rows=runs(),
-    expression=st.none() | filters,
-    names=st.lists(
-        st.sampled_from(["ExecutionStatus", "WorkflowType", "TaskQueue", "ParentWorkflowId", "HistoryLength"]),
-        min_size=1,
-        max_size=2,
-        unique=True,
-    ),
-)
+@given(rows=runs(), expression=st.none() | filters, names=st.lists(st.sampled_from(GROUPED), min_size=1, max_size=3, unique=True))
 def test_groups_are_the_models(rows: list[Run], expression: Filter | None, names: list[str]) -> None:
+    """Any columns and attributes with one value; a run without the value is in the group None."""
     with store_of(rows) as store:
         if expression is not None and not known(rows, expression):
             return
+        names = [name for name in names if name in COLUMNS or name in store.attribute_names()] or ["ExecutionStatus"]
         wanted = Counter(
-            tuple(run.value(name)[1] for name in names) for run in rows if expression is None or matches(run, expression) is True
+            tuple(_plain(run.value(name)) for name in names) for run in rows if expression is None or matches(run, expression) is True
         )
         count = store.count(f"{'' if expression is None else render(expression)} GROUP BY {', '.join(names)}")
         assert {group.values: group.count for group in count.groups} == dict(wanted)
         assert count.count == sum(wanted.values())
         assert [group.count for group in count.groups] == sorted(wanted.values(), reverse=True)
+
+
+def _plain(typed: tuple[str, Any]) -> Any:
+    """A value as a group has it."""
+    kind, value = typed
+    if value is None or kind not in ("Datetime", "Duration"):
+        return value
+    shift = timedelta(microseconds=value // 1_000)
+    return EPOCH + shift if kind == "Datetime" else shift
 
 
 @slow

@@ -71,7 +71,10 @@ class Run:
             "HistorySizeBytes": ("Int", s.history_size_bytes),
             "StateTransitionCount": ("Int", s.state_transition_count),
             "ParentWorkflowId": ("Keyword", s.parent_workflow_id or None),
+            "ParentRunId": ("Keyword", s.parent_run_id or None),
             "RootWorkflowId": ("Keyword", s.root_workflow_id or None),
+            "RootRunId": ("Keyword", s.root_run_id or None),
+            "FirstExecutionRunId": ("Keyword", s.first_execution_run_id or None),
             "ParkedReason": ("Keyword", s.parked_reason or None),
         }
         if name in columns:
