@@ -21,7 +21,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.kafka.errors import FORBIDDEN, missing_acl
-from odradek.processor.healing import Healing
 from odradek.processor.inbox import RECORDS_RESUME
 from odradek.processor.lane import Lane, Seat
 
