@@ -114,7 +114,10 @@ class Settings(BaseSettings):
         description="Any librdkafka setting, for every client (`security.protocol`, `sasl.mechanism`, ...). Environment: see below.",
     )
     schema_registry_url: str | None = Field(None, description="Schema registry. Without one, records carry Avro single-object framing.")
-    server_address: str | None = Field(None, description="`host:port` at which this process serves HTTP, if it does.")
+    server_address: str | None = Field(
+        None, min_length=1, description="`host:port` or URL of `odradek server`, which answers a client's lists and counts."
+    )
+    server_token: str | None = Field(None, min_length=1, repr=False, description="Token for that server, if it asks for one.")
 
     # --- who
     identity: str = Field(
