@@ -586,7 +586,7 @@ class DiskFullError(LaneError):
     def __init__(self, path: str, *, topic: str = "", partition: int = -1) -> None:
         super().__init__(
             f"no space left on the disk of {path}. The partition stops and nothing is lost: what is committed stands in Kafka. "
-            f"Free some space, or move the store with the setting `state_dir`, and start again",
+            f"Free some space, and it goes on within a minute; or move the store with the setting `state_dir` and start again",
             topic=topic,
             partition=partition,
         )

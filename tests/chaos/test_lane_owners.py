@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ def test_full_disk_stops_the_lane_and_loses_nothing(wire: Wire, tmp_path: Path) 
     """Writes to files beyond 1 MB fail, as on a full disk; then there is room again."""
     with Host(wire, file_size_limit=1_000_000, log=tmp_path / "log") as host:
         host.line("ready")
-        sent = 2_000
+        sent = 4_000  # more than memtables hold: RocksDB writes no file before
         for number in range(sent):
             wire.send(SignalWorkflow(f"w{number % 10}", os.urandom(10_000).hex()))
             if number % 100 == 99:
@@ -98,6 +100,47 @@ def test_full_disk_stops_the_lane_and_loses_nothing(wire: Wire, tmp_path: Path) 
         assert host.drain() == 0
     with Host(wire, log=tmp_path / "log2") as host:
         wire.assert_exactly_once(sent, 10)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 256 MB; skipped where mounting is not allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root; the limit on files above stands for it")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
+def test_really_full_disk_stops_the_lane_and_it_goes_on_by_itself(bootstrap: str, namespace: str, tmp_path: Path, small_disk: Path) -> None:
+    """Another program fills the file system; when it has gone, the same process owns its partitions anew."""
+    wire = Wire(bootstrap, namespace, small_disk / "state")
+    with Host(wire, log=tmp_path / "log") as host:
+        host.line("ready")
+        with open(small_disk / "filler", "wb") as filler:
+            try:
+                while True:
+                    filler.write(bytes(1024 * 1024))
+                    filler.flush()
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+        sent = 4_000
+        for number in range(sent):
+            wire.send(SignalWorkflow(f"w{number % 10}", os.urandom(10_000).hex()))
+            if number % 100 == 99:
+                wire.flush()
+        assert "DiskFullError: " in (line := host.line("lane ")), line
+        (small_disk / "filler").unlink()
+        for _ in range(10):
+            wire.send(SignalWorkflow(f"w{sent % 10}", "count"))
+            sent += 1
+        wire.flush()
+        wire.assert_exactly_once(sent, 10, timeout=90)
+        assert host.drain() == 0
 
 
 def test_supervisor_restarts_and_drains(wire: Wire, tmp_path: Path) -> None:

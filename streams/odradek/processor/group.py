@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.kafka.errors import FORBIDDEN, missing_acl
+from odradek.processor.healing import Healing
 from odradek.processor.inbox import RECORDS_RESUME
 from odradek.processor.lane import Lane, Seat
 
@@ -70,6 +71,7 @@ class Group(threading.Thread):
         self._group_offsets: dict[int, int] = {}
         self._ends: dict[int, tuple[int, int]] = {}  # end of the partition and how far the consumer has read
         self._committed_at = 0.0
+        self._healing = Healing()
         self._lost_at = float("-inf")
         self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
         self._consumer: Consumer | None = None
@@ -171,6 +173,7 @@ class Group(threading.Thread):
         if now - self._committed_at >= COMMIT_EVERY_SECONDS:
             self._committed_at = now
             self._commit_offsets()
+            self._heal(now)
             self._note_ends(consumer)
 
     def _note_ends(self, consumer: Consumer) -> None:
@@ -182,6 +185,15 @@ class Group(threading.Thread):
                 self._ends[place.partition] = (found[1], place.offset) if found else (-1, -1)
         except KafkaException as error:  # figures are not worth a membership
             logger.debug("ends of %s: %s", self._topic, error)
+
+    def _heal(self, now: float) -> None:
+        """A lane that stopped over something that may have passed gets a successor while the partition is ours."""
+        for partition in self._healing.due(self.lanes, now):
+            logger.warning("lane %s/%d is owned anew, it had stopped: %s", self._topic, partition, self.lanes[partition].error)
+            self._do_hold(partition)
+            lane = self._new_lane(partition, self)
+            self.lanes = self.lanes | {partition: lane}
+            lane.start()
 
     def _drain_requests(self, *, run: bool) -> None:
         for _ in range(len(self._requests)):  # not those that they leave for the next turn
