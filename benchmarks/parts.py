@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,15 +63,32 @@ def work_folder() -> Iterator[Path]:
 
 @contextmanager
 def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
+    """Runs beside the body, which is interrupted at once with a RuntimeError when the process ends early. Main thread only."""
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
     environment = {**os.environ, "ODRADEK_STATE_DIR": str(folder / "state"), "PYTHONPATH": path}
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out, start_new_session=True)
+    died, ending = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        process.wait()
+        if not ending.is_set():
+            died.set()
+            signal.pthread_kill(main_thread, signal.SIGINT)  # whatever it waits for will not come
+
+    main_thread = threading.get_ident()
+    threading.Thread(target=watch, name=f"watch-{name}", daemon=True).start()
     try:
-        yield Part(process.pid)
-        if process.poll() is not None:
-            raise RuntimeError(f"{name} ended with status {process.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
+        try:
+            yield Part(process.pid)
+        except KeyboardInterrupt:
+            if not died.is_set():
+                raise
+        finally:
+            ending.set()
+        if died.is_set():
+            raise RuntimeError(f"{name} ended with status {process.returncode}; its log ends:\n{log.read_text(errors='replace')[-3000:]}")
     finally:
         process.send_signal(signal.SIGTERM)
         try:
