@@ -44,9 +44,16 @@ def register(commands: Commands) -> None:
     )
 
 
+def _there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # imported already, by a module that put something without a spec in its place: Faust does
+        return True
+
+
 def missing_packages() -> list[str]:
     """What the server needs and this installation lacks."""
-    return [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    return [package for module, package in _PACKAGES.items() if not _there(module)]
 
 
 def run(options: argparse.Namespace) -> int:
