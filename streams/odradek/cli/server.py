@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 from pathlib import Path
 
 from odradek.cli.app import Commands, add_command
@@ -66,6 +67,9 @@ def run(options: argparse.Namespace) -> int:
 
     settings = settings_of(options)
     log_as_set(settings, options.log_level)
+    librdkafka = logging.getLogger("odradek.kafka")
+    if librdkafka.getEffectiveLevel() >= logging.WARNING:
+        librdkafka.setLevel(logging.CRITICAL)  # an outage is told once, by the error of the start or by the read side
     return main(
         settings,
         host=options.host,
