@@ -58,11 +58,15 @@ class PendingTimerView(msgspec.Struct):
 
 
 class RunDetail(msgspec.Struct):
-    """A run as its owner tells it. `place`: where its inputs lie (the offset is that of its start, -1 when it is not known)."""
+    """A run as its owner tells it. `place`: where its inputs lie (the offset is that of its start, -1 when it is not known).
+
+    `owner`, `owner_identity`: the member that owns them, and the process that it is; "" when nobody living does.
+    """
 
     run: RunView
     place: Place
     owner: str
+    owner_identity: str
     execution_timeout_ms: int
     run_timeout_ms: int
     attempt: int
@@ -93,11 +97,13 @@ async def describe_run(asked: Asked) -> RunDetail:
     found = await reader_of(asked, given.workflow_id, given.run_id, given.task_queue).describe()
     queue = found.summary.task_queue
     place = await place_of(asked.server, queue, given.workflow_id)
-    owners = {lane.partition: status.member_id for status in asked.server.board.statuses(queue) for lane in status.lanes}
+    owners = {lane.partition: status for status in asked.server.board.statuses(queue) for lane in status.lanes}
+    owner = owners.get(place.partition)
     return RunDetail(
         run=run_view(found.summary),
         place=place,
-        owner=owners.get(place.partition, ""),
+        owner=owner.member_id if owner is not None else "",
+        owner_identity=owner.identity if owner is not None else "",
         execution_timeout_ms=found.execution_timeout_ms,
         run_timeout_ms=found.run_timeout_ms,
         attempt=found.attempt,
