@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import json
 import shutil
 import time
 from pathlib import Path
 
+import fastavro
+import msgspec
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -13,9 +18,33 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from odradek.kafka.client_config import admin_config, transactional_producer_config
 from odradek.processor import Processor
 from odradek.processor.store import LaneStore, StoreIdentity
+from odradek.wire.codec import Codec, encode
 from odradek.wire.events import SignalWorkflow
+from odradek.wire.outcomes import PublishedSchema
+from odradek.wire.rows import parse_state_key
+from odradek.wire.schema import avro_schema, schema_fingerprint
+from odradek.wire.state import RunRow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Wire, until
+
+#: A RunRow as a version before ours had it: without the last field that has a default.
+_OLDER = copy.deepcopy(avro_schema(RunRow))
+_OLDER["fields"] = [field for field in _OLDER["fields"] if field["name"] != "previous_run_id"]
+_OLDER_MARK = schema_fingerprint(_OLDER)
+_WRITER = fastavro.parse_schema(copy.deepcopy(_OLDER))
+
+
+class _Older:
+    def find(self, fingerprint: bytes) -> str | None:
+        return json.dumps(_OLDER) if fingerprint == _OLDER_MARK else None
+
+
+def _as_older(row: object) -> bytes:
+    body = io.BytesIO()
+    fields = msgspec.to_builtins(row, builtin_types=(bytes,))
+    fastavro.schemaless_writer(body, _WRITER, {name: value for name, value in fields.items() if name != "previous_run_id"})
+    return b"\xc3\x01" + _OLDER_MARK + body.getvalue()
+
 
 Rows = dict[int, dict[bytes, bytes]]
 
@@ -74,6 +103,23 @@ def test_wiped_store_is_restored_equal(wire: Wire) -> None:
     assert _rows(wire) == before
     _run(wire, 50)
     assert sum(map(len, wire.counts().values())) == 250
+
+
+def test_rows_of_an_older_schema_are_read(wire: Wire) -> None:
+    """An upgrade added a field: the rows in `state` and in the store were written without it, under a fingerprint that is not ours."""
+    _run(wire, 20)
+    codec = Codec(lookup=_Older())
+    for message in wire.read(wire.state):
+        key, value = message.key() or b"", message.value()
+        if value is not None and parse_state_key(key)[0] == "run":
+            wire.send_raw(key, _as_older(codec.decode_row(value)), partition=message.partition() or 0, topic=wire.state)
+    published = PublishedSchema(_OLDER_MARK.hex(), "RunRow", json.dumps(_OLDER))
+    wire.send_raw(published.fingerprint.encode(), encode(published), topic=wire.topics.schemas)
+    wire.flush()
+    shutil.rmtree(wire.settings.state_dir)
+    before = wire.counts()
+    _run(wire, 20)
+    assert {w: len(c) for w, c in wire.counts().items()} == {w: 2 * len(c) for w, c in before.items()}, "each run went on from its row"
 
 
 def test_kept_store_reads_only_what_it_lacks(wire: Wire) -> None:

@@ -45,6 +45,7 @@ from odradek.exceptions import StateStoreError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config
 from odradek.kafka.producer import PlainProducer
+from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.slots import Slot, take_slot
 from odradek.wire.codec import Codec
@@ -101,7 +102,7 @@ class ActivityHost:
         self._data_converter = data_converter
         self._admin = ClusterAdmin(settings)
         self._schemas = SchemasTopic(settings, self._admin)
-        self._codec = codec or Codec(lookup=self._schemas)
+        self._codec = codec or make_codec(settings, self._schemas)
         self._topics = self._admin.topics
         # Two polls further apart than half of the session: the process was stopped, and has to learn whether it is still a member.
         self._gate = StartGate(settings.session_timeout.total_seconds() / 2, time.monotonic)

@@ -300,12 +300,13 @@ class Lane(threading.Thread):
         path = services.store_path(self.partition)
         mark = StoreIdentity(identity.cluster_id, identity.state_topic_id, identity.events_topic_id, self.partition)
         store = self._store = LaneStore.open(path, mark, oldest_ms=oldest_ms)
-        offset = store.changelog_offset
+        store.decode_row, offset = services.codec.decode_row, store.changelog_offset
         if offset and not start <= offset <= end:
             logger.warning("the local store at %s stands at %d, the changelog holds %d to %d: rebuilt", path, offset, start, end)
             store.close()
             destroy(path)
             store = self._store = LaneStore.open(path, mark)
+            store.decode_row = services.codec.decode_row
         return store
 
     def _restoring(self, remaining: int) -> None:

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -79,8 +79,11 @@ class _Applied(msgspec.Struct, array_like=True):
 class LaneStore:
     """An open store. Reads and writes come from the lane's thread alone.
 
-    `changelog_offset` is the next offset of `state` to apply; `as_of_ms` when it last stood there, by this host's clock.
+    `changelog_offset` is the next offset of `state` to apply; `as_of_ms` when it last stood there, by this host's clock. `decode_row`: the
+    lane's codec, which also knows rows that another version wrote, or that carry a registry's framing.
     """
+
+    decode_row: Callable[[bytes], Row] = staticmethod(decode_row)
 
     def __init__(self, path: Path, db: Rdict, applied: _Applied) -> None:
         self.path = path
@@ -239,7 +242,7 @@ class LaneStore:
 
     def _decode(self, raw: bytes) -> Row:
         try:
-            return decode_row(raw)
+            return self.decode_row(raw)
         except NewerFormatError as error:
             raise StateFormatError(found=error.found, supported=error.known) from error
         except UndecodableRecord as error:
