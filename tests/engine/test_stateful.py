@@ -269,6 +269,8 @@ class Lanes(RuleBasedStateMachine):
             return
         tables = self.world.tables
         runs = {key: row for key, row in tables.table("run").items() if isinstance(row, RunRow)}
+        opened = sum(effects.opened for effects in self.world.effects)
+        assert opened == sum(run.status == "RUNNING" for run in runs.values())
         expected = set()
         for row in tables.table("activity").values():
             assert isinstance(row, ActivityRow) and runs[row.run_id].status == "RUNNING"

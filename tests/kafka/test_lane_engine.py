@@ -122,6 +122,31 @@ def test_timer_with_the_real_engine(wire: Wire) -> None:
         processor.stop()
 
 
+def test_open_runs_are_counted_over_restarts(wire: Wire) -> None:
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        signalled = any(isinstance(job, SignalJob) for job in activation.jobs)
+        return [CompleteWorkflow(result=[])] if signalled else []
+
+    def open_runs(processor: Processor) -> int:
+        return sum(lane.open_runs for lane in processor.statistics().lanes.values())
+
+    processor = _running(wire, script)
+    for name in ("one", "two", "three"):
+        wire.send(StartWorkflow(name, "T"))
+    wire.flush()
+    until(lambda: open_runs(processor) == 3)
+    processor.stop()
+    processor = _running(wire, script)
+    try:
+        assert open_runs(processor) == 3
+        wire.send(SignalWorkflow("two", "end"))
+        wire.flush()
+        until(lambda: wire.records(wire.topics.results))
+        until(lambda: open_runs(processor) == 2)
+    finally:
+        processor.stop()
+
+
 def test_held_run_waits_for_an_operator(wire: Wire) -> None:
     """Marked by an earlier owner: no code of it runs for inputs or at a restart, nothing is lost, `unpark` lets it go on."""
     ran: list[str] = []

@@ -148,7 +148,7 @@ def test_metrics_of_user_code_are_families_of_their_own() -> None:
 
 # --- probes
 
-LANE = LaneStatistics(0, "RUNNING", True, 5, 0, 0, 0, 0, 0.0, 0, 0, 0.1, True, "")
+LANE = LaneStatistics(0, "RUNNING", True, 5, 0, 0, 0, 0, 0, 0.0, 0, 0, 0.1, True, "")
 PROCESSOR = ProcessorStatistics(
     "default", "q", 0, True, {0: LANE}, {}, Totals(), 0, 0, 0, 0.1, True, ProducerStatistics(), 1.0, "", "", False
 )

@@ -60,7 +60,7 @@ def processor() -> ProcessorStatistics:
         events={"TimerFired": 1},
         dead_letters={"undecodable": 1},
     )
-    lane = LaneStatistics(0, "RUNNING", True, 5, 1, 2, 0, 3, 0.0, 1, 0, 0.1, True, "")
+    lane = LaneStatistics(0, "RUNNING", True, 5, 1, 2, 0, 4, 3, 0.0, 1, 0, 0.1, True, "")
     return ProcessorStatistics(
         "default", "q", 0, True, {0: lane}, {0: part}, Totals(), 1, 0, 0, 0.0, True, ProducerStatistics(), 1.0, "", "", False
     )

@@ -194,6 +194,7 @@ def _close(
     step.delete_timer(run, "RUN_TIMEOUT", row.run_timeout_due_ms)
     step.delete_timer(run, "EXECUTION_TIMEOUT", row.execution_timeout_due_ms)
     row.status = status
+    step.opened -= 1
     row.close_time_ms = run.time_ms
     row.new_execution_run_id = new_run_id
     row.first_task_due_ms = row.task_retry_due_ms = 0

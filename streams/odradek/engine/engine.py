@@ -158,6 +158,7 @@ class WorkflowEngine:
                 self._cache.demote(run_id)
         effects.parked.extend(step.parked)
         effects.steps += step.tasks
+        effects.opened += step.opened
         for position, trace in work.broken_inputs.items():
             effects.dead_letters.append(DeadLetter(work.inputs[position].offset, f"defect of the engine: {_last_line(trace)}", trace))
 

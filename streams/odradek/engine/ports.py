@@ -112,6 +112,7 @@ class Effects(msgspec.Struct):
     dead_letters: list[DeadLetter] = []
     touched: list[str] = []  # run ids whose live instances must go if the transaction does not commit
     steps: int = 0  # workflow tasks executed, for statistics
+    opened: int = 0  # runs that began, less those that closed
     parked: list[str] = []
 
 

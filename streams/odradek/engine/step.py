@@ -111,6 +111,8 @@ class WorkflowStep:
         self.new_waiters: list[Waiter] = []
         self.input: Input | None = None
         self.tasks = 0
+        #: runs that began in this step, less those that closed
+        self.opened = 0
         self.parked: list[str] = []
         #: run ids whose task must fail in this step, with the reason
         self.refused: dict[str, str] = {}
@@ -201,6 +203,7 @@ class WorkflowStep:
         """A run that this step made."""
         self.context.cache.add(run)
         self.runs[run.row.run_id] = run
+        self.opened += 1
 
     def _load(self, row: RunRow) -> LiveRun:
         run = LiveRun(row)

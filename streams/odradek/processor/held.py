@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
+from odradek.engine import ports
 from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, TaskFailed, WorkflowInstance
+from odradek.engine.ports import Tables
+from odradek.wire.outcomes import RUNNING
 from odradek.wire.payload import SERVER, Failure
+from odradek.wire.state import RunRow, WorkflowRow
 
 MARK = "held: "
 _TEXT_MAX = 1_000
@@ -27,6 +33,42 @@ def why_held(parked_reason: str) -> str:
     """Why a run is held, "" when it is parked for another reason or not at all. The engine puts a cause before the mark."""
     _, mark, why = parked_reason.partition(MARK)
     return why if mark else ""
+
+
+class HeldRuns:
+    """Which runs of a lane are held. Never writes: it gives rows, the lane's transaction takes them."""
+
+    def __init__(self) -> None:
+        self.unparked: set[str] = set()  # workflow ids of held runs that an operator lets go on
+
+    def hold(self, tables: Tables, workflow_id: str, run_id: str, reason: str) -> RunRow | None:
+        """The row of the run (of the current one without a run id), held; None when there is no such open run."""
+        run = _open_run(tables, workflow_id, run_id)
+        if run is None:
+            return None
+        self.unparked.discard(run.workflow_id)
+        return msgspec.structs.replace(run, parked_reason=held_reason(reason))
+
+    def is_held(self, tables: Tables, workflow_id: str, run_id: str) -> bool:
+        """Whether the run is open and held, let go on or not."""
+        run = _open_run(tables, workflow_id, run_id)
+        return run is not None and why_held(run.parked_reason) != ""
+
+    def why(self, tables: Tables, workflow_id: str, run_id: str) -> str:
+        """Why no code of the run may run; "" when it may."""
+        if workflow_id in self.unparked:
+            return ""
+        run = tables.get(ports.RUN, run_id)
+        return why_held(run.parked_reason) if isinstance(run, RunRow) and run.parked_reason else ""
+
+
+def _open_run(tables: Tables, workflow_id: str, run_id: str) -> RunRow | None:
+    """The run, or the current one of the workflow id; None when there is none that is open."""
+    if not run_id and workflow_id:
+        current = tables.get(ports.WORKFLOW, workflow_id)
+        run_id = current.run_id if isinstance(current, WorkflowRow) else ""
+    run = tables.get(ports.RUN, run_id) if run_id else None
+    return run if isinstance(run, RunRow) and run.status == RUNNING else None
 
 
 class HoldingActivator:

@@ -34,7 +34,7 @@ from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
-from odradek.processor.held import held_reason, why_held
+from odradek.processor.held import HeldRuns
 from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.lane_state import LaneState, check_transition
@@ -61,10 +61,10 @@ from odradek.wire import dead_letters
 from odradek.wire.errors import WireError
 from odradek.wire.events import ActivityReport
 from odradek.wire.headers import FORWARDED_FROM, place
-from odradek.wire.outcomes import INTERNAL, RUNNING, Reply
+from odradek.wire.outcomes import INTERNAL, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.rows import state_key
-from odradek.wire.state import PositionRow, RunRow, TimerRow, WorkflowRow
+from odradek.wire.state import PositionRow, TimerRow
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,7 @@ class Lane(threading.Thread):
         self._engine: Engine | None = None
         self._timers: Timers | None = None
         self._sorter: Sorter | None = None
+        self.open_runs = 0  # of the partition, as committed
         self._identity_row = PositionRow(offset=0, events_topic_id="", state_topic_id="", partitions=0)
         self._touched: list[str] = []  # run ids of the step that is being committed
         self._refused: list[str] = []  # ... of the one that was refused last
@@ -154,7 +155,7 @@ class Lane(threading.Thread):
         self._owns = 0
         self._careful_left = 0
         self._accused = ""
-        self._unparked: set[str] = set()  # held runs that an operator lets go on
+        self._held_runs = HeldRuns()
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
@@ -272,6 +273,7 @@ class Lane(threading.Thread):
         assert row is None or isinstance(row, PositionRow)
         self.position = first_start(services, partition, store) if row is None else known_start(services, partition, row, identity)
         self._identity_row = identity
+        self.open_runs = row.open_runs if row else 0
         self._owns = row.owns if row else 0
         self._careful_left = CAREFUL_INPUTS if self._owns >= OWNS_BEFORE_CARE else 0
         self._accused = row.processing if row and self._careful_left else ""
@@ -438,7 +440,7 @@ class Lane(threading.Thread):
         assert self._engine is not None and self._store is not None
         effects, began, time_ms = Effects(), time.monotonic(), now_ms()
         if work.sorted.unparks:
-            self._unparked.update(work.sorted.unparks)
+            self._held_runs.unparked.update(work.sorted.unparks)
         if work.sorted.inputs or work.timers or work.resumes:
             try:
                 effects = self._engine.step(self._store, self._services.outlet, Batch(time_ms, work.sorted.inputs, work.timers))
@@ -458,7 +460,7 @@ class Lane(threading.Thread):
         position = work.next_offset(self.position)
         if not self._careful_left:
             self._owns = 0  # this is progress
-        self._commit(rows, records, position)
+        self._commit(rows, records, position, opened=effects.opened)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
         self._defects = 0
@@ -536,15 +538,19 @@ class Lane(threading.Thread):
             headers.append((dead_letters.STACK_TRACE, letter.trace[-8_192:].encode("utf-8", "replace")))
         return services.outlet.dead_letter(key_of(message), value_of(message), headers)
 
-    def _commit(self, rows: dict[bytes, bytes | None], records: list[Record], position: int, *, processing: str = "") -> None:
+    def _commit(
+        self, rows: dict[bytes, bytes | None], records: list[Record], position: int, *, processing: str = "", opened: int = 0
+    ) -> None:
         """The transaction: begin; rows, outputs, position row; commit; then the local store. Everything is encoded and checked already.
 
         Raises Refused or Dropped. An error at commit leaves its outcome unknown unless the broker named a record: never guess.
         """
         assert self._producer is not None and self._store is not None
         producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
-        time_ms, began = now_ms(), time.monotonic()
-        row = msgspec.structs.replace(self._identity_row, offset=position, time_ms=time_ms, processing=processing, owns=self._owns)
+        time_ms, began, open_runs = now_ms(), time.monotonic(), self.open_runs + opened
+        row = msgspec.structs.replace(
+            self._identity_row, offset=position, time_ms=time_ms, processing=processing, owns=self._owns, open_runs=open_runs
+        )
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
         try:
@@ -574,7 +580,7 @@ class Lane(threading.Thread):
 
         rows[_POSITION_STATE_KEY] = position_value
         self._store.apply(rows.items(), self._changelog_offset + 1, time_ms)
-        self.position = position
+        self.position, self.open_runs = position, open_runs
         self._committed_at = time.monotonic()
         self.tally.commit_seconds.observe(self._committed_at - began)
         self.counters.transactions += 1
@@ -669,39 +675,22 @@ class Lane(threading.Thread):
 
     def _parked_rows(self, workflow_id: str, run_id: str, reason: str) -> dict[bytes, bytes | None]:
         """The row of the run, held; nothing when there is no such open run."""
-        assert self._engine is not None
-        run = self._open_run(workflow_id, run_id)
-        if run is None:
+        assert self._engine is not None and self._store is not None
+        held = self._held_runs.hold(self._store, workflow_id, run_id, reason)
+        if held is None:
             return {}
-        self._engine.evict([run.run_id])
-        self._unparked.discard(run.workflow_id)
-        held = msgspec.structs.replace(run, parked_reason=held_reason(reason))
-        return {state_key(ports.RUN, run.run_id): self._services.codec.encode_row(held)}
-
-    def _open_run(self, workflow_id: str, run_id: str) -> RunRow | None:
-        """The run, or the current one of the workflow id; None when there is none that is open."""
-        assert self._store is not None
-        if not run_id and workflow_id:
-            current = self._store.get(ports.WORKFLOW, workflow_id)
-            run_id = current.run_id if isinstance(current, WorkflowRow) else ""
-        run = self._store.get(ports.RUN, run_id) if run_id else None
-        return run if isinstance(run, RunRow) and run.status == RUNNING else None
-
-    def _is_held(self, workflow_id: str, run_id: str) -> bool:
-        run = self._open_run(workflow_id, run_id)
-        return run is not None and why_held(run.parked_reason) != ""
+        self._engine.evict([held.run_id])
+        return {state_key(ports.RUN, held.run_id): self._services.codec.encode_row(held)}
 
     def _why_held(self, workflow_id: str, run_id: str) -> str:
-        if workflow_id in self._unparked or self._store is None:
-            return ""
-        run = self._store.get(ports.RUN, run_id)
-        return why_held(run.parked_reason) if isinstance(run, RunRow) and run.parked_reason else ""
+        return "" if self._store is None else self._held_runs.why(self._store, workflow_id, run_id)
 
     def _apply_carefully(self, work: Work) -> None:
         """Owners died here in a row: name what is next in the position row, take it alone, and hold what was named when the last one died.
 
         First its run is held, so that its code does not run; if an owner dies over it even so, or there is no run, it is given up.
         """
+        assert self._store is not None
         whose, run_id = work.whose()
         name = work.name()
         accused, self._accused = self._accused, ""
@@ -709,7 +698,7 @@ class Lane(threading.Thread):
             self._commit_position(processing=name)
         else:
             reason = f"{self._owns - 1} owners of the partition died in a row, the last one over this ({name})"
-            held = self._is_held(whose, run_id)
+            held = self._held_runs.is_held(self._store, whose, run_id)
             rows = {} if held else self._parked_rows(whose, run_id, reason)
             if not rows:
                 self._give_up(work, Refused(reason, in_transaction=False), consume=True)

@@ -92,6 +92,7 @@ class LaneStatistics:
     queued: int
     lag: int | None
     restore_remaining: int
+    open_runs: int
     timer_backlog: int
     timers_late_seconds: float
     waiters: int
@@ -137,6 +138,7 @@ def lane_statistics(lane: Lane, lag: int | None) -> LaneStatistics:
         queued=len(lane.inbox) + len(lane._held),
         lag=lag,
         restore_remaining=lane._restore_remaining if state is LaneState.RESTORING else 0,
+        open_runs=lane.open_runs,
         timer_backlog=len(timers) if timers is not None else 0,
         timers_late_seconds=timers.late_ms / 1000 if timers is not None else 0.0,
         waiters=figures.get("waiters", 0),
@@ -157,7 +159,7 @@ def lane_status(lane: Lane) -> LaneStatus:
         position=max(0, lane.position),
         restore_remaining=lane._restore_remaining if lane.state is LaneState.RESTORING else 0,
         timer_backlog=len(timers) if timers is not None else 0,
-        open_runs=figures.get("open_runs", 0),
+        open_runs=lane.open_runs,
         cached_runs=figures.get("cached_runs", 0),
         error=str(lane.error) if lane.error else lane.blocked_text(),
     )

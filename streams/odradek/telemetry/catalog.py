@@ -135,6 +135,7 @@ RESTORE_REMAINING = _metric("lane_restore_remaining", GAUGE, "records", LANE, "R
 RESTORES = _metric("lane_restores_total", COUNTER, "restores", LANE, "Times that the local store was caught up with `state`.")
 RESTORE_SECONDS = _metric("lane_restore_seconds_total", COUNTER, "seconds", LANE, "Time that those took.")
 RESTORED_ROWS = _metric("lane_restored_rows_total", COUNTER, "rows", LANE, "Rows that those read.")
+OPEN_RUNS = _metric("lane_open_runs", GAUGE, "runs", LANE, "Runs that have not closed.")
 TIMERS = _metric("lane_timers", GAUGE, "timers", LANE, "Timers in memory: those due in the next minutes, at most 10,000.")
 TIMERS_LATE = _metric(
     "lane_timers_late_seconds",

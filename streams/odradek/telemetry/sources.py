@@ -86,6 +86,7 @@ def _lane_samples(where: tuple[str, ...], lane: LaneStatistics) -> Iterator[Samp
         yield Sample(m.LANE_LAG, where, lane.lag)
     yield Sample(m.LANE_SILENT, where, lane.silent_seconds)
     yield Sample(m.RESTORE_REMAINING, where, lane.restore_remaining)
+    yield Sample(m.OPEN_RUNS, where, lane.open_runs)
     yield Sample(m.TIMERS, where, lane.timer_backlog)
     yield Sample(m.TIMERS_LATE, where, lane.timers_late_seconds)
     yield Sample(m.FAILING, where, lane.failing_runs)
