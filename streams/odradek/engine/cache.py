@@ -41,10 +41,12 @@ class RunCache:
             self.evictions += 1
             run.drop_instance()
 
-    def demote(self, run_id: str) -> None:
-        """The run has closed: it goes before any that is open, but stays for queries while there is room."""
-        if run_id in self._runs:
-            self._runs.move_to_end(run_id, last=False)
+    def release(self, run_id: str) -> None:
+        """The run has closed: it goes at once, as in Temporal's workers. A query on it replays; kept, thousands of closed runs are
+        memory that the garbage collector walks over again and again."""
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            run.drop_instance()
 
     def evict_all(self) -> None:
         """Drop every run."""

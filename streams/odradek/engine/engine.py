@@ -155,7 +155,7 @@ class WorkflowEngine:
         effects.touched.extend(step.runs)
         for run_id, run in step.runs.items():
             if not run.is_open:
-                self._cache.demote(run_id)
+                self._cache.release(run_id)
         effects.parked.extend(step.parked)
         effects.steps += step.tasks
         effects.opened += step.opened
