@@ -22,6 +22,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.complete
 ARGS ?=
+# Test files run beside each other, each worker with a broker of its own: most tests wait for Kafka, not for a core.
+WORKERS ?= 3
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -58,7 +60,7 @@ kafka: $(STAMP)
 
 test: lint kafka
 	@echo "==> tests (all tiers but what is marked slow)"
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@$(PY) -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 facts: kafka
 	@$(PY) -m pytest tests/facts $(ARGS)
