@@ -166,6 +166,11 @@ class Settings(BaseSettings):
 
     # --- activities
     max_concurrent_activities: Count = Field(100, description="Activities that a worker runs at a time.")
+    activity_group: Literal["classic", "share"] = Field(
+        "classic",
+        description="How services share the commands of a queue: `classic` group, or `share` group (Kafka 4.2, a preview in the client)."
+        " The same for all services of a queue; docs/guarantees.md compares them.",
+    )
     graceful_shutdown_timeout: Duration = Field(timedelta(seconds=10), description="Time that running activities get at a shutdown.")
 
     # --- telemetry

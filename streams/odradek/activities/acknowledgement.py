@@ -10,13 +10,15 @@ from collections import deque
 
 
 class Cell:
-    """One command of a partition, from the moment it was read. The host sets `acknowledged`, from any thread."""
+    """One command of a partition, from the moment it was read. The host sets `acknowledged`, or `returned`, from any thread."""
 
-    __slots__ = ("acknowledged", "offset")
+    __slots__ = ("acknowledged", "offset", "returned")
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
         self.acknowledged = False
+        #: It was dropped before it began: a share group gives it to another member. A classic group has given its partition away already.
+        self.returned = False
 
 
 class AckPrefix:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from odradek.activities.acknowledgement import Cell
 from odradek.activities.attempt import OwnedPartition
 from odradek.activities.ownership import StartGate
 from odradek.exceptions import DuplicateIdentityError, OdradekError
@@ -61,6 +63,7 @@ class CommandConsumer:
         self.assignments = 0
         #: Commands behind what was read, by the ends that came with fetches; None while they are not known.
         self.lag: int | None = None
+        self.hold_max_s = math.inf
         self._new_consumer = new_consumer
         self._consumer = new_consumer()
         self._admin = admin
@@ -151,6 +154,32 @@ class CommandConsumer:
     def belongs(self, partition: int | None) -> OwnedPartition | None:
         """The owned partition a command came from; `None` if it was given back between reading and now."""
         return self.owned.get(partition) if partition is not None else None
+
+    def take(self, message: Message) -> tuple[OwnedPartition, Cell] | None:
+        """Its partition, and its place in what is to be acknowledged there."""
+        owner, offset = self.belongs(message.partition()), message.offset()
+        return (owner, owner.prefix.add(offset)) if owner is not None and offset is not None else None
+
+    def worn_out(self, message: Message) -> bool:
+        """Never: a classic group delivers without end."""
+        return False
+
+    def drain(self) -> None:
+        """Read nothing any more; partitions stay this member's until it leaves."""
+        self.pause(True)
+
+    def give_back(self, cell: Cell) -> bool:
+        """A classic group gives partitions back, no single command."""
+        return False
+
+    def hand_on_to(self) -> Sequence[int]:
+        """The partitions of other members."""
+        return [partition for partition in range(self.partitions_total) if partition not in self.owned]
+
+    @property
+    def partitions_owned(self) -> int:
+        """How many are this member's."""
+        return len(self.owned)
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading without leaving the group."""

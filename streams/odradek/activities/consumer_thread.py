@@ -19,12 +19,12 @@ from confluent_kafka import Message
 
 from odradek.activities.acknowledgement import Cell
 from odradek.activities.answers import Answers
-from odradek.activities.attempt import Attempt, OwnedPartition
-from odradek.activities.commands import CommandConsumer
+from odradek.activities.attempt import Attempt, CommandRecord, OwnedPartition
 from odradek.activities.control import ControlReader
 from odradek.activities.ownership import StartGate
 from odradek.activities.refusals import Refusals
 from odradek.activities.service import Service, TimerKind
+from odradek.activities.source import CommandSource
 from odradek.activities.timers import TimerHeap
 from odradek.wire import dead_letters
 from odradek.wire.codec import Codec
@@ -41,6 +41,8 @@ IDLE_WAIT_S = 0.1
 #: A command that has waited this long for a slot goes to another member; twice as long for each time that it was handed on.
 HAND_ON_AFTER_S = 1.0
 HAND_ON_DOUBLINGS = 4
+#: Places of former records that a command keeps: the first and the latest.
+HAND_ON_TRAIL = 16
 #: A schema may arrive after the first record written with it; after this time the record counts as undecodable.
 SCHEMA_WAIT_S = 30.0
 SCHEMA_RETRY_S = 0.5
@@ -57,7 +59,7 @@ class ConsumerThread:
         self,
         *,
         name: str,
-        commands: CommandConsumer,
+        commands: CommandSource,
         control: ControlReader,
         answers: Answers,
         refusals: Refusals,
@@ -145,7 +147,10 @@ class ConsumerThread:
             self._hand_on()
         if self._unread:
             self._read_again()
-        self._commands.pause(service.draining or len(service.waiting) > self._high_water)
+        if service.draining:
+            self._commands.drain()
+        else:
+            self._commands.pause(len(service.waiting) > self._high_water)
         self._commands.tick()
         self._every_turn(self._clock())
 
@@ -162,9 +167,13 @@ class ConsumerThread:
     def _take(self, messages: Sequence[Message]) -> None:
         now = self._clock()
         for message in messages:
-            owner, offset = self._commands.belongs(message.partition()), message.offset()
-            if owner is not None and offset is not None:
-                self._read(message, owner, owner.prefix.add(offset), now)
+            taken = self._commands.take(message)
+            if taken is None:
+                continue
+            if self._commands.worn_out(message):
+                self._pass_on(message, *taken)
+            else:
+                self._read(message, *taken, now)
 
     def _read(self, message: Message, owner: OwnedPartition, cell: Cell, now: float) -> None:
         value = message.value()
@@ -172,7 +181,7 @@ class ConsumerThread:
             task = self._codec.decode(value or b"")
         except UnknownSchemaError as error:
             logger.info("%s[%d]@%d: %s; waiting for it", self._topic, owner.partition, cell.offset, error)
-            self._unread.append((now + SCHEMA_WAIT_S, message, owner, cell))
+            self._unread.append((now + min(SCHEMA_WAIT_S, self._commands.hold_max_s), message, owner, cell))
             return
         except UndecodableRecord as error:
             self._refusals.command(self._answers, message, cell, error)
@@ -194,6 +203,7 @@ class ConsumerThread:
         for _ in range(len(self._unread)):
             deadline, message, owner, cell = self._unread.popleft()
             if not owner.owned:
+                cell.returned = True
                 continue
             try:
                 self._codec.decode(message.value() or b"")
@@ -226,14 +236,13 @@ class ConsumerThread:
     def _hand_on(self) -> None:
         """Give commands that wait too long to partitions of other members. Only while it is known that they are ours to give."""
         waiting = self._service.waiting
-        others = [p for p in range(self._commands.partitions_total) if p not in self._commands.owned]
-        if not others or not self._gate.is_open:
+        if not self._commands.hand_on_to() or not self._gate.is_open:
             return
-        now = self._clock()
+        now, hold_max_s = self._clock(), self._commands.hold_max_s
         for _ in range(BATCH):
             try:
                 attempt = waiting[0]
-                if not self._service.draining and now - attempt.received < hand_on_after(attempt):
+                if not self._service.draining and now - attempt.received < min(hand_on_after(attempt), hold_max_s):
                     return
                 attempt = (
                     waiting.popleft()
@@ -241,11 +250,20 @@ class ConsumerThread:
             except IndexError:
                 return
             if not attempt.owner.owned:
-                continue
-            self.handed_on += 1
-            record, cell = attempt.record, attempt.cell
-            headers = [*(record.headers() or []), (HANDED_ON_FROM, place(self._topic, attempt.owner.partition, cell.offset))]
-            self._answers.send(self._topic, record.key(), record.value(), headers, _acknowledges(cell), partition=random.choice(others))
+                attempt.cell.returned = True
+            elif not (self._service.draining and self._commands.give_back(attempt.cell)):
+                self._pass_on(attempt.record, attempt.owner, attempt.cell)
+
+    def _pass_on(self, record: CommandRecord, owner: OwnedPartition, cell: Cell) -> None:
+        """Write a command anew, for whoever reads it there; this record is done with once that one is durable."""
+        self.handed_on += 1
+        headers: list[Any] = list(record.headers() or [])
+        before = [header for header in headers if header[0] == HANDED_ON_FROM]
+        if len(before) >= HAND_ON_TRAIL:  # it stays out of the record's size, however long all services are full
+            headers.remove(before[1])
+        headers.append((HANDED_ON_FROM, place(self._topic, owner.partition, cell.offset)))
+        partition = random.choice(self._commands.hand_on_to())
+        self._answers.send(self._topic, record.key(), record.value(), headers, _acknowledges(cell), partition=partition)
 
     # --- giving partitions back
 

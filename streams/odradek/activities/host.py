@@ -21,7 +21,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, ShareConsumer, TopicPartition
 
 from odradek.activities.answers import Answers
 from odradek.activities.attempt import OwnedPartition
@@ -36,6 +36,8 @@ from odradek.activities.rate import RateLimit
 from odradek.activities.refusals import Refusals
 from odradek.activities.runner import ActivityRunner
 from odradek.activities.service import Service
+from odradek.activities.share_commands import GROUP_CONFIG, ShareCommands, members_for
+from odradek.activities.source import CommandSource
 from odradek.activities.statistics import ActivityStatistics
 from odradek.activities.timers import DEFAULT_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL
 from odradek.common import MetricMeter
@@ -43,7 +45,7 @@ from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import StateStoreError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.client_config import consumer_config, producer_config, reader_config
+from odradek.kafka.client_config import consumer_config, producer_config, reader_config, share_consumer_config
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
@@ -127,7 +129,9 @@ class ActivityHost:
         self._answers: Answers | None = None
         self._service: Service | None = None
         self._thread: ConsumerThread | None = None
-        self._commands: CommandConsumer | None = None
+        self._commands: CommandSource | None = None
+        self._done_before: dict[int, int] = {}
+        self._partitions = 0
         self._member_id = ""
         self._next_status = 0.0
         self._contact_at = self._loop_at = 0.0  # monotonic: a record was acknowledged; the event loop went round
@@ -183,12 +187,18 @@ class ActivityHost:
         commands, control, dead_letters = (kind(self.task_queue) for kind in (names.commands, names.control, names.dead_letters))
         found = self._admin.ensure([commands, control, dead_letters, names.members])
         found[commands].require("Read", "Write", "Delete")
+        self._partitions = found[commands].partitions
         found[control].require("Read")
         found[dead_letters].require("Write", "DescribeConfigs")
         found[names.members].require("Write")
         self._schemas.open()
         with PlainProducer(self._settings) as producer:
             self._schemas.publish(producer, RECORD_TYPES)
+        if self._settings.activity_group == "share":
+            self._admin.configure_group(names.activities_share_group(self.task_queue), GROUP_CONFIG)
+            # The share group starts at the log's start; what a classic group did before it is not done again.
+            classic = names.activities_group(self.task_queue)
+            self._done_before = self._admin.committed_offsets(classic, commands, range(self._partitions))
         base = self._settings.state_dir / "activities" / names.activities_group(self.task_queue)
         try:
             self._slot = take_slot(base)
@@ -198,7 +208,7 @@ class ActivityHost:
     def _build(self) -> None:
         loop, settings, names = self._loop, self._settings, self._topics
         assert loop is not None
-        topic, group = names.commands(self.task_queue), names.activities_group(self.task_queue)
+        topic = names.commands(self.task_queue)
         instance_id = self._slot.instance_id if self._slot is not None else None
         self._member_id = f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
         answers = self._answers = Answers(
@@ -223,18 +233,8 @@ class ActivityHost:
         )
         control = ControlReader(Consumer(reader_config(settings)), names.control(self.task_queue), self._codec)
         control.start(METADATA_TIMEOUT_S)
-        session_ms = int(settings.session_timeout.total_seconds() * 1_000)
-        config = consumer_config(settings, group, group_instance_id=instance_id)
-        config |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": max(100, session_ms // 4), "on_commit": self._on_commit}
-        commands = self._commands = CommandConsumer(
-            lambda: Consumer(config),
-            self._admin,
-            topic,
-            instance_id=instance_id or self.identity,
-            gate=self._gate,
-            clock=time.monotonic,
-            on_revoking=self._on_revoking,
-        )
+        share = settings.activity_group == "share"
+        commands = self._commands = self._share_commands(topic) if share else self._classic_commands(topic, instance_id)
         self._thread = ConsumerThread(
             name=f"odradek-activities-{self.task_queue}",
             commands=commands,
@@ -249,6 +249,40 @@ class ActivityHost:
             loop=loop,
             every_turn=self._say_status,
             on_fatal=self._fail,
+        )
+
+    def _classic_commands(self, topic: str, instance_id: str | None) -> CommandConsumer:
+        session_ms = int(self._settings.session_timeout.total_seconds() * 1_000)
+        config = consumer_config(self._settings, self._topics.activities_group(self.task_queue), group_instance_id=instance_id)
+        config |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": max(100, session_ms // 4)}
+        commands: CommandConsumer
+
+        def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
+            commands.on_commit(error, places)
+
+        commands = CommandConsumer(
+            lambda: Consumer(config | {"on_commit": on_commit}),
+            self._admin,
+            topic,
+            instance_id=instance_id or self.identity,
+            gate=self._gate,
+            clock=time.monotonic,
+            on_revoking=self._on_revoking,
+        )
+        return commands
+
+    def _share_commands(self, topic: str) -> ShareCommands:
+        group = self._topics.activities_share_group(self.task_queue)
+        members, records = members_for(self._slots_total)
+        config = share_consumer_config(self._settings, group, max_poll_records=records)
+        return ShareCommands(
+            lambda: ShareConsumer(config),
+            topic,
+            group,
+            members=members,
+            partitions=self._partitions,
+            done_before=self._done_before,
+            gate=self._gate,
         )
 
     async def _drain(self) -> None:
@@ -280,10 +314,6 @@ class ActivityHost:
             self._answers.serve(0.05)
 
     # --- what the parts ask for
-
-    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        assert self._commands is not None
-        self._commands.on_commit(error, places)
 
     def _on_revoking(self, leaving: list[OwnedPartition]) -> None:
         assert self._thread is not None
@@ -367,7 +397,7 @@ class ActivityHost:
             canceled=counts["canceled"],
             dropped=counts["dropped"],
             twins=counts["twins"],
-            partitions=len(commands.owned),
+            partitions=commands.partitions_owned,
             slots_total=self._slots_total,
             running=len(service.running),
             waiting=len(service.waiting),

@@ -118,6 +118,7 @@ class Service:
                 self._begin(attempt)
             else:
                 self.counts["dropped"] += 1
+                attempt.cell.returned = True
 
     def _pump_after(self, delay: float) -> None:
         if self._pump_later is None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from odradek.exceptions import PartitionCountError, TopicMissingError
+from odradek.exceptions import OdradekError, PartitionCountError, TopicMissingError
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
 from odradek.kafka.errors import kafka_error, missing_acl, translate, unreachable
 from odradek.kafka.settings import KafkaSettings
@@ -202,6 +202,27 @@ class ClusterAdmin:
             (place.topic, place.partition): self._result(future, topic=place.topic, what="delete records").low_watermark
             for place, future in futures.items()
         }
+
+    def configure_group(self, group_id: str, settings: Mapping[str, str]) -> None:
+        """Set what a group has on the broker (`share.isolation.level`, ...). Needs AlterConfigs on the group, unless it is set already."""
+        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in settings.items()]
+        resource = ConfigResource(ConfigResource.Type.GROUP, group_id, incremental_configs=entries)
+        futures = self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)
+        try:
+            self._result(futures[resource], what=f"set the settings of group {group_id}")
+        except OdradekError as error:
+            cause = error.__cause__
+            if not isinstance(cause, KafkaException) or kafka_error(cause).code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise
+            if not self._has_group_settings(group_id, settings):
+                raise missing_acl("AlterConfigs", "group", group_id, reason=kafka_error(cause).str()) from error
+
+    def _has_group_settings(self, group_id: str, settings: Mapping[str, str]) -> bool:
+        """Whether somebody with more rights has set them."""
+        resource = ConfigResource(ConfigResource.Type.GROUP, group_id)
+        future = self._admin.describe_configs([resource], request_timeout=self._timeout_s)[resource]
+        found = self._result(future, what=f"read the settings of group {group_id}")
+        return all(name in found and found[name].value == value for name, value in settings.items())
 
     # --- removing
 

@@ -53,6 +53,14 @@ _PRODUCER_ONLY = (
     "message.send.max.retries", "sticky.partitioning.linger.ms", "request.timeout.ms", "enable.gapless.guarantee",
 )  # fmt: skip
 
+# librdkafka refuses these in a share consumer.
+_NOT_FOR_SHARE_CONSUMERS = (
+    "session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "queued.", "fetch.queue.backoff.ms",
+    "fetch.error.backoff.ms", "fetch.message.max.bytes", "max.partition.fetch.bytes",
+    "coordinator.query.interval.ms", "auto.commit.interval.ms", "group.", "share.",
+    "allow.auto.create.topics", "message.copy.max.bytes", "max.poll.records",
+)  # fmt: skip
+
 
 def topics_of(settings: KafkaSettings) -> Topics:
     """The names of the settings' namespace."""
@@ -115,6 +123,16 @@ def consumer_config(
     if group_instance_id is not None:
         needs["group.instance.id"] = group_instance_id
     return _common(settings) | ours | _passed(settings, _PRODUCER_ONLY) | needs
+
+
+def share_consumer_config(settings: KafkaSettings, group_id: str, *, max_poll_records: int) -> dict[str, Any]:
+    """For a member of a share group (Kafka 4.2): each record is acknowledged by hand. What else matters is a setting of the group on the
+    broker (`ClusterAdmin.configure_group`), isolation and where it starts included.
+
+    max_poll_records: about as many come with a poll; the broker may give a whole batch of a producer.
+    """
+    needs = {"group.id": group_id, "share.acknowledgement.mode": "explicit", "max.poll.records": max_poll_records}
+    return _common(settings) | _passed(settings, (*_PRODUCER_ONLY, *_NOT_FOR_SHARE_CONSUMERS)) | needs
 
 
 def reader_config(settings: KafkaSettings, *, read_uncommitted: bool = False, partition_eof: bool = False) -> dict[str, Any]:

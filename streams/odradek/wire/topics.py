@@ -119,6 +119,10 @@ class Topics:
         """Group id of the activity services of a queue, in every language."""
         return self._queued(task_queue, "activities")
 
+    def activities_share_group(self, task_queue: str) -> str:
+        """Share group of the activity services of a queue, where they use one: a classic and a share group cannot have one name."""
+        return self._queued(task_queue, "activities-share")
+
     def processor_group(self, task_queue: str) -> str:
         """Group id of the stream processors of a queue."""
         return self._queued(task_queue, "processor")
