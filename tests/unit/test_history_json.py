@@ -153,9 +153,13 @@ def test_the_table_has_every_event_type() -> None:
     assert {t.record for t in TYPES} == ours == {type(a) for a in FULL}
     for event_type in TYPES:  # no attribute is forgotten
         written = {field.name for field in event_type.fields}
-        assert set(event_type.record.__struct_fields__) - written <= {"parent", "random_seed", "summary", "command_partition", "command_offset"} | (
-            {"request_id"} if "request_id" not in written else set()
-        )
+        assert set(event_type.record.__struct_fields__) - written <= {
+            "parent",
+            "random_seed",
+            "summary",
+            "command_partition",
+            "command_offset",
+        } | ({"request_id"} if "request_id" not in written else set())
 
 
 @pytest.mark.parametrize("attributes", FULL + EMPTY, ids=lambda a: type(a).__name__)
