@@ -17,7 +17,7 @@ import pytest
 from odradek import activity, workflow
 from odradek.client import Client, WorkflowFailureError
 from odradek.config import Settings
-from odradek.exceptions import ApplicationError, BrokerUnreachableError, TopicError, TopicMissingError
+from odradek.exceptions import ApplicationError, BrokerUnreachableError, OdradekError, TopicError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.visibility.reader import VisibilityReader
 from odradek.worker import Worker
@@ -225,3 +225,32 @@ def test_wrong_password(settings: Any, broker: SecuredBroker) -> None:
     with pytest.raises(BrokerUnreachableError, match=r"(?i)authentication failed") as caught:
         ClusterAdmin(settings("client", kafka=broker.kafka("client", "wrong"))).cluster_id()
     assert "\n" not in str(caught.value)
+
+
+async def test_share_group_of_services(settings: Any, broker: SecuredBroker, topics: None) -> None:
+    """`activity_group: share`: what the page's sentence below the table lists, one right after the other."""
+    group = f"{PREFIX}{STOCK}.activities-share"
+    read, alter, describe = (Acl("activities", "group", group, right) for right in ("Read", "AlterConfigs", "DescribeConfigs"))
+
+    async def refused() -> str:
+        async with asyncio.timeout(60), await Client.connect(settings=settings("activities", activity_group="share")) as client:
+            with pytest.raises(OdradekError) as caught:
+                await Worker(client, task_queue=STOCK, activities=[reserve]).run()
+        return str(caught.value)
+
+    assert f"ACL AlterConfigs on group {group}" in await refused()
+    broker.grant([alter])
+    assert f"ACL Read on group {group}" in await refused()
+    broker.revoke(alter)
+    broker.grant([read, describe])  # the settings are there by now
+    async with AsyncExitStack() as stack:
+        clients = {role: await Client.connect(settings=settings(role)) for role in ("processor", "client")}
+        clients["activities"] = await Client.connect(settings=settings("activities", activity_group="share"))
+        for client in clients.values():
+            await stack.enter_async_context(client)
+        await stack.enter_async_context(Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga]))
+        await stack.enter_async_context(Worker(clients["activities"], task_queue=STOCK, activities=[reserve, charge, release]))
+        handle = await clients["client"].start_workflow(GuardedSaga.run, "o9", id="saga-9", task_queue=ORDERS)
+        assert await handle.result() == ["reserved o9", "released o9"]
+    broker.revoke(read)
+    broker.revoke(describe)

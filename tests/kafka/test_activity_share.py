@@ -19,6 +19,7 @@ from confluent_kafka.admin import ConfigResource
 from odradek import activity
 from odradek.activities import ActivityHost
 from odradek.activities.share_commands import DELIVERIES_MAX, GROUP_CONFIG
+from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import share_consumer_config
 from odradek.wire.headers import HANDED_ON_FROM, header
 from tests.kafka.activity_harness import ACTIVITIES, Engine, Reader, names, until, values
@@ -131,6 +132,8 @@ async def test_the_groups_settings_are_made_before_its_first_member(engine: Engi
     resource = ConfigResource(ConfigResource.Type.GROUP, engine.topics.activities_share_group(ACTIVITIES))
     found = engine.admin._admin.describe_configs([resource])[resource].result(20)
     assert {name: found[name].value for name in GROUP_CONFIG} == GROUP_CONFIG
+    with pytest.raises(OdradekError, match=r"share\.isolation\.level=nonsense.*activity_group: classic"):
+        engine.admin.configure_group(engine.topics.activities_share_group(ACTIVITIES), {"share.isolation.level": "nonsense"})
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
@@ -164,9 +167,10 @@ async def test_slow_activities_hold_no_others(engine: Engine) -> None:
         for task in quick:
             await engine.answers(task, "ActivityTaskCompleted")
         for task in slow:
+            await engine.answers(task, "ActivityTaskStarted")
             gates[task_name(task)].set()
             assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Started", "Completed"]
-        assert host.statistics().handed_on == 0
+    assert all(ran.count(task_name(task)) == 1 for task in [*slow, *quick])
 
 
 def task_name(task: Any) -> str:

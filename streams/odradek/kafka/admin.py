@@ -211,17 +211,28 @@ class ClusterAdmin:
         try:
             self._result(futures[resource], what=f"set the settings of group {group_id}")
         except OdradekError as error:
-            cause = error.__cause__
-            if not isinstance(cause, KafkaException) or kafka_error(cause).code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+            if not _is_refused_group(error):
                 raise
             if not self._has_group_settings(group_id, settings):
-                raise missing_acl("AlterConfigs", "group", group_id, reason=kafka_error(cause).str()) from error
+                raise missing_acl("AlterConfigs", "group", group_id, reason="Group authorization failed") from error
+        except KafkaException as error:
+            wanted = ", ".join(f"{name}={value}" for name, value in settings.items())
+            reason = kafka_error(error).str().rstrip(".")
+            raise OdradekError(
+                f"Kafka refuses the settings {wanted} of group {group_id} ({reason}): share groups need Kafka 4.2, and limits of"
+                " the broker (`group.share.*`) that leave room for them; `activity_group: classic` needs none"
+            ) from error
 
     def _has_group_settings(self, group_id: str, settings: Mapping[str, str]) -> bool:
         """Whether somebody with more rights has set them."""
         resource = ConfigResource(ConfigResource.Type.GROUP, group_id)
         future = self._admin.describe_configs([resource], request_timeout=self._timeout_s)[resource]
-        found = self._result(future, what=f"read the settings of group {group_id}")
+        try:
+            found = self._result(future, what=f"read the settings of group {group_id}")
+        except OdradekError as error:
+            if _is_refused_group(error):
+                return False
+            raise
         return all(name in found and found[name].value == value for name, value in settings.items())
 
     # --- removing
@@ -340,6 +351,11 @@ class ClusterAdmin:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
             self._reason = error.str()
+
+
+def _is_refused_group(error: OdradekError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and kafka_error(cause).code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def _rights(operations: Iterable[Any] | None) -> frozenset[str] | None:
