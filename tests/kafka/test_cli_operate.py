@@ -412,7 +412,8 @@ def test_topic(odradek: Run) -> None:
     assert odradek("workflow", "result", "-w", "trail").returncode == 0
     records = json.loads(odradek("topic", "-w", "trail", "-o", "json").stdout)
     kinds = [record["kind"] for record in records]
-    assert {"StartWorkflow", "ActivityTask", "ActivityTaskCompleted", "SignalWorkflow", "WorkflowResult", "ExecutionSummary"} <= set(kinds)
+    # No ActivityTask: `commands` is purged right behind what its services have acknowledged, so it is there or gone.
+    assert {"StartWorkflow", "ActivityTaskCompleted", "SignalWorkflow", "WorkflowResult", "ExecutionSummary"} <= set(kinds)
     assert kinds[0] == "StartWorkflow" and records[0]["value"]["input"][0]["value"] == "a book"
     assert [record["time_ms"] for record in records] == sorted(record["time_ms"] for record in records)
     lines = odradek("topic", "-w", "trail", "-t", QUEUE, "--kind", "results").stdout.splitlines()
