@@ -1,6 +1,6 @@
 """What a service writes: Started, heartbeats and outcomes to `events` of the workflow's queue, dead letters, commands handed on.
 
-One idempotent producer, used from the loop's and the consumer's thread; delivery reports arrive wherever `serve` is called, which is
+One plain producer, used from the loop's and the consumer's thread; delivery reports arrive wherever `serve` is called, which is
 the consumer's thread. A record is durable when its report says so; only then is a command acknowledged. A report that says no is
 dealt with here: too large, no such topic, or sent again. Nothing is given up silently.
 """
@@ -75,7 +75,7 @@ class Answers:
 
     def __init__(
         self,
-        new_producer: Callable[[], Producer],
+        producer: Producer,
         codec: Codec,
         *,
         limit_of: Callable[[str], int],
@@ -86,9 +86,7 @@ class Answers:
 
         `undeliverable`: takes what has no topic to go to.
         """
-        self._new_producer = new_producer
-        self._producer = new_producer()
-        self._renew = False
+        self._producer = producer
         self._codec = codec
         self._limit_of = limit_of
         self._undeliverable = undeliverable
@@ -123,7 +121,7 @@ class Answers:
         self._send(_Record(self, topic, key, value, headers, on_durable, None, partition))
 
     def _send(self, record: _Record) -> None:
-        if self._gathering.waits() or self._overflow or self._renew:
+        if self._gathering.waits() or self._overflow:
             self._overflow.append(record)  # order is kept
             return
         try:
@@ -143,8 +141,6 @@ class Answers:
     def serve(self, timeout: float = 0.0) -> None:
         """Take delivery reports; then send what waits. The consumer's thread calls it every few milliseconds."""
         self._producer.poll(timeout)
-        if self._renew:
-            self._make_producer_anew()
         if not self._gathering.ripe():
             return
         while self._overflow:
@@ -159,14 +155,6 @@ class Answers:
             else:
                 self._overflow.popleft()
 
-    def _make_producer_anew(self) -> None:
-        """A fatal error ends an idempotent producer for good. What it still held comes back as purged, and goes out through the new one."""
-        old = self._producer
-        self._producer = self._new_producer()
-        old.purge()
-        old.flush(1.0)
-        self._renew = False
-
     @property
     def pending(self) -> int:
         """Records not yet durable."""
@@ -174,12 +162,7 @@ class Answers:
 
     def _not_delivered(self, record: _Record, error: KafkaError) -> None:
         code = error.code()
-        if error.fatal() or code == KafkaError._FATAL or (code in _PURGED and self._renew):
-            if not self._renew:
-                logger.warning("the producer is made anew after a fatal error: %s", error.str())
-            self._renew = True
-            self._overflow.append(record)
-        elif code == KafkaError.MSG_SIZE_TOO_LARGE:
+        if code == KafkaError.MSG_SIZE_TOO_LARGE:
             self._too_large(record)
         elif code in _NO_SUCH_TOPIC:
             self._undeliverable(

@@ -212,7 +212,7 @@ class ActivityHost:
         instance_id = self._slot.instance_id if self._slot is not None else None
         self._member_id = f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
         answers = self._answers = Answers(
-            lambda: Producer(producer_config(settings) | {"error_cb": self._note_error}),
+            Producer(producer_config(settings) | {"error_cb": self._note_error}),
             self._codec,
             limit_of=self._limit_of,
             undeliverable=self._undeliverable,

@@ -76,11 +76,10 @@ class PlainProducer:
 
     def __init__(self, settings: KafkaSettings, *, new_producer: Callable[[dict[str, Any]], Producer] = Producer) -> None:
         self._settings = settings
-        self._new_producer = new_producer
         self._reason = ""
         #: Topic -> its `max.message.bytes`, as far as the host knows it (`ClusterAdmin.max_message_bytes`).
         self.limits: dict[str, int] = {}
-        self._producer = self._make()
+        self._producer = new_producer(producer_config(settings) | {"error_cb": self._on_error})
         self._gate = threading.Lock()  # over the four below; never held while librdkafka or a caller's code runs
         self._bursts = 0
         self._handing = False  # a thread hands records over
@@ -194,9 +193,6 @@ class PlainProducer:
         self.close()
 
     # --- inside
-
-    def _make(self) -> Producer:
-        return self._new_producer(producer_config(self._settings) | {"error_cb": self._on_error})
 
     def _hand_over(self, record: _Record, burst: _Burst) -> None:
         """To librdkafka. Raises as `produce`; then there will be no report."""
