@@ -149,7 +149,8 @@ def test_a_commit_that_timed_out_may_well_be_committed_and_cannot_be_aborted(kaf
         pytest.fail("no commit out of 20 took longer than half a millisecond")
     with pytest.raises(KafkaException) as refused:
         producer.abort_transaction(5)
-    assert error_of(refused).code() == KafkaError._CONFLICT
+    # The second while the commit's own first half still runs in the background.
+    assert error_of(refused).code() in (KafkaError._CONFLICT, KafkaError._STATE)
     assert kafka.next(kafka.reader(topic)).value() == b"outcome unknown"
 
 

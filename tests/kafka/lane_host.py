@@ -45,6 +45,7 @@ class CountingEngine:
     """`Engine`. Counts in RunRow.state_transition_count."""
 
     gate = threading.Event()
+    at_gate = threading.Event()
 
     def __init__(self, namespace: str, task_queue: str) -> None:
         self.namespace = namespace
@@ -79,6 +80,7 @@ class CountingEngine:
         if name.startswith(SLOW):
             time.sleep(int(name.removeprefix(SLOW)) / 1000)
         if name == GATE:
+            self.at_gate.set()
             assert self.gate.wait(60)
         if name == HUGE_ROW:
             details = [Payload(data=os.urandom(17 * 1024 * 1024))]

@@ -265,8 +265,7 @@ async def test_corrupt_local_store_is_rebuilt(settings: Settings, caplog: pytest
         assert damaged
         for file in damaged:
             data = file.read_bytes()
-            # Not random: over some garbage in a MANIFEST RocksDB's open never returns (known defect: docs/operate.md).
-            file.write_bytes(data[: len(data) // 3] + b"\xa5" * (len(data) // 3))
+            file.write_bytes(data[: len(data) // 3] + os.urandom(len(data) // 3))
         async with Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
             assert await histories(client) == before
             await handle.signal(Waits.go, 0)

@@ -135,6 +135,7 @@ def test_gap_while_running(wire: Wire) -> None:
         processor.wait_ready(30)
         victim, other = key_for(wire, 0), key_for(wire, 1)
         CountingEngine.gate.clear()
+        CountingEngine.at_gate.clear()
         _stall(wire, processor, victim)
         wire.admin.delete_records({(wire.events, 0): wire.admin.end_offsets(wire.events, [0], committed=False)[0]})
         CountingEngine.gate.set()
@@ -144,12 +145,15 @@ def test_gap_while_running(wire: Wire) -> None:
         wire.flush()
         until(lambda: wire.counts().get(other) == [1])
     finally:
+        CountingEngine.gate.set()
         processor.stop()
 
 
 def _stall(wire: Wire, processor: Processor, victim: str) -> None:
     """Fill the lane of partition 0 until it pauses the partition, with more behind that is not fetched any more."""
     wire.send(SignalWorkflow(victim, "gate"))
+    wire.flush()
+    assert CountingEngine.at_gate.wait(30)  # from here on it takes nothing: else it could leave the queue just short of full, and paused
     for _ in range(6_000):
         wire.send(SignalWorkflow(victim, "count"))
     wire.flush()

@@ -68,10 +68,15 @@ def kafka_error(error: KafkaException) -> KafkaError:
     return found
 
 
+def speaks_of_content(error: KafkaError) -> bool:
+    """It is about a record or its destination, not about the producer or the cluster."""
+    return error.code() in _CONTENT and not error.fatal()
+
+
 def classify(error: KafkaException) -> Refused | Dropped:
     """What an error of a call on the transactional producer means for the lane."""
     inner = kafka_error(error)
     text = f"{inner.name()}: {inner.str()}"
-    if inner.code() in _CONTENT and not inner.fatal():
+    if speaks_of_content(inner):
         return Refused(text, in_transaction=True)
     return Dropped(text, fenced=inner.code() in _FENCED)

@@ -33,7 +33,8 @@ from odradek.engine.ports import Batch, Effects, Engine, RowChange
 from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
-from odradek.processor.errors import Dropped, Refused, Stopping, classify
+from odradek.processor.delivery_reports import DeliveryReports
+from odradek.processor.errors import Dropped, Refused, Stopping
 from odradek.processor.held import HeldRuns
 from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
@@ -156,6 +157,7 @@ class Lane(threading.Thread):
         self._careful_left = 0
         self._accused = ""
         self._held_runs = HeldRuns()
+        self._reports = DeliveryReports()
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
@@ -553,15 +555,16 @@ class Lane(threading.Thread):
         )
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
+        report = self._reports.begin()
         try:
             producer.begin_transaction()
             if fault is not None:
                 fault(faults.AFTER_BEGIN)
             produce = producer.produce
             for key, value in rows.items():
-                produce(topic, value, key, partition)
+                produce(topic, value, key, partition, report)
             for record in records:
-                produce(record.topic, record.value, record.key, record.partition, headers=record.headers)
+                produce(record.topic, record.value, record.key, record.partition, report, headers=record.headers)
             produce(topic, position_value, _POSITION_STATE_KEY, partition, on_delivery=self._note_changelog)
             if fault is not None:
                 fault(faults.AFTER_PRODUCE)
@@ -570,7 +573,7 @@ class Lane(threading.Thread):
                 fault(faults.BEFORE_COMMIT)
             producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
         except KafkaException as error:
-            raise classify(error) from error
+            raise self._reports.classify(error) from error
         except BufferError as error:  # more than the client's queue holds: smaller batches fit
             raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
         if fault is not None:

@@ -1,0 +1,49 @@
+"""Why records of a transaction failed, when the commit says only that some did.
+
+librdkafka refuses a commit with `_INCONSISTENT` ("see individual delivery reports") when a record failed that it had queued already: a
+partition that is not there, found out once the topic's metadata came. A report of every record costs the lane at all times, so they are
+asked for after such a commit only; the lane comes back to the same inputs, and the report then names the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from odradek.processor.errors import Dropped, Refused, classify, kafka_error, speaks_of_content
+
+REPORTED_TRANSACTIONS = 200  # with reports, after a commit that named no cause; the guilty input is among the next
+
+Report = Callable[[KafkaError | None, Message], None]
+
+
+class DeliveryReports:
+    """Of one lane; outlives its producers."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._failure: KafkaError | None = None
+
+    def begin(self) -> Report | None:
+        """A transaction begins. What to give its records as `on_delivery`."""
+        self._failure = None
+        if not self._left:
+            return None
+        self._left -= 1
+        return self.note
+
+    def note(self, error: KafkaError | None, message: Message) -> None:
+        """A report. The first failure is the cause; what follows was purged because of it."""
+        if error is not None and self._failure is None:
+            self._failure = error
+
+    def classify(self, error: KafkaException) -> Refused | Dropped:
+        """As `errors.classify`, and a commit that names no cause by the reports."""
+        if kafka_error(error).code() != KafkaError._INCONSISTENT:
+            return classify(error)
+        failure = self._failure
+        if failure is not None and speaks_of_content(failure):
+            return Refused(f"{failure.name()}: {failure.str()}", in_transaction=True)
+        self._left = REPORTED_TRANSACTIONS
+        return classify(error) if failure is None else Dropped(f"{failure.name()}: {failure.str()}")
