@@ -23,7 +23,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.complete
 ARGS ?=
 # Test files run beside each other, each worker with a broker of its own: most tests wait for Kafka, not for a core.
-WORKERS ?= 2
+WORKERS ?= 3
 
 help:
 	@sed -n 's/^#   //p' Makefile
