@@ -254,3 +254,26 @@ async def test_share_group_of_services(settings: Any, broker: SecuredBroker, top
         assert await handle.result() == ["reserved o9", "released o9"]
     broker.revoke(read)
     broker.revoke(describe)
+
+
+async def test_a_right_taken_away_while_lanes_run_blames_no_input(
+    running: Client, broker: SecuredBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lanes stop and say which ACL is missing; given back, they go on by themselves, and no run was held for it."""
+    (acl,) = [acl for acl in ACLS if acl.role == "processor" and acl.name.endswith(".executions") and acl.operation == "Write"]
+    assert await running.execute_workflow(GuardedSaga.run, "o1", id="before", task_queue=ORDERS)
+    broker.revoke(acl)
+    try:
+        starts = [running.start_workflow(GuardedSaga.run, "o2", id=f"during-{n}", task_queue=ORDERS) for n in range(4)]
+        started = asyncio.gather(*starts)
+        for _ in range(600):
+            if "grant this principal the ACL Write on topic" in caplog.text:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail(caplog.text)
+    finally:
+        broker.grant([acl])
+    for handle in await started:
+        assert await handle.result() == ["reserved o2", "released o2"]
+    assert "dead letter" not in caplog.text and "giving up" not in caplog.text

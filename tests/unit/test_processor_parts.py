@@ -178,7 +178,8 @@ def test_held_reason_is_one_bounded_line() -> None:
     ("code", "kind", "fenced"),
     [
         (KafkaError.MSG_SIZE_TOO_LARGE, Refused, False),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Refused, False),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Dropped, False),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, Dropped, False),
         (KafkaError._UNKNOWN_PARTITION, Refused, False),
         (KafkaError._FENCED, Dropped, True),
         (KafkaError.INVALID_PRODUCER_ID_MAPPING, Dropped, True),  # abortable to librdkafka, and deadly: a zombie comes back by an abort

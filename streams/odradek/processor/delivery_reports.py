@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from odradek.processor.errors import Dropped, Refused, classify, kafka_error, speaks_of_content
+from odradek.processor.errors import Dropped, Refused, classify, dropped_over, kafka_error, speaks_of_content
 
 REPORTED_TRANSACTIONS = 200  # with reports, after a commit that named no cause; the guilty input is among the next
 
@@ -46,4 +46,4 @@ class DeliveryReports:
         if failure is not None and speaks_of_content(failure):
             return Refused(f"{failure.name()}: {failure.str()}", in_transaction=True)
         self._left = REPORTED_TRANSACTIONS
-        return classify(error) if failure is None else Dropped(f"{failure.name()}: {failure.str()}")
+        return classify(error) if failure is None else dropped_over(failure)

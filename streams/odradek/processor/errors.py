@@ -1,7 +1,8 @@
 """How a lane reads an error of its transaction. The taxonomy is the design:
 
     Refused     the broker or a limit refused a record: abort, evict, go on in halves, park the guilty run
-    Dropped     anything else (fenced, producer id unknown, outcome unknown, timeout): no abort, nothing is believed, own anew
+    Dropped     anything else (fenced, producer id unknown, outcome unknown, timeout): no abort, nothing is believed, own anew;
+                most of them speak of the cluster, so no input is ever blamed for it, however often it comes back
     Stopping    the partition is given back or the process drains: leave, nothing is half done
 
 Identity errors never go through abort: a producer id that expired comes back to life by one, even for a zombie.
@@ -10,6 +11,8 @@ Identity errors never go through abort: a producer id that expired comes back to
 from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
+
+from odradek.kafka.errors import FORBIDDEN, UNAUTHENTICATED, UNREACHABLE
 
 # Errors that speak of a record's content or destination, not of who we are. Everything that is not listed drops the lane.
 _CONTENT = frozenset(
@@ -23,9 +26,6 @@ _CONTENT = frozenset(
         KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
         KafkaError.POLICY_VIOLATION,
         KafkaError.TOPIC_EXCEPTION,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
         KafkaError._UNKNOWN_PARTITION,
         KafkaError._INVALID_ARG,
     }
@@ -41,11 +41,13 @@ class Refused(Exception):
 
 
 class Dropped(Exception):
-    """The lane is dropped. `fenced`: somebody else may own the partition, so the group is asked before it is owned anew."""
+    """The lane is dropped. `fenced`: somebody else may own the partition, so the group is asked before it is owned anew.
+    `blameless`: it says something of the cluster, nothing of the inputs at hand; otherwise owners that make no progress become careful."""
 
-    def __init__(self, message: str, *, fenced: bool = False) -> None:
+    def __init__(self, message: str, *, fenced: bool = False, blameless: bool = False) -> None:
         super().__init__(message)
         self.fenced = fenced
+        self.blameless = blameless
 
 
 class Stopping(Exception):
@@ -58,6 +60,24 @@ _FENCED = frozenset(
         KafkaError.INVALID_PRODUCER_EPOCH,
         KafkaError.INVALID_PRODUCER_ID_MAPPING,
         KafkaError.UNKNOWN_PRODUCER_ID,
+    }
+)
+
+# Rights, topics that are gone, brokers that do not answer or may not write: they pass, or somebody mends them. What librdkafka calls
+# retriable is one of them too.
+_CLUSTER = (
+    _FENCED
+    | set(FORBIDDEN)
+    | UNREACHABLE
+    | UNAUTHENTICATED
+    | {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.KAFKA_STORAGE_ERROR,
     }
 )
 
@@ -76,7 +96,16 @@ def speaks_of_content(error: KafkaError) -> bool:
 def classify(error: KafkaException) -> Refused | Dropped:
     """What an error of a call on the transactional producer means for the lane."""
     inner = kafka_error(error)
-    text = f"{inner.name()}: {inner.str()}"
     if speaks_of_content(inner):
-        return Refused(text, in_transaction=True)
-    return Dropped(text, fenced=inner.code() in _FENCED)
+        return Refused(_text(inner), in_transaction=True)
+    return dropped_over(inner)
+
+
+def dropped_over(error: KafkaError) -> Dropped:
+    """An error that is nobody's content."""
+    blameless = error.code() in _CLUSTER or error.retriable()
+    return Dropped(_text(error), fenced=error.code() in _FENCED, blameless=blameless)
+
+
+def _text(error: KafkaError) -> str:
+    return f"{error.name()}: {error.str()}"

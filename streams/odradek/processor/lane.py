@@ -154,6 +154,7 @@ class Lane(threading.Thread):
         self._began = False  # the first record after the seek has been looked at
         self._changelog_offset = -1
         self._owns = 0
+        self._blameless = False  # the last own of this lane ended over the cluster: it counts as no death
         self._careful_left = 0
         self._accused = ""
         self._held_runs = HeldRuns()
@@ -254,6 +255,7 @@ class Lane(threading.Thread):
             raise services.identity_error(error, partition) or dropped(error) from error
         if self._fault is not None:
             self._fault(faults.AFTER_INIT)
+        services.outlet.require_fixed()
 
         self._become(LaneState.RESTORING)
         try:
@@ -278,7 +280,7 @@ class Lane(threading.Thread):
         self.open_runs = row.open_runs if row else 0
         self._owns = row.owns if row else 0
         self._careful_left = CAREFUL_INPUTS if self._owns >= OWNS_BEFORE_CARE else 0
-        self._accused = row.processing if row and self._careful_left else ""
+        self._accused = row.processing if row and self._careful_left and not self._blameless else ""
         self._question += 1
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
@@ -289,7 +291,8 @@ class Lane(threading.Thread):
             partition=partition,
             partitions=identity.partitions,
         )
-        self._owns += 1
+        if not self._blameless:
+            self._owns += 1
         self._commit_position(processing=self._accused)
         self.has_row = True
 
@@ -721,9 +724,13 @@ class Lane(threading.Thread):
         """Believe nothing of the last transaction, abort nothing; wait, and make sure that the partition is still ours."""
         self.counters.dropped += 1
         logger.warning("lane %s/%d dropped: %s", self._services.events_topic, self.partition, reason)
-        ran = self._state in (LaneState.RUNNING, LaneState.RETRYING) and time.monotonic() - self._owned_at > _BACKOFF_MAX_SECONDS
+        ran_inputs = self._state in (LaneState.RUNNING, LaneState.RETRYING)
+        ran = ran_inputs and time.monotonic() - self._owned_at > _BACKOFF_MAX_SECONDS
         self._become(LaneState.DROPPED)
         self._let_go()
+        self._blameless = reason.blameless
+        if ran_inputs:
+            self._services.outlet.doubt()
         self._drops = 1 if ran else self._drops + 1  # one that ran for a while begins the back-off anew
         wait = min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** min(self._drops - 1, 10))
         self._stopping.wait(wait)

@@ -16,7 +16,7 @@ from typing import Any
 
 from odradek.engine import ports
 from odradek.engine.ports import Output, Refusal
-from odradek.exceptions import OdradekError
+from odradek.exceptions import BrokerUnreachableError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.codec import Codec
 from odradek.wire.errors import TopicNameError, WireError
@@ -45,12 +45,13 @@ class Record:
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of a topic, until when (monotonic). `missing` says why it cannot be had."""
+    """What is known of a topic, until when (monotonic). `missing` says why it cannot be had, `error` what a person has to mend."""
 
     limit: int
     until: float
     missing: str = ""
     partitions: int = 0
+    error: OdradekError | None = None
 
 
 class TopicOutlet:
@@ -123,6 +124,20 @@ class TopicOutlet:
         """What a topic takes, in bytes; 0 while it cannot be had."""
         return self._look(topic).limit
 
+    def require_fixed(self) -> None:
+        """The topics that every lane writes are there (made, where that is allowed) and may be written. Raises what needs a person."""
+        topics = self._topics
+        for topic in (topics.results, topics.executions, topics.dead_letters(self._task_queue)):
+            error = self._look(topic).error
+            if error is not None:
+                raise error
+
+    def doubt(self) -> None:
+        """A transaction failed: topics are looked up anew at their next use, one may be gone or forbidden."""
+        with self._lock:
+            for known in self._known.values():
+                known.until = 0.0
+
     # --- inside
 
     def _name(self, kind: str, task_queue: str) -> str:
@@ -147,11 +162,17 @@ class TopicOutlet:
             partitions = self._admin.ensure([topic])[topic].require("Write").partitions
             limit = self._admin.max_message_bytes([topic])[topic]
             return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS, partitions=partitions)
+        except BrokerUnreachableError as error:
+            return self._guess(topic, known, error)
         except OdradekError as error:
             logger.warning("topic %s cannot be had: %s", topic, error)
-            return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, str(error))
-        except Exception as error:  # a broker in trouble: what was known is the better guess, a refused record is dealt with
-            logger.warning("topic %s cannot be looked up: %s", topic, error)
-            if known is not None and not known.missing:
-                return _Known(known.limit, time.monotonic() + MISSING_FOR_SECONDS, partitions=known.partitions)
-            return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, f"topic {topic} cannot be looked up: {error}")
+            return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, str(error), error=error)
+        except Exception as error:
+            return self._guess(topic, known, error)
+
+    def _guess(self, topic: str, known: _Known | None, error: Exception) -> _Known:
+        """A broker in trouble: what was known is better than nothing, a refused record is dealt with."""
+        logger.warning("topic %s cannot be looked up: %s", topic, error)
+        if known is not None and not known.missing:
+            return _Known(known.limit, time.monotonic() + MISSING_FOR_SECONDS, partitions=known.partitions)
+        return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, f"topic {topic} cannot be looked up: {error}")

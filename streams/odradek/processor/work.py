@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, Message
 
 from odradek.engine.keys import timer_key
 from odradek.exceptions import BrokerUnreachableError
-from odradek.processor.errors import Dropped, classify
+from odradek.processor.errors import Dropped, dropped_over, kafka_error
 from odradek.processor.inputs import Sorted, Sorter
 from odradek.wire.state import TimerRow
 
@@ -104,10 +104,7 @@ def now_ms() -> int:
 
 def dropped(error: KafkaException | BrokerUnreachableError) -> Dropped:
     """An error of the cluster outside the transaction's records always drops the lane."""
-    if not isinstance(error, KafkaException):
-        return Dropped(str(error))
-    found = classify(error)
-    return found if isinstance(found, Dropped) else Dropped(str(found))
+    return dropped_over(kafka_error(error)) if isinstance(error, KafkaException) else Dropped(str(error), blameless=True)
 
 
 def offset_of(message: Message) -> int:
