@@ -21,7 +21,7 @@ from confluent_kafka import Producer
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from odradek import activity, workflow
-from odradek.client import Client
+from odradek.client import Client, RPCError, RPCStatusCode
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
@@ -60,6 +60,26 @@ class Order:
     @workflow.query
     def state(self, label: str) -> str:
         return f"{label}: {self.approved}"
+
+
+@workflow.defn
+class Counter:
+    """Lives until it is ended, counts signals."""
+
+    def __init__(self) -> None:
+        self.added = 0
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    def add(self, number: int) -> None:
+        self.added += number
+
+    @workflow.query
+    def total(self) -> int:
+        return self.added
 
 
 async def until(check: Callable[[], Awaitable[Any]], timeout_s: float = 45.0) -> Any:
@@ -257,6 +277,54 @@ async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
         async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):
             assert await handle.result() == "charged 1"  # the signal lay in the log
             assert answer(await http.get(f"{api}/workflows/order-1"))["workflowExecutionInfo"]["status"].endswith("COMPLETED")
+    client.close()
+
+
+async def test_batches(settings: Settings, tmp_path: Path) -> None:
+    """Over runs of a query and over named ones, on two servers: the same job on both reaches each run once. Then they are deleted."""
+    api = f"/api/v1/namespaces/{settings.namespace}"
+    (tmp_path / "other").mkdir()
+    client = await Client.connect(settings=settings)
+    async with Worker(client, task_queue=QUEUE, workflows=[Counter]):
+        handles = [await client.start_workflow(Counter.run, id=f"counter-{number}", task_queue=QUEUE) for number in range(3)]
+        async with (
+            server(settings, tmp_path) as one,
+            server(settings, tmp_path / "other") as other,
+            one.client() as http,
+            other.client() as there,
+        ):
+
+            async def counted(server: httpx.AsyncClient, wanted: int) -> bool:
+                query = {"query": "WorkflowType = 'Counter' AND ExecutionStatus = 'Running'"}
+                return int(answer(await server.get(f"{api}/workflow-count", params=query)).get("count", "0")) == wanted
+
+            async def run(server: httpx.AsyncClient, job: str, body: dict[str, Any]) -> dict[str, Any]:
+                assert answer(await server.post(f"{api}/batch-operations/{job}", json={"reason": "test", **body})) == {}
+
+                async def finished() -> Any:
+                    found = answer(await server.get(f"{api}/batch-operations/{job}"))
+                    return found if found["state"] != "BATCH_OPERATION_STATE_RUNNING" else None
+
+                described: dict[str, Any] = await until(finished)
+                assert described["state"] == "BATCH_OPERATION_STATE_COMPLETED" and "failureOperationCount" not in described
+                return described
+
+            signal_all = {"visibilityQuery": "WorkflowType = 'Counter'", "signalOperation": {"signal": "add", "input": [5]}}
+            for server_ in (http, there):
+                await until(lambda server=server_: counted(server, 3))  # type: ignore[misc]
+                assert (await run(server_, "job-1", signal_all))["completeOperationCount"] == "3"
+            assert [await handle.query(Counter.total) for handle in handles] == [5, 5, 5]
+            named = [{"workflowId": "counter-0"}, {"workflowId": "counter-1", "runId": handles[1].first_execution_run_id}]
+            await run(http, "job-2", {"executions": named, "terminationOperation": {"details": ["enough"]}})
+            assert [(await handle.describe()).status.name for handle in handles] == ["TERMINATED", "TERMINATED", "RUNNING"]  # type: ignore[union-attr]
+            await until(lambda: counted(http, 1))
+            assert (await run(http, "job-3", {"visibilityQuery": "WorkflowType = 'Counter'", "deletionOperation": {}}))[
+                "totalOperationCount"
+            ] == "3"
+            for handle in handles:
+                with pytest.raises(RPCError) as gone:
+                    await handle.describe()
+                assert gone.value.status is RPCStatusCode.NOT_FOUND
     client.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -450,6 +451,14 @@ async def test_unserved_calls_say_so(server: WebServer, method: str, path: str, 
         response = await client.request(method, "/api/v1" + concrete)
     assert response.status_code == 501
     assert response.json() == {"code": 12, "message": f"{name} is not supported by Odradek", "details": []}
+
+
+def test_unserved_calls_stand_in_the_documentation() -> None:
+    """Each with a reason, and none that is served."""
+    text = (Path(__file__).parents[2] / "docs/http-api.md").read_text(encoding="utf-8")
+    rows = [line for line in text.partition("### What answers 501")[2].partition("## ")[0].splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`([A-Z]\w+)`", " ".join(row.split("|")[1] for row in rows))) == sorted({name for *_, name in unserved()})
+    assert all(row.split("|")[2].strip() for row in rows)
 
 
 async def test_unknown_paths_and_methods(server: WebServer) -> None:

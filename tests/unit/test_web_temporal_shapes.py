@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from odradek.web.temporal.routes import SERVED
@@ -20,6 +21,7 @@ from tests.unit.web_server import COMPLETED, START_MS, WebServer, busy_descripti
 
 N = "/api/v1/namespaces/default"
 START = {"workflowType": {"name": "OrderSaga"}, "taskQueue": {"name": "orders"}}
+BATCH = {"reason": "x", "visibilityQuery": "WorkflowId = 'a'", "cancellationOperation": {}}
 CALLS: list[tuple[str, str, str, Any]] = [
     ("GET", "/api/v1/system-info", "GetSystemInfoResponse", None),
     ("GET", "/api/v1/cluster-info", "GetClusterInfoResponse", None),
@@ -49,6 +51,12 @@ CALLS: list[tuple[str, str, str, Any]] = [
     ("POST", f"{N}/workflows/wanted/activities/1/fail", "RespondActivityTaskFailedByIdResponse", {}),
     ("POST", f"{N}/workflows/wanted/activities/1/heartbeat", "RecordActivityTaskHeartbeatByIdResponse", {}),
     ("POST", f"{N}/workflows/wanted/activities/1/resolve-as-canceled", "RespondActivityTaskCanceledByIdResponse", {}),
+    ("POST", f"{N}/batch-operations/new", "StartBatchOperationResponse", BATCH),
+    ("GET", f"{N}/batch-operations", "ListBatchOperationsResponse", None),
+    ("GET", f"{N}/batch-operations?pageSize=1", "ListBatchOperationsResponse", None),
+    ("GET", f"{N}/batch-operations/waits", "DescribeBatchOperationResponse", None),
+    ("GET", f"{N}/batch-operations/named", "DescribeBatchOperationResponse", None),
+    ("POST", f"{N}/batch-operations/waits/stop", "StopBatchOperationResponse", {"reason": "x"}),
     ("GET", f"{N}/task-queues/orders", "DescribeTaskQueueResponse", None),
     ("GET", f"{N}/task-queues/orders?includeTaskQueueStatus=true&reportStats=true&taskQueueType=2", "DescribeTaskQueueResponse", None),
     ("GET", f"{N}/task-queues/orders?apiMode=DESCRIBE_TASK_QUEUE_MODE_ENHANCED", "DescribeTaskQueueResponse", None),
@@ -98,10 +106,23 @@ def server(tmp_path: Path) -> Iterator[WebServer]:
 @pytest.mark.parametrize(("method", "path", "message", "body"), CALLS, ids=[f"{method} {path}" for method, path, _, _ in CALLS])
 async def test_shape(server: WebServer, method: str, path: str, message: str, body: Any) -> None:
     async with server.client() as client:
+        if "/batch-operations" in path:
+            await _two_batches(client)
         long = f"{path}{'&' if '?' in path else '?'}noPayloadShorthand"
         answered = await client.request(method, long, json=body)
+        for job in server.context.batches.latest():
+            job.stop()
     assert answered.status_code == 200, answered.text
     assert problems(answered.json(), message) == []
+
+
+async def _two_batches(client: httpx.AsyncClient) -> None:
+    """One that goes on, one over runs that are named."""
+    body = {"reason": "x", "signalOperation": {"signal": "go"}}
+    named = {**body, "executions": [{"workflowId": "busy"}, {"workflowId": "full", "runId": "run-of-full"}]}
+    waits = {**named, "maxOperationsPerSecond": 0.01}
+    for name, given in (("named", named), ("waits", waits)):
+        assert (await client.post(f"{N}/batch-operations/{name}", json=given)).status_code == 200
 
 
 async def test_pages_of_a_history_one_event_at_a_time(server: WebServer) -> None:
@@ -137,7 +158,7 @@ def _names(path: str) -> tuple[str, ...]:
     """A path's fixed words."""
     fixed = {"api", "v1", "system-info", "cluster-info", "namespaces", "search-attributes", "workflows", "workflow-count", "history"}
     fixed |= {"history-reverse", "query", "signal-with-start", "signal", "cancel", "terminate", "activities", "complete", "fail"}
-    fixed |= {"heartbeat", "resolve-as-canceled", "task-queues", "workers", "worker-count", "describe"}
+    fixed |= {"batch-operations", "stop", "heartbeat", "resolve-as-canceled", "task-queues", "workers", "worker-count", "describe"}
     return tuple(part if part in fixed else "*" for part in path.partition("?")[0].strip("/").split("/"))
 
 

@@ -19,6 +19,7 @@ from odradek.web.options import ServerOptions
 from odradek.wire.events import CancelWorkflow, QueryWorkflow, SignalWorkflow, TerminateWorkflow, UnparkWorkflow
 from odradek.wire.outcomes import COMPLETED, FAILED
 from odradek.wire.payload import Payload
+from tests.unit.client_fakes import reply_to
 from tests.unit.web_server import START_MS, busy_description, completed_history, plain, summary
 from tests.unit.web_ui import UiServer, long_history, text_of
 
@@ -412,12 +413,13 @@ async def test_batch_over_a_query(server: UiServer) -> None:
         )
         fields = dict(Page(preview.text).fields) | {"reason": "spring cleaning"}
         begun = await client.post("/batches", data=fields)
-        job = server.state.batches.latest()[0]
+        job = server.context.batches.latest()[0]
         assert begun.headers["location"] == f"/batches/{job.id}" and job.task is not None
         await job.task
         sent = [one for one in server.owner.seen if isinstance(one, CancelWorkflow)]
         assert {one.workflow_id for one in sent} == {f"order-{number:02}" for number in range(25)}
-        assert all(one.reason == "spring cleaning" and one.request_id == f"{job.id}:{one.run_id}" for one in sent)
+        assert all(one.reason == "spring cleaning" and one.request_id for one in sent)
+        assert len({one.request_id for one in sent}) == 25
         said = text_of((await client.get(f"/batches/{job.id}")).text)
         assert "finished" in said and (job.done, job.failed, job.pending) == (25, 0, 0)
         assert job.id in (await client.get("/batches")).text
@@ -431,28 +433,33 @@ async def test_batch_over_picked_runs(server: UiServer) -> None:
         assert "Signal 1 open run?" in text_of(preview.text) and "1 of the picked runs have closed" in text_of(preview.text)
         fields = dict(Page(preview.text).fields) | {"signal_name": "approve", "input": "7"}
         await client.post("/batches", data=fields)
-        job = server.state.batches.latest()[0]
+        job = server.context.batches.latest()[0]
         assert job.task is not None
         await job.task
         assert [one.workflow_id for one in server.owner.seen if isinstance(one, SignalWorkflow)] == ["order-1"]
 
 
 async def test_batch_tells_what_failed_and_refuses_what_no_preview_showed(server: UiServer) -> None:
-    server.add(summary("gone"), owner=False)
+    server.add(summary("refused"))
+    server.add(summary("gone", task_queue="other"))
+    server.transport.serve("orders", lambda name, record: reply_to(record, "RESOURCE_EXHAUSTED", message="too much at once"))
+    server.transport.serve("other", lambda name, record: reply_to(record, "NOT_FOUND", message="workflow execution already completed"))
     async with browser(server) as client:
         for wrong in (
+            {"action": "delete", "frozen": "ExecutionStatus = 'Running'"},
             {"action": "explode"},
             {"action": "cancel"},
             {"action": "cancel", "scope": "picked"},
             {"action": "cancel", "scope": "picked", "run": "x"},
         ):
             assert (await client.post("/batches", data=wrong)).status_code == 400, wrong
-        await client.post("/batches", data={"action": "terminate", "frozen": "ExecutionStatus = 'Running'", "expected": "1"})
-        job = server.state.batches.latest()[0]
+        await client.post("/batches", data={"action": "terminate", "frozen": "ExecutionStatus = 'Running'", "expected": "2"})
+        job = server.context.batches.latest()[0]
         assert job.task is not None
         await job.task
-        assert (job.done, job.failed) == (0, 1)
-        assert "not found" in text_of((await client.get(f"/batches/{job.id}")).text)
+        assert (job.done, job.gone, job.failed) == (0, 1, 1)
+        said = text_of((await client.get(f"/batches/{job.id}")).text)
+        assert "too much at once" in said and "Closed or gone by then 1" in said and "already completed" not in said
         assert (await client.get("/batches/unknown")).status_code == 404
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from starlette.requests import HTTPConnection
 
 from odradek.config import Settings
+from odradek.web.batch import BatchJobs
 from odradek.web.errors import not_found, unavailable
 from odradek.web.hub import Hub
 from odradek.web.kafka.cluster import QueueReader
@@ -24,7 +22,6 @@ from odradek.web.ports import Owners, Visibility
 from odradek.web.request_tally import RequestTally
 from odradek.wire.topics import Topics
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -46,6 +43,8 @@ class ServerContext:
     #: Named facts of readiness: "" is ready, anything else says what is missing.
     readiness: dict[str, Callable[[], str]] = field(default_factory=dict)
     requests: RequestTally = field(default_factory=RequestTally)
+    #: Batches of the UI and of Temporal's API: of this process, gone with it.
+    batches: BatchJobs = field(default_factory=BatchJobs)
     #: Named numbers for operators: `statistics` of every part.
     statistics: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
 
@@ -102,22 +101,6 @@ def identity_of(connection: HTTPConnection) -> str:
     """Who asks, for histories: the user that the authenticator found, and that it came this way."""
     principal = getattr(connection.state, "principal", None)
     return f"{principal.name if principal is not None else 'anonymous'}@http"
-
-
-# Two pools, so that calls that wait for a broker which is gone leave the read side its threads. What finds its pool full waits in its
-# queue, under the deadline of its request.
-_READ_SIDE_POOL = ThreadPoolExecutor(16, "odradek-web-reads")
-_KAFKA_POOL = ThreadPoolExecutor(12, "odradek-web-kafka")
-
-
-async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """A blocking call of the read side in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(_READ_SIDE_POOL, functools.partial(call, *args, **kwargs))
-
-
-async def in_kafka_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """A blocking call that asks brokers, in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(_KAFKA_POOL, functools.partial(call, *args, **kwargs))
 
 
 def server_version() -> str:

@@ -22,9 +22,10 @@ from odradek.statistics import OTHER
 from odradek.telemetry import catalog as m
 from odradek.telemetry.health import Health
 from odradek.telemetry.sources import Sample, client_samples, disk_samples
-from odradek.web.context import ServerContext, in_kafka_thread, server_of
+from odradek.web.context import ServerContext, server_of
 from odradek.web.kafka.facts import QueueDetail
 from odradek.web.request_tally import RequestTally
+from odradek.web.threads import in_kafka_thread
 
 if TYPE_CHECKING:
     from odradek.web.kafka.cluster import QueueReader

@@ -17,13 +17,14 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
-from odradek.web.context import ServerContext, in_thread
+from odradek.web.context import ServerContext
 from odradek.web.hub import MEMBERS, RUNS
 from odradek.web.kafka.cluster import QueueReader
 from odradek.web.kafka.dead_letters import DeadLetterReader
 from odradek.web.kafka.follower import Board, BoardReader
 from odradek.web.kafka.trail import RecordReader
 from odradek.web.owner import ChannelOwners
+from odradek.web.threads import in_thread
 
 if TYPE_CHECKING:
     from odradek.visibility.reader import VisibilityReader

@@ -10,10 +10,10 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, Offset, RunId, TaskQueue, TimeMs
 from odradek.web.api.runs import reader_of
-from odradek.web.context import in_kafka_thread, in_thread
 from odradek.web.errors import ApiError, not_found
 from odradek.web.kafka.dead_letters import RedriveRefusedError
 from odradek.web.kafka.facts import DeadLetters, DeadLetterView, MemberView, Place, QueueDetail, QueueView, RecordView, SchemaView, Trail
+from odradek.web.threads import in_kafka_thread, in_thread
 
 
 class Queues(msgspec.Struct):

@@ -9,9 +9,9 @@ import msgspec
 
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import PageSize, Query
-from odradek.web.context import in_thread
 from odradek.web.errors import invalid
 from odradek.web.kafka.views import record_value
+from odradek.web.threads import in_thread
 from odradek.wire.outcomes import ExecutionSummary
 
 

@@ -10,10 +10,11 @@ import msgspec
 from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import TimeMs
-from odradek.web.context import in_thread, server_version
+from odradek.web.context import server_version
 from odradek.web.errors import ApiError, invalid
 from odradek.web.hub import TOPICS, EventStream, TooManyStreamsError, hub_stream
 from odradek.web.security.gate import may_write
+from odradek.web.threads import in_thread
 
 HOUR_MS = 3_600_000
 

@@ -14,12 +14,13 @@ from odradek.web.api.lists import RunView, run_view
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, OptionalId, PageSize, RunId, TaskQueue
 from odradek.web.commands import CommandPlaces, command_place
-from odradek.web.context import ServerContext, identity_of, in_kafka_thread
+from odradek.web.context import ServerContext, identity_of
 from odradek.web.errors import ApiError, api_error
 from odradek.web.hub import HELLO, KEEP_ALIVE, EventStream, sse
 from odradek.web.kafka.facts import Place
 from odradek.web.kafka.views import record_value
 from odradek.web.runs import RunReader, check_reply, last_id
+from odradek.web.threads import in_kafka_thread
 from odradek.wire.events import UnparkWorkflow
 from odradek.wire.history import HistoryEvent, event_type
 from odradek.wire.partitioner import partition_for

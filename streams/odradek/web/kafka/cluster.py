@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
@@ -13,6 +12,7 @@ from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import ActivityPartitionView, PartitionView, QueueDetail, QueueView
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR, Board
 from odradek.web.kafka.reading import RecordCounter, Stretch
+from odradek.web.threads import DaemonPool
 from odradek.wire.outcomes import LaneStatus, MemberStatus
 from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, Topics
 
@@ -32,7 +32,7 @@ class QueueReader:
         self._namespace = settings.namespace
         self._counter = RecordCounter(settings)
         self._clock_s = clock_s
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="odradek-queues")
+        self._pool = DaemonPool(4, "odradek-queues")
         self._partition_counts: dict[str, int] = {}
         self._names: tuple[float, list[str]] = (float("-inf"), [])
 

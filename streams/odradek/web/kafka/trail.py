@@ -17,7 +17,7 @@ from odradek.kafka.client_config import reader_config
 from odradek.kafka.errors import translate
 from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import RecordView, Trail
-from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, record_view
+from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, offsets_at, record_view
 from odradek.wire.codec import Codec
 from odradek.wire.headers import parse_headers
 from odradek.wire.partitioner import partition_for
@@ -158,7 +158,7 @@ class RecordReader:
     def _stretches(self, names: Iterable[str], workflow_id: str, since_ms: int) -> list[Stretch]:
         """Where records of the key can be, from the given time to the present end."""
         places = self._places(names, workflow_id)
-        starts = self._offsets_at(places, since_ms)
+        starts = offsets_at(self._settings, dict.fromkeys(places, since_ms)) if since_ms > 0 else dict.fromkeys(places, 0)
         stretches = []
         for name in {name for name, _ in places}:
             numbers = [partition for topic, partition in places if topic == name]
@@ -167,20 +167,6 @@ class RecordReader:
                 start = starts.get((name, partition), -1)
                 stretches.append(Stretch(name, partition, max(start, lows[partition]) if start >= 0 else end, end))
         return stretches
-
-    def _offsets_at(self, places: list[tuple[str, int]], since_ms: int) -> dict[tuple[str, int], int]:
-        """The first offset of each place at or after a time; -1 where all is older."""
-        if since_ms <= 0:
-            return dict.fromkeys(places, 0)
-        consumer = Consumer(reader_config(self._settings))
-        try:
-            wanted = [TopicPartition(topic, partition, since_ms) for topic, partition in places]
-            answers = consumer.offsets_for_times(wanted, timeout=5.0)
-            return {(answer.topic, answer.partition): answer.offset for answer in answers}
-        except KafkaException as error:
-            raise translate(error, self._settings, what="look offsets up by time") from error
-        finally:
-            consumer.close()
 
 
 def _belongs(message: Message, workflow_id: str, run_id: str) -> bool:

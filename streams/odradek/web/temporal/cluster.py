@@ -6,8 +6,9 @@ import uuid
 from typing import Any
 
 from odradek.engine.json_fields import write_duration
-from odradek.web.context import in_thread, server_version
+from odradek.web.context import server_version
 from odradek.web.temporal.endpoint import Call
+from odradek.web.threads import in_thread
 
 # The types of Temporal's own attributes are fixed; ours that Temporal does not have stand beside them.
 _TYPES = {"Status": "KEYWORD", "Duration": "INT"}

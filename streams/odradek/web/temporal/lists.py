@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from odradek.engine.json_fields import write_time
-from odradek.web.context import in_thread
 from odradek.web.temporal.endpoint import Call, new_token
 from odradek.web.temporal.shapes import execution_info
+from odradek.web.threads import in_thread
 
 MAX_PAGE_SIZE = 1_000
 

@@ -36,7 +36,8 @@ class Message:
             value = {}
         if not isinstance(value, dict):
             raise invalid(f"{what or 'the body'} must be a JSON object")
-        self._what = what
+        #: Where it stands in the body: what errors name.
+        self.what = what
         self._short = short
         self._members: dict[str, Any] = {}
         for name, part in value.items():
@@ -50,11 +51,15 @@ class Message:
             self._members[member] = part
 
     def _path(self, name: str) -> str:
-        return f"{self._what}.{name}" if self._what else name
+        return f"{self.what}.{name}" if self.what else name
 
     def has(self, name: str) -> bool:
         """Whether the member is there."""
         return name in self._members
+
+    def is_empty(self, name: str) -> bool:
+        """Whether the member has its default: text without a letter, a list without an item."""
+        return self._members.get(name) in ("", [])
 
     def text(self, name: str, default: str = "") -> str:
         """A string."""
@@ -126,6 +131,13 @@ class Message:
     def message(self, name: str, known: Collection[str], **options: Any) -> Message:
         """A message inside."""
         return Message(self._members.get(name), known, what=self._path(name), short=self._short, **options)
+
+    def messages(self, name: str, known: Collection[str]) -> list[Message]:
+        """A list of messages inside."""
+        value = self._members.get(name, [])
+        if not isinstance(value, list):
+            raise invalid(f"{self._path(name)}: not a list")
+        return [Message(part, known, what=f"{self._path(name)}[{number}]", short=self._short) for number, part in enumerate(value)]
 
     def payload(self, name: str) -> Payload | None:
         """A payload, None when it is absent."""

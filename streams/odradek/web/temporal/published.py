@@ -22,10 +22,6 @@ POST /activities-deprecated/unpause UnpauseActivity
 POST /activities-deprecated/update-options UpdateActivityOptions
 GET /activity-count CountActivityExecutions
 GET /archived-workflows ListArchivedWorkflowExecutions
-GET /batch-operations ListBatchOperations
-GET /batch-operations/{} DescribeBatchOperation
-POST /batch-operations/{} StartBatchOperation
-POST /batch-operations/{}/stop StopBatchOperation
 GET /current-deployment/{} GetCurrentDeployment
 POST /current-deployment/{} SetCurrentDeployment
 GET /deployments ListDeployments

@@ -9,11 +9,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from odradek.web.errors import not_found, unimplemented
-from odradek.web.temporal import activities, changes, cluster, lists, reads, task_queues, workers
+from odradek.web.temporal import activities, batches, changes, cluster, lists, reads, task_queues, workers
 from odradek.web.temporal.endpoint import NAMESPACE, Call, Handler, error_response, route
 from odradek.web.temporal.published import unserved
 
 WORKFLOW = NAMESPACE + "/workflows/{workflow_id:segment}"
+BATCH = NAMESPACE + "/batch-operations/{job_id:segment}"
 ACTIVITY = "activities/{activity_id:segment}"
 
 SERVED: tuple[tuple[str, str, Handler], ...] = (
@@ -24,6 +25,10 @@ SERVED: tuple[tuple[str, str, Handler], ...] = (
     ("GET", NAMESPACE + "/search-attributes", cluster.search_attributes),
     ("GET", NAMESPACE + "/workflows", lists.list_workflows),
     ("GET", NAMESPACE + "/workflow-count", lists.count_workflows),
+    ("GET", NAMESPACE + "/batch-operations", batches.list_operations),
+    ("GET", BATCH, batches.describe),
+    ("POST", BATCH, batches.start),
+    ("POST", BATCH + "/stop", batches.stop),
     ("GET", NAMESPACE + "/task-queues/{task_queue:segment}", task_queues.describe),
     ("GET", NAMESPACE + "/workers", workers.list_workers),
     ("GET", NAMESPACE + "/worker-count", workers.count_workers),

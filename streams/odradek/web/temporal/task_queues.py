@@ -6,10 +6,10 @@ from typing import Any
 
 from odradek.engine.json_fields import write_time
 from odradek.exceptions import TopicMissingError
-from odradek.web.context import in_kafka_thread
 from odradek.web.kafka.facts import MemberView, QueueDetail
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR
 from odradek.web.temporal.endpoint import Call
+from odradek.web.threads import in_kafka_thread
 
 _TYPES = {1: "WORKFLOW", 2: "ACTIVITY", 3: "NEXUS"}
 _KINDS = {"WORKFLOW": PROCESSOR, "ACTIVITY": ACTIVITIES}

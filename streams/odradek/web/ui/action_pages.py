@@ -9,11 +9,11 @@ import uuid
 
 from starlette.responses import Response
 
+from odradek.web.batch import CANCEL, SIGNAL, TERMINATE, Order, Target
 from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, api_error, invalid, not_found
 from odradek.web.runs import check_reply
 from odradek.web.ui.arguments import payloads_of
-from odradek.web.ui.batch import CANCEL, SIGNAL, TERMINATE, Order
 from odradek.web.ui.run_pages import RunFacts, facts_of, signal_names
 from odradek.web.ui.visit import Form, Visit
 from odradek.wire.events import Request, UnparkWorkflow
@@ -61,7 +61,7 @@ def _request(visit: Visit, facts: RunFacts, action: str, form: Form) -> Request:
         raise invalid("a signal has a name")
     payloads = tuple(payloads_of(form.text("input"), "the signal's input")) if action == SIGNAL else ()
     order = Order(action, identity, form.text("reason").strip(), name, payloads)
-    return order.request(run.workflow_id, run.run_id, request_id)
+    return order.request(Target(run.workflow_id, run.run_id), request_id)
 
 
 async def _form(visit: Visit, facts: RunFacts, action: str, form: Form, problem: ApiError | None) -> Response:

@@ -8,17 +8,19 @@ from typing import Any
 from starlette.responses import Response
 
 from odradek.web.api.lists import run_view
-from odradek.web.context import identity_of, in_thread
+from odradek.web.batch import CANCEL, OPEN, SIGNAL, TERMINATE, Order, Target, target_of
+from odradek.web.context import identity_of
 from odradek.web.errors import invalid
+from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
-from odradek.web.ui.batch import ACTIONS, SIGNAL, Order, Target, target_of
 from odradek.web.ui.run_filter import RunFilter
+from odradek.web.ui.text import segment
 from odradek.web.ui.visit import Form, Visit
 from odradek.wire.outcomes import RUNNING
 
 _PREVIEW = 20
 _PICKED_MAX = 1_000
-_RUNNING = "ExecutionStatus = 'Running'"
+_ACTIONS = (SIGNAL, CANCEL, TERMINATE)
 
 
 async def preview(visit: Visit) -> Response:
@@ -56,7 +58,7 @@ async def start(visit: Visit) -> Response:
     action = _action(form)
     picked = _picked(form)
     query = form.text("frozen")
-    if picked is None and _RUNNING not in query:
+    if picked is None and OPEN not in query:
         raise invalid("a batch acts on open runs that a preview has shown: begin with the preview")
     expected = form.text("expected", "0")
     order = Order(
@@ -66,31 +68,31 @@ async def start(visit: Visit) -> Response:
         signal_name=_signal_name(form, action),
         signal_input=tuple(payloads_of(form.text("input"), "the signal's input")) if action == SIGNAL else (),
     )
-    job = visit.state.batches.start(visit.server, order, query, picked, int(expected) if expected.isdigit() else 0)
-    return visit.go(f"/batches/{job.id}")
+    job = visit.server.batches.start(visit.server, order, query=query, picked=picked, expected=int(expected) if expected.isdigit() else 0)
+    return visit.go(f"/batches/{segment(job.id)}")
 
 
 async def show(visit: Visit) -> Response:
     """How far it has come."""
-    return visit.render("batch.html", part="parts/batch.html", job=visit.state.batches.get(visit.path("job_id")))
+    return visit.render("batch.html", part="parts/batch.html", job=visit.server.batches.get(visit.path("job_id")))
 
 
 async def stop(visit: Visit) -> Response:
     """No more runs."""
-    job = visit.state.batches.get(visit.path("job_id"))
+    job = visit.server.batches.get(visit.path("job_id"))
     job.stop()
-    return visit.go(f"/batches/{job.id}")
+    return visit.go(f"/batches/{segment(job.id)}")
 
 
 async def index(visit: Visit) -> Response:
     """All that this process has seen."""
-    return visit.render("batches.html", jobs=visit.state.batches.latest())
+    return visit.render("batches.html", jobs=visit.server.batches.latest())
 
 
 def _action(form: Form) -> str:
     action = form.text("action")
-    if action not in ACTIONS:
-        raise invalid(f"action: {action!r} is none of {', '.join(ACTIONS)}")
+    if action not in _ACTIONS:
+        raise invalid(f"action: {action!r} is none of {', '.join(_ACTIONS)}")
     return action
 
 
@@ -108,7 +110,7 @@ def _choice(form: Form) -> list[tuple[str, str]]:
 def _open_runs(choice: RunFilter) -> str:
     """The filter, without its order, narrowed to open runs; what is relative in it is fixed from here on."""
     own = choice.filter()
-    return f"({own}) AND {_RUNNING}" if own else _RUNNING
+    return f"({own}) AND {OPEN}" if own else OPEN
 
 
 def _picked(form: Form) -> list[Target] | None:

@@ -6,9 +6,9 @@ from starlette.responses import JSONResponse, Response
 
 from odradek.engine.history_json import JsonHistoryError, from_json, to_json
 from odradek.web.api.runs import EventView
-from odradek.web.context import in_thread
 from odradek.web.errors import invalid
 from odradek.web.request_body import read_body
+from odradek.web.threads import in_thread
 from odradek.web.ui.history_view import Choice, HistoryView
 from odradek.web.ui.run_pages import attachment, event_of
 from odradek.web.ui.text import shown

@@ -16,11 +16,12 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.kafka import TrailParameters, trail
 from odradek.web.api.lists import RunView, run_view
 from odradek.web.api.runs import EventView, RunDetail, RunParameters, describe_run, place_of
-from odradek.web.context import identity_of, in_thread
+from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.kafka.facts import Place
 from odradek.web.kafka.views import record_value
 from odradek.web.runs import RunReader, check_reply
+from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
 from odradek.web.ui.histories import History
 from odradek.web.ui.history_view import Choice, HistoryView

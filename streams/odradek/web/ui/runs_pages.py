@@ -13,8 +13,9 @@ from starlette.responses import Response
 from odradek.visibility.errors import QueryError, QueryTimeoutError
 from odradek.visibility.query.columns import STATUS_NAMES
 from odradek.web.api.lists import run_view
-from odradek.web.context import ServerContext, in_thread
+from odradek.web.context import ServerContext
 from odradek.web.errors import invalid
+from odradek.web.threads import in_thread
 from odradek.web.ui.columns import COOKIE, chosen, columns_of
 from odradek.web.ui.run_filter import RANGES, RunFilter
 from odradek.web.ui.visit import Visit

@@ -22,7 +22,6 @@ from odradek.web.errors import ApiError, api_error, invalid
 from odradek.web.request_body import read_body
 from odradek.web.security.gate import may_write
 from odradek.web.ui import text
-from odradek.web.ui.batch import BatchJobs
 from odradek.web.ui.histories import HistoryBook
 
 FOLDER = Path(__file__).parent
@@ -68,7 +67,6 @@ class UiState:
 
     environment: Environment = field(default_factory=new_environment)
     histories: HistoryBook = field(default_factory=HistoryBook)
-    batches: BatchJobs = field(default_factory=BatchJobs)
 
 
 class Visit:

@@ -1,0 +1,269 @@
+"""Signal, cancel, terminate or delete many runs: those of a query, or those that were named. The UI's batches and Temporal's batch API.
+
+A job runs in this process, a few requests at a time, run after run as the read side lists them; each request carries an id made of job
+and run, so that what is sent twice is applied once, also by a job that was begun again under its id. It ends with the process: what was
+done is done, and the page says how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from odradek.service import RPCStatusCode
+from odradek.web.errors import DETAIL_TYPE, ApiError, api_error, not_found
+from odradek.web.runs import check_reply
+from odradek.web.threads import in_thread
+from odradek.wire.events import CancelWorkflow, DeleteWorkflow, Request, SignalWorkflow, TerminateWorkflow
+from odradek.wire.outcomes import ExecutionSummary
+from odradek.wire.payload import Payload
+
+if TYPE_CHECKING:
+    from odradek.web.context import ServerContext
+
+logger = logging.getLogger(__name__)
+
+SIGNAL, CANCEL, TERMINATE, DELETE = "signal", "cancel", "terminate", "delete"
+#: What a query is narrowed to: nothing but open runs can be signalled, cancelled or terminated.
+OPEN = "ExecutionStatus = 'Running'"
+#: Requests at once: enough to fill an owner's batches, few enough to leave room for others.
+_AT_ONCE = 16
+#: Jobs that run at once.
+RUNNING_MAX = 10
+_PAGE = 500
+_FAILURES_KEPT = 200
+_JOBS_KEPT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is done to each run. `details`: of a termination."""
+
+    action: str
+    identity: str
+    reason: str = ""
+    signal_name: str = ""
+    signal_input: tuple[Payload, ...] = ()
+    signal_headers: Mapping[str, Payload] = field(default_factory=dict)
+    details: tuple[Payload, ...] = ()
+
+    def request(self, target: Target, request_id: str) -> Request:
+        """The request to a run's owner."""
+        workflow_id, run_id, identity = target.workflow_id, target.run_id, self.identity
+        if self.action == SIGNAL:
+            return SignalWorkflow(
+                workflow_id,
+                self.signal_name,
+                run_id=run_id,
+                request_id=request_id,
+                identity=identity,
+                input=list(self.signal_input),
+                headers=dict(self.signal_headers),
+            )
+        if self.action == CANCEL:
+            return CancelWorkflow(workflow_id, run_id=run_id, request_id=request_id, identity=identity, reason=self.reason)
+        if self.action == DELETE:
+            return DeleteWorkflow(workflow_id, run_id=run_id, request_id=request_id, identity=identity)
+        return TerminateWorkflow(
+            workflow_id, run_id=run_id, request_id=request_id, identity=identity, reason=self.reason, details=list(self.details)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A run that is meant; `run_id` "" is the workflow's current one, `task_queue` "" has it found."""
+
+    workflow_id: str
+    run_id: str
+    task_queue: str = ""
+
+
+@dataclass
+class BatchJob:
+    """How far a batch has come. `expected`: what was counted before; runs come and go meanwhile.
+
+    `gone`: closed or deleted before their turn came. `pending`: accepted, and no owner has answered yet. `number`: of jobs in their order.
+    """
+
+    id: str
+    number: int
+    order: Order
+    query: str
+    picked: list[Target] | None
+    expected: int
+    started_ms: int
+    done: int = 0
+    gone: int = 0
+    pending: int = 0
+    failed: int = 0
+    finished_ms: int = 0
+    problem: str = ""
+    failures: list[tuple[Target, str]] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return not self.finished_ms
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to end early."""
+        return self._stop.is_set()
+
+    @property
+    def handled(self) -> int:
+        """Runs that were asked."""
+        return self.done + self.gone + self.pending + self.failed
+
+    def stop(self, why: str = "") -> None:
+        """No more runs after those that are being asked."""
+        self.problem = self.problem or why
+        self._stop.set()
+
+    async def stopped_before(self, monotonic_s: float) -> bool:
+        """Wait until then; True, sooner, when it is stopped."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), max(0.0, monotonic_s - time.monotonic()))
+        return self.stopped
+
+
+class BatchJobs:
+    """The jobs of this process."""
+
+    def __init__(self, clock_ms: Callable[[], int] = lambda: int(time.time() * 1000)) -> None:
+        self._jobs: dict[str, BatchJob] = {}
+        self._begun = 0
+        self._clock_ms = clock_ms
+
+    def get(self, job_id: str) -> BatchJob:
+        """A job. NOT_FOUND when the process was started anew since."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise not_found("this batch is not known here: the server was started anew since, and what it had done is done")
+        return job
+
+    def latest(self) -> list[BatchJob]:
+        """Jobs, latest first."""
+        return list(reversed(self._jobs.values()))
+
+    def check_new(self, job_id: str) -> None:
+        """Whether a job may begin now. Raises ApiError: ALREADY_EXISTS, RESOURCE_EXHAUSTED."""
+        if job_id in self._jobs:
+            detail = {"@type": DETAIL_TYPE + "WorkflowExecutionAlreadyStartedFailure", "startRequestId": "", "runId": ""}
+            message = f"batch operation {job_id} exists already: every batch has an id of its own"
+            raise ApiError(RPCStatusCode.ALREADY_EXISTS, message, details=[detail])
+        if sum(job.running for job in self._jobs.values()) >= RUNNING_MAX:
+            message = f"Max concurrent batch operations is reached: {RUNNING_MAX} run in this server. Wait for one, or stop one"
+            raise ApiError(RPCStatusCode.RESOURCE_EXHAUSTED, message)
+
+    def start(
+        self,
+        server: ServerContext,
+        order: Order,
+        *,
+        query: str = "",
+        picked: list[Target] | None = None,
+        expected: int = 0,
+        job_id: str = "",
+        per_second: float = 0.0,
+    ) -> BatchJob:
+        """Begin with the runs of a query as it is, or with those that were picked. per_second: most requests, 0 for no limit of that kind.
+
+        Raises what `check_new` raises.
+        """
+        job_id = job_id or uuid.uuid4().hex[:16]
+        self.check_new(job_id)
+        self._begun += 1
+        job = BatchJob(job_id, self._begun, order, query, picked, expected, self._clock_ms())
+        finished = [old.id for old in self._jobs.values() if not old.running]
+        for old_id in finished[: max(0, len(self._jobs) + 1 - _JOBS_KEPT)]:
+            del self._jobs[old_id]
+        self._jobs[job.id] = job
+        targets = _picked(picked) if picked is not None else _of_query(server, query)
+        job.task = asyncio.ensure_future(self._run(server, job, targets, per_second))
+        return job
+
+    async def _run(self, server: ServerContext, job: BatchJob, targets: AsyncIterator[Target], per_second: float) -> None:
+        limit = asyncio.Semaphore(_AT_ONCE)
+        asking: set[asyncio.Task[None]] = set()
+        next_s = time.monotonic()
+
+        def asked(task: asyncio.Task[None]) -> None:
+            asking.discard(task)
+            limit.release()
+
+        try:
+            async for target in targets:
+                await limit.acquire()
+                if per_second:
+                    await job.stopped_before(next_s)
+                    next_s = max(next_s, time.monotonic()) + 1 / per_second
+                if job.stopped or server.hub.closing.is_set():
+                    limit.release()
+                    break
+                task = asyncio.ensure_future(_ask(server, job, target))
+                asking.add(task)
+                task.add_done_callback(asked)
+            await asyncio.gather(*asking)
+        except Exception as error:
+            logger.warning("batch %s ended early", job.id, exc_info=error)
+            job.problem = api_error(error).message
+        finally:
+            job.finished_ms = self._clock_ms()
+
+
+async def _ask(server: ServerContext, job: BatchJob, target: Target) -> None:
+    request = job.order.request(target, request_id(job, target))
+    try:
+        reply = await server.need_owners().change(request, task_queue=target.task_queue, timeout_s=server.options.request_timeout_s)
+        if reply is None:
+            job.pending += 1
+            return
+        check_reply(reply)
+        job.done += 1
+    except Exception as error:
+        refusal = api_error(error)
+        if refusal.status is RPCStatusCode.NOT_FOUND:  # it closed, or was deleted, between list and request
+            job.gone += 1
+            return
+        job.failed += 1
+        if len(job.failures) < _FAILURES_KEPT:
+            job.failures.append((target, refusal.message))
+
+
+def request_id(job: BatchJob, target: Target) -> str:
+    """The same for the same job, action and run, whichever process sends it."""
+    what = json.dumps([job.id, job.order.action, job.order.signal_name, target.workflow_id, target.run_id])
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:batch:{what}"))
+
+
+async def _picked(targets: list[Target]) -> AsyncIterator[Target]:
+    for target in targets:
+        yield target
+
+
+async def _of_query(server: ServerContext, query: str) -> AsyncIterator[Target]:
+    token = b""
+    while True:
+        page = await in_thread(
+            server.need_visibility().list, query, page_size=_PAGE, page_token=token, timeout_s=server.options.request_timeout_s
+        )
+        for summary in page.executions:
+            yield target_of(summary)
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def target_of(summary: ExecutionSummary) -> Target:
+    """A run of the read side as a target."""
+    return Target(summary.workflow_id, summary.run_id, summary.task_queue)
