@@ -33,6 +33,7 @@ from odradek.engine.ports import Batch, Effects, Engine, RowChange
 from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
+from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
 from odradek.processor.delivery_reports import DeliveryReports
 from odradek.processor.errors import Dropped, Refused, Stopping
 from odradek.processor.held import HeldRuns
@@ -84,13 +85,10 @@ IDLE_WAKE_SECONDS = 1.0
 STORE_FLUSH_SECONDS = 600.0
 # A producer id expires after 7 idle days (transactional.id.expiration.ms): a day leaves room for whoever shortened it.
 IDLE_COMMIT_SECONDS = 86_400.0
-PROVEN_AFTER_SECONDS = 30.0  # an owner that lived this long without inputs did not die over one
 
 BLOCKED_AFTER_MS = 15_000  # longer than a transaction of ours may be open
 BLOCKED_TEXT = "lane %s/%d: due timers have waited for %.0f s behind an open transaction of somebody else"
 
-OWNS_BEFORE_CARE = 3  # owners in a row without progress: from then on one thing a transaction, named beforehand
-CAREFUL_INPUTS = 1_000
 DEFECTS_MAX = 8  # more than it takes to name an input, hold its run, and set it aside
 
 POSITION_KEY = ""
@@ -153,10 +151,7 @@ class Lane(threading.Thread):
         self._held: list[Message] = []
         self._began = False  # the first record after the seek has been looked at
         self._changelog_offset = -1
-        self._owns = 0
-        self._blameless = False  # the last own of this lane ended over the cluster: it counts as no death
-        self._careful_left = 0
-        self._accused = ""
+        self._care = Care()
         self._held_runs = HeldRuns()
         self._reports = DeliveryReports()
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
@@ -278,9 +273,7 @@ class Lane(threading.Thread):
         self.position = first_start(services, partition, store) if row is None else known_start(services, partition, row, identity)
         self._identity_row = identity
         self.open_runs = row.open_runs if row else 0
-        self._owns = row.owns if row else 0
-        self._careful_left = CAREFUL_INPUTS if self._owns >= OWNS_BEFORE_CARE else 0
-        self._accused = row.processing if row and self._careful_left and not self._blameless else ""
+        self._care.own(row)
         self._question += 1
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
@@ -291,9 +284,7 @@ class Lane(threading.Thread):
             partition=partition,
             partitions=identity.partitions,
         )
-        if not self._blameless:
-            self._owns += 1
-        self._commit_position(processing=self._accused)
+        self._commit_position(processing=self._care.accused)
         self.has_row = True
 
         self._become(LaneState.SEEKING)
@@ -324,14 +315,14 @@ class Lane(threading.Thread):
 
     def _work(self) -> None:
         """Until told to stop (Stopping) or dropped."""
-        if not self._careful_left:
+        if not self._care.careful:
             self._resume_parked()
         while True:
             self._check_stop()
             work = self._drain()
             if work is None:
                 self._idle()
-            elif self._careful_left:
+            elif self._care.careful:
                 self._apply_carefully(work)
             else:
                 self._apply(work)
@@ -353,9 +344,9 @@ class Lane(threading.Thread):
             self._check_beginning(settled)
         timers.passed(max(self.position, settled))
         self.awaited_end = timers.awaited_end()
-        released = timers.take(1 if self._careful_left else TIMERS_MAX)
+        released = timers.take(1 if self._care.careful else TIMERS_MAX)
 
-        limit = 1 if self._careful_left else INPUTS_MAX
+        limit = 1 if self._care.careful else INPUTS_MAX
         messages, self._held = self._held[:limit], self._held[limit:]
         if not messages:
             self._stopping.wait(self._pacing.wait_seconds(time.monotonic() - self._committed_at, len(self.inbox)))
@@ -376,7 +367,7 @@ class Lane(threading.Thread):
             messages = messages[: found.taken]
             if not messages:
                 return Work([], Sorted(), released) if released else None
-        if self._careful_left and messages:
+        if self._care.careful and messages:
             released = []  # one thing a transaction
         return Work(messages, found, released)
 
@@ -463,8 +454,7 @@ class Lane(threading.Thread):
         except (WireError, UnicodeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False) from error
         position = work.next_offset(self.position)
-        if not self._careful_left:
-            self._owns = 0  # this is progress
+        self._care.progress()
         self._commit(rows, records, position, opened=effects.opened)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
@@ -554,7 +544,7 @@ class Lane(threading.Thread):
         producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
         time_ms, began, open_runs = now_ms(), time.monotonic(), self.open_runs + opened
         row = msgspec.structs.replace(
-            self._identity_row, offset=position, time_ms=time_ms, processing=processing, owns=self._owns, open_runs=open_runs
+            self._identity_row, offset=position, time_ms=time_ms, processing=processing, owns=self._care.owns, open_runs=open_runs
         )
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
@@ -699,11 +689,10 @@ class Lane(threading.Thread):
         assert self._store is not None
         whose, run_id = work.whose()
         name = work.name()
-        accused, self._accused = self._accused, ""
-        if name != accused:
+        if not self._care.accuse(name):
             self._commit_position(processing=name)
         else:
-            reason = f"{self._owns - 1} owners of the partition died in a row, the last one over this ({name})"
+            reason = f"{self._care.owns - 1} owners of the partition died in a row, the last one over this ({name})"
             held = self._held_runs.is_held(self._store, whose, run_id)
             rows = {} if held else self._parked_rows(whose, run_id, reason)
             if not rows:
@@ -712,12 +701,11 @@ class Lane(threading.Thread):
             self._commit(rows, [], self.position, processing=name)
             self.counters.parked += 1
         self._apply(work)
-        self._careful_left -= 1
-        if self._careful_left == 0:
+        if self._care.took_one():
             self._end_care()
 
     def _end_care(self) -> None:
-        self._careful_left = self._owns = 0
+        self._care.over()
         self._commit_position()
 
     def _drop(self, reason: Dropped) -> None:
@@ -728,7 +716,7 @@ class Lane(threading.Thread):
         ran = ran_inputs and time.monotonic() - self._owned_at > _BACKOFF_MAX_SECONDS
         self._become(LaneState.DROPPED)
         self._let_go()
-        self._blameless = reason.blameless
+        self._care.ended(blameless=reason.blameless)
         if ran_inputs:
             self._services.outlet.doubt()
         self._drops = 1 if ran else self._drops + 1  # one that ran for a while begins the back-off anew
@@ -765,12 +753,9 @@ class Lane(threading.Thread):
         assert self._store is not None and self._timers is not None
         now = time.monotonic()
         self._alarm(now)
-        if self._careful_left and (self._began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
+        if self._care.careful and (self._began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
             self._end_care()  # all that was there has been taken; an empty inbox just after the seek says nothing yet
-        proven = self._owns > 0 and now - self._owned_at >= PROVEN_AFTER_SECONDS
-        if proven:
-            self._owns = 0
-        if proven or now - self._committed_at >= IDLE_COMMIT_SECONDS:
+        if self._care.proven(now - self._owned_at) or now - self._committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()
         self._store.flush_if_older(STORE_FLUSH_SECONDS)
 
