@@ -1,6 +1,7 @@
 """`/metrics`, `/health/live` and `/health/ready` of a service that knows nothing of Odradek: a small HTTP server over prometheus_client.
 
-Live: the service's loop goes round (`beat`). Ready: it has partitions to read (`assigned`). Whether a broker answers, it does not say.
+As docs/operate.md has it for Odradek's own processes. Live: the service's loop goes round (`beat`). Ready: the group has assigned
+partitions (`assigned`), a broker answers (`contact`), and what waits there to be read is read (`stands`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram, generate_latest
 
 SILENT_SECONDS = 60.0
+#: Members report every 3 s; three reports without an acknowledgement are an outage.
+CONTACT_SECONDS = 10.0
+#: Records wait and none of them is taken: longer than a group needs for a rebalance.
+STUCK_SECONDS = 30.0
 
 RECORDS = Counter("foreign_records_total", "Records read.", ["service"])
 OUTCOMES = Counter("foreign_outcomes_total", "What became of them, by kind of work and outcome.", ["service", "kind", "outcome"])
@@ -26,7 +31,12 @@ class Telemetry:
     def __init__(self, service: str, address: str) -> None:
         self.service = service
         self.assigned = False
+        self.stopping = False
         self._beaten_at = time.monotonic()
+        self._contact_at: float | None = None
+        self._waiting = 0
+        self._moved_at = time.monotonic()
+        self._position: object = None
         if address:
             host, _, port = address.rpartition(":")
             server = ThreadingHTTPServer((host, int(port)), _handler(self))
@@ -35,6 +45,16 @@ class Telemetry:
     def beat(self) -> None:
         """The loop has gone round."""
         self._beaten_at = time.monotonic()
+
+    def contact(self) -> None:
+        """A broker has answered."""
+        self._contact_at = time.monotonic()
+
+    def stands(self, position: object, waiting: int) -> None:
+        """How far it has read, in any form that changes when it goes on, and how many records wait that it could read. Say it often."""
+        if position != self._position or not waiting:
+            self._position, self._moved_at = position, time.monotonic()
+        self._waiting = waiting
 
     def read(self, count: int = 1) -> None:
         """Records were read."""
@@ -47,10 +67,23 @@ class Telemetry:
 
     def reasons(self, path: str) -> list[str]:
         """Why a probe says no."""
-        silent = time.monotonic() - self._beaten_at
-        reasons = [f"{self.service}: its loop has been silent for {silent:.0f} s"] if silent > SILENT_SECONDS else []
-        if path == "/health/ready" and not self.assigned:
-            reasons.append(f"{self.service}: the group has not assigned partitions yet")
+        now = time.monotonic()
+        silent = now - self._beaten_at
+        reasons = [f"its loop has been silent for {silent:.0f} s"] if silent > SILENT_SECONDS else []
+        if path == "/health/ready":
+            reasons += self._not_ready(now)
+        return [f"{self.service}: {reason}" for reason in reasons]
+
+    def _not_ready(self, now: float) -> list[str]:
+        reasons = ["it is shutting down"] if self.stopping else []
+        if not self.assigned:
+            reasons.append("the group has not assigned partitions yet")
+        if self._contact_at is None:
+            reasons.append("no broker has answered yet")
+        elif now - self._contact_at > CONTACT_SECONDS:
+            reasons.append(f"no broker has answered for {now - self._contact_at:.0f} s")
+        if self._waiting and now - self._moved_at > STUCK_SECONDS:
+            reasons.append(f"{self._waiting} records wait, and none was taken for {now - self._moved_at:.0f} s")
         return reasons
 
 

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, Message
 
 from services.avro_wire import NotReadable, Schemas, schemas_folder
 from services.foreign_telemetry import Telemetry
+from services.notifications.standing import Standing
 from services.service_config import ServiceConfig, load
 
 NOTIFICATIONS = """
@@ -38,6 +39,9 @@ def main() -> None:
     database = sqlite3.connect(config.database, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.executescript(NOTIFICATIONS)
+    telemetry = Telemetry("notifications", config.telemetry)
+    topic = results_topic(config.odradek.namespace)
+    standing: Standing
     consumer = Consumer(
         {
             "bootstrap.servers": config.odradek.address,
@@ -48,14 +52,16 @@ def main() -> None:
             "session.timeout.ms": 6000,
             "topic.metadata.refresh.interval.ms": 2000,
             "allow.auto.create.topics": False,
+            "statistics.interval.ms": 3000,
+            "stats_cb": lambda text: standing.update(json.loads(text)),
         }
     )
-    telemetry = Telemetry("notifications", config.telemetry)
+    standing = Standing(telemetry, consumer, topic)
 
     def assigned(*_: Any) -> None:
         telemetry.assigned = True
 
-    consumer.subscribe([results_topic(config.odradek.namespace)], on_assign=assigned)
+    consumer.subscribe([topic], on_assign=assigned)
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
@@ -71,6 +77,7 @@ def main() -> None:
                 telemetry.read(len(messages))
                 consumer.commit(asynchronous=True)
     finally:
+        telemetry.stopping = True
         consumer.close()
         database.close()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import faust
 
 from services.avro_wire import Schemas, schemas_folder
-from services.payments.service import Payments, PaymentsConfig
+from services.payments.config import PaymentsConfig
+from services.payments.service import Payments
 from services.service_config import load
 
 

@@ -16,36 +16,24 @@ from typing import Any
 
 import faust
 from faust.types import TP, EventT
-from pydantic import Field
 
 from services.avro_wire import NotReadable, Schemas
 from services.foreign_telemetry import Telemetry
 from services.ledger import Ledger
 from services.payments.accounts import Accounts, BankUnreachable, Declined
 from services.payments.committed import SCHEME
+from services.payments.config import PaymentsConfig
 from services.payments.control import CancelRequests
+from services.payments.members import MemberReports
 from services.payments.topics import create_topics, purge_acknowledged
 from services.payments.wire_names import QueueNames, answer_headers, facts_of_headers
-from services.service_config import ServiceConfig
 
 STARTED_AFTER_SECONDS = 0.2
 CONCURRENCY = 8
 PURGE_EVERY_SECONDS = 60.0
+LOOK_EVERY_SECONDS = 3.0
 
 Activity = Callable[[str, int, dict[str, Any]], dict[str, Any]]
-
-
-class PaymentsConfig(ServiceConfig):
-    """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first attempts that the bank loses.
-
-    `partitions`, `replication_factor`: of the queue's `commands`, if this service is the first to come.
-    """
-
-    default_limit: int = 100_000
-    limits: dict[str, int] = Field(default_factory=dict)
-    flaky_users: dict[str, int] = Field(default_factory=dict)
-    partitions: int = 8
-    replication_factor: int = 1
 
 
 class Payments:
@@ -61,6 +49,18 @@ class Payments:
         self._activities: dict[str, Activity] = {"FreezePayment": accounts.freeze, "UnfreezePayment": accounts.unfreeze}
         self._threads = ThreadPoolExecutor(CONCURRENCY)
         self._cancels = CancelRequests(config.odradek.address, self._names.control, schemas)
+        self._running = 0
+        self._members = MemberReports(
+            schemas,
+            self._names,
+            self._produce,
+            identity=self._identity,
+            instance=str(config.database.resolve()),
+            activity_types=sorted(self._activities),
+            slots_total=CONCURRENCY,
+            slots_used=lambda: self._running,
+            contact=self._telemetry.contact,
+        )
         self._redelivered_below: dict[TP, int] = {}
         self._producers: dict[str, faust.TopicT] = {}
         self.app = faust.App(
@@ -83,9 +83,12 @@ class Payments:
         self.app.agent(commands, concurrency=CONCURRENCY, name="payments")(self._take)
         connect: Callable[[Any], Any] = self.app.on_partitions_assigned.connect
         connect(self._note_ends)
+        self.app.on_before_shutdown.connect(self._leave)
         self.app.task()(self._cancels.follow)
+        self.app.task()(self._members.run)
         self.app.timer(PURGE_EVERY_SECONDS)(self._purge)
         self.app.timer(1.0)(self._beat)
+        self.app.timer(LOOK_EVERY_SECONDS)(self._look)
 
     async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
         """Commands below the ends seen now may have been delivered before."""
@@ -100,12 +103,40 @@ class Payments:
     async def _beat(self) -> None:
         self._telemetry.beat()
 
+    async def _look(self) -> None:
+        """For readiness: commands that wait while slots are free, and none is taken, are a defect somewhere between broker and agent."""
+        consumer = self.app.consumer
+        try:
+            ends = await consumer.highwaters(*consumer.assignment())
+            positions = {tp: await consumer.position(tp) or 0 for tp in ends}
+        except Exception as error:  # no broker, or a rebalance: the reports of this member tell
+            self.app.log.info("how far it has read is not known: %r", error)
+            return
+        waiting = sum(max(0, end - positions[tp]) for tp, end in ends.items())
+        self._telemetry.stands(positions, waiting if self._running < CONCURRENCY else 0)
+
+    async def _leave(self, *_: Any, **__: Any) -> None:
+        self._telemetry.stopping = True
+        await self._members.leave()
+
     async def _purge(self) -> None:
         await asyncio.to_thread(purge_acknowledged, self._config.odradek.address, self._names)
 
-    async def _take(self, stream: faust.StreamT[bytes]) -> None:
-        async for event in stream.events():
-            await self._handle(event)
+    async def _take(self, stream: Any) -> None:
+        """An agent that is cancelled or fails acknowledges what it was at: hence `noack`, and only what was answered is acknowledged.
+
+        An answer that cannot be given ends the process: its commands come again when it is started again.
+        """
+        async for event in stream.noack().events():
+            self._running += 1
+            try:
+                await self._handle(event)
+                event.ack()
+            except Exception as error:
+                await self.app.crash(error)
+                raise
+            finally:
+                self._running -= 1
 
     async def _handle(self, event: EventT[bytes]) -> None:
         message = event.message

@@ -1,6 +1,6 @@
-"""The queue's topics: made by whoever comes first, here as well; and the service purges what it has acknowledged.
+"""The topics it uses: made by whoever comes first, here as well; and the service purges what it has acknowledged.
 
-Settings as `docs/wire.md` gives them: nothing expires unread, `commands` has no time retention.
+Settings as `docs/wire.md` gives them: nothing expires unread, `commands` has no time retention, `members` is compacted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from services.payments.wire_names import QueueNames
 
 ANSWER_WITHIN_SECONDS = 20.0
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "max.compaction.lag.ms": str(HOUR_MS)}
 
 
 def create_topics(address: str, names: QueueNames, partitions: int, replication_factor: int) -> None:
@@ -27,13 +28,14 @@ def create_topics(address: str, names: QueueNames, partitions: int, replication_
         NewTopic(name, count, replication_factor, config={"cleanup.policy": "delete", "retention.ms": str(retention_ms)})
         for name, (count, retention_ms) in kept_for_ms.items()
     ]
+    wanted.append(NewTopic(names.members, 1, replication_factor, config=COMPACTED))
     for future in admin.create_topics(wanted).values():
         try:
             future.result(ANSWER_WITHIN_SECONDS)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    _wait_until_seen(admin, set(kept_for_ms))
+    _wait_until_seen(admin, {topic.topic for topic in wanted})
 
 
 def _wait_until_seen(admin: AdminClient, topics: set[str]) -> None:

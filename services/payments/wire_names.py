@@ -48,6 +48,10 @@ class QueueNames:
         return self._named("dead-letters")
 
     @property
+    def members(self) -> str:
+        return f"{PREFIX}{escape(self.namespace)}.members"
+
+    @property
     def activities_group(self) -> str:
         return self._named("activities")
 

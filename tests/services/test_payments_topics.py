@@ -48,7 +48,7 @@ def test_waits_until_its_topics_show(monkeypatch: pytest.MonkeyPatch, there_alre
     monkeypatch.setattr(topics, "AdminClient", lambda _: cluster)
     topics.create_topics("address", NAMES, 4, 1)
     assert cluster.looks == 5
-    assert sorted(cluster.wanted) == sorted([NAMES.commands, NAMES.control, NAMES.dead_letters])
+    assert sorted(cluster.wanted) == sorted([NAMES.commands, NAMES.control, NAMES.dead_letters, NAMES.members])
 
 
 def test_says_which_topic_never_showed(monkeypatch: pytest.MonkeyPatch) -> None:

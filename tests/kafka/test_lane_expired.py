@@ -1,0 +1,48 @@
+"""A lane that was idle until the broker forgot its producer id. An abort would give the id back to whoever asks first, be it a zombie
+(`tests/facts/test_expired_producer.py`): so the lane is dropped without one, and owned anew only if the group still says that it is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from odradek.kafka.client_config import transactional_producer_config
+from odradek.processor import lane
+from odradek.wire.events import SignalWorkflow
+from tests.facts.expiring_broker import expiring_broker, wait_until_expired
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import QUEUE, Wire, until
+
+
+@pytest.fixture
+def wire(namespace: str, tmp_path: Path) -> Iterator[Wire]:
+    with expiring_broker() as address:
+        yield Wire(address, namespace, tmp_path)
+
+
+def test_it_is_dropped_and_nothing_is_aborted(wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    aborts: list[int] = []
+    monkeypatch.setattr(lane.Lane, "_abort", lambda self, refusal: aborts.append(self.partition))
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        wire.signals(100, 10)
+        until(lambda: processor.statistics().totals.inputs == 100)
+        ids = [wire.topics.transactional_id(QUEUE, partition) for partition in range(2)]
+        for each in ids:  # somebody else owned the partitions since, and rests as well
+            Producer(transactional_producer_config(wire.settings, each)).init_transactions(10)
+        wait_until_expired(wire.settings.address, *ids)
+        for number in range(100, 200):
+            wire.send(SignalWorkflow(f"w{number % 10}", "count"))
+        wire.flush()
+        wire.assert_exactly_once(200, 10)
+        assert processor.statistics().totals.dropped == 2
+        assert caplog.text.count("dropped: INVALID_PRODUCER_ID_MAPPING") == 2
+        assert (aborts, processor.statistics().totals.refused) == ([], 0)
+    finally:
+        processor.stop()

@@ -1,0 +1,150 @@
+"""The payments service as a process, and a processor's side of the wire beside it: no import of odradek on either side."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from services.avro_wire import Schemas, schemas_folder
+from services.payments.wire_names import QueueNames
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+QUEUE = "payments-task-queue"
+SCHEMAS = Schemas(schemas_folder())
+
+
+@dataclass
+class Wire:
+    """A processor's side of the wire, played by the test."""
+
+    address: str
+    namespace: str
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.names = QueueNames(self.namespace, QUEUE)
+        self.events = self.names.events_of(self.namespace, "orders")
+        self.members = f"odradek.{self.namespace}.members"
+        admin = AdminClient({"bootstrap.servers": self.address})
+        topics = [self.names.commands, self.names.control, self.names.dead_letters, self.events]
+        for future in admin.create_topics([NewTopic(topic, 2 if topic == self.names.commands else 1, 1) for topic in topics]).values():
+            future.result(20)
+        self.consumer = Consumer({"bootstrap.servers": self.address, "group.id": self.namespace, "isolation.level": "read_committed"})
+        self.consumer.assign([TopicPartition(self.events, 0, 0), TopicPartition(self.names.dead_letters, 0, 0)])
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def start(self, **settings: Any) -> None:
+        config = {
+            "odradek": {"address": self.address, "namespace": self.namespace, "task_queue": QUEUE},
+            "database": str(self.folder / "payments.sqlite"),
+            **settings,
+        }
+        (self.folder / "payments.yaml").write_text(yaml.safe_dump(config))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.payments", "--config", str(self.folder / "payments.yaml")],
+            cwd=REPOSITORY,
+            stdout=(self.folder / "payments.log").open("ab"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> int:
+        """SIGTERM, and the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def acknowledged(self) -> dict[int, int]:
+        """The group's committed offset of each partition that has one."""
+        admin = AdminClient({"bootstrap.servers": self.address})
+        group = ConsumerGroupTopicPartitions(self.names.activities_group)
+        found = admin.list_consumer_group_offsets([group])[group.group_id].result(20)
+        return {
+            place.partition: place.offset for place in found.topic_partitions if place.topic == self.names.commands and place.offset >= 0
+        }
+
+    def command(self, number: int, *, commit: bool = True, **fields: Any) -> None:
+        """One ActivityTask in a transaction of its own. The order number is `number`, and so is the workflow's."""
+        order = {"order_no": str(number), "user_id": fields.pop("user_id", "user"), "items": [], "amount": fields.pop("amount", 100)}
+        task = {
+            "namespace": self.namespace,
+            "workflow_task_queue": "orders",
+            "workflow_id": f"order-{number}",
+            "run_id": f"run-{number}",
+            "workflow_type": "OrderSaga",
+            "task_queue": QUEUE,
+            "activity_id": "3",
+            "activity_type": "FreezePayment",
+            "scheduled_event_id": 17,
+            "attempt": 1,
+            "input": [{"metadata": {"encoding": b"json/plain"}, "data": json.dumps(order).encode()}],
+            "start_to_close_timeout_ms": 60_000,
+            **fields,
+        }
+        producer = Producer({"bootstrap.servers": self.address, "transactional.id": f"{self.namespace}-{number}", "linger.ms": 0})
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        headers = {f"odradek-{field.replace('_', '-')}": str(task[field]) for field in ROUTED}
+        value = task.get("raw") or SCHEMAS.encode("ActivityTask", task)
+        producer.produce(self.names.commands, key=task["workflow_id"], value=value, headers=headers)
+        if commit:
+            producer.commit_transaction(20)
+        else:
+            producer.flush(20)
+            producer.abort_transaction(20)
+
+    def until(self, met: Callable[[list[tuple[str, dict[str, Any]]]], bool]) -> list[tuple[str, dict[str, Any]]]:
+        """Read answers until the condition holds."""
+        deadline = time.monotonic() + 40
+        while not met(self.seen):
+            assert time.monotonic() < deadline, (self.seen, (self.folder / "payments.log").read_text()[-3000:])
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "payments.log").read_text()[-3000:]
+            message = self.consumer.poll(0.2)
+            if message is None or message.error() is not None:
+                continue
+            if message.topic() == self.names.dead_letters:
+                self.seen.append(("dead letter", {name: value.decode() for name, value in message.headers() or []}))
+            else:
+                self.seen.append(SCHEMAS.decode(message.value() or b""))
+        return self.seen
+
+
+ROUTED = ("namespace", "workflow_task_queue", "workflow_id", "run_id", "activity_id", "scheduled_event_id", "attempt")
+
+
+@contextmanager
+def wire_on(address: str, namespace: str, folder: Path) -> Iterator[Wire]:
+    """A wire whose service ends with the block."""
+    wire = Wire(address, namespace, folder)
+    try:
+        yield wire
+    finally:
+        wire.consumer.close()
+        if wire.process is not None and wire.process.poll() is None:
+            wire.kill()
+
+
+def outcomes(seen: list[tuple[str, dict[str, Any]]]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The answer to each workflow's command."""
+    return {fields["workflow_id"]: (name, fields) for name, fields in seen if name in ("ActivityTaskCompleted", "ActivityTaskFailed")}
