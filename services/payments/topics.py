@@ -14,7 +14,12 @@ from services.payments.wire_names import QueueNames
 
 ANSWER_WITHIN_SECONDS = 20.0
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "max.compaction.lag.ms": str(HOUR_MS)}
+COMPACTED = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": str(HOUR_MS),
+}
 
 
 def create_topics(address: str, names: QueueNames, partitions: int, replication_factor: int) -> None:

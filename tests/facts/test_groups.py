@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 if TYPE_CHECKING:
     from tests.facts.conftest import Kafka
@@ -19,7 +20,8 @@ SESSION_MS = 6000
 #: A member in a process of its own, since only a process can be killed with -9. Says so once it has partitions.
 MEMBER = """
 import json, sys
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 consumer = Consumer(json.loads(sys.argv[1]))
 consumer.subscribe([sys.argv[2]], on_assign=lambda _, partitions: print("assigned", len(partitions), flush=True))
 while True:
@@ -85,3 +87,26 @@ def test_a_survivor_has_the_partitions_of_a_killed_member_after_the_session_time
     start_member(processes, config, topic).kill()
     took_s = seconds_until_assigned(kafka.consumer(**config), topic, 4, limit_s=30)
     assert SESSION_MS / 1000 - 2 < took_s < SESSION_MS / 1000 + 6
+
+
+def test_the_consumer_protocols_session_is_the_brokers_clock_and_no_group_may_have_less_than_45_seconds(kafka: Kafka) -> None:
+    """KIP-848. Why lanes and services join by the classic protocol, whose session (6 s) is the member's own setting."""
+    group = kafka.name("group")
+    with pytest.raises(KafkaException, match=r"`session\.timeout\.ms` is not supported for `group\.protocol=consumer`"):
+        Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group, "group.protocol": "consumer", "session.timeout.ms": SESSION_MS})
+    shorter = ConfigEntry("consumer.session.timeout.ms", str(SESSION_MS), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.GROUP, group, incremental_configs=[shorter])
+    with pytest.raises(KafkaException, match=r"must be greater than or equal to group\.consumer\.min\.session\.timeout\.ms"):
+        kafka.admin.incremental_alter_configs([resource])[resource].result(timeout=20)
+    asked = ConfigResource(ConfigResource.Type.GROUP, group)
+    assert kafka.admin.describe_configs([asked])[asked].result(timeout=20)["consumer.session.timeout.ms"].value == "45000"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_by_the_consumer_protocol_a_survivor_waits_for_45_seconds(kafka: Kafka, processes: list[subprocess.Popen[str]]) -> None:
+    topic = kafka.topic(4)
+    config: dict[str, object] = {"bootstrap.servers": kafka.bootstrap, "group.id": kafka.name("group"), "group.protocol": "consumer"}
+    start_member(processes, config, topic).kill()
+    took_s = seconds_until_assigned(kafka.consumer(**config), topic, 4, limit_s=70)
+    assert 38 < took_s < 55

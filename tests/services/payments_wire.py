@@ -22,6 +22,7 @@ from services.avro_wire import Schemas, schemas_folder
 from services.payments.wire_names import QueueNames
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+OUTCOMES = ("ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskCanceled")
 QUEUE = "payments-task-queue"
 SCHEMAS = Schemas(schemas_folder())
 
@@ -34,6 +35,7 @@ class Wire:
     namespace: str
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    shares_topics: bool = False  # another one has made them
 
     def __post_init__(self) -> None:
         self.names = QueueNames(self.namespace, QUEUE)
@@ -41,8 +43,10 @@ class Wire:
         self.members = f"odradek.{self.namespace}.members"
         admin = AdminClient({"bootstrap.servers": self.address})
         topics = [self.names.commands, self.names.control, self.names.dead_letters, self.events]
-        for future in admin.create_topics([NewTopic(topic, 2 if topic == self.names.commands else 1, 1) for topic in topics]).values():
-            future.result(20)
+        if not self.shares_topics:
+            new = [NewTopic(topic, 2 if topic == self.names.commands else 1, 1) for topic in topics]
+            for future in admin.create_topics(new).values():
+                future.result(20)
         self.consumer = Consumer({"bootstrap.servers": self.address, "group.id": self.namespace, "isolation.level": "read_committed"})
         self.consumer.assign([TopicPartition(self.events, 0, 0), TopicPartition(self.names.dead_letters, 0, 0)])
         self.seen: list[tuple[str, dict[str, Any]]] = []
@@ -62,6 +66,13 @@ class Wire:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
+
+    def cancel(self, number: int) -> None:
+        """A CancelActivityTask for the command of that number."""
+        told = {"workflow_id": f"order-{number}", "run_id": f"run-{number}", "scheduled_event_id": 17, "activity_id": "3", "attempt": 1}
+        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
+        producer.produce(self.names.control, key="3", value=SCHEMAS.encode("CancelActivityTask", told))
+        assert producer.flush(20) == 0
 
     def kill(self) -> None:
         assert self.process is not None
@@ -147,4 +158,4 @@ def wire_on(address: str, namespace: str, folder: Path) -> Iterator[Wire]:
 
 def outcomes(seen: list[tuple[str, dict[str, Any]]]) -> dict[str, tuple[str, dict[str, Any]]]:
     """The answer to each workflow's command."""
-    return {fields["workflow_id"]: (name, fields) for name, fields in seen if name in ("ActivityTaskCompleted", "ActivityTaskFailed")}
+    return {fields["workflow_id"]: (name, fields) for name, fields in seen if name in OUTCOMES}

@@ -74,6 +74,29 @@ def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
     assert 'foreign_outcomes_total{kind="(unknown)",outcome="ActivityTaskFailed",service="payments"} 1.0' in metrics
 
 
+def test_each_of_two_instances_hears_of_cancel_requests(wire: Wire, tmp_path: Path) -> None:
+    """Members of one Faust app share the partitions of what an agent reads (`tests/facts/test_faust_instances.py`): `control` has one."""
+    wire.start()
+    other = Wire(wire.address, wire.namespace, tmp_path / "other", shares_topics=True)
+    other.folder.mkdir()
+    other.start()
+    try:
+        who: set[str] = set()
+        for number in range(1, 200):
+            wire.cancel(number)
+            wire.command(number)
+            seen = wire.until(lambda seen, number=number: f"order-{number}" in outcomes(seen))  # type: ignore[misc]
+            who = {fields["identity"] for name, fields in seen if name == "ActivityTaskCanceled"}
+            if len(who) == 2:
+                break
+        assert len(who) == 2, "the other one never heard of a request"
+        ended = {fields["run_id"] for name, fields in wire.seen if name == "ActivityTaskCanceled"}
+        assert ended.isdisjoint(fields["run_id"] for name, fields in wire.seen if name == "ActivityTaskCompleted")
+    finally:
+        other.kill()
+        other.consumer.close()
+
+
 def test_killed_service_redelivers_with_started_and_one_effect(wire: Wire) -> None:
     wire.start()
     wire.command(1)
