@@ -122,7 +122,7 @@ class Reader:
     def __init__(self, settings: Settings, codec: Codec, topic: str) -> None:
         self.records: list[Any] = []
         self.messages: list[Message] = []
-        self._codec = codec
+        self.codec = codec
         self._consumer = Consumer(reader_config(settings))
         partitions = self._consumer.list_topics(topic, timeout=20).topics[topic].partitions
         self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
@@ -133,7 +133,7 @@ class Reader:
             assert message.error() is None, message.error()
             self.messages.append(message)
             if self.decode:
-                self.records.append(self._codec.decode(message.value() or b""))
+                self.records.append(self.codec.decode(message.value() or b""))
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         await until(condition, timeout_s, self.read, lambda: f"have {self.records}")

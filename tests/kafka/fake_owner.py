@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -15,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config, reader_config
-from odradek.wire.codec import decode, encode
+from odradek.wire.codec import Codec
 from odradek.wire.events import AwaitResult, QueryWorkflow, SignalWorkflow, StartWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import COMPLETED, NOT_FOUND, OK, LaneStatus, MemberStatus, Reply, WorkflowResult
@@ -24,8 +25,11 @@ from odradek.wire.outcomes import COMPLETED, NOT_FOUND, OK, LaneStatus, MemberSt
 class FakeOwner:
     """Completes every started workflow at once with its own input. `muted` request kinds get no answer."""
 
-    def __init__(self, settings: Settings, queue: str) -> None:
+    def __init__(self, settings: Settings, queue: str, codec: Codec | None = None) -> None:
         self.settings = settings
+        codec = codec or Codec()
+        self.encode: Callable[[Any], bytes] = codec.encode
+        self._decode = codec.decode
         self.queue = queue
         self.muted: set[str] = set()
         self.seen: list[Any] = []
@@ -48,7 +52,7 @@ class FakeOwner:
             messages = [message, *self._consumer.consume(1000, 0)] if message is not None else []
             for one in messages:
                 if one.error() is None:
-                    record = decode(one.value())
+                    record = self._decode(one.value() or b"")
                     self.seen.append(record)
                     for reply in self.answer(record):
                         self.send(reply)
@@ -60,14 +64,14 @@ class FakeOwner:
         self._stop.set()
 
     def send(self, reply: Reply) -> None:
-        self._producer.produce(self._topics.replies, encode(reply), reply.client_id.encode(), headers=headers_for(reply))
+        self._producer.produce(self._topics.replies, self.encode(reply), reply.client_id.encode(), headers=headers_for(reply))
 
-    def announce(self, state: str = "RUNNING") -> None:
+    def announce(self, state: str = "RUNNING", member_id: str = "") -> None:
         """Say in `members` that all partitions are owned here."""
-        member_id = f"fake-{self.queue}"
+        member_id = member_id or f"fake-{self.queue}"
         lanes = [LaneStatus(partition, state) for partition in range(self._partitions)]
         status = MemberStatus(member_id, "PROCESSOR", self.settings.namespace, self.queue, "fake", int(time.time() * 1000), lanes=lanes)
-        self._producer.produce(self._topics.members, encode(status), member_id.encode())
+        self._producer.produce(self._topics.members, self.encode(status), member_id.encode())
         self._producer.flush(5)
 
     def answer(self, record: Any) -> list[Reply]:

@@ -26,6 +26,7 @@ from odradek.activities.refusals import Refusals
 from odradek.activities.service import Service, TimerKind
 from odradek.activities.source import CommandSource
 from odradek.activities.timers import TimerHeap
+from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.wire import dead_letters
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
@@ -150,7 +151,7 @@ class ConsumerThread:
         if service.draining:
             self._commands.drain()
         else:
-            self._commands.pause(len(service.waiting) > self._high_water)
+            self._commands.pause(len(service.waiting) + len(self._unread) > self._high_water)
         self._commands.tick()
         self._every_turn(self._clock())
 
@@ -181,7 +182,11 @@ class ConsumerThread:
             task = self._codec.decode(value or b"")
         except UnknownSchemaError as error:
             logger.info("%s[%d]@%d: %s; waiting for it", self._topic, owner.partition, cell.offset, error)
-            self._unread.append((now + min(SCHEMA_WAIT_S, self._commands.hold_max_s), message, owner, cell))
+            self._unread.append((now, message, owner, cell))
+            return
+        except SchemaRegistryUnreachableError as error:
+            logger.warning("%s[%d]@%d cannot be read yet: %s", self._topic, owner.partition, cell.offset, error)
+            self._unread.append((now, message, owner, cell))
             return
         except UndecodableRecord as error:
             self._refusals.command(self._answers, message, cell, error)
@@ -195,23 +200,29 @@ class ConsumerThread:
         self._service.waiting.append(Attempt(task, message, owner, cell, now, handed_on=handed_on))
 
     def _read_again(self) -> None:
-        """Commands whose schema was not known when they came."""
+        """Commands whose schema was not known when they came. One that nobody published is refused in the end; while a registry is away
+        nobody knows, so they wait as long as they may be held, and go back then."""
         now = self._clock()
         if now < self._next_unread:
             return
         self._next_unread = now + SCHEMA_RETRY_S
         for _ in range(len(self._unread)):
-            deadline, message, owner, cell = self._unread.popleft()
+            received, message, owner, cell = self._unread.popleft()
             if not owner.owned:
                 cell.returned = True
                 continue
             try:
                 self._codec.decode(message.value() or b"")
             except UnknownSchemaError as error:
-                if now < deadline:
-                    self._unread.append((deadline, message, owner, cell))
+                if now - received < min(SCHEMA_WAIT_S, self._commands.hold_max_s):
+                    self._unread.append((received, message, owner, cell))
                 else:
                     self._refusals.command(self._answers, message, cell, error)
+            except SchemaRegistryUnreachableError:
+                if now - received < self._commands.hold_max_s:
+                    self._unread.append((received, message, owner, cell))
+                else:
+                    cell.returned = True
             except UndecodableRecord as error:
                 self._refusals.command(self._answers, message, cell, error)
             else:

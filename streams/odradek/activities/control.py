@@ -7,12 +7,14 @@ here, and the engine repeats a request with each Started and heartbeat of a canc
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 
 from odradek.exceptions import TopicMissingError
 from odradek.wire.codec import Codec
-from odradek.wire.errors import UndecodableRecord
+from odradek.wire.errors import WireError
+from odradek.wire.headers import parse_headers
 from odradek.wire.tasks import CancelActivityTask
 
 logger = logging.getLogger("odradek.activities")
@@ -43,14 +45,22 @@ class ControlReader:
             if error is not None:
                 logger.debug("%s: %s", self._topic, error.str())
             elif value is not None:
-                try:
-                    record = self._codec.decode(value)
-                except UndecodableRecord as undecodable:  # nothing waits on it: the request comes again with the next heartbeat
-                    logger.warning("%s[%s]@%s: %s", self._topic, message.partition(), message.offset(), undecodable)
-                    continue
+                record = self._decode(value, message)
                 if isinstance(record, CancelActivityTask):
                     requests.append(record)
         return requests
+
+    def _decode(self, value: bytes, message: Message) -> object:
+        """The record; one that cannot be read says in its headers whom it means, all but the reason."""
+        try:
+            return self._codec.decode(value)
+        except WireError as error:  # its schema unknown yet, a registry away, garbage
+            logger.warning("%s[%s]@%s: %s", self._topic, message.partition(), message.offset(), error)
+        headers: Any = message.headers()
+        said = parse_headers(headers)
+        if said.kind != CancelActivityTask.__name__ or not (said.run_id and said.scheduled_event_id and said.attempt):
+            return None  # nothing waits on it: the request comes again with the next heartbeat
+        return CancelActivityTask(said.workflow_id, said.run_id, said.scheduled_event_id, said.activity_id, said.attempt)
 
     def close(self) -> None:
         """Stop reading."""

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 from confluent_kafka import Consumer, KafkaError, Producer, ShareConsumer, TopicPartition
 
@@ -51,6 +51,7 @@ from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.slots import Slot, take_slot
 from odradek.wire.codec import Codec
+from odradek.wire.events import ActivityReport
 from odradek.wire.headers import Headers, headers_for
 from odradek.wire.outcomes import MemberStatus
 from odradek.wire.schema import RECORD_TYPES
@@ -194,6 +195,7 @@ class ActivityHost:
         self._schemas.open()
         with PlainProducer(self._settings) as producer:
             self._schemas.publish(producer, RECORD_TYPES)
+        self._codec.prepare((*get_args(ActivityReport), MemberStatus))  # a registry is asked now, not in the middle
         if self._settings.activity_group == "share":
             self._admin.configure_group(names.activities_share_group(self.task_queue), GROUP_CONFIG)
             # The share group starts at the log's start; what a classic group did before it is not done again.

@@ -22,7 +22,7 @@ from odradek.config import Settings
 from odradek.exceptions import RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
-from odradek.kafka.registry import RegistryFraming
+from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.wire.codec import Codec
 from odradek.wire.errors import WireError
@@ -52,7 +52,7 @@ class KafkaTransport:
         self._admin = ClusterAdmin(settings, request_timeout_s=connect_timeout_s)
         self._topics = self._admin.topics
         self._schemas = SchemasTopic(settings, self._admin)
-        self._codec = codec or self._new_codec(settings)
+        self._codec = codec or make_codec(settings, self._schemas)
         self._queues: dict[str, _Queue] = {}
         self._producer: PlainProducer | None = None
         self._replies: ReplyReader | None = None
@@ -93,20 +93,17 @@ class KafkaTransport:
             self._client_id.encode(),
             lambda: self._admin.end_offsets(topics.replies, [partition], committed=False)[partition],
             self._loop,
+            self._readable,
             self._deliver,
             self._gap,
         )
         self._producer = PlainProducer(self._settings)
         _open.add(self)
+        self._schemas.open()  # with a registry too: readers accept both framings
         if self._settings.schema_registry_url is None:
-            # Readers of another version find our schemas there, we find theirs.
-            self._schemas.open()
             self._schemas.publish(self._producer, get_args(Event))
-
-    def _new_codec(self, settings: Settings) -> Codec:
-        if settings.schema_registry_url is None:
-            return Codec(lookup=self._schemas)
-        return Codec(framing=RegistryFraming(settings.schema_registry_url))
+        else:
+            self._codec.prepare(get_args(Event))
 
     # --- queues
 
@@ -163,6 +160,15 @@ class KafkaTransport:
         self._producer.produce(queue.events, key, value, headers_for(record), on_delivery=report)
 
     # --- replies and owners
+
+    def _readable(self, value: bytes) -> bool:
+        """On the reader's thread, which may wait for a registry. What it cannot read now is asked for again by its request."""
+        try:
+            self._codec.learn(value)
+        except WireError as error:
+            logger.warning("a reply cannot be read, its request will be asked again: %s", error)
+            return False
+        return True
 
     def _deliver(self, values: list[bytes]) -> None:
         replies = []

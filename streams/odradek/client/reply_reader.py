@@ -3,7 +3,7 @@
 It waits for the first request (`begin`): a client that asks nothing, such as an activity service's, does not read the replies of others.
 
 It filters by key and hands raw values over in one wake-up of the loop for all that came together; decoding happens there, since two
-threads that both hold the interpreter only make each other wait.
+threads that both hold the interpreter only make each other wait. But a schema that is not known yet is asked for here: a registry blocks.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _START_S = 5.0
 class ReplyReader:
     """Reads one partition of `replies`. The constructor blocks until its position is fixed: no reply after it is missed.
 
-    end: the partition's end now; blocks.  on_values: called on `loop` with the values of this client's records.  on_gap: called on `loop`
-    when replies were lost.
+    end: the partition's end now; blocks.  readable: whether a value of this client can be decoded; may block.  on_values: called on `loop`
+    with those that can.  on_gap: called on `loop` when replies were lost.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class ReplyReader:
         key: bytes,
         end: Callable[[], int],
         loop: asyncio.AbstractEventLoop,
+        readable: Callable[[bytes], bool],
         on_values: Callable[[list[bytes]], None],
         on_gap: Callable[[], None],
     ) -> None:
@@ -48,6 +49,7 @@ class ReplyReader:
         self._key = key
         self._end = end
         self._loop = loop
+        self._readable = readable
         self._on_values = on_values
         self._on_gap = on_gap
         self._inbox: list[bytes] = []
@@ -106,7 +108,8 @@ class ReplyReader:
         if error is not None:
             self._on_error(error)
             return None
-        return message.value() if message.key() == self._key else None
+        value = message.value() if message.key() == self._key else None
+        return value if value and self._readable(value) else None
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._AUTO_OFFSET_RESET:

@@ -17,6 +17,7 @@ import io
 import json
 import threading
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,6 +97,12 @@ class Codec:
         except ENCODE_ERRORS as error:
             raise UnencodableRecord(_explain(record, error)) from error
 
+    def prepare(self, record_types: Iterable[RecordType]) -> None:
+        """Have what `encode` needs for these, a registry's ids above all: one that refuses or is away says so now, not in the middle."""
+        for record_type in record_types:
+            if record_type not in self._heads:
+                self._prepare(record_type)
+
     def _prepare(self, record_type: type[msgspec.Struct]) -> tuple[Any, bytes]:
         if record_type not in RECORD_TYPES:
             raise UnencodableRecord(f"{record_type.__name__} is no record of the wire contract by itself")
@@ -121,6 +128,12 @@ class Codec:
             return self._decode_other(data)
         return _read(read, data, _SINGLE_OBJECT_HEAD)
 
+    def learn(self, data: bytes) -> None:
+        """Have what `decode` needs for this record, so that it asks no port: one may block. Raises what it would raise over the schema."""
+        head = _head(data)
+        if head[2:] not in self._own_decoders():
+            self._decoder_of(head)
+
     def _own_decoders(self) -> dict[bytes, Decoder]:
         with self._lock:
             if self._own is None:
@@ -129,31 +142,28 @@ class Codec:
 
     def _decode_other(self, data: bytes) -> Any:
         """Confluent framing, foreign schemas, garbage."""
-        if data[:2] == SINGLE_OBJECT_MARKER and len(data) >= _SINGLE_OBJECT_HEAD:
-            size = _SINGLE_OBJECT_HEAD
-        elif data[:1] == CONFLUENT_MARKER and len(data) >= _CONFLUENT_HEAD:
-            size = _CONFLUENT_HEAD
-        else:
-            begin = data[:8].hex(" ") or "nothing"
-            raise UndecodableRecord(f"neither Avro single-object framing (c3 01) nor Confluent's (00): begins with {begin}")
-        head = data[:size]
-        if own := self._own_by_id.get(head):
-            return _read(own, data, size)
-        foreign = self._foreign.get(head)
-        if foreign is None:
+        head = _head(data)
+        found = self._decoder_of(head)
+        if isinstance(found, _Foreign):
+            return _read_foreign(found, data, len(head))
+        return _read(found, data, len(head))
+
+    def _decoder_of(self, head: bytes) -> _Foreign | Decoder:
+        found = self._own_by_id.get(head) or self._foreign.get(head)
+        if found is None:
             found = self._find(head)
-            if not isinstance(found, _Foreign):
+            if isinstance(found, _Foreign):
+                self._foreign[head] = found
+            else:
                 self._own_by_id[head] = found
-                return _read(found, data, size)
-            self._foreign[head] = foreign = found
-        return _read_foreign(foreign, data, size)
+        return found
 
     def _find(self, head: bytes) -> _Foreign | Decoder:
         if head[:1] == CONFLUENT_MARKER:
             schema_id = int.from_bytes(head[1:], "big")
             text = self._framing.find_by_id(schema_id) if self._framing is not None else None
             name = f"id {schema_id}"
-            where = "the schema registry" if self._framing is not None else "this process (no schema registry configured)"
+            where = "the schema registry" if self._framing is not None else "this process (it has no `schema_registry_url`)"
         else:
             text = self._lookup.find(head[2:]) if self._lookup is not None else None
             name = f"fingerprint {head[2:].hex()}"
@@ -189,6 +199,16 @@ class Codec:
         if found > FORMAT:
             raise NewerFormatError(type(row).__name__, found, FORMAT)
         return typing.cast(Row, row)
+
+
+def _head(data: bytes) -> bytes:
+    """What stands before the body and names its schema."""
+    if data[:2] == SINGLE_OBJECT_MARKER and len(data) >= _SINGLE_OBJECT_HEAD:
+        return data[:_SINGLE_OBJECT_HEAD]
+    if data[:1] == CONFLUENT_MARKER and len(data) >= _CONFLUENT_HEAD:
+        return data[:_CONFLUENT_HEAD]
+    begin = data[:8].hex(" ") or "nothing"
+    raise UndecodableRecord(f"neither Avro single-object framing (c3 01) nor Confluent's (00): begins with {begin}")
 
 
 def _read(read: Decoder, data: bytes, start: int) -> Any:
