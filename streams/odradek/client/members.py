@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # A member that has not written for this long is taken for dead: three of its periods, and longer than a takeover.
 SILENCE_S = 15.0
+# Between two attempts to read the topic.
+RETRY_S = 1.0
 PROCESSOR = "PROCESSOR"
 RUNNING = "RUNNING"
 STOPPED = "STOPPED"
@@ -116,19 +118,31 @@ class MembersReader:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        """Read, from the start again after whatever went wrong, which is logged once until the topic can be read."""
+        told = False
+        while not self._stop.is_set():
+            try:
+                self._follow()
+            except (KafkaException, OdradekError) as error:
+                told = told and not self.view.complete
+                log = logger.debug if told else logger.warning
+                log("the members topic %s cannot be read, who is alive is not known until it can: %s", self._topic, error)
+                told = True
+                self.view.complete = False  # what is read again is as old as it says
+                self._stop.wait(RETRY_S)
+
+    def _follow(self) -> None:
+        # An end-of-partition event alone comes only with the broker's next empty answer, half a second later.
+        self._last = self._end() - 1
+        if self._last < 0:
+            self._complete()
         consumer = Consumer(reader_config(self._settings, partition_eof=True))
         try:
-            # An end-of-partition event alone comes only with the broker's next empty answer, half a second later.
-            self._last = self._end() - 1
-            if self._last < 0:
-                self._complete()
             consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
             while not self._stop.is_set():
                 message = consumer.poll(0.2)
                 if message is not None:
                     self._take(consumer, message)
-        except (KafkaException, OdradekError):
-            logger.warning("the members topic %s cannot be read: who is alive is not known", self._topic, exc_info=True)
         finally:
             consumer.close()
 

@@ -20,6 +20,7 @@ from odradek.web.context import ServerContext, server_version
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.health import health_routes
 from odradek.web.metrics import CountRequests, metrics_routes
+from odradek.web.open_requests import CutAtTheEnd
 from odradek.web.paths import EncodedSlashes
 from odradek.web.security.gate import Gate
 from odradek.web.security.login import login_routes
@@ -58,6 +59,7 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
             Middleware(EncodedSlashes),
             Middleware(CountRequests, tally=server.requests),
             Middleware(Gate, options=server.options, problem=_problem),
+            Middleware(CutAtTheEnd, open_requests=server.open_requests, problem=_problem),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
         lifespan=life,

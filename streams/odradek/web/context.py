@@ -17,6 +17,7 @@ from odradek.web.kafka.cluster import QueueReader
 from odradek.web.kafka.dead_letters import DeadLetterReader
 from odradek.web.kafka.follower import Board
 from odradek.web.kafka.trail import RecordReader
+from odradek.web.open_requests import OpenRequests
 from odradek.web.options import ServerOptions
 from odradek.web.ports import Owners, Visibility
 from odradek.web.request_tally import RequestTally
@@ -43,6 +44,7 @@ class ServerContext:
     #: Named facts of readiness: "" is ready, anything else says what is missing.
     readiness: dict[str, Callable[[], str]] = field(default_factory=dict)
     requests: RequestTally = field(default_factory=RequestTally)
+    open_requests: OpenRequests = field(default_factory=OpenRequests)
     #: Batches of the UI and of Temporal's API: of this process, gone with it.
     batches: BatchJobs = field(default_factory=BatchJobs)
     #: Named numbers for operators: `statistics` of every part.

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from odradek.client.connection import Connection
+from odradek.client.kafka_transport import KafkaTransport
+from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
@@ -24,7 +26,7 @@ from odradek.web.kafka.dead_letters import DeadLetterReader
 from odradek.web.kafka.follower import Board, BoardReader
 from odradek.web.kafka.trail import RecordReader
 from odradek.web.owner import ChannelOwners
-from odradek.web.threads import in_thread
+from odradek.web.threads import Closing, in_thread
 
 if TYPE_CHECKING:
     from odradek.visibility.reader import VisibilityReader
@@ -34,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 # Several such calls make one answer.
 _ADMIN_TIMEOUT_S = 5.0
+_CONNECT_S = 5.0
+# What is still to be delivered at the end gets this long: whoever asked for it has been told 503 by now.
+_CLOSE_S = 0.5
 # Runs named in one message of changes; more are told as "many".
 _NAMED_MAX = 50
 
@@ -43,20 +48,22 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
     """See above."""
     async with contextlib.AsyncExitStack() as stack:
         settings = server.settings
+        closing = Closing()
+        stack.push_async_callback(in_thread, closing.wait, _CLOSE_S)  # the last that happens
         admin = ClusterAdmin(settings, request_timeout_s=_ADMIN_TIMEOUT_S)
         server.cluster_id = await in_thread(admin.cluster_id)
         await in_thread(admin.ensure, [admin.topics.members, admin.topics.schemas, admin.topics.executions])
         schemas = SchemasTopic(settings, admin)
         await in_thread(schemas.open)
-        stack.callback(schemas.close)
+        stack.callback(closing.begin, schemas.close)
         codec = make_codec(settings, schemas)
         producer = PlainProducer(settings)
-        stack.callback(producer.close, 2.0)
+        stack.callback(closing.begin, producer.close, _CLOSE_S)
 
         server.board = Board(lambda: server.hub.publish(MEMBERS))
         reader = BoardReader(settings, server.board, codec)
         reader.start()
-        stack.push_async_callback(in_thread, reader.close)
+        stack.callback(closing.begin, reader.close)
         server.queues = QueueReader(settings, admin, server.board)
         stack.callback(server.queues.close)
         server.records = RecordReader(settings, admin, codec)
@@ -64,13 +71,25 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         server.readiness["members"] = lambda: "" if server.board.complete else "the topics `members` and `schemas` are being read"
 
         await _open_read_side(server, stack)
-        connection = Connection(settings, connect_timeout_s=5.0)
+        connection = Connection(settings, make_transport=lambda given: _Transport(given, closing))
         stack.callback(connection.close)
         await connection.open(settings.namespace)
         server.owners = ChannelOwners(connection, settings.namespace, lambda workflow_id, run_id: _hint(server, workflow_id, run_id))
         server.statistics["requests"] = lambda: dataclasses.asdict(connection.channel(settings.namespace).statistics())
         yield
         server.hub.close()
+
+
+class _Transport(KafkaTransport):
+    """The client's, closed beside everything else."""
+
+    def __init__(self, settings: Settings, closing: Closing) -> None:
+        super().__init__(settings, connect_timeout_s=_CONNECT_S)
+        self._closing = closing
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._closing.begin(super().close)
 
 
 async def _open_read_side(server: ServerContext, stack: contextlib.AsyncExitStack) -> None:

@@ -40,8 +40,8 @@ class ServerOptions:
     body_max_bytes: int = 4 * 1024 * 1024
     #: A comment on each idle event stream this often, so that proxies keep it open.
     keep_alive_s: float = 15.0
-    #: How long open requests may take at SIGTERM.
-    shutdown_timeout_s: float = 3.0
+    #: How long open requests may take at SIGTERM; then they are answered 503.
+    shutdown_timeout_s: float = 0.5
     loopback: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:

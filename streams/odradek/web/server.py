@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import logging
+import math
 import os
 import signal
 import socket
@@ -25,11 +27,11 @@ from odradek.config import Settings
 from odradek.exceptions import ConfigurationError, OdradekError
 from odradek.web.app import Opening, create_app
 from odradek.web.context import ServerContext
-from odradek.web.hub import Hub
 from odradek.web.metrics import server_telemetry
 from odradek.web.opening import open_server
 from odradek.web.options import DEFAULT_PORT, ServerOptions
 from odradek.web.security.authentication import Authenticator, TokenAuthenticator, load_authenticator
+from odradek.web.threads import DaemonPool, calls_under_way
 
 TOKEN_VARIABLE = "ODRADEK_API_KEY"  # the variable that Temporal's clients know as an API key
 
@@ -67,6 +69,13 @@ def main(
             f"odradek: everybody who reaches {host}:{port} may change things: give a token (--token-file), or --read-only", file=sys.stderr
         )
     serve(settings, options)
+    if calls_under_way():
+        # All that matters is closed. These threads wait for brokers that do not answer, inside librdkafka: the interpreter would take its
+        # clients apart around them, which takes another second, and is no place for a thread to be.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 
@@ -113,10 +122,11 @@ def serve(
             access_log=False,
             server_header=False,
             lifespan="on",
-            timeout_graceful_shutdown=max(1, round(options.shutdown_timeout_s)),
+            # A net: requests are ended by us before, each with an answer.
+            timeout_graceful_shutdown=math.ceil(options.shutdown_timeout_s) + 1,
             proxy_headers=False,  # who asks is the authenticator's question; headers are believed by nobody else
         )
-        runner = _Runner(config, server.hub, ready)
+        runner = _Runner(config, server, ready)
         asyncio.run(_run(runner, listener, _opened(server, opening)))
 
 
@@ -134,6 +144,7 @@ def _later(loop: asyncio.AbstractEventLoop, runner: _Runner) -> None:
 async def _run(runner: _Runner, listener: socket.socket, opened: AbstractAsyncContextManager[None]) -> None:
     """Open, serve, close. Opened here and not by the application's life, so that what fails there is raised and not only logged."""
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(DaemonPool(12, "odradek-web"))  # the client's blocking calls
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # no signals on this platform, or in this thread
             loop.add_signal_handler(number, runner.on_signal, number)
@@ -179,11 +190,13 @@ def url_of(host: str, port: int) -> str:
 
 
 class _Runner(uvicorn.Server):
-    """uvicorn, with two habits more: it says when it answers, and before it waits for open requests it ends event streams."""
+    """uvicorn, with habits more: it says when it answers; it ends event streams first, and open requests
+    after a while.
+    """
 
-    def __init__(self, config: uvicorn.Config, hub: Hub, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, server: ServerContext, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._server = server
         self._ready = ready
 
     def on_signal(self, number: signal.Signals) -> None:
@@ -195,7 +208,7 @@ class _Runner(uvicorn.Server):
     def stop(self) -> None:
         """End soon."""
         self.should_exit = True
-        self._hub.close()
+        self._server.hub.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -210,5 +223,9 @@ class _Runner(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Streams first: they would hold the rest up."""
-        self._hub.close()
-        await super().shutdown(sockets)
+        self._server.hub.close()
+        cut = asyncio.get_running_loop().call_later(self._server.options.shutdown_timeout_s, self._server.open_requests.cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cut.cancel()
