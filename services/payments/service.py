@@ -176,7 +176,7 @@ class Payments:
             return "ActivityTaskCanceled", {}
         try:
             order = json.loads(task["input"][0]["data"])
-            answer = activity(f"{task['run_id']}/{task['activity_id']}", task["attempt"], order)
+            answer = activity(f"{task['run_id']}/{task['scheduled_event_id']}", task["attempt"], order)
         except Declined as error:
             return _failed("CardDeclined", str(error), non_retryable=True)
         except BankUnreachable as error:

@@ -612,6 +612,33 @@ def test_activities_without_a_timeout_and_too_many_fail_the_task() -> None:
     assert w.tasks == []
 
 
+def test_a_second_pending_activity_of_the_same_id_fails_the_task_and_a_later_one_does_not() -> None:
+    """Temporal's rule; and the key of each is another, so that no ledger takes the later one's effect for a repetition."""
+
+    def twice(ctx: Any) -> Any:
+        ctx.activity("act", activity_id="pay")
+        ctx.activity("act", activity_id="pay")
+        yield lambda: False
+
+    def again(ctx: Any) -> Any:
+        for _ in range(2):
+            yield ctx.activity("act", activity_id="pay")
+        return "paid twice"
+
+    w = World(ScriptActivator(twice=twice, again=again))
+    w.step(w.start("twice", workflow_id="a"), w.start("again", workflow_id="b"))
+    failure = w.run("a").task_failure
+    assert failure is not None and "a pending activity has the id pay already" in failure.message
+    assert w.history(w.run_id("a"))[-1].attributes.cause == "SCHEDULE_ACTIVITY_DUPLICATE_ID"
+    first = w.last_task()
+    w.step(completed(first))
+    second = w.last_task()
+    assert (first.activity_id, second.activity_id) == ("pay", "pay")
+    assert first.scheduled_event_id != second.scheduled_event_id
+    w.step(completed(second))
+    assert w.run("b").status == "COMPLETED"
+
+
 def test_terminate_with_a_running_activity_stops_it() -> None:
     w = one()
     w.step(started(w.last_task()))

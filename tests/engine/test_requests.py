@@ -391,3 +391,41 @@ def test_activity_reports_of_unknown_runs_change_nothing() -> None:
     report = completed(task)
     report.workflow_id = "other"
     assert w.step(report).rows == []
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (StartWorkflow("w", "waiting", cron_schedule="nope"), "INVALID_ARGUMENT: "),
+        (StartWorkflow("w", "waiting", run_id="a/b"), "INVALID_ARGUMENT: run_id"),
+        (StartWorkflow("open", "waiting"), "ALREADY_EXISTS: Workflow execution is already running"),
+        (SignalWorkflow("w", "finish"), "NOT_FOUND: workflow not found for ID: w"),
+        (SignalWorkflow("closed", "finish"), "NOT_FOUND: workflow execution already completed"),
+        (CancelWorkflow("w"), "NOT_FOUND: "),
+        (TerminateWorkflow("w"), "NOT_FOUND: "),
+    ],
+)
+def test_refusal_that_nobody_waits_for_is_a_dead_letter(event: Any, told: str) -> None:
+    w = world()
+    w.step(w.start("waiting", workflow_id="open"), w.start("returning", workflow_id="closed"))
+    place = w.offset
+    effects = w.step(event)
+    (letter,) = effects.dead_letters
+    assert letter.rejected and letter.offset == place and letter.reason.startswith(told)
+    event.reply_to, event.request_id = "client", "r"
+    assert not w.step(event).dead_letters
+    assert w.replies[-1].request_id == "r"
+
+
+def test_repeated_start_without_an_ear_is_one_start_and_no_dead_letter() -> None:
+    w = world()
+    for _ in range(2):
+        assert not w.step(StartWorkflow("w", "waiting", request_id="once")).dead_letters
+    refused = StartWorkflow("w", "waiting", request_id="other")
+    assert [len(w.step(refused).dead_letters) for _ in range(2)] == [1, 0]
+
+
+def test_read_that_nobody_waits_for_is_nothing() -> None:
+    w = world()
+    effects = w.step(DescribeWorkflow("w"))
+    assert not effects.dead_letters and not w.replies

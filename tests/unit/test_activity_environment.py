@@ -38,7 +38,7 @@ def test_sync_function_sees_its_context() -> None:
         assert activity.metric_meter() is MetricMeter.noop
         return value, activity.info().attempt, activity.info().idempotency_key, activity.in_activity()
 
-    assert environment.run(work, 5) == (5, 3, "run/7", True)
+    assert environment.run(work, 5) == (5, 3, "run/7/0", True)
     assert beats == [(1, "two")]
     assert not activity.in_activity()
 
@@ -47,6 +47,7 @@ def test_idempotency_key_is_the_same_for_every_attempt() -> None:
     info = ActivityEnvironment.default_info()
     assert dataclasses.replace(info, attempt=2, task_token=b"other").idempotency_key == info.idempotency_key
     assert dataclasses.replace(info, activity_id="8").idempotency_key != info.idempotency_key
+    assert dataclasses.replace(info, scheduled_event_id=8).idempotency_key != info.idempotency_key
 
 
 async def test_async_function_is_cancelled_and_told_why() -> None:

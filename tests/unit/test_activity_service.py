@@ -447,7 +447,7 @@ async def test_info_and_client() -> None:
     assert (info.attempt, info.heartbeat_details, info.workflow_id, info.task_queue) == (3, ["so far"], "wf", "q")
     assert info.heartbeat_timeout is not None and info.heartbeat_timeout.total_seconds() == 5 and info.schedule_to_close_timeout is None
     assert info.scheduled_time.timestamp() == 1.0 and info.started_time.timestamp() > 1e9
-    assert info.idempotency_key == "run/1" and info.in_workflow
+    assert info.idempotency_key == f"run/1/{info.scheduled_event_id}" and info.in_workflow
 
 
 # --- cancellation

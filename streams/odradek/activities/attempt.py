@@ -175,6 +175,7 @@ class Attempt:
             workflow_type=task.workflow_type,
             priority=Priority(priority_key=task.priority_key or None),
             retry_policy=RetryPolicy.from_wire(task.retry_policy) if task.retry_policy is not None else None,
+            scheduled_event_id=task.scheduled_event_id,
         )
 
 

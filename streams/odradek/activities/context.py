@@ -46,6 +46,8 @@ class Info:
     priority: Priority
     retry_policy: RetryPolicy | None
     activity_run_id: str | None = None
+    #: Of the event that scheduled it. Odradek's addition.
+    scheduled_event_id: int = 0
 
     @property
     def in_workflow(self) -> bool:
@@ -54,12 +56,13 @@ class Info:
 
     @property
     def idempotency_key(self) -> str:
-        """`{run id}/{activity id}`: the same for every attempt and every redelivery of this activity, and for no other one.
+        """`{run id}/{activity id}/{scheduled event id}`: the same for every attempt and every redelivery of this activity, and for no other
+        one, also if the run gives the same id to a later activity.
 
         Give it to whatever the activity changes (a unique column, a payment provider's idempotency key), so that a repeated
         attempt finds its own effect. Odradek's addition.
         """
-        return f"{self.workflow_run_id or self.activity_run_id or ''}/{self.activity_id}"
+        return f"{self.workflow_run_id or self.activity_run_id or ''}/{self.activity_id}/{self.scheduled_event_id}"
 
     def _logger_details(self) -> Mapping[str, Any]:
         return {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 def check(step: WorkflowStep, run: LiveRun, commands: list[TaskCommand]) -> TaskFailed | None:
     """Why the task must fail for what it commands, before anything of it counts."""
     scheduled = 0
+    ids: set[str] | None = None
     for command in commands:
         if isinstance(command, ScheduleActivity):
             scheduled += 1
@@ -46,6 +47,12 @@ def check(step: WorkflowStep, run: LiveRun, commands: list[TaskCommand]) -> Task
                 problem = problem_of(command.retry_policy)
             if problem:
                 return _bad("ACTIVITY", f"Activity {command.activity_type} (id {command.activity_id}): {problem}")
+            if ids is None:
+                ids = {row.activity_id for row in run.activities.values()}
+            if command.activity_id in ids:
+                message = f"Activity {command.activity_type}: a pending activity has the id {command.activity_id} already"
+                return TaskFailed(application(message, "BadCommand"), "SCHEDULE_ACTIVITY_DUPLICATE_ID")
+            ids.add(command.activity_id)
         elif isinstance(command, ContinueAsNew) and command.task_queue not in ("", step.context.task_queue):
             return _bad("CONTINUE_AS_NEW", f"Continue-as-new to another task queue ({command.task_queue}) is not supported yet")
     limit = step.limits.pending_activities_max

@@ -159,6 +159,7 @@ class WorkflowEngine:
         effects.parked.extend(step.parked)
         effects.steps += step.tasks
         effects.opened += step.opened
+        effects.dead_letters.extend([DeadLetter(offset, reason, rejected=True) for offset, reason in step.unheard])
         for position, trace in work.broken_inputs.items():
             effects.dead_letters.append(DeadLetter(work.inputs[position].offset, f"defect of the engine: {_last_line(trace)}", trace))
 

@@ -96,11 +96,12 @@ class Output(msgspec.Struct):
 
 
 class DeadLetter(msgspec.Struct):
-    """An input that could not be applied, with the reason."""
+    """An input that was not applied, with the reason: a defect met while it was, or (`rejected`) a refusal that nobody waits for."""
 
     offset: int
     reason: str
     trace: str = ""
+    rejected: bool = False
 
 
 class Effects(msgspec.Struct):

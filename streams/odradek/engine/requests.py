@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # How many runs of a workflow id back a repeated request id is looked for.
 PREVIOUS_RUNS_MAX = 8
 
+# Requests that change something. A query that nobody waits for is none.
+_CHANGES = frozenset({"StartWorkflow", "SignalWorkflow", "CancelWorkflow", "TerminateWorkflow", "UnparkWorkflow", "DeleteWorkflow"})
+
 
 class RequestLike(Protocol):
     """What every request has."""
@@ -46,9 +49,16 @@ def verdict(
     run_id: str = "",
     started: bool = False,
     kind: str = "",
+    again: bool = False,
 ) -> None:
-    """Answer with a verdict; `row` or `run_id` say which run it is about."""
+    """Answer with a verdict; `row` or `run_id` say which run it is about. `again`: it was given before.
+
+    A refusal that nobody waits for, as of a start from a shell, is not lost: its record becomes a dead letter.
+    """
     if not request.reply_to:
+        input = step.input
+        if status != outcomes.OK and not again and input is not None and input.event is request and type(request).__name__ in _CHANGES:
+            step.unheard.append((input.offset, f"{status}: {message}"))
         return
     step.replies.append(
         Reply(
@@ -162,4 +172,4 @@ def answer_again(step: WorkflowStep, request: RequestLike, entry: RequestRow) ->
     live = step.runs.get(entry.run_id)
     if live is not None:
         row = live.row
-    verdict(step, request, entry.status, entry.message, row=row, run_id=entry.run_id, started=entry.started)
+    verdict(step, request, entry.status, entry.message, row=row, run_id=entry.run_id, started=entry.started, again=True)

@@ -109,6 +109,8 @@ class WorkflowStep:
         #: read-only requests, answered last
         self.reads: list[DescribeWorkflow | FetchHistory | AwaitResult] = []
         self.new_waiters: list[Waiter] = []
+        #: offsets of requests that were refused while nobody waits for the answer, with it
+        self.unheard: list[tuple[int, str]] = []
         self.input: Input | None = None
         self.tasks = 0
         #: runs that began in this step, less those that closed

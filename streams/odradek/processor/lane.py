@@ -60,6 +60,7 @@ from odradek.processor.work import (
     value_of,
 )
 from odradek.wire import dead_letters
+from odradek.wire.dead_letters import NOT_APPLIED, REJECTED
 from odradek.wire.errors import WireError
 from odradek.wire.events import ActivityReport
 from odradek.wire.headers import FORWARDED_FROM, place
@@ -508,8 +509,8 @@ class Lane(threading.Thread):
         if effects.dead_letters:
             by_offset = {message.offset(): message for message in work.messages}
             letters = letters + [
-                Letter(by_offset[letter.offset], dead_letters.NOT_APPLIED, letter.reason, None, letter.trace)
-                for letter in effects.dead_letters
+                Letter(by_offset[each.offset], REJECTED if each.rejected else NOT_APPLIED, each.reason, None, each.trace)
+                for each in effects.dead_letters
             ]
         records.extend(self._dead_letter(letter) for letter in letters)
         return records
@@ -633,7 +634,7 @@ class Lane(threading.Thread):
             tombstones[state_key(ports.TIMER, timer_row_key(orphan))] = None
         letters = list(work.sorted.letters)
         if not letters:
-            letters = [Letter(m, dead_letters.NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
+            letters = [Letter(m, NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
         try:
             self._commit(rows | tombstones, [self._dead_letter(letter) for letter in letters], work.next_offset(self.position))
         except Refused as again:

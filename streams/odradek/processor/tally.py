@@ -93,8 +93,8 @@ class Tally:
                         events[attributes] = 1
         for letter in work.sorted.letters:
             self.dead_letters.add(letter.reason)
-        if effects.dead_letters:
-            self.dead_letters.add(dead_letters.NOT_APPLIED, len(effects.dead_letters))
+        for unapplied in effects.dead_letters:
+            self.dead_letters.add(dead_letters.REJECTED if unapplied.rejected else dead_letters.NOT_APPLIED)
 
     def _closed(self, result: WorkflowResult) -> None:
         self.closes.add((result.workflow_type, result.status))

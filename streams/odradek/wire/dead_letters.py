@@ -29,6 +29,7 @@ UNEXPECTED_RECORD = "UNEXPECTED_RECORD"  # a sound record that does not belong o
 WRONG_PARTITION = "WRONG_PARTITION"  # lay on a wrong partition although it had been forwarded already
 UNROUTABLE = "UNROUTABLE"  # names a workflow or topic that cannot be had
 NOT_APPLIED = "NOT_APPLIED"  # a defect met while it was applied; its run is parked
+REJECTED = "REJECTED"  # a sound request that was refused (no such workflow, a policy, an argument), and nobody waits for the answer
 REFUSED = "REFUSED"  # an output that the broker refuses, such as one too large
 
 _STACK_TRACE_CHARACTERS = 8_192
