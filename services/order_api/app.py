@@ -3,13 +3,16 @@
 `POST /orders` (body: order_no, user_id, items, amount; `?wait=SECONDS` waits for the outcome), `GET /orders/{order_no}`,
 `POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404. While nobody processes
 orders, one can be placed (it is durable: `accepted`, with the reason why no more is known), and asking for one is 503.
+
+An order is over when it is `completed`, `compensated` (a step failed, all was undone), `cancelled` (as asked, all was undone) or `stopped`
+(an operator ended it as it stood). It is known for as long as its run is kept (Odradek's setting `retention`); so is its number.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -17,9 +20,9 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import BaseModel, Field
 
-from odradek.client import Client, WorkflowFailureError, WorkflowHandle
-from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from odradek.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from odradek.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryRejectedError
+from odradek.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from odradek.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.telemetry.endpoint import renderer
 from odradek.telemetry.sources import Sample, client_samples
@@ -32,23 +35,23 @@ ANSWER_WITHIN = timedelta(seconds=10)
 class ItemIn(BaseModel):
     """A line of an order."""
 
-    product: str = Field(min_length=1)
+    product: str = Field(min_length=1, max_length=200)
     quantity: int = Field(gt=0)
 
 
 class OrderIn(BaseModel):
     """What a shop hands in. `amount` in cents."""
 
-    order_no: str = Field(min_length=1, max_length=100)
-    user_id: str = Field(min_length=1)
-    items: list[ItemIn] = Field(min_length=1)
+    order_no: str = Field(min_length=1, max_length=100, pattern=r"^[^/\s]+$")  # it is part of a path
+    user_id: str = Field(min_length=1, max_length=200)
+    items: list[ItemIn] = Field(min_length=1, max_length=1000)
     amount: int = Field(ge=0)
 
 
 class CancelIn(BaseModel):
     """Why the customer changed their mind."""
 
-    reason: str = "cancelled by the customer"
+    reason: str = Field("cancelled by the customer", max_length=1000)
 
 
 class OrderOut(BaseModel):
@@ -136,18 +139,24 @@ def create_app(address: str, namespace: str = "default", task_queue: str = ORDER
 
 
 async def _outcome(handle: WorkflowHandle[Any, Any], order_no: str, wait_seconds: float) -> OrderOut:
-    status = await handle.query(OrderSaga.status, rpc_timeout=ANSWER_WITHIN)
-    if status not in ("completed", "compensated", "cancelled"):
-        if wait_seconds <= 0:
-            return OrderOut(order_no=order_no, status=status)
-        try:
+    status = await _status(handle)
+    if status is not None and wait_seconds > 0:
+        with suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):
-                result = await handle.result()
-        except TimeoutError:
-            return OrderOut(order_no=order_no, status=await handle.query(OrderSaga.status, rpc_timeout=ANSWER_WITHIN))
-        except WorkflowFailureError as error:
-            return _failed(order_no, error)
-        return _completed(order_no, result)
+                return await _end(handle, order_no)
+        status = await _status(handle)
+    return await _end(handle, order_no) if status is None else OrderOut(order_no=order_no, status=status)
+
+
+async def _status(handle: WorkflowHandle[Any, Any]) -> str | None:
+    """How far it is; None once it is over, however it ended: the last status of a run that was terminated says nothing."""
+    try:
+        return await handle.query(OrderSaga.status, reject_condition=QueryRejectCondition.NOT_OPEN, rpc_timeout=ANSWER_WITHIN)
+    except WorkflowQueryRejectedError:
+        return None
+
+
+async def _end(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOut:
     try:
         return _completed(order_no, await handle.result())
     except WorkflowFailureError as error:
@@ -160,9 +169,9 @@ def _completed(order_no: str, result: OrderResult) -> OrderOut:
 
 def _failed(order_no: str, error: WorkflowFailureError) -> OrderOut:
     cause = error.cause
-    cancelled = not isinstance(cause, ApplicationError) or cause.type == "OrderCancelled"
-    reason = cause.message if isinstance(cause, ApplicationError) else str(cause)
-    return OrderOut(order_no=order_no, status="cancelled" if cancelled else "compensated", reason=reason)
+    if isinstance(cause, ApplicationError):
+        return OrderOut(order_no=order_no, status="cancelled" if cause.type == "OrderCancelled" else "compensated", reason=cause.message)
+    return OrderOut(order_no=order_no, status="cancelled" if isinstance(cause, CancelledError) else "stopped", reason=str(cause))
 
 
 class _shop_words:

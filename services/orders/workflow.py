@@ -22,6 +22,7 @@ STEP_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1), maximum_attempts=3
 )
 COMPENSATION_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1))
+COMPENSATION_AGAIN_AFTER = timedelta(minutes=1)
 PAYMENT_REMINDER_AFTER = timedelta(hours=24)
 
 
@@ -102,12 +103,21 @@ class OrderSaga:
         self._status = "compensating"
         while self._compensations:
             activity, task_queue = self._compensations.pop()
-            await _uncancelled(
-                workflow.start_activity(
+            await _uncancelled(asyncio.create_task(self._undo(activity, task_queue, order)))
+        self._status = "compensated" if self._cancel_reason is None else "cancelled"
+
+    async def _undo(self, activity: str, task_queue: str, order: Order) -> None:
+        """Until it works. What fails is retried by the engine; what its service refuses for good, which is a defect there, by us."""
+        while True:
+            try:
+                await workflow.execute_activity(
                     activity, order, task_queue=task_queue, start_to_close_timeout=STEP_TIMEOUT, retry_policy=COMPENSATION_RETRY
                 )
-            )
-        self._status = "compensated" if self._cancel_reason is None else "cancelled"
+            except ActivityError as error:
+                workflow.logger.warning("%s was refused (%s), asked again in %s", activity, error.cause, COMPENSATION_AGAIN_AFTER)
+                await workflow.sleep(COMPENSATION_AGAIN_AFTER)
+            else:
+                return
 
     async def _remind(self, order: Order) -> None:
         await workflow.sleep(PAYMENT_REMINDER_AFTER)
@@ -128,7 +138,7 @@ def _refused_for_good(error: ActivityError) -> bool:
     return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
 
 
-async def _uncancelled(task: workflow.ActivityHandle[Any]) -> None:
+async def _uncancelled(task: asyncio.Task[None]) -> None:
     """Wait to the end, whatever cancellation comes meanwhile: a compensation is never skipped."""
     while not task.done():
         try:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from odradek.wire.events import CancelWorkflow
 from tests.engine.script import values
-from tests.engine.world import started
+from tests.engine.world import failed, started
 from tests.services.saga_world import MINUTE_MS, SAGA_ID, STATUS_OF, STEP_OF, STEPS, UNDO_OF, SagaWorld
 
 HOUR_MS = 3_600_000
@@ -198,6 +198,37 @@ def test_failing_compensation_is_retried_until_it_works(times: int) -> None:
     assert saga.outcome() == ("FAILED", "OrderFailed")
 
 
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("undo", ["ReleaseInventory", "CancelOrder"])
+@pytest.mark.parametrize("cancelled", [False, True], ids=["", "cancelled meanwhile"])
+def test_compensation_that_its_service_refuses_for_good_is_asked_again_and_none_behind_it_is_skipped(
+    undo: str, times: int, cancelled: bool
+) -> None:
+    """Nobody retries such a failure but the saga itself: with a pause, until the service is mended."""
+    saga = SagaWorld()
+    saga.place()
+    saga.succeed("CreateOrder")
+    saga.succeed("ReserveInventory")
+    saga.step(saga.refuse(saga.next_task("FreezePayment"), non_retryable=True))
+    if undo == "CancelOrder":
+        saga.succeed("ReleaseInventory")
+    for number in range(times):
+        task = saga.next_task(undo)
+        assert task.attempt == 1
+        saga.answered.add((task.scheduled_event_id, task.attempt))
+        saga.step(failed(task, "a defect", "ValueError", non_retryable=True))
+        if cancelled:
+            saga.step(CancelWorkflow(SAGA_ID, request_id=f"cancel-{number}", reply_to="client"))
+        assert saga.waiting() == [], "not at once"
+        assert saga.status() == "compensating"
+        saga.advance(MINUTE_MS)
+    saga.succeed(undo)
+    if undo == "ReleaseInventory":
+        saga.succeed("CancelOrder")
+    assert saga.outcome() == ("FAILED", "OrderFailed")
+    assert saga.happened == ["CreateOrder", "ReserveInventory", "ReleaseInventory", "CancelOrder"]
+
+
 def test_compensation_outlives_a_cancellation_of_the_workflow() -> None:
     """`handle.cancel()` too undoes what was done, and a second one does not interrupt the undoing."""
     saga = SagaWorld()
@@ -277,8 +308,11 @@ class Shop:
         is_undo = task.activity_type in STEP_OF
         if what == "perform":
             return [saga.perform(task)]
-        if what == "refuse" or (what == "refuse for good" and is_undo):  # a compensation that gives up for good is a bug of its service
+        if what == "refuse":
             return [saga.refuse(task)]
+        if what == "refuse for good" and is_undo:  # a bug of its service, and no reason to leave an effect standing
+            saga.answered.add((task.scheduled_event_id, task.attempt))
+            return [failed(task, "a defect", "ValueError", non_retryable=True)]
         if what == "refuse for good":
             if task.activity_type in saga.happened:  # an idempotent service answers from its ledger first
                 return [saga.perform(task)]
@@ -325,7 +359,8 @@ def check(saga: SagaWorld, signalled: bool) -> None:
     assert {UNDO_OF[step] for step in steps} <= set(undone), "an effect was left standing"
     scheduled = [task.activity_type for task in saga.tasks if task.activity_type in STEP_OF and task.attempt == 1]
     order = [STEPS.index(STEP_OF[kind]) for kind in scheduled]
-    assert order == sorted(set(order), reverse=True), "compensations run once each, in reverse"
+    assert order == sorted(order, reverse=True), "compensations run in reverse, the next only once the one before has worked"
+    assert sorted(undone) == sorted(set(undone)), "and have their effect once"
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
