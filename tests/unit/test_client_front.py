@@ -437,16 +437,13 @@ async def test_activity_completion_by_token_and_by_ids() -> None:
     from odradek.activities.token import TaskToken
 
     transport = FakeTransport()
-    state = {"attempt": 2, "state": "STARTED"}
+    state = {"attempt": 2, "state": "STARTED", "scheduled_event_id": 7}
 
     def answer(_: str, record: Any) -> Any:
         if isinstance(record, events.DescribeWorkflow):
             summary = ExecutionSummary("default", "q", "w", "r", "Buy", "RUNNING")
-            pending = PendingActivity("a", "A", "q", state["state"], state["attempt"])  # type: ignore[arg-type]
+            pending = PendingActivity("a", "A", "q", **state)  # type: ignore[arg-type]
             return reply_to(record, description=WorkflowDescription(summary, pending_activities=[pending]))
-        if isinstance(record, events.FetchHistory):
-            scheduled = history.HistoryEvent(7, 1, history.ActivityTaskScheduled("a", "A", "q"))
-            return reply_to(record, run_id="r", history=[scheduled] if record.from_event_id <= 7 else [], next_event_id=8)
         return None
 
     transport.serve("q", answer)
@@ -468,6 +465,10 @@ async def test_activity_completion_by_token_and_by_ids() -> None:
     with pytest.raises(RPCError) as caught:
         await handle.complete()
     assert caught.value.status == RPCStatusCode.NOT_FOUND
+    state["scheduled_event_id"] = 0
+    with pytest.raises(RPCError, match="older version") as caught:
+        await client.get_async_activity_handle(workflow_id="w", activity_id="a").complete(5)
+    assert caught.value.status == RPCStatusCode.UNAVAILABLE
     for wrong in ({"task_token": token, "activity_id": "a"}, {"workflow_id": "w"}):
         with pytest.raises(ValueError):
             client.get_async_activity_handle(**wrong)  # type: ignore[arg-type]

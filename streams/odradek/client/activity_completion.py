@@ -1,7 +1,7 @@
 """Completion of activities from outside: reports to `events`, with the facts of the attempt that they answer.
 
-A token carries those facts. With ids alone they are read from the run first: the attempt from `describe`, the scheduled event from the
-history. Reports have no reply of their own, so each waits until it is durable, after a look whether the activity still waits for it.
+A token carries those facts. With ids alone they are what `describe` says of the activity. Reports have no reply of their own, so each
+waits until it is durable, after a look whether the activity still waits for it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ from odradek.wire.events import (
     ActivityTaskFailed,
     ActivityTaskHeartbeat,
     DescribeWorkflow,
-    FetchHistory,
 )
-from odradek.wire.history import ActivityTaskScheduled
 from odradek.wire.outcomes import PendingActivity
 from odradek.wire.payload import Failure
 
@@ -117,12 +115,16 @@ class ActivityCompletion:
         if workflow_id is None:
             raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, "an activity without a workflow cannot be completed: this version starts none")
         queue, run_id, pending = await self._pending(workflow_id, id_or_token.run_id or "", id_or_token.activity_id, None, rpc_timeout)
+        if not pending.scheduled_event_id:
+            raise rpc_error(
+                RPCStatusCode.UNAVAILABLE, f"the owner of task queue {queue!r} is of an older version, which does not tell the event"
+            )
         token = TaskToken(
             namespace=self._client.namespace,
             queue=queue,
             workflow_id=workflow_id,
             run_id=run_id,
-            scheduled_event_id=await self._scheduled_event_id(queue, workflow_id, run_id, id_or_token.activity_id, rpc_timeout),
+            scheduled_event_id=pending.scheduled_event_id,
             activity_id=id_or_token.activity_id,
             attempt=pending.attempt,
         )
@@ -140,22 +142,6 @@ class ActivityCompletion:
                 assert description is not None
                 return queue, description.summary.run_id, pending
         raise rpc_error(RPCStatusCode.NOT_FOUND, f"activity {activity_id!r} of workflow {workflow_id!r} is not running")
-
-    async def _scheduled_event_id(self, queue: str, workflow_id: str, run_id: str, activity_id: str, rpc_timeout: timedelta | None) -> int:
-        """The id of the last ActivityTaskScheduled event of that activity."""
-        found = 0
-        first = 1
-        while first:
-            record = FetchHistory(workflow_id=workflow_id, run_id=run_id, from_event_id=first)
-            queue, reply = await self._impl.read(record, queue, f"history of workflow {workflow_id!r}", rpc_timeout)
-            check(reply, task_queue=queue)
-            for event in reply.history:
-                if isinstance(event.attributes, ActivityTaskScheduled) and event.attributes.activity_id == activity_id:
-                    found = event.event_id
-            first = reply.next_event_id if reply.history else 0
-        if not found:
-            raise rpc_error(RPCStatusCode.NOT_FOUND, f"activity {activity_id!r} of workflow {workflow_id!r} is not in its history")
-        return found
 
     def _converter(self, token: TaskToken, override: DataConverter | None) -> DataConverter:
         if override is not None:
