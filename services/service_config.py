@@ -7,35 +7,62 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 
 class OdradekSection(BaseModel):
-    """Where Kafka is and which queue this service serves."""
+    """Where Kafka is and which queue this service serves: all that a foreign service knows of Odradek."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="forbid")
 
     address: str
     namespace: str = "default"
     task_queue: str = ""
 
 
+class QueueSection(OdradekSection):
+    """Of a service that serves a queue."""
+
+    task_queue: str = Field(min_length=1)
+
+
+class AnySetting(OdradekSection):
+    """Of a service on Odradek's client: any of its settings may stand there (`worker_process.load_all` checks them)."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class WorkerSection(QueueSection):
+    """Of a service on Odradek's `Worker`: any of its settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class ProcessConfig(BaseModel):
-    """What every process has."""
+    """What every process has. `file`: where it was read."""
 
     model_config = ConfigDict(extra="forbid")
 
     odradek: OdradekSection
+    _file: Path = PrivateAttr(default=Path())
+
+    @property
+    def file(self) -> Path:
+        return self._file
 
 
-class ServiceConfig(ProcessConfig):
-    """A service with a database of its own. `telemetry`: `host:port` where a foreign service shows metrics and probes; "" for nowhere.
-
-    Services on Odradek's `Worker` have the settings `telemetry_host` and `telemetry_port` instead.
-    """
+class ForeignConfig(ProcessConfig):
+    """Of a service that does not import odradek. `telemetry`: `host:port` where it shows metrics and probes; "" for nowhere."""
 
     database: Path
     telemetry: str = ""
+
+
+class ServiceConfig(ProcessConfig):
+    """Of a service on Odradek's `Worker`, which has settings for telemetry (`telemetry_host`, `telemetry_port`)."""
+
+    odradek: WorkerSection
+    database: Path
 
 
 C = TypeVar("C", bound=ProcessConfig)
@@ -48,7 +75,9 @@ def load(model: type[C], description: str, argv: list[str] | None = None) -> C:
     path: Path = parser.parse_args(argv).config
     try:
         content: Any = yaml.safe_load(path.read_text())
-        return model.model_validate(content)
+        config = model.model_validate(content)
+        config._file = path
+        return config
     except (OSError, yaml.YAMLError) as error:
         raise SystemExit(f"{path}: cannot be read: {error}") from None
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Run an Odradek activity worker as a process: connect, serve until SIGTERM or Ctrl-C, then drain."""
+"""Run an Odradek activity worker as a process: read its file, connect, serve until SIGTERM or Ctrl-C, then drain."""
 
 from __future__ import annotations
 
@@ -6,19 +6,39 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from odradek.client import Client
+from odradek.config import Settings
+from odradek.exceptions import ConfigurationError
 from odradek.worker import Worker
-from services.service_config import ServiceConfig
+from services.service_config import ProcessConfig, load
+
+C = TypeVar("C", bound=ProcessConfig)
 
 
-async def serve(config: ServiceConfig, *, activities: Sequence[Callable[..., Any]], activity_executor: Executor) -> None:
-    """Serve `config.odradek.task_queue`. Prints one line once it takes commands."""
-    client = await Client.connect(config.odradek.address, namespace=config.odradek.namespace)
+def load_all(model: type[C], description: str) -> tuple[C, Settings]:
+    """The file of `--config`: what the service needs, and Odradek's settings. What is wrong ends the process with a line that names it."""
+    config = load(model, description)
+    return config, settings_of(config.file)
+
+
+def settings_of(file: Path) -> Settings:
+    """All of Odradek's settings from the section `odradek`; the environment (`ODRADEK_...`) wins. Ends the process when one is wrong."""
+    try:
+        return Settings.load(file)
+    except ConfigurationError as error:
+        raise SystemExit(f"{file}: {error}") from None
+
+
+async def serve(settings: Settings, *, activities: Sequence[Callable[..., Any]], activity_executor: Executor) -> None:
+    """Serve `settings.task_queue`. Prints one line once it takes commands."""
+    client = await Client.connect(settings=settings)
+    queue = settings.task_queue or ""
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with Worker(client, task_queue=config.odradek.task_queue, activities=activities, activity_executor=activity_executor):
-        print(f"serving {config.odradek.task_queue}", flush=True)
+    async with Worker(client, task_queue=queue, activities=activities, activity_executor=activity_executor):
+        print(f"serving {queue}", flush=True)
         await stop.wait()

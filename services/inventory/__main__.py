@@ -9,8 +9,8 @@ from pydantic import Field
 
 from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock
 from services.ledger import Ledger
-from services.service_config import ServiceConfig, load
-from services.worker_process import serve
+from services.service_config import ServiceConfig
+from services.worker_process import load_all, serve
 
 
 class InventoryConfig(ServiceConfig):
@@ -21,12 +21,12 @@ class InventoryConfig(ServiceConfig):
 
 
 def main() -> None:
-    config = load(InventoryConfig, "The inventory service.")
+    config, settings = load_all(InventoryConfig, "The inventory service.")
     ledger = Ledger(config.database, STOCK_SCHEMA)
     ledger.run(lambda db: fill_stock(db, config.stock))
     activities = InventoryActivities(ledger, config.slow_products)
     asyncio.run(
-        serve(config, activities=[activities.reserve_inventory, activities.release_inventory], activity_executor=ThreadPoolExecutor(16))
+        serve(settings, activities=[activities.reserve_inventory, activities.release_inventory], activity_executor=ThreadPoolExecutor(16))
     )
 
 

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Message
 from services.avro_wire import NotReadable, Schemas, schemas_folder
 from services.foreign_telemetry import Telemetry
 from services.notifications.standing import Standing
-from services.service_config import ServiceConfig, load
+from services.service_config import ForeignConfig, load
 
 NOTIFICATIONS = """
 CREATE TABLE IF NOT EXISTS notifications (
@@ -34,7 +34,7 @@ def results_topic(namespace: str) -> str:
 
 
 def main() -> None:
-    config = load(ServiceConfig, "The notifications service.")
+    config = load(ForeignConfig, "The notifications service.")
     config.database.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(config.database, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")

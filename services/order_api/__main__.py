@@ -5,20 +5,21 @@ from __future__ import annotations
 import uvicorn
 
 from services.order_api.app import create_app
-from services.orders.models import ORDER_TASK_QUEUE
-from services.service_config import ProcessConfig, load
+from services.service_config import AnySetting, ProcessConfig
+from services.worker_process import load_all
 
 
 class ApiConfig(ProcessConfig):
     """Where the API listens."""
 
+    odradek: AnySetting
     host: str = "127.0.0.1"
     port: int = 8000
 
 
 def main() -> None:
-    config = load(ApiConfig, "The HTTP order API.")
-    app = create_app(config.odradek.address, config.odradek.namespace, config.odradek.task_queue or ORDER_TASK_QUEUE)
+    config, settings = load_all(ApiConfig, "The HTTP order API.")
+    app = create_app(settings)
     uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
 
 

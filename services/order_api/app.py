@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 
 from odradek.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryRejectedError
 from odradek.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from odradek.config import Settings
 from odradek.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.telemetry.endpoint import renderer
@@ -65,13 +66,14 @@ class OrderOut(BaseModel):
     reason: str | None = None
 
 
-def create_app(address: str, namespace: str = "default", task_queue: str = ORDER_TASK_QUEUE) -> FastAPI:
+def create_app(settings: Settings) -> FastAPI:
     """The ASGI app; connects to Kafka when it starts."""
     connection: dict[str, Client] = {}
+    namespace, task_queue = settings.namespace, settings.task_queue or ORDER_TASK_QUEUE
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        connection["client"] = await Client.connect(address, namespace=namespace)
+        connection["client"] = await Client.connect(settings=settings)
         yield
 
     app = FastAPI(title="Orders", lifespan=lifespan)

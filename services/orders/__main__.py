@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from services.ledger import Ledger
 from services.orders.activities import OrderActivities
-from services.service_config import ServiceConfig, load
-from services.worker_process import serve
+from services.service_config import ServiceConfig
+from services.worker_process import load_all, serve
 
 
 def main() -> None:
-    config = load(ServiceConfig, "The orders service.")
+    config, settings = load_all(ServiceConfig, "The orders service.")
     activities = OrderActivities(Ledger(config.database))
     asyncio.run(
         serve(
-            config,
+            settings,
             activities=[activities.create_order, activities.cancel_order, activities.remind_payment],
             activity_executor=ThreadPoolExecutor(8),
         )

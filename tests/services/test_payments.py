@@ -90,8 +90,6 @@ def test_each_of_two_instances_hears_of_cancel_requests(wire: Wire, tmp_path: Pa
             if len(who) == 2:
                 break
         assert len(who) == 2, "the other one never heard of a request"
-        ended = {fields["run_id"] for name, fields in wire.seen if name == "ActivityTaskCanceled"}
-        assert ended.isdisjoint(fields["run_id"] for name, fields in wire.seen if name == "ActivityTaskCompleted")
     finally:
         other.kill()
         other.consumer.close()

@@ -1,0 +1,78 @@
+"""Each service is configured by one YAML file; what is wrong in it ends the process with one line that names it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.worker_process import settings_of
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+QUEUES = {
+    "orders": "order-task-queue",
+    "inventory": "inventory-task-queue",
+    "payments": "payments-task-queue",
+    "order_api": "order-task-queue",
+    "notifications": None,
+}
+
+
+def config_of(service: str, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "services" / service / name).read_text())
+    return content
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "compose.yaml"])
+@pytest.mark.parametrize("service", QUEUES)
+def test_each_has_a_file_that_says_where_and_which_queue(service: str, name: str) -> None:
+    section = config_of(service, name)["odradek"]
+    assert section["address"] and section["namespace"] == "default"
+    assert section.get("task_queue") == QUEUES[service]
+
+
+def started_with(service: str, config: dict[str, Any], folder: Path) -> tuple[int, str]:
+    file = folder / "service.yaml"
+    file.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", f"services.{service}", "--config", str(file)]
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=60, cwd=folder, check=False
+    )
+    return done.returncode, done.stderr.strip()
+
+
+@pytest.mark.parametrize("service", QUEUES)
+@pytest.mark.parametrize("place", ["odradek", "file"])
+def test_an_unknown_key_is_an_error_that_names_it(service: str, place: str, tmp_path: Path) -> None:
+    config = config_of(service, "config.yaml")
+    (config["odradek"] if place == "odradek" else config)["tsk_queue"] = "x"
+    status, said = started_with(service, config, tmp_path)
+    assert status == 1 and "tsk_queue" in said and len(said.splitlines()) == 1, said
+    assert not list(tmp_path.glob("data/*")), "before it makes anything"
+
+
+@pytest.mark.parametrize("service", QUEUES)
+def test_a_missing_address_is_an_error_that_names_it(service: str, tmp_path: Path) -> None:
+    status, said = started_with(service, config_of(service, "config.yaml") | {"odradek": {"namespace": "default"}}, tmp_path)
+    assert status == 1 and "address" in said and len(said.splitlines()) == 1, said
+
+
+@pytest.mark.parametrize("service", ["orders", "inventory", "payments"])
+def test_a_missing_queue_is_an_error_that_names_it(service: str, tmp_path: Path) -> None:
+    status, said = started_with(service, config_of(service, "config.yaml") | {"odradek": {"address": "localhost:1"}}, tmp_path)
+    assert status == 1 and "odradek.task_queue" in said and len(said.splitlines()) == 1, said
+
+
+def test_services_on_a_worker_take_every_setting_of_odradek(tmp_path: Path) -> None:
+    """TLS and limits too: what stands there and is not read would be worse than refused."""
+    file = tmp_path / "orders.yaml"
+    kafka = {"security.protocol": "ssl", "ssl.ca.location": "/etc/ca.pem"}
+    file.write_text(yaml.safe_dump({"odradek": {"address": "k:1", "max_concurrent_activities": 3, "kafka": kafka}, "database": "x"}))
+    settings = settings_of(file)
+    assert (settings.address, settings.max_concurrent_activities, settings.kafka) == ("k:1", 3, kafka)
