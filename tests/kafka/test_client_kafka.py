@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from confluent_kafka import Producer
 
 from odradek.broker.ports import free_ports
 from odradek.client import Client, ClientMisuseError, RPCError, RPCStatusCode
@@ -21,6 +22,7 @@ from odradek.client.transport import Owner
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.client_config import producer_config
 from odradek.wire.events import AwaitResult, SignalWorkflow, StartWorkflow
 from odradek.wire.schema import fingerprint
 from tests.kafka.fake_owner import FakeOwner
@@ -156,9 +158,34 @@ async def test_located_among_queues(settings: Settings, serve: Callable[..., Fak
         assert await client.get_workflow_handle("w", task_queue="orders").query("state") == "other"
 
 
+def write(settings: Settings, topic: str) -> None:
+    """A record, as an owner may have left it."""
+    producer = Producer(producer_config(settings))
+    producer.produce(topic, b"row", b"key", partition=0)
+    assert producer.flush(20) == 0
+
+
+async def test_queue_that_nobody_ever_served_does_not_delay_not_found(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+    """One mistyped queue must not harm every look-up of an unknown id."""
+    serve("orders")
+    async with await Client.connect(settings=settings) as client:
+        await client.start_workflow("W", id="lost", task_queue="mistyped", rpc_timeout=timedelta(seconds=0.3))
+        began = time.monotonic()
+        with pytest.raises(RPCError, match="'mistyped' was never served") as caught:
+            await client.get_workflow_handle("unknown").describe()
+        assert caught.value.status == RPCStatusCode.NOT_FOUND and time.monotonic() - began < 2
+        # Once somebody has written state for it, it may have the workflow.
+        await asyncio.to_thread(write, settings, client._channel.transport._topics.state("mistyped"))  # type: ignore[attr-defined]
+        with pytest.raises(RPCError, match="'mistyped'") as caught:
+            await client.get_workflow_handle("unknown").describe()
+        assert caught.value.status == RPCStatusCode.UNAVAILABLE
+
+
 async def test_queue_that_does_not_answer_is_not_not_found(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
     serve("orders")
-    await asyncio.to_thread(ClusterAdmin(settings).ensure_queue, "silent")
+    admin = ClusterAdmin(settings)
+    await asyncio.to_thread(admin.ensure_queue, "silent")
+    await asyncio.to_thread(write, settings, admin.topics.state("silent"))
     async with await Client.connect(settings=settings) as client:
         with pytest.raises(RPCError, match="'silent'") as caught:
             await client.get_workflow_handle("unknown").describe(rpc_timeout=timedelta(seconds=3))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from odradek.client import Client
 from odradek.client.connection import Connection
-from odradek.client.transport import OnDelivery, OnOwners, OnReplies, Owner
+from odradek.client.transport import SILENCE_S, OnDelivery, OnOwners, OnReplies, Owner
 from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import TopicMissingError
@@ -34,6 +34,8 @@ class FakeTransport:
         self.created: list[str] = []
         self.living: set[str] = set()
         self.owners: dict[str, Owner] = {}
+        self.quiet: set[str] = set()  # queues whose owner counts as living and has said nothing of late
+        self.never_served: set[str] = set()
         self.deliver: BaseException | None | bool = True  # True: durable at once; False: never heard of; an error: refused
         self.full = 0  # how many sends raise BufferError first
         self.opened = 0
@@ -73,11 +75,16 @@ class FakeTransport:
     def reply(self, *replies: Reply) -> None:
         self.on_replies([decode(encode(reply)) for reply in replies])
 
-    def owner(self, task_queue: str, workflow_id: str) -> Owner:
+    def owner(self, task_queue: str, workflow_id: str, *, silence_s: float = SILENCE_S) -> Owner:
+        if silence_s < SILENCE_S and task_queue in self.quiet:
+            return Owner.NONE
         return self.owners.get(task_queue, Owner.ALIVE if task_queue in self.living else Owner.NONE)
 
     async def queues(self) -> dict[str, bool]:
         return {queue: queue in self.living for queue in self.existing}
+
+    async def served(self, task_queues: Sequence[str]) -> set[str]:
+        return set(task_queues) - self.never_served
 
     def close(self) -> None:
         self.closed = True

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from odradek.client.pacing import NO_OWNER_INTERVAL_S, next_interval
-from odradek.client.transport import Owner
+from odradek.client.transport import QUIET_S, Owner
 from odradek.wire.events import Request
 from odradek.wire.outcomes import UNAVAILABLE, Reply
 
@@ -20,11 +20,13 @@ NO_OWNER_GRACE_S = 3.0
 class Unanswered(Exception):
     """No reply came in time. Internal: `verdicts.py` turns it into what the caller gets.
 
-    `delivered`: Kafka has the request. `owner`: what is known of its owner. `last`: the last reply that asked for patience.
+    `delivered`: Kafka has the request. `owner`: what is known of its owner. `last`: the last reply that asked for patience. `waited_s`: how
+    long it was waited for, which is less than the deadline when nobody is there to wait for.
     """
 
-    def __init__(self, delivered: bool, owner: Owner, last: Reply | None) -> None:
+    def __init__(self, delivered: bool, owner: Owner, last: Reply | None, waited_s: float) -> None:
         super().__init__()
+        self.waited_s = waited_s
         self.delivered = delivered
         self.owner = owner
         self.last = last
@@ -106,13 +108,15 @@ class Call:
         if self.future.done():
             return
         if now >= self.deadline:
-            self.fail(Unanswered(self.delivered, self.channel.transport.owner(self.queue, self.record.workflow_id), self.last))
+            # One who has neither answered nor said anything of himself for so long is dead, though `members` may not count him so yet.
+            owner = self.channel.transport.owner(self.queue, self.record.workflow_id, silence_s=QUIET_S)
+            self.fail(Unanswered(self.delivered, owner, self.last, self.deadline - self.sent_at))
             return
         if now < self.next_at:
             return  # an entry from before `next_at` was moved; whoever moved it made another
         owner = self.channel.transport.owner(self.queue, self.record.workflow_id)
         if owner is Owner.NONE and self.fail_early and now - self.sent_at >= NO_OWNER_GRACE_S:
-            self.fail(Unanswered(self.delivered, owner, self.last))
+            self.fail(Unanswered(self.delivered, owner, self.last, now - self.sent_at))
             return
         if owner is Owner.NONE and self.delivered and not self.fail_early:
             # It lies in the log and nobody reads there: asking again only makes the log longer. `owner_changed` comes back to it.

@@ -87,7 +87,7 @@ class ClientImpl(OutboundInterceptor):
         try:
             reply: Reply | None = await self._ask(input.task_queue, record, timeout_s)
         except Unanswered as unanswered:
-            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, timeout_s, input.rpc_timeout)
+            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
             reply = None
         if reply is not None:
             check_start(reply, workflow_id=input.id, workflow_type=input.workflow, task_queue=input.task_queue)
@@ -127,7 +127,7 @@ class ClientImpl(OutboundInterceptor):
         try:
             reply = await self._channel.ask_result(input.task_queue, record, timeout_s)
         except Unanswered as unanswered:
-            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, timeout_s or 0.0, input.rpc_timeout)
+            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
             # Accepted, with a deadline that was for the verdict alone.
             reply = await self._channel.ask_result(input.task_queue, record)
         except BrokerUnreachableError as error:
@@ -354,9 +354,8 @@ class ClientImpl(OutboundInterceptor):
     def _timeout(self, rpc_timeout: timedelta | None) -> float:
         return self._default_timeout_s if rpc_timeout is None else rpc_timeout.total_seconds()
 
-    def _accept(self, unanswered: Unanswered, what: str, queue: str, timeout_s: float, rpc_timeout: timedelta | None) -> None:
-        address = self._channel.transport.address
-        accept(unanswered, what=what, task_queue=queue, address=address, timeout_s=timeout_s, explicit=rpc_timeout is not None)
+    def _accept(self, unanswered: Unanswered, what: str, queue: str, rpc_timeout: timedelta | None) -> None:
+        accept(unanswered, what=what, task_queue=queue, address=self._channel.transport.address, explicit=rpc_timeout is not None)
 
     async def _prepare(self, queue: str, *, create: bool) -> None:
         await self._channel.prepare(queue, create=create)
@@ -376,7 +375,7 @@ class ClientImpl(OutboundInterceptor):
             try:
                 return await self._ask(queue, record, timeout_s)
             except Unanswered as unanswered:
-                self._accept(unanswered, what, queue, timeout_s, rpc_timeout)
+                self._accept(unanswered, what, queue, rpc_timeout)
                 return None
 
         queue, reply = await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)
@@ -402,8 +401,7 @@ class ClientImpl(OutboundInterceptor):
                     f"{what}: task queue {queue!r} was never used. Start a worker for it, or correct its name",
                 ) from error
             except Unanswered as unanswered:
-                address = self._channel.transport.address
-                raise unavailable(unanswered, what=what, task_queue=queue, address=address, timeout_s=timeout_s) from None
+                raise unavailable(unanswered, what=what, task_queue=queue, address=self._channel.transport.address) from None
 
         return await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)
 

@@ -15,11 +15,13 @@ import weakref
 from collections.abc import Sequence
 from typing import get_args
 
+from confluent_kafka import KafkaException
+
 from odradek.client.members import MembersReader
 from odradek.client.reply_reader import ReplyReader
-from odradek.client.transport import OnDelivery, OnOwners, OnReplies, Owner
+from odradek.client.transport import SILENCE_S, OnDelivery, OnOwners, OnReplies, Owner
 from odradek.config import Settings
-from odradek.exceptions import RecordTooLargeError, TopicMissingError
+from odradek.exceptions import OdradekError, RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
@@ -54,6 +56,7 @@ class KafkaTransport:
         self._schemas = SchemasTopic(settings, self._admin)
         self._codec = codec or make_codec(settings, self._schemas)
         self._queues: dict[str, _Queue] = {}
+        self._ever_served: set[str] = set()
         self._producer: PlainProducer | None = None
         self._replies: ReplyReader | None = None
         self._members: MembersReader | None = None
@@ -207,13 +210,13 @@ class KafkaTransport:
             )
         return self._members
 
-    def owner(self, task_queue: str, workflow_id: str) -> Owner:
+    def owner(self, task_queue: str, workflow_id: str, *, silence_s: float = SILENCE_S) -> Owner:
         """See `Transport.owner`."""
         queue = self._queues.get(task_queue)
         if queue is None or self._closed:
             return Owner.UNKNOWN
         partition = partition_for(workflow_id.encode(), queue.partitions)
-        return self._reader().view.owner(task_queue, partition, time.monotonic())
+        return self._reader().view.owner(task_queue, partition, time.monotonic(), silence_s)
 
     async def queues(self) -> dict[str, bool]:
         """See `Transport.queues`."""
@@ -223,6 +226,24 @@ class KafkaTransport:
         )
         living = reader.view.living_queues(time.monotonic())
         return {queue: queue in living for queue in self._queues_of(names)}
+
+    async def served(self, task_queues: Sequence[str]) -> set[str]:
+        """See `Transport.served`."""
+        return await asyncio.to_thread(self._served, list(task_queues))
+
+    def _served(self, task_queues: list[str]) -> set[str]:
+        self._ever_served.update(queue for queue in task_queues if queue not in self._ever_served and self._has_state(queue))
+        return self._ever_served.intersection(task_queues)
+
+    def _has_state(self, task_queue: str) -> bool:
+        """Whether anything was ever written to its `state`; what cannot be looked at may have been."""
+        topic = self._topics.state(task_queue)
+        try:
+            facts = self._admin.describe([topic]).get(topic)
+            return facts is not None and any(self._admin.end_offsets(topic, range(facts.partitions), committed=False).values())
+        except (KafkaException, OdradekError) as error:
+            logger.debug("whether task queue %r was ever served cannot be seen: %s", task_queue, error)
+            return True
 
     def _queues_of(self, topic_names: Sequence[str]) -> list[str]:
         parsed = [self._topics.parse(name) for name in topic_names]

@@ -1,8 +1,8 @@
 """Which task queue a workflow id belongs to, for a handle that was not told.
 
-Asked are, by DescribeWorkflow, which changes nothing: every queue whose processors seem to live, and, if none of them has it, the others
-too. A queue that has not answered may have it: then the id is UNAVAILABLE, not NOT_FOUND. Two queues that have it are an error that
-names both.
+Asked are, by DescribeWorkflow, which changes nothing: every queue whose processors seem to live, and, if none of them has it, for a
+moment those that were served before. A queue that has not answered may have it: then the id is UNAVAILABLE, not NOT_FOUND. A queue that
+nobody ever served has no workflows, only requests that wait; it is named, not asked. Two queues that have it are an error that names both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import DescribeWorkflow
 from odradek.wire.outcomes import NOT_FOUND, OK
 
-# Queues without a living owner are asked only to be sure; they get this long.
-SILENT_QUEUE_S = 3.0
+# Queues without a living owner are asked only to be sure (one that comes up has not said so yet); they get this long.
+SILENT_QUEUE_S = 1.0
+# Queues that an error names.
+NAMED = 5
+# The cure, as a program has it; the command line says it in its own words.
+NAME_THE_QUEUE = "name the queue of the workflow with `task_queue`"
 
 
 async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout_s: float) -> str:
@@ -28,15 +32,17 @@ async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout
     living = [queue for queue, alive in queues.items() if alive]
     silent = [queue for queue, alive in queues.items() if not alive]
     found, unanswered = await _ask(channel, living, workflow_id, run_id, timeout_s)
+    never: list[str] = []
     if not found and silent:
-        also_found, also_unanswered = await _ask(channel, silent, workflow_id, run_id, min(timeout_s, SILENT_QUEUE_S))
+        served = await channel.transport.served(silent)
+        never = [queue for queue in silent if queue not in served]
+        also_found, also_unanswered = await _ask(channel, sorted(served), workflow_id, run_id, min(timeout_s, SILENT_QUEUE_S))
         found += also_found
         unanswered += also_unanswered
     if len(found) > 1:
         raise rpc_error(
             RPCStatusCode.FAILED_PRECONDITION,
-            f"workflow id {workflow_id!r} exists in the task queues {_names(found)}: say which one is meant with `task_queue`, "
-            f"client.get_workflow_handle({workflow_id!r}, task_queue=…)",
+            f"workflow id {workflow_id!r} exists in the task queues {_names(found)}: say which one is meant: {NAME_THE_QUEUE}",
         )
     if found:
         channel.remember_queue(workflow_id, found[0])
@@ -45,9 +51,12 @@ async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout
         raise rpc_error(
             RPCStatusCode.UNAVAILABLE,
             f"workflow {workflow_id!r} was not found, but no processor of {_names(unanswered)} answers, and it may be there. Start a "
-            f"worker for it, or name the queue with `task_queue`",
+            f"worker for it, or, if it is not there, {NAME_THE_QUEUE}",
         )
-    raise rpc_error(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
+    message = f"workflow not found for ID: {workflow_id}"
+    if never:
+        message += f". Task queue {_names(never)} was never served by a worker: a start that lies there is not applied yet"
+    raise rpc_error(RPCStatusCode.NOT_FOUND, message)
 
 
 async def _ask(channel: RequestChannel, queues: list[str], workflow_id: str, run_id: str, timeout_s: float) -> tuple[list[str], list[str]]:
@@ -73,4 +82,5 @@ async def _has(channel: RequestChannel, queue: str, workflow_id: str, run_id: st
 
 
 def _names(queues: list[str]) -> str:
-    return ", ".join(repr(queue) for queue in sorted(queues))
+    more = f" and {len(queues) - NAMED} more" if len(queues) > NAMED else ""
+    return ", ".join(repr(queue) for queue in sorted(queues)[:NAMED]) + more

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from odradek.client.transport import Owner
+from odradek.client.transport import SILENCE_S, Owner
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
 from odradek.kafka.settings import KafkaSettings
@@ -23,8 +23,6 @@ from odradek.wire.outcomes import MemberStatus
 
 logger = logging.getLogger(__name__)
 
-# A member that has not written for this long is taken for dead: three of its periods, and longer than a takeover.
-SILENCE_S = 15.0
 # Between two attempts to read the topic.
 RETRY_S = 1.0
 PROCESSOR = "PROCESSOR"
@@ -63,14 +61,14 @@ class MembersView:
                     changed.add(status.task_queue)
         return changed if self.complete else set()
 
-    def owner(self, task_queue: str, partition: int, now: float) -> Owner:
-        """Whether that partition of the queue's `events` has a living owner."""
+    def owner(self, task_queue: str, partition: int, now: float, silence_s: float = SILENCE_S) -> Owner:
+        """Whether that partition of the queue's `events` has a living owner: one that has written within `silence_s`."""
         if not self.complete:
             return Owner.UNKNOWN
         processors = [
             status
             for status, until in list(self._members.values())
-            if until > now and status.kind == PROCESSOR and status.task_queue == task_queue
+            if until - SILENCE_S + silence_s > now and status.kind == PROCESSOR and status.task_queue == task_queue
         ]
         if not processors:
             return Owner.NONE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from odradek.client.call import Unanswered
 from odradek.client.pacing import NO_OWNER_INTERVAL_S, next_interval, poll_interval
-from odradek.client.transport import Owner
+from odradek.client.transport import QUIET_S, SILENCE_S, Owner
 from odradek.wire.events import AwaitResult, StartWorkflow
 from odradek.wire.outcomes import DEADLINE_EXCEEDED, OK, UNAVAILABLE, Reply
 
@@ -130,7 +130,7 @@ class ResultWait:
         if self.outcome.done():
             return
         if self.deadline is not None and now >= self.deadline:
-            self.fail(Unanswered(self.delivered, self._owner(), None))
+            self.fail(Unanswered(self.delivered, self._owner(QUIET_S), None, self.deadline - self.sent_at))
             return
         if now < self.next_at:
             return  # an entry from before `next_at` was moved; whoever moved it made another
@@ -155,8 +155,8 @@ class ResultWait:
         except Exception as error:  # the first time it could be sent, so this is news (topic gone, limits lowered): the caller's
             self.fail(error)
 
-    def _owner(self) -> Owner:
-        return self.channel.transport.owner(self.queue, self.record.workflow_id)
+    def _owner(self, silence_s: float = SILENCE_S) -> Owner:
+        return self.channel.transport.owner(self.queue, self.record.workflow_id, silence_s=silence_s)
 
     def _end(self, reply: Reply) -> None:
         self.unregister()

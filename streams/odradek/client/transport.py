@@ -18,6 +18,11 @@ OnReplies = Callable[[Sequence[Reply]], None]
 OnDelivery = Callable[[BaseException | None], None]
 OnOwners = Callable[[set[str] | None], None]
 
+# A member that has not written for this long is taken for dead: some of its periods, and longer than a takeover.
+SILENCE_S = 15.0
+# The same of one that has left a request unanswered all the while: two of its periods of 3 s, and a little.
+QUIET_S = 7.0
+
 
 class Owner(enum.Enum):
     """What is known about the owner of a workflow id's partition. A hint: members publish every few seconds, outside transactions."""
@@ -61,12 +66,18 @@ class Transport(Protocol):
         Raises `RecordTooLargeError` at once, `BufferError` when nothing can be taken just now."""
         ...
 
-    def owner(self, task_queue: str, workflow_id: str) -> Owner:
-        """What is known about the owner of that id. The first call begins to find out, so it may say UNKNOWN for a while."""
+    def owner(self, task_queue: str, workflow_id: str, *, silence_s: float = SILENCE_S) -> Owner:
+        """What is known about the owner of that id. The first call begins to find out, so it may say UNKNOWN for a while.
+        silence_s: who has said nothing of himself for so long is dead."""
         ...
 
     async def queues(self) -> dict[str, bool]:
         """Every queue of the namespace that has workflows, and whether one of its owners seems to be alive."""
+        ...
+
+    async def served(self, task_queues: Sequence[str]) -> set[str]:
+        """Those of the queues that an owner has ever written state for, or may have: the others hold nothing but requests that nobody
+        has applied yet."""
         ...
 
     def close(self) -> None:

@@ -6,7 +6,10 @@ describe is UNAVAILABLE. A deadline that the caller set himself ends in DEADLINE
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 from odradek.client.call import Unanswered
 from odradek.client.transport import Owner
@@ -40,37 +43,59 @@ def check_start(reply: Reply, *, workflow_id: str, workflow_type: str, task_queu
     return check(reply, task_queue=task_queue)
 
 
-def accept(unanswered: Unanswered, *, what: str, task_queue: str, address: str, timeout_s: float, explicit: bool) -> None:
+_pending: ContextVar[list[str] | None] = ContextVar("odradek_pending", default=None)
+
+
+@contextlib.contextmanager
+def noting_pending() -> Iterator[list[str]]:
+    """The task queues whose processors left a request without a verdict in this `with`: those requests are accepted, not applied. Whoever
+    uses it tells so, and no warning is logged.
+    """
+    noted: list[str] = []
+    token = _pending.set(noted)
+    try:
+        yield noted
+    finally:
+        _pending.reset(token)
+
+
+def accept(unanswered: Unanswered, *, what: str, task_queue: str, address: str, explicit: bool) -> None:
     """Return if a request that changes something counts as accepted without an answer; raise `RPCError` if not.
 
     explicit: the caller gave the timeout.
     """
-    _check_delivered(unanswered, what, address, timeout_s)
+    _check_delivered(unanswered, what, address)
     if unanswered.last is not None:
         check(unanswered.last, task_queue=task_queue)
     if explicit and unanswered.owner is Owner.ALIVE:
         raise rpc_error(
             RPCStatusCode.DEADLINE_EXCEEDED,
-            f"{what}: not confirmed within {timeout_s:g} s. The request lies in the log of task queue {task_queue!r} and will be applied",
+            f"{what}: not confirmed within {unanswered.waited_s:.3g} s. The request lies in the log of task queue {task_queue!r} "
+            f"and will be applied",
         )
-    logger.warning(
-        "%s: no processor of task queue %r answered within %g s. The request lies in its log and is applied as soon as one does",
+    noted = _pending.get()
+    if noted is not None:
+        noted.append(task_queue)
+    logger.log(
+        logging.WARNING if noted is None else logging.DEBUG,
+        "%s: no processor of task queue %r answered within %.3g s. The request lies in its log and is applied as soon as one does",
         what,
         task_queue,
-        timeout_s,
+        unanswered.waited_s,
     )
 
 
-def unavailable(unanswered: Unanswered, *, what: str, task_queue: str, address: str, timeout_s: float) -> RPCError:
+def unavailable(unanswered: Unanswered, *, what: str, task_queue: str, address: str) -> RPCError:
     """The error of a request that only an owner can answer."""
     try:
-        _check_delivered(unanswered, what, address, timeout_s)
+        _check_delivered(unanswered, what, address)
         if unanswered.last is not None:
             check(unanswered.last, task_queue=task_queue)
     except RPCError as error:
         return error
     if unanswered.owner is Owner.ALIVE:
-        return rpc_error(RPCStatusCode.DEADLINE_EXCEEDED, f"{what}: task queue {task_queue!r} did not answer within {timeout_s:g} s")
+        waited = f"{unanswered.waited_s:.3g} s"
+        return rpc_error(RPCStatusCode.DEADLINE_EXCEEDED, f"{what}: task queue {task_queue!r} did not answer within {waited}")
     return rpc_error(
         RPCStatusCode.UNAVAILABLE,
         f"{what}: no processor of task queue {task_queue!r} answers. Start a worker (or `odradek worker`) "
@@ -78,10 +103,11 @@ def unavailable(unanswered: Unanswered, *, what: str, task_queue: str, address: 
     )
 
 
-def _check_delivered(unanswered: Unanswered, what: str, address: str, timeout_s: float) -> None:
+def _check_delivered(unanswered: Unanswered, what: str, address: str) -> None:
     if not unanswered.delivered:
         raise rpc_error(
             RPCStatusCode.UNAVAILABLE,
-            f"{what}: the Kafka brokers at {address} (setting `address`) did not take the request within {timeout_s:g} s. "
+            f"{what}: the Kafka brokers at {address} (setting `address`) did not take the request within "
+            f"{unanswered.waited_s:.3g} s. "
             f"It may still arrive",
         )

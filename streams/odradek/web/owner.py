@@ -44,7 +44,7 @@ class ChannelOwners:
             except TopicMissingError as error:
                 raise rpc_error(RPCStatusCode.NOT_FOUND, f"{what}: task queue {queue!r} was never used") from error
             except Unanswered as unanswered:
-                raise unavailable(unanswered, what=what, task_queue=queue, address=self._address, timeout_s=timeout_s) from None
+                raise unavailable(unanswered, what=what, task_queue=queue, address=self._address) from None
             except BrokerUnreachableError as error:
                 raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
@@ -104,7 +104,7 @@ class ChannelOwners:
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         except Unanswered as unanswered:
-            accept(unanswered, what=what, task_queue=queue, address=self._address, timeout_s=timeout_s, explicit=False)
+            accept(unanswered, what=what, task_queue=queue, address=self._address, explicit=False)
             return None
 
     async def report(self, record: ActivityReport, *, task_queue: str, timeout_s: float) -> None:

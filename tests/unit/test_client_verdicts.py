@@ -1,0 +1,159 @@
+"""What an answer that does not come means: accepted and told so, which queues may have an unknown id, how long was waited, who is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from odradek.client import RPCError, RPCStatusCode
+from odradek.client import call as call_module
+from odradek.client.members import MembersView
+from odradek.client.transport import QUIET_S, Owner
+from odradek.client.verdicts import noting_pending
+from odradek.wire import outcomes
+from odradek.wire.events import DescribeWorkflow
+from odradek.wire.outcomes import LaneStatus, MemberStatus
+from tests.unit.client_fakes import FakeTransport, connect, reply_to
+
+CHANGES = ("signal", "cancel", "terminate", "delete", "unpark")
+
+
+async def change(client: Any, call: str, queue: str) -> None:
+    handle = client.get_workflow_handle("w", task_queue=queue)
+    await (handle.signal("s") if call == "signal" else getattr(handle, call)())
+
+
+@pytest.mark.parametrize("call", [*CHANGES, "start"])
+async def test_requests_without_a_verdict_are_noted(call: str, caplog: pytest.LogCaptureFixture) -> None:
+    transport = FakeTransport()
+    transport.existing.add("nobody")
+    transport.serve("q", lambda _, r: reply_to(r))
+    client = connect(transport, rpc_timeout=0.1)
+
+    async def ask(queue: str) -> None:
+        if call == "start":
+            await client.start_workflow("W", id="w", task_queue=queue)
+        else:
+            await change(client, call, queue)
+
+    with noting_pending() as noted:
+        await ask("q")
+        assert noted == []
+        await ask("nobody")
+        assert noted == ["nobody"] and not [one for one in caplog.records if one.levelno >= logging.WARNING]
+    await ask("nobody")
+    assert noted == ["nobody"] and "'nobody' answered within 0.1 s" in caplog.text, "without it the library warns"
+
+
+async def test_requests_side_by_side_note_their_own() -> None:
+    transport = FakeTransport()
+    transport.existing.add("nobody")
+    transport.serve("q", lambda _, r: reply_to(r))
+    client = connect(transport, rpc_timeout=0.1)
+
+    async def noted(queue: str) -> list[str]:
+        with noting_pending() as found:
+            await change(client, "cancel", queue)
+        return found
+
+    assert await asyncio.gather(*(noted(queue) for queue in ("q", "nobody", "q"))) == [[], ["nobody"], []]
+
+
+# --- which queues may have an id
+
+
+async def unknown(transport: FakeTransport, *, rpc_timeout: float = 5) -> tuple[RPCError, float]:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(RPCError) as caught:
+        await connect(transport, rpc_timeout=rpc_timeout).get_workflow_handle("w").describe()
+    return caught.value, loop.time() - began
+
+
+async def test_a_queue_that_was_never_served_has_no_workflows() -> None:
+    transport = FakeTransport()
+    transport.serve("a", lambda _, r: reply_to(r, outcomes.NOT_FOUND))
+    transport.existing.add("mistyped")
+    transport.never_served.add("mistyped")
+    error, took_s = await unknown(transport)
+    assert error.status is RPCStatusCode.NOT_FOUND and took_s < 0.5
+    assert "'mistyped' was never served" in error.message, "a start may lie there"
+    assert {queue for queue, _ in transport.sent} == {"a"}
+
+
+async def test_a_queue_that_was_served_before_may_have_it() -> None:
+    transport = FakeTransport()
+    transport.serve("a", lambda _, r: reply_to(r, outcomes.NOT_FOUND))
+    transport.existing |= {"away", "mistyped"}
+    transport.never_served.add("mistyped")
+    error, took_s = await unknown(transport)
+    assert error.status is RPCStatusCode.UNAVAILABLE and took_s < 2
+    assert "'away'" in error.message and "mistyped" not in error.message and "`task_queue`" in error.message
+
+
+async def test_found_among_the_living_no_other_queue_is_looked_at() -> None:
+    transport = FakeTransport()
+    transport.serve("a", lambda _, r: reply_to(r, message="it is here"))
+    transport.existing.add("away")
+
+    async def served(_: object) -> set[str]:
+        raise AssertionError("not needed")
+
+    transport.served = served  # type: ignore[method-assign,assignment]
+    await connect(transport).get_workflow_handle("w").cancel()
+    assert len(transport.records(DescribeWorkflow)) == 1
+
+
+async def test_many_queues_are_not_all_named() -> None:
+    transport = FakeTransport()
+    transport.existing |= {f"q{number}" for number in range(9)}
+    transport.never_served |= transport.existing
+    error, _ = await unknown(transport)
+    assert error.status is RPCStatusCode.NOT_FOUND and "'q4' and 4 more" in error.message
+
+
+# --- how long, and who is dead
+
+
+async def test_messages_tell_how_long_was_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_module, "NO_OWNER_GRACE_S", 0.1)
+    from odradek.client import pacing
+
+    monkeypatch.setattr(pacing, "FIRST_MIN_S", 0.1)
+    transport = FakeTransport()
+    transport.existing.add("q")
+    transport.deliver = False
+    with pytest.raises(RPCError, match=r"did not take the request within 0\.\d+ s") as caught:
+        await connect(transport, rpc_timeout=10).get_workflow_handle("w", task_queue="q").query("s")
+    assert caught.value.status is RPCStatusCode.UNAVAILABLE
+    transport.serve("q", lambda _, r: None)
+    transport.deliver = True
+    with pytest.raises(RPCError, match=r"did not answer within 0\.2 s"):
+        await connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q").query("s")
+
+
+@pytest.mark.parametrize("call", ["query", "cancel"])
+async def test_an_owner_that_was_killed_just_now_is_none(call: str) -> None:
+    """Members count as living for 15 s; one that has been silent in every way all the while is dead before."""
+    transport = FakeTransport()
+    transport.serve("q", lambda _, r: None)
+    transport.quiet.add("q")
+    handle = connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q")
+    if call == "cancel":
+        await handle.cancel(rpc_timeout=timedelta(seconds=0.2))  # accepted
+        return
+    with pytest.raises(RPCError) as caught:
+        await handle.query("s")
+    assert caught.value.status is RPCStatusCode.UNAVAILABLE and "'q'" in caught.value.message
+
+
+def test_silence_of_members() -> None:
+    view = MembersView()
+    view.complete = True
+    view.update("a", MemberStatus("m", "PROCESSOR", "n", "q", "i", 0, lanes=[LaneStatus(0, "RUNNING")]), 0, 0)
+    assert view.owner("q", 0, QUIET_S + 1) is Owner.ALIVE and view.owner("q", 0, QUIET_S + 1, QUIET_S) is Owner.NONE
+    assert view.owner("q", 0, QUIET_S - 1, QUIET_S) is Owner.ALIVE
