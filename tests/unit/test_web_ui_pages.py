@@ -466,6 +466,19 @@ async def test_batch_tells_what_failed_and_refuses_what_no_preview_showed(server
 # ---------------------------------------------------------------- Kafka beside it
 
 
+async def test_lag_of_a_share_group_is_unknown_and_said_so(server: UiServer) -> None:
+    """No figure that nobody can tell: in lists, on the queue's page, beside its services."""
+    server.member(kind="ACTIVITIES", time_ms=int(time.time() * 1000))
+    for shared in (False, True):
+        server.kafka.shared = {"orders"} if shared else set()
+        async with browser(server) as client:
+            listed, one, services = [text_of((await client.get(path)).text) for path in ("/queues", "/queues/orders", "/services")]
+        assert ("share group: unknown" in listed) == shared
+        assert ("Activity lag unknown" in one) == shared and ("Activity lag 3" in one) == (not shared)
+        assert ("--group odradek.default.orders.activities-share" in one) == shared
+        assert ("activities share group" in services and "services of orders" in services) == shared
+
+
 async def test_queues_services_and_records(server: UiServer) -> None:
     server = filled(server)
     async with browser(server) as client:

@@ -59,6 +59,7 @@ class Kafka:
         self.board = board
         self.topics = topics
         self.redriven: list[int] = []
+        self.shared: set[str] = set()
 
     def close(self) -> None: ...
 
@@ -67,6 +68,9 @@ class Kafka:
 
     def partition_count(self, name: str) -> int:
         return 4
+
+    def share_groups(self, names: list[str]) -> set[str]:
+        return self.shared & set(names)
 
     def queue(self, name: str) -> QueueDetail:
         partitions = [
@@ -82,15 +86,16 @@ class Kafka:
             1,
             1,
             6,
-            3,
+            None if name in self.shared else 3,
             20,
             5,
             5,
             2,
             36,
             1,
+            "share" if name in self.shared else "classic",
             partitions,
-            [ActivityPartitionView(0, 0, 40, 37, 3)],
+            [ActivityPartitionView(0, 0, 40, -1, None) if name in self.shared else ActivityPartitionView(0, 0, 40, 37, 3)],
             self.board.members(name),
         )
 

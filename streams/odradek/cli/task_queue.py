@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -130,6 +131,8 @@ def delete(options: argparse.Namespace) -> int:
             )
         for obstacle in removal.obstacles if not is_json(options) else ():
             print(f"with --force: {obstacle}")
+        for caution in removal.cautions:
+            print(caution, file=sys.stderr)
         confirm(
             options, f"delete task queue {options.task_queue!r}: {len(removal.topics)} topics, {len(removal.runs.listed)} runs in lists?"
         )
@@ -152,7 +155,11 @@ def _print_removal(options: argparse.Namespace, removal: Removal) -> None:
         "topics": removal.topics,
         "runs": len(removal.runs.listed),
         "openRuns": len(removal.runs.open_runs),
+        "groups": [group for group in removal.groups if group not in removal.groups_left],
+        "groupsLeft": removal.groups_left,
     }
+    for remainder in removal.remains:
+        print(remainder, file=sys.stderr)
     if is_json(options):
         print_value(options, done)
     else:
@@ -167,7 +174,7 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             "Served": served if detail.has_workflows else None,
             "Backlog": _backlog(detail.lag, rates.workflow) if detail.has_workflows else None,
             "Rate": _rate(rates.workflow),
-            "ActivityBacklog": _backlog(detail.activity_lag, rates.activity) if detail.has_activities else None,
+            "ActivityBacklog": _activity_backlog(detail, rates) if detail.has_activities else None,
             "ActivityRate": _rate(rates.activity),
             "TimerBacklog": str(detail.timer_backlog),
             "RestoreRemaining": str(detail.restore_remaining) if detail.restore_remaining else None,
@@ -226,6 +233,12 @@ def _backlog(lag: int | None, rates: Rates | None) -> str:
         return "unknown: no owner says where it stands"
     age = f", the oldest {age_text(rates.backlog_age_ms)} old" if lag and rates is not None and rates.backlog_age_ms else ""
     return f"{lag}{age}"
+
+
+def _activity_backlog(detail: QueueDetail, rates: QueueRates) -> str:
+    if detail.activity_group == "share":
+        return "unknown: its services are in a share group, whose offsets Kafka's client cannot ask for (docs/operate.md)"
+    return _backlog(detail.activity_lag, rates.activity)
 
 
 def _rate(rates: Rates | None) -> str | None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import ActivityPartitionView, PartitionView, QueueDetail, QueueView
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR, Board
+from odradek.web.kafka.groups import SHARE, ActivityGroups, GroupSettings
 from odradek.web.kafka.reading import RecordCounter, Stretch
 from odradek.web.threads import DaemonPool
 from odradek.wire.outcomes import LaneStatus, MemberStatus
@@ -25,12 +25,13 @@ class QueueReader:
     """Blocking; called in threads."""
 
     def __init__(
-        self, settings: KafkaSettings, admin: ClusterAdmin, board: Board, *, clock_s: Callable[[], float] = time.monotonic
+        self, settings: GroupSettings, admin: ClusterAdmin, board: Board, *, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._admin = admin
         self._board = board
         self._namespace = settings.namespace
         self._counter = RecordCounter(settings)
+        self._groups = ActivityGroups(settings, clock_s=clock_s)
         self._clock_s = clock_s
         self._pool = DaemonPool(4, "odradek-queues")
         self._partition_counts: dict[str, int] = {}
@@ -67,6 +68,10 @@ class QueueReader:
             raise TopicMissingError(self.topics.events(name), reason=f"task queue {name!r} was never used in namespace {self._namespace!r}")
         return self._detail(name, kinds)
 
+    def share_groups(self, names: Iterable[str]) -> set[str]:
+        """Those of the queues whose services are in a share group."""
+        return {name for name in names if self._groups.kind(name) == SHARE}
+
     def partition_count(self, name: str) -> int:
         """Partitions of a queue's `events`, 0 when it has none. They never change, so they are asked for once."""
         count = self._partition_counts.get(name, 0)
@@ -87,10 +92,12 @@ class QueueReader:
     def _detail(self, name: str, kinds: set[str]) -> QueueDetail:
         statuses = self._board.statuses(name)
         partitions = self._partitions(name, statuses) if EVENTS in kinds else []
-        activity_partitions = self._activity_partitions(name) if COMMANDS in kinds else []
-        dead_letters = self._dead_letters(name) if DEAD_LETTERS in kinds else 0
         services = [status for status in statuses if status.kind == ACTIVITIES]
+        group = self._groups.kind(name) if COMMANDS in kinds or services else ""
+        activity_partitions = self._activity_partitions(name, group) if COMMANDS in kinds else []
+        dead_letters = self._dead_letters(name) if DEAD_LETTERS in kinds else 0
         lags = [partition.lag for partition in partitions if partition.lag is not None]
+        activity_lags = [partition.lag for partition in activity_partitions if partition.lag is not None]
         return QueueDetail(
             name=name,
             has_workflows=EVENTS in kinds,
@@ -100,13 +107,14 @@ class QueueReader:
             processors=sum(status.kind == PROCESSOR for status in statuses),
             services=len(services),
             lag=sum(lags) if partitions and len(lags) == len(partitions) else None,
-            activity_lag=sum(partition.lag for partition in activity_partitions) if activity_partitions else None,
+            activity_lag=sum(activity_lags) if activity_partitions and group != SHARE else None,
             slots_total=sum(status.slots_total for status in services),
             slots_used=sum(status.slots_used for status in services),
             restore_remaining=sum(partition.restore_remaining for partition in partitions),
             timer_backlog=sum(partition.timer_backlog for partition in partitions),
             open_runs=sum(partition.open_runs for partition in partitions),
             dead_letters=dead_letters,
+            activity_group=group,
             partitions=partitions,
             activity_partitions=activity_partitions,
             members=self._board.members(name),
@@ -151,7 +159,7 @@ class QueueReader:
             )
         return views
 
-    def _activity_partitions(self, name: str) -> list[ActivityPartitionView]:
+    def _activity_partitions(self, name: str, group: str) -> list[ActivityPartitionView]:
         topic = self.topics.commands(name)
         facts = self._admin.describe([topic]).get(topic)
         if facts is None:
@@ -159,6 +167,8 @@ class QueueReader:
         numbers = range(facts.partitions)
         starts = self._admin.start_offsets(topic, numbers)
         ends = self._admin.end_offsets(topic, numbers, committed=True)
+        if group == SHARE:
+            return [ActivityPartitionView(n, starts[n], ends[n], -1, None) for n in numbers]
         committed = self._admin.committed_offsets(self.topics.activities_group(name), topic, numbers)
         lags = self._counter.count([Stretch(topic, n, max(committed.get(n, -1), starts[n]), ends[n]) for n in numbers])
         return [ActivityPartitionView(n, starts[n], ends[n], committed.get(n, -1), lags[n]) for n in numbers]

@@ -58,13 +58,15 @@ class PartitionView(msgspec.Struct):
 
 
 class ActivityPartitionView(msgspec.Struct):
-    """A partition of a queue's `commands`. `lag`: commands that no service has acknowledged yet."""
+    """A partition of a queue's `commands`. `lag`: commands that no service has acknowledged yet; None with a share group, whose offsets
+    (`committed`, -1) cannot be asked for.
+    """
 
     partition: int
     start_offset: int
     end_offset: int
     committed: int
-    lag: int
+    lag: int | None
 
 
 class MemberView(msgspec.Struct):
@@ -89,7 +91,9 @@ class MemberView(msgspec.Struct):
 
 
 class QueueView(msgspec.Struct):
-    """A task queue. `served`: every partition of its `events` has a living owner."""
+    """A task queue. `served`: every partition of its `events` has a living owner. `activity_group`: "classic" or "share", the kind of
+    group that its services are in, "" without activities; with a share group `activity_lag` is None, since nobody can tell it.
+    """
 
     name: str
     has_workflows: bool
@@ -106,6 +110,7 @@ class QueueView(msgspec.Struct):
     timer_backlog: int
     open_runs: int
     dead_letters: int
+    activity_group: str
 
 
 class QueueDetail(QueueView):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.settings import KafkaSettings
+from odradek.web.kafka.groups import SHARE, ActivityGroups, GroupSettings
 from odradek.web.kafka.reading import Search, Stretch
 from odradek.wire.topics import COMMANDS, EVENTS
 
@@ -33,7 +33,9 @@ class Rates(msgspec.Struct):
 
 
 class QueueRates(msgspec.Struct):
-    """Of a queue's requests (`events`) and activity tasks (`commands`); None without such a topic."""
+    """Of a queue's requests (`events`) and activity tasks (`commands`); None without such a topic, and of a share group, which nobody can
+    measure.
+    """
 
     workflow: Rates | None = None
     activity: Rates | None = None
@@ -44,7 +46,7 @@ class RateReader:
 
     def __init__(
         self,
-        settings: KafkaSettings,
+        settings: GroupSettings,
         admin: ClusterAdmin,
         *,
         sleep: Callable[[float], None] = time.sleep,
@@ -53,6 +55,7 @@ class RateReader:
     ) -> None:
         self._settings = settings
         self._admin = admin
+        self._groups = ActivityGroups(settings)
         self._sleep = sleep
         self._clock_s = clock_s
         self._wall_clock_s = wall_clock_s
@@ -64,6 +67,8 @@ class RateReader:
             EVENTS: (topics.events(task_queue), topics.processor_group(task_queue)),
             COMMANDS: (topics.commands(task_queue), topics.activities_group(task_queue)),
         }
+        if self._groups.kind(task_queue) == SHARE:
+            del watched[COMMANDS]
         facts = self._admin.describe([topic for topic, _ in watched.values()])
         there = {kind: (topic, group, facts[topic].partitions) for kind, (topic, group) in watched.items() if topic in facts}
         before_s, before = self._clock_s(), {kind: self._look(*place) for kind, place in there.items()}

@@ -1,4 +1,4 @@
-"""Removes a task queue for good: its topics, its groups' offsets, and its runs from lists.
+"""Removes a task queue for good: its topics, its groups with their offsets (a share group too), and its runs from lists.
 
 What stands in its way is told first, by reading `executions` to its end: no read side is needed. Members that live make topics again, runs
 that are open are lost with their state. Results stay in `results` until its retention.
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.errors import unreachable
 from odradek.kafka.producer import PlainProducer
-from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import MemberView
 from odradek.web.kafka.follower import Board
+from odradek.web.kafka.groups import ActivityGroups, GroupSettings
 from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text
 from odradek.wire.headers import parse_headers
 from odradek.wire.outcomes import RUNNING
-from odradek.wire.topics import QUEUE_KINDS
+from odradek.wire.topics import QUEUE_KINDS, Topics
 
 
 @dataclass
@@ -38,11 +38,30 @@ class Removal:
     topics: list[str]
     members: list[MemberView]
     runs: QueueRuns
+    groups: list[str] = field(default_factory=list)
+    #: Of the groups those that are still there after the removal.
+    groups_left: list[str] = field(default_factory=list)
+    share_group: str = ""
 
     @property
     def empty(self) -> bool:
         """Nothing of that queue is there."""
-        return not (self.topics or self.members or self.runs.listed)
+        return not (self.topics or self.members or self.runs.listed or self.groups)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What nobody can tell; each a sentence."""
+        if self.share_group not in self.groups:
+            return []
+        return [f"whether services are in share group {self.share_group} that write nothing to `members`, Kafka's client cannot tell"]
+
+    @property
+    def remains(self) -> list[str]:
+        """What could not be removed, and why; each a sentence."""
+        return [
+            f"group {group} has members still and stays (one that was killed counts as a member for up to a minute): delete the queue again"
+            for group in self.groups_left
+        ]
 
     @property
     def obstacles(self) -> list[str]:
@@ -60,9 +79,10 @@ class Removal:
 class QueueRemover:
     """Blocking. board: must be complete."""
 
-    def __init__(self, settings: KafkaSettings, admin: ClusterAdmin, board: Board, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, settings: GroupSettings, admin: ClusterAdmin, board: Board, *, timeout_s: float = 60.0) -> None:
         self._settings = settings
         self._admin = admin
+        self._groups = ActivityGroups(settings)
         self._board = board
         self._timeout_s = timeout_s
 
@@ -73,13 +93,17 @@ class QueueRemover:
         assert len(names) == len(QUEUE_KINDS)
         there = list(self._admin.describe([name(task_queue) for name in names]))
         members = [member for member in self._board.members(task_queue) if member.alive]
-        return Removal(task_queue, there, members, self._runs(task_queue))
+        share = topics.activities_share_group(task_queue)
+        groups = [group for group in (*_classic(topics, task_queue), share) if self._groups.exists(group)]
+        return Removal(task_queue, there, members, self._runs(task_queue), groups, share_group=share)
 
     def remove(self, removal: Removal) -> None:
         """Do it. May be done again where it broke off. Topics go first: without them no member can write a run's summary again."""
-        topics, queue = self._admin.topics, removal.task_queue
         self._admin.delete_topics(removal.topics)
-        self._admin.delete_groups([topics.processor_group(queue), topics.activities_group(queue)])
+        # Classic ones also unseen, as ever; a share group only if it is there: it needs a right on a name that most do not use.
+        wanted = dict.fromkeys([*_classic(self._admin.topics, removal.task_queue), *removal.groups])
+        self._admin.delete_groups(wanted)
+        removal.groups_left = [group for group in removal.groups if self._groups.exists(group)]
         self._forget(removal.runs)
 
     def _runs(self, task_queue: str) -> QueueRuns:
@@ -146,6 +170,10 @@ class QueueRemover:
     def _settle(self, left: threading.Semaphore, deadline_s: float) -> None:
         if not left.acquire(timeout=max(0.1, deadline_s - time.monotonic())):
             raise unreachable(self._settings, f"the brokers did not confirm within {self._timeout_s:g} s: delete the queue again")
+
+
+def _classic(topics: Topics, task_queue: str) -> list[str]:
+    return [topics.processor_group(task_queue), topics.activities_group(task_queue)]
 
 
 def _bytes(raw: str | bytes | None) -> bytes:

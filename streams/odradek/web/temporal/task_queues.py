@@ -8,6 +8,7 @@ from odradek.engine.json_fields import write_time
 from odradek.exceptions import TopicMissingError
 from odradek.web.kafka.facts import MemberView, QueueDetail
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR
+from odradek.web.kafka.groups import SHARE
 from odradek.web.temporal.endpoint import Call
 from odradek.web.threads import in_kafka_thread
 
@@ -29,7 +30,8 @@ async def describe(call: Call) -> dict[str, Any]:
         return {"versionsInfo": {"": {"typesInfo": types}}}
     answer: dict[str, Any] = {"pollers": _pollers(queue, kind)}
     if status:
-        answer["taskQueueStatus"] = {"backlogCountHint": str(_backlog(queue, kind))}
+        backlog = _backlog(queue, kind)
+        answer["taskQueueStatus"] = {} if backlog is None else {"backlogCountHint": str(backlog)}
     if stats:
         answer["stats"] = _stats(queue, kind)
     return answer
@@ -49,10 +51,14 @@ def _poller(member: MemberView) -> dict[str, Any]:
 
 
 def _stats(queue: QueueDetail | None, kind: str) -> dict[str, Any]:
-    return {"approximateBacklogCount": str(_backlog(queue, kind))}
+    backlog = _backlog(queue, kind)
+    return {} if backlog is None else {"approximateBacklogCount": str(backlog)}
 
 
-def _backlog(queue: QueueDetail | None, kind: str) -> int:
+def _backlog(queue: QueueDetail | None, kind: str) -> int | None:
+    """Records that wait; None with a share group, of which nobody can tell."""
     if queue is None:
         return 0
+    if kind == "ACTIVITY" and queue.activity_group == SHARE:
+        return None
     return (queue.lag if kind == "WORKFLOW" else queue.activity_lag if kind == "ACTIVITY" else 0) or 0

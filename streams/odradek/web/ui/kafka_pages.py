@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from odradek.web.api import kafka as api
 from odradek.web.errors import not_found
+from odradek.web.kafka.follower import ACTIVITIES
+from odradek.web.threads import in_kafka_thread
 from odradek.web.ui.text import segment
 from odradek.web.ui.visit import Visit
 
@@ -30,7 +32,8 @@ async def queue(visit: Visit) -> Response:
 async def services(visit: Visit) -> Response:
     """Processors and services with their slots."""
     found = await api.list_members(visit.asked(api.MembersParameters()))
-    return visit.render("services.html", part="parts/services.html", members=found.members, complete=found.complete)
+    shared = await _share_groups(visit, {member.task_queue for member in found.members if member.kind == ACTIVITIES})
+    return visit.render("services.html", part="parts/services.html", members=found.members, complete=found.complete, shared=shared)
 
 
 async def record(visit: Visit) -> Response:
@@ -92,6 +95,15 @@ async def schema(visit: Visit) -> Response:
     if found is None:
         raise not_found(f"no writer has published a schema {fingerprint!r}")
     return visit.render("schema.html", schema=found, parsed=_parsed(found.schema))
+
+
+async def _share_groups(visit: Visit, names: set[str]) -> set[str]:
+    """Queues whose services are in a share group; none when Kafka does not answer soon: who is there is worth showing without."""
+    try:
+        async with asyncio.timeout(3.0):
+            return await in_kafka_thread(visit.server.need_queues().share_groups, sorted(names))
+    except Exception:
+        return set()
 
 
 def _parsed(text: str) -> Any:
