@@ -84,6 +84,14 @@ class One:
         )
 
 
+@workflow.defn
+class Begins:
+    @workflow.run
+    async def run(self, name: str, seconds: int) -> int:
+        limit = timedelta(seconds=seconds)
+        return await workflow.execute_activity("begin", name, task_queue="late", schedule_to_close_timeout=limit, result_type=int)
+
+
 @pytest_asyncio.fixture
 async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
     tokens.clear()
@@ -111,6 +119,37 @@ async def test_two_workers_in_one_process_on_two_queues_started_after_the_workfl
             Worker(client, task_queue="activities", activities=[add_in_thread], activity_executor=pool),
         ):
             assert await handle.result() == 3
+
+
+async def test_activities_that_nobody_waits_for_any_more_do_not_begin(client: Client) -> None:
+    """Their service was away while runs were terminated, cancelled, and timed out: it comes up to a topic full of their commands."""
+    begun: list[str] = []
+
+    @activity.defn(name="begin")
+    async def begin(name: str) -> int:
+        begun.append(name)
+        return 1
+
+    async with Worker(client, task_queue="flows", workflows=[Begins]):
+        ids = [f"{what}-{number}" for what in ("terminated", "cancelled", "timed-out", "awaited") for number in range(4)]
+        handles = {
+            id: await client.start_workflow(Begins.run, args=[id, 2 if id.startswith("timed") else 60], id=id, task_queue="flows")
+            for id in ids
+        }
+        for id, handle in handles.items():
+            if id.startswith("terminated"):
+                await handle.terminate()
+            elif id.startswith("cancelled"):
+                await handle.cancel()
+        for id in ids:
+            if not id.startswith("awaited"):
+                with pytest.raises(WorkflowFailureError):
+                    await handles[id].result()
+        async with Worker(client, task_queue="late", activities=[begin]):
+            for id in ids:
+                if id.startswith("awaited"):
+                    assert await handles[id].result() == 1
+    assert sorted(begun) == [id for id in ids if id.startswith("awaited")]
 
 
 async def test_cache_of_zero_replays_every_task(client: Client) -> None:

@@ -15,6 +15,7 @@ import pytest
 from odradek import activity
 from odradek.activities.acknowledgement import Cell
 from odradek.activities.attempt import Attempt, OwnedPartition
+from odradek.activities.barred import Barred
 from odradek.activities.context import ActivityCancellationDetails, CompositeEvent, Info
 from odradek.activities.definition import ActivityRegistry
 from odradek.activities.interceptor import (
@@ -521,6 +522,47 @@ async def test_cancelled_before_it_began_never_runs() -> None:
     bench.service.cancel_requested(request(blocker.task))
     await bench.service.idle.wait()
     assert bench.answers.kinds[-2:] == ["Canceled", "Canceled"] and not any(k == "Completed" for k in bench.answers.kinds)
+
+
+@pytest.mark.parametrize("reason", ["cancel requested", "workflow execution closed", "timed out"])
+async def test_cancelled_before_its_command_came_never_runs(reason: str) -> None:
+    """As after a time without any service: `control` is read from its start."""
+    bench = Bench(ALL)
+    task, other = bench.task("add", 1, 1), bench.task("add", 1, 2)
+    bench.service.cancel_requested(request(task, reason))
+    first, second = bench.give(task), bench.give(other)
+    bench.service.pump()
+    await asyncio.wait_for(bench.service.idle.wait(), 10)
+    assert bench.answers.kinds == (["Canceled", "Completed"] if reason == "cancel requested" else ["Completed"])
+    assert value_of(bench.answers.records[-1]) == 3 and second.entered
+    assert first.cell.acknowledged or reason == "cancel requested"
+
+
+@pytest.mark.parametrize(
+    ("limits", "age_ms", "runs"),
+    [
+        ({"schedule_to_close_timeout_ms": 60_000}, 62_000, False),
+        ({"schedule_to_close_timeout_ms": 60_000}, 60_500, True),  # clocks differ: the engine's decides
+        ({"schedule_to_start_timeout_ms": 5_000}, 10_000, False),
+        ({}, 3_600_000, True),
+    ],
+)
+async def test_attempt_whose_time_is_over_does_not_begin(limits: dict[str, int], age_ms: int, runs: bool) -> None:
+    bench = Bench(ALL)
+    began_ms = int(time.time() * 1_000) - age_ms
+    times = {"scheduled_time_ms": began_ms, "current_attempt_scheduled_time_ms": began_ms}
+    attempt = bench.give(bench.task("add", 1, 1, **limits, **times))
+    bench.service.pump()
+    await asyncio.wait_for(bench.service.idle.wait(), 10)
+    assert attempt.cell.acknowledged or runs
+    assert attempt.entered is runs and bench.service.counts["dropped"] == (0 if runs else 1)
+
+
+def test_barred_forgets_the_oldest() -> None:
+    barred: Barred[int, str] = Barred(limit=2)
+    for number in range(3):
+        barred.note(number, "why")
+    assert [barred.why(number) for number in range(3)] == [None, "why", "why"] and len(barred) == 2
 
 
 async def test_returning_after_a_cancellation_completes() -> None:

@@ -57,7 +57,7 @@ def test_no_topic_setting_changes_unnoticed() -> None:
         "events": (8, delete | mib64 | {"retention_ms": "-1"}),
         "commands": (8, delete | mib64 | {"retention_ms": "-1"}),
         "state": (8, compact | mib64 | tight | large),
-        "control": (1, delete | mib16 | {"retention_ms": "3600000"}),
+        "control": (1, delete | mib16 | {"retention_ms": "86400000"}),
         "dead-letters": (1, delete | mib64 | large | {"retention_ms": "2592000000"}),
         "results": (8, delete | mib64 | {"retention_ms": "77"}),
         "executions": (8, compact | mib64 | tight),

@@ -31,7 +31,7 @@ from odradek.wire import dead_letters
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
 from odradek.wire.headers import HANDED_ON_FROM, place
-from odradek.wire.tasks import ActivityTask
+from odradek.wire.tasks import ActivityTask, CancelActivityTask
 
 logger = logging.getLogger("odradek.activities")
 
@@ -51,6 +51,8 @@ SCHEMA_RETRY_S = 0.5
 REVOKE_WAIT_S = 2.0
 #: Bound on the time that the last answers may take to become durable at the end.
 FINISH_WAIT_S = 15.0
+# Once, at the start: cancel requests of the time before, see control.py.
+CONTROL_WAIT_S = 10.0
 
 
 class ConsumerThread:
@@ -118,6 +120,7 @@ class ConsumerThread:
 
     def _run(self) -> None:
         try:
+            self._control.catch_up(CONTROL_WAIT_S, self._cancel)
             self._commands.subscribe()
             while not self._finish.is_set():
                 self._turn()
@@ -142,7 +145,7 @@ class ConsumerThread:
         self._gate_was_open = gate_is_open
         self._answers.serve()
         for request in self._control.read():
-            self._loop.call_soon_threadsafe(service.cancel_requested, request)
+            self._cancel(request)
         self._keep_time()
         if service.waiting:
             self._hand_on()
@@ -154,6 +157,9 @@ class ConsumerThread:
             self._commands.pause(len(service.waiting) + len(self._unread) > self._high_water)
         self._commands.tick()
         self._every_turn(self._clock())
+
+    def _cancel(self, request: CancelActivityTask) -> None:
+        self._loop.call_soon_threadsafe(self._service.cancel_requested, request)
 
     def _last_turn(self) -> None:
         deadline = self._clock() + FINISH_WAIT_S

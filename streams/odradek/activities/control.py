@@ -1,15 +1,17 @@
-"""Reads `control`: cancel requests for running activities, broadcast to every service of the queue.
+"""Reads `control`: cancel requests for activities, broadcast to every service of the queue.
 
-All partitions are assigned by hand and read from their end: what was asked before this process ran does not concern what runs
-here, and the engine repeats a request with each Started and heartbeat of a cancelled attempt. On the consumer's thread.
+All partitions are assigned by hand and read from their start: a command that waited while no service was up may be cancelled by now, and
+must not begin. The engine repeats a request with each Started and heartbeat of a cancelled attempt. On the consumer's thread.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from odradek.exceptions import TopicMissingError
 from odradek.wire.codec import Codec
@@ -23,26 +25,39 @@ BATCH = 100
 
 
 class ControlReader:
-    """Cancel requests as they come. `consumer` must not be a member of any group."""
+    """Cancel requests as they come. `consumer` must not be a member of any group, and has to tell the ends of partitions."""
 
     def __init__(self, consumer: Consumer, topic: str, codec: Codec) -> None:
         self._consumer = consumer
         self._topic = topic
         self._codec = codec
+        self._behind: set[int] = set()  # partitions whose end has not been reached yet
 
     def start(self, timeout: float) -> None:
-        """Begin at the end of all partitions. `TopicMissingError`; KafkaException without an answer in `timeout` seconds."""
+        """Begin at the start of all partitions. `TopicMissingError`; KafkaException without an answer in `timeout` seconds."""
         found = self._consumer.list_topics(self._topic, timeout=timeout).topics[self._topic]
         if found.error is not None:
             raise TopicMissingError(self._topic, reason=found.error.str())
-        self._consumer.assign([TopicPartition(self._topic, partition, OFFSET_END) for partition in found.partitions])
+        self._consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in found.partitions])
+        self._behind = set(found.partitions)
 
-    def read(self) -> list[CancelActivityTask]:
-        """Requests that are there; never waits."""
+    def catch_up(self, timeout: float, take: Callable[[CancelActivityTask], None]) -> None:
+        """Read what was there at the start, before the first command begins. After `timeout` seconds the rest comes with `read`."""
+        deadline = time.monotonic() + timeout
+        while self._behind and time.monotonic() < deadline:
+            for request in self.read(0.1):
+                take(request)
+        if self._behind:
+            logger.warning("%s is not read to its end after %g s; cancelled activities may begin meanwhile", self._topic, timeout)
+
+    def read(self, timeout: float = 0.0) -> list[CancelActivityTask]:
+        """Requests that are there; waits up to `timeout` seconds for the first."""
         requests: list[CancelActivityTask] = []
-        for message in self._consumer.consume(BATCH, 0):
+        for message in self._consumer.consume(BATCH, timeout):
             error, value = message.error(), message.value()
-            if error is not None:
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                self._behind.discard(message.partition() or 0)
+            elif error is not None:
                 logger.debug("%s: %s", self._topic, error.str())
             elif value is not None:
                 record = self._decode(value, message)

@@ -233,7 +233,7 @@ class ActivityHost:
             default_heartbeat_interval=self._default_heartbeat_s,
             rate=self._rate,
         )
-        control = ControlReader(Consumer(reader_config(settings)), names.control(self.task_queue), self._codec)
+        control = ControlReader(Consumer(reader_config(settings, partition_eof=True)), names.control(self.task_queue), self._codec)
         control.start(METADATA_TIMEOUT_S)
         share = settings.activity_group == "share"
         commands = self._commands = self._share_commands(topic) if share else self._classic_commands(topic, instance_id)

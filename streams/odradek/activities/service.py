@@ -20,6 +20,7 @@ from typing import Any
 
 from odradek.activities.answers import Answers
 from odradek.activities.attempt import Attempt, AttemptKey
+from odradek.activities.barred import Barred, time_is_over
 from odradek.activities.context import ActivityCancellationDetails
 from odradek.activities.heartbeat import HeartbeatThrottle
 from odradek.activities.outcome import failed, too_large
@@ -81,6 +82,7 @@ class Service:
         self.waiting: deque[Attempt] = deque()
         self.timer_requests: deque[TimerRequest] = deque()
         self.running: dict[AttemptKey, Attempt] = {}
+        self._barred: Barred[AttemptKey, ActivityCancellationDetails] = Barred()
         self.slots_total = slots_total
         self.draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "canceled": 0, "dropped": 0, "twins": 0}
@@ -135,6 +137,13 @@ class Service:
             self.counts["twins"] += 1
             twin.add_twin(attempt.cell)
             return
+        barred = self._barred.why(attempt.key)
+        if (barred is not None and barred.not_found) or time_is_over(attempt.task, int(time.time() * 1_000)):
+            logger.info("nobody waits for activity %s of workflow %s any more", attempt.task.activity_id, attempt.task.workflow_id)
+            self.counts["dropped"] += 1
+            attempt.acknowledge()
+            return
+        attempt.cancel_details = attempt.cancel_details or barred
         if self._rate is not None:
             self._rate.take()
         self.running[attempt.key] = attempt
@@ -312,9 +321,13 @@ class Service:
         """A cancel request for an attempt, wherever it runs."""
         key: AttemptKey = (request.run_id, request.scheduled_event_id, request.attempt)
         attempt = self.running.get(key) or next((found for found in list(self.waiting) if found.key == key), None)
-        if attempt is None or attempt.cancel_details is not None:
+        details = _REASONS.get(request.reason, _REQUESTED)
+        if attempt is None:  # its command may be still to come
+            self._barred.note(key, details)
             return
-        attempt.cancel_details = _REASONS.get(request.reason, _REQUESTED)
+        if attempt.cancel_details is not None:
+            return
+        attempt.cancel_details = details
         # Temporal's rule: activities learn of a request through their heartbeats alone; what has timed out is ended in any case.
         if attempt.hears_cancellation or attempt.cancel_details.timed_out:
             self._cancel(attempt, attempt.cancel_details)

@@ -44,8 +44,8 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
                 _compact(segment_mib=64, dirty_ratio="0.1", max_lag_ms=_HOUR) | {"max.message.bytes": str(STATE_MAX_MESSAGE_BYTES)},
             )
         case topics.CONTROL:
-            # Read from its end by everybody; a cancel that comes late is repeated with each Started and heartbeat.
-            return TopicConfig(1, _delete(_HOUR, segment_mib=16))
+            # Read whole by every service at its start: what it names must not begin. A day, as long as a queue may be without any.
+            return TopicConfig(1, _delete(_DAY, segment_mib=16))
         case topics.DEAD_LETTERS:
             # What was refused may be as large as the largest topic takes.
             return TopicConfig(1, _delete(30 * _DAY, segment_mib=64) | {"max.message.bytes": str(STATE_MAX_MESSAGE_BYTES)})
