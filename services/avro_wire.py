@@ -20,35 +20,64 @@ class NotReadable(Exception):
     """The bytes are no record that these schemas can read."""
 
 
+class UnknownSchema(NotReadable):
+    """Its writer's schema is not known. `prefix`: the first ten bytes, which name it."""
+
+    def __init__(self, prefix: bytes) -> None:
+        super().__init__(f"unknown schema: record begins with {prefix.hex()}")
+        self.prefix = prefix
+
+
 class Schemas:
-    """All `.avsc` files of a folder, by record name and by fingerprint."""
+    """All `.avsc` files of a folder, by record name and by fingerprint; and those that are learnt later."""
 
     def __init__(self, folder: Path) -> None:
         self._by_name: dict[str, Any] = {}
         self._prefix_of: dict[str, bytes] = {}
         self._by_prefix: dict[bytes, Any] = {}
         for file in sorted(folder.glob("*.avsc")):
-            raw = json.loads(file.read_text())
-            canonical = to_parsing_canonical_form(raw)
-            parsed: Any = fastavro.parse_schema(raw)
-            name = parsed["name"].rpartition(".")[2]
-            prefix = MARKER + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))  # little endian, as the encoding wants it
+            prefix, parsed = self.learn(json.loads(file.read_text()))
+            name = _name(parsed)
             self._by_name[name] = parsed
             self._prefix_of[name] = prefix
-            self._by_prefix[prefix] = parsed
         if not self._by_name:
             raise FileNotFoundError(f"no .avsc files in {folder}")
 
-    def decode(self, data: bytes) -> tuple[str, dict[str, Any]]:
-        """`(record name, fields)`. Raises NotReadable for anything else than a record of these schemas."""
-        schema = self._by_prefix.get(data[:10])
-        if schema is None:
-            raise NotReadable(f"unknown schema: record begins with {data[:10].hex()}")
+    def learn(self, raw: Any) -> tuple[bytes, Any]:
+        """Be able to read what was written with this schema. Its prefix, and the schema as fastavro has it. ValueError: it is none."""
         try:
-            record: Any = fastavro.schemaless_reader(io.BytesIO(data[10:]), schema, None)
+            prefix = MARKER + bytes.fromhex(fingerprint(to_parsing_canonical_form(raw), "CRC-64-AVRO"))  # little endian already
+            parsed: Any = fastavro.parse_schema(raw)
         except Exception as error:
-            raise NotReadable(f"not an Avro body of {schema['name']}: {error}") from error
-        return schema["name"].rpartition(".")[2], record
+            raise ValueError(f"not an Avro schema: {error!r}") from error
+        self._by_prefix[prefix] = parsed
+        return prefix, parsed
+
+    def prefix_of(self, name: str) -> bytes:
+        """How a record begins that is written with our schema of that name."""
+        return self._prefix_of[name]
+
+    def knows(self, prefix: bytes) -> bool:
+        """Whether a record that begins so can be read."""
+        return prefix in self._by_prefix
+
+    def decode(self, data: bytes) -> tuple[str, dict[str, Any]]:
+        """`(record name, fields)`, as our schema of that name has them: unknown fields are skipped, missing ones have their default.
+
+        Raises UnknownSchema, or NotReadable for anything else than a record of these schemas.
+        """
+        if data[:2] != MARKER:
+            raise NotReadable(f"not single-object encoding: record begins with {data[:10].hex()}")
+        written = self._by_prefix.get(data[:10])
+        if written is None:
+            raise UnknownSchema(data[:10])
+        name = _name(written)
+        ours = self._by_name.get(name, written)
+        try:
+            record: Any = fastavro.schemaless_reader(io.BytesIO(data[10:]), written, None if ours is written else ours)
+        except Exception as error:
+            raise NotReadable(f"not an Avro body of {name}: {error}") from error
+        return name, record
 
     def encode(self, name: str, fields: dict[str, Any]) -> bytes:
         """One record; fields left out take the schema's defaults."""
@@ -56,6 +85,11 @@ class Schemas:
         out.seek(0, io.SEEK_END)
         fastavro.schemaless_writer(out, self._by_name[name], fields)
         return out.getvalue()
+
+
+def _name(parsed: Any) -> str:
+    """Without the namespace."""
+    return str(parsed["name"]).rpartition(".")[2]
 
 
 def schemas_folder() -> Path:

@@ -14,9 +14,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message
 
-from services.avro_wire import NotReadable, Schemas, schemas_folder
+from services.avro_wire import NotReadable, Schemas, UnknownSchema, schemas_folder
 from services.foreign_telemetry import Telemetry
 from services.notifications.standing import Standing
+from services.published_schemas import learn
 from services.service_config import ForeignConfig, load
 
 NOTIFICATIONS = """
@@ -66,13 +67,13 @@ def main() -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
     print("reading results", flush=True)
-    schemas = Schemas(schemas_folder())
+    reader = Reader(config.odradek.address, f"odradek.{config.odradek.namespace}.schemas")
     try:
         while not stop.is_set():
             telemetry.beat()
             first = consumer.poll(0.2)
             messages = ([first] if first else []) + consumer.consume(500, 0)
-            _store(database, schemas, [message for message in messages if message.error() is None])
+            _store(database, reader, [message for message in messages if message.error() is None])
             if messages:
                 telemetry.read(len(messages))
                 consumer.commit(asynchronous=True)
@@ -82,8 +83,25 @@ def main() -> None:
         database.close()
 
 
-def _store(database: sqlite3.Connection, schemas: Schemas, messages: list[Message]) -> None:
-    rows = [row for row in (_row(schemas, message) for message in messages) if row is not None]
+class Reader:
+    """Decodes, also what a newer writer wrote."""
+
+    def __init__(self, address: str, schemas_topic: str) -> None:
+        self._address = address
+        self._topic = schemas_topic
+        self._schemas = Schemas(schemas_folder())
+
+    def decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
+        """`(record name, fields)`. Raises NotReadable."""
+        try:
+            return self._schemas.decode(value)
+        except UnknownSchema as missing:
+            learn(self._schemas, self._address, self._topic, missing)
+            return self._schemas.decode(value)
+
+
+def _store(database: sqlite3.Connection, reader: Reader, messages: list[Message]) -> None:
+    rows = [row for row in (_row(reader, message) for message in messages) if row is not None]
     if not rows:
         return
     database.execute("BEGIN")
@@ -91,9 +109,9 @@ def _store(database: sqlite3.Connection, schemas: Schemas, messages: list[Messag
     database.execute("COMMIT")
 
 
-def _row(schemas: Schemas, message: Message) -> tuple[Any, ...] | None:
+def _row(reader: Reader, message: Message) -> tuple[Any, ...] | None:
     try:
-        name, fields = schemas.decode(message.value() or b"")
+        name, fields = reader.decode(message.value() or b"")
     except NotReadable as error:
         print(f"skipped {message.topic()} {message.partition()}@{message.offset()}: {error}", flush=True)
         return None

@@ -17,7 +17,7 @@ from typing import Any
 import faust
 from faust.types import TP, EventT
 
-from services.avro_wire import NotReadable, Schemas
+from services.avro_wire import NotReadable, Schemas, UnknownSchema
 from services.foreign_telemetry import Telemetry
 from services.ledger import Ledger
 from services.payments.accounts import Accounts, BankUnreachable, Declined
@@ -27,6 +27,7 @@ from services.payments.control import CancelRequests
 from services.payments.members import MemberReports
 from services.payments.topics import create_topics, purge_acknowledged
 from services.payments.wire_names import QueueNames, answer_headers, facts_of_headers
+from services.published_schemas import learn
 
 STARTED_AFTER_SECONDS = 0.2
 CONCURRENCY = 8
@@ -142,7 +143,7 @@ class Payments:
         message = event.message
         self._telemetry.read()
         try:
-            name, task = self._schemas.decode(message.value or b"")
+            name, task = await self._decode(message.value or b"")
         except NotReadable as error:
             await self._refuse_unreadable(message, str(error))
             return
@@ -152,6 +153,13 @@ class Payments:
         redelivered = message.offset < self._redelivered_below.get(message.tp, 0)
         task |= {"command_partition": message.partition, "command_offset": message.offset}  # told in every answer
         await self._attempt(task, started_now=redelivered)
+
+    async def _decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
+        try:
+            return self._schemas.decode(value)
+        except UnknownSchema as missing:  # a newer writer, and no reason to fail an order
+            await asyncio.to_thread(learn, self._schemas, self._config.odradek.address, self._names.schemas, missing)
+            return self._schemas.decode(value)
 
     async def _attempt(self, task: dict[str, Any], *, started_now: bool) -> None:
         started_ms = _now_ms()

@@ -52,6 +52,10 @@ class QueueNames:
         return f"{PREFIX}{escape(self.namespace)}.members"
 
     @property
+    def schemas(self) -> str:
+        return f"{PREFIX}{escape(self.namespace)}.schemas"
+
+    @property
     def activities_group(self) -> str:
         return self._named("activities")
 

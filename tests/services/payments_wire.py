@@ -94,7 +94,7 @@ class Wire:
             place.partition: place.offset for place in found.topic_partitions if place.topic == self.names.commands and place.offset >= 0
         }
 
-    def command(self, number: int, *, commit: bool = True, **fields: Any) -> None:
+    def command(self, number: int, *, commit: bool = True, schemas: Schemas = SCHEMAS, **fields: Any) -> None:
         """One ActivityTask in a transaction of its own. The order number is `number`, and so is the workflow's."""
         order = {"order_no": str(number), "user_id": fields.pop("user_id", "user"), "items": [], "amount": fields.pop("amount", 100)}
         task = {
@@ -116,7 +116,7 @@ class Wire:
         producer.init_transactions(20)
         producer.begin_transaction()
         headers = {f"odradek-{field.replace('_', '-')}": str(task[field]) for field in ROUTED}
-        value = task.get("raw") or SCHEMAS.encode("ActivityTask", task)
+        value = task.get("raw") or schemas.encode("ActivityTask", task)
         producer.produce(self.names.commands, key=task["workflow_id"], value=value, headers=headers)
         if commit:
             producer.commit_transaction(20)

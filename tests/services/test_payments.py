@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sqlite3
 import urllib.request
@@ -10,12 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
+from services.avro_wire import Schemas, schemas_folder
 from tests.kafka import server_commands
 from tests.kafka.server_commands import until
-from tests.services.payments_wire import Wire, outcomes, wire_on
+from tests.services.payments_wire import SCHEMAS, Wire, outcomes, wire_on
+
+#: A body that is none, behind the prefix of a schema that is known.
+BROKEN = SCHEMAS.prefix_of("ActivityTask") + b"\xff"
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def test_answers_and_never_runs_an_aborted_command(wire: Wire) -> None:
     wire.command(3, user_id="poor")
     wire.command(4, user_id="flaky")
     wire.command(5, activity_type="Unknown")
-    wire.command(6, raw=b"\xc3\x01garbage!", workflow_id="order-6")
+    wire.command(6, raw=BROKEN, workflow_id="order-6")
     seen = wire.until(lambda seen: len(outcomes(seen)) >= 5 and any(name == "dead letter" for name, _ in seen))
 
     by_workflow = outcomes(seen)
@@ -72,6 +77,28 @@ def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
     assert 'foreign_records_total{service="payments"} 2.0' in metrics
     assert 'foreign_outcomes_total{kind="FreezePayment",outcome="ActivityTaskCompleted",service="payments"} 1.0' in metrics
     assert 'foreign_outcomes_total{kind="(unknown)",outcome="ActivityTaskFailed",service="payments"} 1.0' in metrics
+
+
+def test_a_command_of_a_newer_writer_is_read_with_the_schema_that_it_published(wire: Wire) -> None:
+    """An upgrade of the processors must not fail payments."""
+    newer_folder = wire.folder / "newer"
+    shutil.copytree(schemas_folder(), newer_folder)
+    file = newer_folder / "ActivityTask.avsc"
+    raw = json.loads(file.read_text())
+    raw["fields"].insert(3, {"name": "priority", "type": "long", "default": 0})
+    file.write_text(json.dumps(raw))
+    newer = Schemas(newer_folder)
+    topic = f"odradek.{wire.namespace}.schemas"
+    admin = AdminClient({"bootstrap.servers": wire.address})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})])[topic].result(20)
+    producer = Producer({"bootstrap.servers": wire.address})
+    for schema in ("no JSON", json.dumps(raw)):
+        producer.produce(topic, key="x", value=newer.encode("PublishedSchema", {"fingerprint": "x", "name": "x", "schema": schema}))
+    assert producer.flush(20) == 0
+    wire.start()
+    wire.command(1, schemas=newer, priority=7)
+    seen = wire.until(lambda seen: "order-1" in outcomes(seen))
+    assert outcomes(seen)["order-1"][0] == "ActivityTaskCompleted"
 
 
 def test_each_of_two_instances_hears_of_cancel_requests(wire: Wire, tmp_path: Path) -> None:
