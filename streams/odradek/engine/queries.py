@@ -73,7 +73,7 @@ def _respond(step: WorkflowStep, run: LiveRun, event: QueryWorkflow, response: R
         return
     size, limit = payloads_bytes(response.result), step.limits.reply_max_bytes
     if size > limit:
-        message = f"The query result takes {size} bytes, a reply at most {limit} (reply_max_bytes)"
+        message = f"The query result takes {size} bytes, a reply at most {limit}: return less, or page it"
         _refuse(step, run, [event], application(message, "QueryResultTooLarge", non_retryable=True), message)
         return
     verdict(step, event, outcomes.OK, row=run.row)

@@ -121,7 +121,7 @@ def _outcome(step: WorkflowStep, run: LiveRun, client_id: str, request_id: str) 
     size, limit = payloads_bytes(result.result) + failure_bytes(result.failure), step.limits.reply_max_bytes
     if size > limit:
         answer.status = outcomes.RESOURCE_EXHAUSTED
-        answer.message = f"The result takes {size} bytes, a reply at most {limit} (reply_max_bytes); read it from the results topic"
+        answer.message = f"The result takes {size} bytes, a reply at most {limit}; read it from the results topic"
     else:
         answer.result = result
     return answer
