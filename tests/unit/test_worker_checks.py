@@ -81,6 +81,12 @@ def test_duplicates_and_what_cannot_be_registered() -> None:
         Worker(client(), task_queue="q", activities=[blocking])
 
 
+@pytest.mark.parametrize(("queue", "told"), [("", "the task queue is empty"), ("q" * 300, "249")])
+def test_queue_that_can_name_no_topic(queue: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Worker(client(), task_queue=queue, activities=[work])
+
+
 def test_lazy_clients_are_refused() -> None:
     with pytest.raises(RuntimeError, match="Lazy clients cannot be used for workers"):
         Worker(client(lazy=True), task_queue="q", activities=[work])

@@ -19,6 +19,7 @@ from odradek.activities import ActivityHost
 from odradek.client import Client
 from odradek.common import VersioningBehavior
 from odradek.processor import Processor
+from odradek.wire.topics import Topics
 from odradek.worker._config import WorkerConfig, WorkerDeploymentConfig
 from odradek.worker._hosts import make_activity_host, make_processor, settings_of
 from odradek.worker._plugin import Plugin
@@ -107,7 +108,8 @@ class Worker:
             on_fatal_error: Awaited before the shutdown that a fatal error causes.
 
         Raises:
-            ValueError, TypeError: Nothing is registered, a name stands twice, an activity or workflow cannot be registered.
+            ValueError, TypeError: Nothing is registered, a name stands twice, an activity or workflow cannot be registered; the task
+                queue is empty or too long for a topic's name.
         """
         config: WorkerConfig = {key: value for key, value in locals().items() if key in WorkerConfig.__annotations__}  # type: ignore[assignment] # its keys are the keywords above
         from_client: list[Plugin] = [plugin for plugin in client.config()["plugins"] if isinstance(plugin, Plugin)]
@@ -142,6 +144,7 @@ class Worker:
         from_client = [found for found in client.config(active_config=True)["interceptors"] if isinstance(found, Interceptor)]
         interceptors = [*from_client, *config["interceptors"]]
         settings = self._settings = settings_of(client, config)
+        Topics(settings.namespace, settings.topic_prefix).dead_letters(config["task_queue"])  # the longest name: raises TopicNameError
         self._activity_host: ActivityHost | None = None
         self._processor: Processor | None = None
         if config.get("activities") and not config.get("no_remote_activities"):
