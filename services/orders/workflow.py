@@ -23,6 +23,7 @@ STEP_RETRY = RetryPolicy(
 )
 COMPENSATION_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1))
 COMPENSATION_AGAIN_AFTER = timedelta(minutes=1)
+UNWRITTEN_RESULT = frozenset({"RecordTooLargeError", "UnencodableRecord"})
 PAYMENT_REMINDER_AFTER = timedelta(hours=24)
 
 
@@ -128,14 +129,18 @@ class OrderSaga:
     def _refuse_if_cancelled(self) -> None:
         if self._cancel_reason is not None:
             raise self._cancelled()
+        if workflow.cancellation_reason() is not None:  # `handle.cancel()`, while a step completed all the same
+            raise asyncio.CancelledError
 
     def _cancelled(self) -> ApplicationError:
         return ApplicationError(self._cancel_reason or "", type="OrderCancelled", non_retryable=True)
 
 
 def _refused_for_good(error: ActivityError) -> bool:
-    """Whether the service itself says that the step had no effect and never will have."""
-    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+    """Whether the service itself says that the step had no effect and never will have. Not its host: a result that could not be written
+    belongs to an effect."""
+    cause = error.cause
+    return isinstance(cause, ApplicationError) and cause.non_retryable and cause.type not in UNWRITTEN_RESULT
 
 
 async def _uncancelled(task: asyncio.Task[None]) -> None:

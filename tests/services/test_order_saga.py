@@ -246,6 +246,32 @@ def test_compensation_outlives_a_cancellation_of_the_workflow() -> None:
     assert saga.happened == ["CreateOrder", "ReleaseInventory", "CancelOrder"]
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_cancellation_of_the_workflow_while_a_step_completes_all_the_same(step: str) -> None:
+    saga = SagaWorld()
+    saga.place()
+    done = list(STEPS[: STEPS.index(step) + 1])
+    for earlier in done[:-1]:
+        saga.succeed(earlier)
+    saga.step(CancelWorkflow(SAGA_ID, request_id="cancel", reply_to="client"))
+    saga.step(saga.perform(saga.next_task(step)))
+    compensate(saga, done)
+    assert saga.outcome()[0] == "CANCELED"
+
+
+@pytest.mark.parametrize("kind", ["RecordTooLargeError", "UnencodableRecord"])
+def test_step_whose_result_could_not_be_written_is_compensated(kind: str) -> None:
+    """Its host says so for good, but the activity ran."""
+    saga = SagaWorld()
+    saga.place()
+    saga.succeed("CreateOrder")
+    task = saga.next_task("ReserveInventory")
+    saga.perform(task)
+    saga.step(failed(task, "the result cannot be written", kind, non_retryable=True))
+    compensate(saga, ["CreateOrder", "ReserveInventory"])
+    assert saga.outcome() == ("FAILED", "OrderFailed")
+
+
 def test_reminder_after_24_hours_without_a_payment() -> None:
     saga = SagaWorld()
     saga.place()
