@@ -228,6 +228,9 @@ REQUIRED = "must provide required parameters: BatchType,Reason,Namespace, AND on
         (job("cancellation", visibilityQuery="WorkflowTyp = 'x'"), "WorkflowType"),
         (job("cancellation", visibilityQuery="WorkflowId = 'a') OR (WorkflowId = 'b'"), "query"),
         (job("cancellation", maxOperationsPerSecond=-1), "maxOperationsPerSecond"),
+        (job("deletion", visibilityQuery="ORDER BY StartTime"), "no condition"),
+        (job("termination", visibilityQuery=" "), "no condition"),
+        (job("termination", visibilityQuery="WorkflowId = 'a' GROUP BY ExecutionStatus"), "GROUP BY"),
     ],
 )
 async def test_wrong_requests(server: WebServer, body: dict[str, Any], says: str) -> None:

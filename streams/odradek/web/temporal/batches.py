@@ -111,7 +111,9 @@ async def _counted(call: Call, given: str, *, narrow: bool) -> tuple[str, int]:
     visibility, timeout_s = call.server.need_visibility(), call.server.options.request_timeout_s
     await in_thread(visibility.list, given, page_size=1, timeout_s=timeout_s)
     own, order = split_order(given)
-    filtered = (f"({own}) AND {OPEN}" if own else OPEN) if narrow else own
+    if not own:
+        raise invalid(f"visibilityQuery has no condition: for all open workflows write {OPEN}")
+    filtered = f"({own}) AND {OPEN}" if narrow else own
     count = await in_thread(visibility.count, filtered, timeout_s=timeout_s)
     return f"{filtered} {order}".strip(), count.count
 
