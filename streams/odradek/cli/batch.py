@@ -18,6 +18,7 @@ from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.output import is_json, print_value
 from odradek.cli.status import CommandFailedError, UsageError
 from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowHandle
+from odradek.client.verdicts import noting_pending
 
 OPEN = "ExecutionStatus = 'Running'"
 #: Requests at once: enough to fill an owner's batches, few enough to leave room for others.
@@ -31,10 +32,11 @@ Act = Callable[[WorkflowHandle[Any, Any]], Awaitable[None]]
 
 @dataclass
 class Outcome:
-    """How far a batch came. `matched`: what it was counted to hit; runs come and go meanwhile."""
+    """How far a batch came. `matched`: what it was counted to hit; runs come and go meanwhile. `pending`: accepted without a verdict."""
 
     matched: int
     done: int = 0
+    pending: int = 0
     skipped: int = 0
     failed: int = 0
     failures: list[tuple[str, str, str]] = field(default_factory=list)
@@ -42,7 +44,7 @@ class Outcome:
     @property
     def handled(self) -> int:
         """Runs that were asked."""
-        return self.done + self.skipped + self.failed
+        return self.done + self.pending + self.skipped + self.failed
 
 
 def add_batch_options(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +144,8 @@ async def _run(client: Client, query: str, rps: float | None, act: Act, outcome:
 async def _ask(client: Client, execution: WorkflowExecution, act: Act, outcome: Outcome) -> None:
     handle = client.get_workflow_handle(execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None)
     try:
-        await act(handle)
+        with noting_pending() as pending:
+            await act(handle)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             outcome.skipped += 1
@@ -151,7 +154,8 @@ async def _ask(client: Client, execution: WorkflowExecution, act: Act, outcome: 
     except Exception as error:  # whatever it is, it is this run's alone, and is said
         _failed(outcome, execution, f"{type(error).__name__}: {error}")
     else:
-        outcome.done += 1
+        outcome.done += not pending
+        outcome.pending += bool(pending)
 
 
 def _failed(outcome: Outcome, execution: WorkflowExecution, message: str) -> None:
@@ -163,10 +167,11 @@ def _failed(outcome: Outcome, execution: WorkflowExecution, message: str) -> Non
 def _report(options: argparse.Namespace, query: str, past: str, outcome: Outcome) -> None:
     if is_json(options):
         failures = [{"workflowId": id, "runId": run_id, "message": message} for id, run_id, message in outcome.failures]
-        counts = {"matched": outcome.matched, "done": outcome.done, "skipped": outcome.skipped, "failed": outcome.failed}
+        counts = {name: getattr(outcome, name) for name in ("matched", "done", "pending", "skipped", "failed")}
         print_value(options, {"query": query, "action": past, **counts, "failures": failures})
         return
-    print(f"{past}: {outcome.done}  skipped (gone or closed meanwhile): {outcome.skipped}  failed: {outcome.failed}")
+    pending = f"  accepted, not applied before a processor is up: {outcome.pending}" if outcome.pending else ""
+    print(f"{past}: {outcome.done}{pending}  skipped (gone or closed meanwhile): {outcome.skipped}  failed: {outcome.failed}")
     for id, run_id, message in outcome.failures[:_FAILURES_SHOWN]:
         print(f"  {id}  {run_id}  {message}", file=sys.stderr)
     if outcome.failed > _FAILURES_SHOWN:

@@ -23,6 +23,10 @@ _HEAD = """\
   The language is in [query.md](query.md). Everything else goes to the owners of workflows over Kafka and needs no server.
 - **Many workflows**: `signal`, `cancel`, `terminate`, `delete` and `unpark` take `--query`. How many it hits is said and asked;
   `--yes` does not ask, and `-o json` wants `--yes`. Status 1 if one failed; what closed meanwhile is skipped.
+- **Without a processor** (start first, worker later): a start, signal, cancel, terminate, delete or unpark that no processor has answered
+  within `--rpc-timeout` is accepted: it lies in Kafka and is applied, or refused, once one is up. The status is 0, since the
+  request is safe, and the output claims no more than that: a line `accepted: …`; in JSON `"verdict": "pending"` (and no `done`), so that
+  a script can tell: `jq -e '.verdict != "pending"'`. A batch counts them as `pending`, not as `done`. What only reads is status 3 then.
 - **Completion**: `source <(odradek completion bash)`; zsh and fish too.
 - **Not yet**: updates (`workflow update` says so), schedules, `reset`, `trace`.
 

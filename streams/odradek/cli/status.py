@@ -19,6 +19,7 @@ class Status(IntEnum):
     """What a script can tell from the exit status. Stable."""
 
     OK = 0
+    """Done; or accepted without a verdict, which the output says: the request is durable, as with Temporal's `start` without a worker."""
     FAILED = 1
     """The workflow failed, was cancelled, terminated or timed out; a query failed; a batch failed in part; it was not confirmed; or
     something unexpected."""
@@ -37,7 +38,7 @@ class Status(IntEnum):
 
 
 MEANINGS = {
-    Status.OK: "done",
+    Status.OK: "done; or accepted without a verdict yet, and the output says so",
     Status.FAILED: "it failed: the workflow, a query, part of a batch; or it was not confirmed",
     Status.USAGE: "wrong usage, query or settings",
     Status.UNAVAILABLE: "unavailable: no broker, no worker, no server, no answer in time",

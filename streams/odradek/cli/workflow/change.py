@@ -12,10 +12,12 @@ from odradek.cli.common import cluster_options, input_options, inputs_of, server
 from odradek.cli.output import is_json, output_options, print_json, print_value
 from odradek.cli.status import ONE_WORKFLOW, UsageError
 from odradek.cli.workflow.options import add_one, handle_of
+from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
 from odradek.client import Client
+from odradek.client.verdicts import noting_pending
 
 _BATCH_NOTE = """With --query: the runs are listed by `odradek server`, how many it hits is said and asked (--yes does not ask), and each is
-asked of its owner. Status 1 if one of them failed; what closed meanwhile is skipped."""
+asked of its owner. Status 1 if one of them failed; what closed meanwhile is skipped. Those without a verdict yet are counted apart."""
 
 
 def register(actions: Commands) -> None:
@@ -97,7 +99,7 @@ def _command(
         run,
         help=help,
         examples=examples,
-        notes=f"{note}\n{_BATCH_NOTE}" if note else _BATCH_NOTE,
+        notes="\n".join(filter(None, (note, NOTE, _BATCH_NOTE))),
         statuses=ONE_WORKFLOW,
         parents=[cluster_options(), server_options(), output_options(), *(parents or [])],
     )
@@ -179,11 +181,13 @@ def _change(options: argparse.Namespace, *, verb: str, past: str, restrict: str,
     check_target(options)
 
     async def one(client: Client) -> int:
-        await act(handle_of(client, options))
+        with noting_pending() as pending:
+            await act(handle_of(client, options))
         if is_json(options):
-            print_value(options, {"workflowId": options.workflow_id, "done": past})
+            told = {"action": past, **pending_fields(pending)} if pending else {"done": past}
+            print_value(options, {"workflowId": options.workflow_id, **told})
         else:
-            print(f"{options.workflow_id}: {past}")
+            print(f"{options.workflow_id}: {pending_text(pending) or past}")
         return 0
 
     async def many(client: Client) -> int:

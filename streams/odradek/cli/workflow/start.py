@@ -10,7 +10,9 @@ from odradek.cli.common import cluster_options, duration, input_options, inputs_
 from odradek.cli.output import is_json, output_options, print_json, print_one, print_value
 from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
 from odradek.cli.workflow.options import add_one, add_timeout, handle_of, member, names
+from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
 from odradek.client import Client, WorkflowFailureError
+from odradek.client.verdicts import noting_pending
 from odradek.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -37,6 +39,7 @@ def register(actions: Commands) -> None:
             """odradek workflow start -w order-2 --type Order -t orders --memo 'note="fragile"' --search-attribute 'Customer="c-17"'""",
             """odradek workflow start -w nightly --type Report -t reports --cron '0 3 * * *' --id-reuse-policy RejectDuplicate -o json""",
         ),
+        notes=NOTE,
         statuses=STATUSES,
         parents=parents,
     )
@@ -64,6 +67,7 @@ def register(actions: Commands) -> None:
         examples=(
             """odradek workflow signal-with-start -w cart-1 --type Cart -t carts --signal-name add --signal-input '{"product": "spool"}'""",
         ),
+        notes=NOTE,
         statuses=STATUSES,
         parents=parents,
     )
@@ -124,8 +128,13 @@ def start(options: argparse.Namespace) -> int:
     keywords = start_keywords(options)
 
     async def use(client: Client) -> None:
-        handle = await client.start_workflow(options.type, **keywords)
-        print_one(options, {"workflowId": handle.id, "runId": handle.result_run_id, **_started(options, client)})
+        with noting_pending() as pending:
+            handle = await client.start_workflow(options.type, **keywords)
+        told = {"workflowId": handle.id, "runId": handle.result_run_id, **_started(options, client)}
+        if not pending:
+            print_one(options, told)
+        else:
+            print_one(options, {**told, "Verdict": pending_text(pending)}, {**told, **pending_fields(pending)})
 
     with_client(options, use)
     return 0
