@@ -14,6 +14,7 @@ from odradek.activities.share_commands import GROUP_CONFIG
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import consumer_config, producer_config, share_consumer_config
+from odradek.web.kafka import removal as removal_room
 from odradek.web.kafka.cluster import QueueReader
 from odradek.web.kafka.follower import Board
 from odradek.web.kafka.groups import ActivityGroups
@@ -27,6 +28,12 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:list_
 @pytest.fixture
 def settings(bootstrap: str, namespace: str) -> Settings:
     return Settings(address=bootstrap, namespace=namespace, partitions=2, replication_factor=1)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal waits no session timeout for members."""
+    monkeypatch.setattr(removal_room, "_LEAVING_S", -5.5)
 
 
 @pytest.fixture

@@ -13,13 +13,24 @@ from dataclasses import dataclass, field
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.errors import unreachable
 from odradek.kafka.producer import PlainProducer
+from odradek.web.kafka.cluster import QueueReader
 from odradek.web.kafka.facts import MemberView
 from odradek.web.kafka.follower import Board
 from odradek.web.kafka.groups import ActivityGroups, GroupSettings
 from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text
+from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
 from odradek.wire.headers import parse_headers
 from odradek.wire.outcomes import RUNNING
 from odradek.wire.topics import QUEUE_KINDS, Topics
+
+#: More inputs than that are told by their offsets.
+_COUNTED = 10_000
+#: Requests that change nothing: without an answer in time they are worth nothing.
+_READS = {one.__name__ for one in (AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow)}
+
+
+# A group that has members still is tried again this often, until the session timeout and a little more are over.
+_AGAIN_S, _LEAVING_S = 0.5, 2.0
 
 
 @dataclass
@@ -42,6 +53,9 @@ class Removal:
     #: Of the groups those that are still there after the removal.
     groups_left: list[str] = field(default_factory=list)
     share_group: str = ""
+    #: Inputs that no processor has applied, as far as it is known where they stood.
+    waiting: int = 0
+    waiting_known: bool = True
 
     @property
     def empty(self) -> bool:
@@ -70,6 +84,9 @@ class Removal:
         if self.members:
             names = ", ".join(member.identity or member.member_id for member in self.members[:5])
             found.append(f"{len(self.members)} members live ({names}) and would make its topics again: stop them")
+        if self.waiting:
+            unsure = "" if self.waiting_known else ", or some of them (nobody tells where its processors stood),"
+            found.append(f"{self.waiting} inputs lie unapplied{unsure} and would be lost: have a worker apply them first")
         if self.runs.open_runs:
             shown = ", ".join(key.rpartition("/")[0] for key in self.runs.open_runs[:5])
             found.append(f"{len(self.runs.open_runs)} runs are open ({shown}) and would be lost: let them end, or terminate them")
@@ -95,16 +112,44 @@ class QueueRemover:
         members = [member for member in self._board.members(task_queue) if member.alive]
         share = topics.activities_share_group(task_queue)
         groups = [group for group in (*_classic(topics, task_queue), share) if self._groups.exists(group)]
-        return Removal(task_queue, there, members, self._runs(task_queue), groups, share_group=share)
+        waiting, known = self._waiting(task_queue)
+        runs = self._runs(task_queue)
+        return Removal(task_queue, there, members, runs, groups, share_group=share, waiting=waiting, waiting_known=known)
 
     def remove(self, removal: Removal) -> None:
         """Do it. May be done again where it broke off. Topics go first: without them no member can write a run's summary again."""
         self._admin.delete_topics(removal.topics)
-        # Classic ones also unseen, as ever; a share group only if it is there: it needs a right on a name that most do not use.
-        wanted = dict.fromkeys([*_classic(self._admin.topics, removal.task_queue), *removal.groups])
-        self._admin.delete_groups(wanted)
-        removal.groups_left = [group for group in removal.groups if self._groups.exists(group)]
         self._forget(removal.runs)
+        self._delete_groups(removal)
+
+    def _waiting(self, task_queue: str) -> tuple[int, bool]:
+        """Inputs that are not applied, less those that only ask; and whether it is known from where on to count."""
+        reader = QueueReader(self._settings, self._admin, self._board)
+        try:
+            partitions = reader.partitions(task_queue)
+        finally:
+            reader.close()
+        topic = self._admin.topics.events(task_queue)
+        stretches = [Stretch(topic, one.partition, max(one.position, one.start_offset), one.end_offset) for one in partitions]
+        known = all(one.lag is not None for one in partitions)
+        offsets = sum(max(0, one.end - one.start) for one in stretches)
+        if not 0 < offsets <= _COUNTED:
+            return offsets, known
+        search = Search(self._settings, time.monotonic() + self._timeout_s)
+        waiting = sum(parse_headers(headers_of(message)).kind not in _READS for message in search.records(stretches))
+        return waiting + sum(one.end - one.start for one in search.unfinished), known
+
+    def _delete_groups(self, removal: Removal) -> None:
+        """Also those whose static members have just ended: the group keeps their places for the session timeout."""
+        # Classic ones also unseen, as ever; a share group only if it is there: it needs a right on a name that most do not use.
+        self._admin.delete_groups(dict.fromkeys([*_classic(self._admin.topics, removal.task_queue), *removal.groups]))
+        until_s = time.monotonic() + (0.0 if removal.members else self._settings.session_timeout.total_seconds() + _LEAVING_S)
+        while True:
+            removal.groups_left = [group for group in removal.groups if self._groups.exists(group)]
+            if not removal.groups_left or time.monotonic() >= until_s:
+                return
+            time.sleep(_AGAIN_S)
+            self._admin.delete_groups(removal.groups_left)
 
     def _runs(self, task_queue: str) -> QueueRuns:
         topic = self._admin.topics.executions
