@@ -62,12 +62,13 @@ What members say of themselves is some seconds old.""",
         delete,
         help="delete a task queue: its topics, offsets, and its runs from lists",
         examples=("odradek task-queue delete -t experiments", "odradek task-queue delete -t experiments --force --yes -o json"),
-        notes="Refused while members live or runs are open, unless --force. Outcomes stay in `results` until its retention.",
+        notes="""Refused while members live, inputs lie unapplied or runs are open, unless --force. Outcomes stay in `results` until its
+retention.""",
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
     _queue_option(parser)
-    parser.add_argument("--force", action="store_true", help="also with living members and open runs, which are lost")
+    parser.add_argument("--force", action="store_true", help="also with living members, unapplied inputs and open runs, which are lost")
     add_yes(parser)
 
 
@@ -160,6 +161,8 @@ def _print_removal(options: argparse.Namespace, removal: Removal) -> None:
     }
     for remainder in removal.remains:
         print(remainder, file=sys.stderr)
+    if removal.waiting:
+        done["unappliedInputs"] = removal.waiting
     if is_json(options):
         print_value(options, done)
     else:

@@ -72,6 +72,10 @@ class QueueReader:
         """Those of the queues whose services are in a share group."""
         return {name for name in names if self._groups.kind(name) == SHARE}
 
+    def partitions(self, name: str) -> list[PartitionView]:
+        """The partitions of a queue's `events`; none when it has no such topic."""
+        return self._partitions(name, self._board.statuses(name))
+
     def partition_count(self, name: str) -> int:
         """Partitions of a queue's `events`, 0 when it has none. They never change, so they are asked for once."""
         count = self._partition_counts.get(name, 0)
@@ -129,6 +133,7 @@ class QueueReader:
         starts = self._admin.start_offsets(topic, numbers)
         ends = self._admin.end_offsets(topic, numbers, committed=True)
         committed: dict[int, int] | None = None
+        written: dict[int, int] | None = None
         views = []
         owners = _owners(statuses)
         for number in numbers:
@@ -140,13 +145,17 @@ class QueueReader:
                     self._admin.committed_offsets(self.topics.processor_group(name), topic, numbers) if committed is None else committed
                 )
                 position = committed.get(number, -1)
+            known = position >= 0
+            if not known:
+                written = self._state_ends(name) if written is None else written
+                known = not written.get(number)  # nobody ever applied anything here: all of it waits
             views.append(
                 PartitionView(
                     partition=number,
                     start_offset=starts[number],
                     end_offset=ends[number],
                     position=position,
-                    lag=max(0, ends[number] - max(position, starts[number])) if position >= 0 else None,
+                    lag=max(0, ends[number] - max(position, starts[number])) if known else None,
                     owner=status.member_id if status is not None else "",
                     identity=status.identity if status is not None else "",
                     state=lane.state if lane is not None else "",
@@ -158,6 +167,12 @@ class QueueReader:
                 )
             )
         return views
+
+    def _state_ends(self, name: str) -> dict[int, int]:
+        """Ends of `state`: an owner writes there before it applies anything."""
+        topic = self.topics.state(name)
+        facts = self._admin.describe([topic]).get(topic)
+        return {} if facts is None else self._admin.end_offsets(topic, range(facts.partitions), committed=False)
 
     def _activity_partitions(self, name: str, group: str) -> list[ActivityPartitionView]:
         topic = self.topics.commands(name)

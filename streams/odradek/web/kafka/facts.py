@@ -38,6 +38,7 @@ class RecordView(msgspec.Struct):
 
 class PartitionView(msgspec.Struct):
     """A partition of a queue's `events` and who owns it. `lag`: records that are committed there and not applied yet, None if unknown.
+    Where nobody ever served the queue that is all of them.
 
     `owner` is "" when no living member says that it owns the partition.
     """
@@ -121,16 +122,32 @@ class QueueDetail(QueueView):
     members: list[MemberView] = []
 
 
+class PurgedRecord(msgspec.Struct):
+    """A record that Kafka has deleted, as far as the run's history knows it: where it stood, and the event that it caused or that made it.
+
+    `kind`: of the record, as far as the event tells; "" otherwise.
+    """
+
+    place: Place
+    kind: str
+    event_id: int
+    event_type: str
+    event_time_ms: int
+
+
 class Trail(msgspec.Struct):
     """Records of one workflow over all topics, in order of time.
 
-    `complete` False: the search ended at its deadline or limit, `missing` says what was not searched.
+    `complete` False: the search ended at its deadline or limit, or records of the run are deleted already; `missing` says what is not
+    here. `purged`: the deleted ones that the run's history knows. `reads_left_out`: requests that only looked and are not in `records`.
     """
 
     workflow_id: str
     records: list[RecordView]
     complete: bool
     missing: list[str]
+    reads_left_out: int = 0
+    purged: list[PurgedRecord] = []
 
 
 class DeadLetterView(msgspec.Struct):
