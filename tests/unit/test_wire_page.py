@@ -80,7 +80,7 @@ def test_every_record_topic_and_header_is_named() -> None:
 
 def test_every_reason_of_a_dead_letter_is_named() -> None:
     reasons = [value for name, value in vars(dead_letters).items() if name == value]
-    assert len(reasons) == 8
+    assert len(reasons) == 9
     for reason in reasons:
         assert f"`{reason}`" in PAGE, reason
 
