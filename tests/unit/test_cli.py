@@ -16,6 +16,7 @@ from odradek import cli
 from odradek.cli import Status, app, common, output, worker
 from odradek.cli.status import UsageError, chain, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
+from odradek.client.locate import NAME_THE_QUEUE
 from odradek.exceptions import ApplicationError, BrokerUnreachableError, ConfigurationError, TopicMissingError, WorkflowAlreadyStartedError
 
 
@@ -58,7 +59,41 @@ def test_chain_of_causes_is_one_line() -> None:
 def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
-    assert caught.value.code == 2 and "usage:" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert caught.value.code == 2 and err.startswith("odradek: ") and err.count("\n") == 1 and "--help`" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("workflow strat -w x", "unknown command 'strat': did you mean `start`? See `odradek workflow --help`"),
+        ("worklfow start", "unknown command 'worklfow': did you mean `workflow`? See `odradek --help`"),
+        ("unpark -w x", "unknown command 'unpark': did you mean `workflow unpark`? See `odradek --help`"),
+        ("list", "did you mean `workflow list` or `task-queue list` or `dead-letter list`?"),
+        ("xyzzy", "unknown command 'xyzzy': it is one of dev, worker"),
+        ("workflow", "name a command: start, execute"),
+        (
+            "workflow describe -w x --rpc-timout 1s",
+            "unknown option --rpc-timout: did you mean `--rpc-timeout`? See `odradek workflow describe",
+        ),
+        ("workflow describe --workflw-id=x", "unknown option --workflw-id: did you mean `--workflow-id`?"),
+        ("workflow describe --namespace x", "missing: --workflow-id/-w. See `odradek workflow describe --help`"),
+        ("workflow describe -w x --zzz", "unknown option --zzz. See"),
+        ("workflow describe -w x y", "unexpected argument 'y'. See"),
+        ("workflow describe -w x -o jsn", "invalid choice: 'jsn'"),
+        ("workflow describe -w x --rpc-timeout soon", "'soon' is no duration: write 500ms"),
+    ],
+)
+def test_usage_errors_are_one_line_with_the_cure(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments.split())
+    err = capsys.readouterr().err
+    assert caught.value.code == 2 and said in err and err.startswith("odradek: ") and err.count("\n") == 1
+
+
+def test_the_cure_names_the_option_of_the_command_line() -> None:
+    error = RPCError(f"two queues have it: {NAME_THE_QUEUE}", RPCStatusCode.FAILED_PRECONDITION)
+    assert "name the queue of the workflow with -t/--task-queue" in status_of(error)[1] and "`task_queue`" not in status_of(error)[1]
 
 
 @pytest.mark.parametrize("arguments", [[], ["dev"], ["worker"], ["workflow"]])

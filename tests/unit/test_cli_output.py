@@ -147,6 +147,19 @@ def test_a_record_in_a_few_words() -> None:
     assert topic.what(record(None)) == "" and topic.what(record("xx", "no schema")) == "cannot be decoded: no schema"
 
 
+def test_topics_of_two_queues_look_different() -> None:
+    def named(name: str, kind: str) -> str:
+        return topic.topic_text(RecordView(name, kind, 0, 1, 2, "w", "K", {}, None, 3))
+
+    assert [named(f"odradek.n.{queue}.events", "events") for queue in ("orders", "stock", "a_2eb")] == [
+        "orders.events",
+        "stock.events",
+        "a.b.events",
+    ]
+    assert named("any.prefix.n.orders.dead-letters", "dead-letters") == "orders.dead-letters"
+    assert named("odradek.n.results", "results") == "results"
+
+
 def test_each_status_has_a_meaning() -> None:
     assert set(MEANINGS) == set(Status) and all(str(status.value) in statuses_text() for status in Status)
 

@@ -48,6 +48,7 @@ def test_help_has_examples(command: Command, capsys: pytest.CaptureFixture[str])
         cli.main([*command.words, "--help"])
     out = capsys.readouterr().out
     assert caught.value.code == 0 and "examples:\n  odradek " in out
+    assert "exit status:\n  0 " in out
     assert all(len(line) <= 160 for line in command.epilog.splitlines())
 
 

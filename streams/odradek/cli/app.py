@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from odradek.cli.parser import Parser
 from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
 from odradek.telemetry.logs import configure_logging
 
@@ -80,7 +81,7 @@ class _Version(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="odradek",
         description="Durable workflows on Apache Kafka.",
         epilog=EXAMPLES + HELP,
@@ -106,7 +107,10 @@ def add_command(
     statuses: tuple[Status, ...] = COMMON,
     **options: Any,
 ) -> argparse.ArgumentParser:
-    """A command, with examples (each begins with `odradek `), notes and exit statuses below its help."""
+    """A command, with examples (each begins with `odradek `), notes and exit statuses below its help. epilog: examples and notes in
+    one text."""
+    if "epilog" in options:
+        options["epilog"] = f"{options['epilog'].rstrip()}\n\n{statuses_text(statuses)}"
     if examples:
         options["epilog"] = epilog_of(examples, notes, statuses)
     parser: argparse.ArgumentParser = commands.add_parser(

@@ -23,12 +23,15 @@ EXAMPLES = """examples:
 Prints `bootstrap: HOST:PORT` as soon as clients can connect, then `ui: http://HOST:PORT` once the server answers. Ctrl-C or SIGTERM ends
 all of it.
 """
+STATUSES = (Status.OK, Status.FAILED, Status.USAGE)
 PORTS_TRIED = 100  # behind the default one
 
 
 def register(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "dev", run, help="run a local Kafka broker, and the server with API and UI", epilog=EXAMPLES)
+    parser = add_command(
+        commands, "dev", run, help="run a local Kafka broker, and the server with API and UI", epilog=EXAMPLES, statuses=STATUSES
+    )
     parser.add_argument("--port", type=int, help="port for Kafka's clients (default: a free one)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="keep data here, lists too (default: a temporary directory)")
     parser.add_argument("--brokers", type=int, default=1, help="more than one: a replicated cluster on free ports (default: 1)")

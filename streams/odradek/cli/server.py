@@ -9,7 +9,7 @@ from pathlib import Path
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, settings_of
-from odradek.cli.status import UsageError
+from odradek.cli.status import SERVING, UsageError
 
 DEFAULT_PORT = 8088
 #: Packages of the extra `server` by the module that is imported.
@@ -32,7 +32,13 @@ Prints `ui: http://HOST:PORT` once it serves. SIGTERM or Ctrl-C ends it; no work
 def register(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "server", run, help="serve lists, the HTTP API and the web UI", parents=[cluster_options()], epilog=EXAMPLES
+        commands,
+        "server",
+        run,
+        help="serve lists, the HTTP API and the web UI",
+        parents=[cluster_options()],
+        epilog=EXAMPLES,
+        statuses=SERVING,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"port to listen on, 0: any free one (default: {DEFAULT_PORT})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from odradek.client.locate import NAME_THE_QUEUE
 from odradek.exceptions import (
     BrokerUnreachableError,
     ConfigurationError,
@@ -49,6 +50,8 @@ MEANINGS = {
 }
 #: What every command can end with.
 COMMON = (Status.OK, Status.FAILED, Status.USAGE, Status.UNAVAILABLE, Status.INTERRUPTED)
+#: Of what serves until a signal ends it, in good order.
+SERVING = COMMON[:4]
 ONE_WORKFLOW = (*COMMON[:4], Status.NOT_FOUND, Status.INTERRUPTED)
 
 
@@ -92,7 +95,8 @@ def status_of(error: BaseException) -> tuple[Status, str]:
         run = f", run {error.run_id}" if error.run_id else ""
         return Status.ALREADY_STARTED, f"workflow id {error.workflow_id!r} is taken{run}: use another id, or --id-conflict-policy"
     if isinstance(error, RPCError):
-        return _BY_CODE.get(error.status, Status.FAILED), f"{error.message} ({error.status.name})"
+        message = error.message.replace(NAME_THE_QUEUE, "name the queue of the workflow with -t/--task-queue")
+        return _BY_CODE.get(error.status, Status.FAILED), f"{message} ({error.status.name})"
     if isinstance(error, BrokerUnreachableError | TopicError):
         return Status.UNAVAILABLE, str(error)
     if isinstance(error, ConfigurationError | UsageError):

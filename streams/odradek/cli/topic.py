@@ -16,7 +16,7 @@ from odradek.cli.common import cluster_options, duration
 from odradek.cli.kafka import Cluster, cluster
 from odradek.cli.output import output_options, print_json, print_line, print_table, text_of, time_text
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
-from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, EXECUTIONS, RESULTS
+from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, EXECUTIONS, QUEUE_KINDS, RESULTS, unescape
 
 if TYPE_CHECKING:
     from odradek.web.kafka.facts import RecordView
@@ -144,7 +144,13 @@ def _print(options: argparse.Namespace, records: list[RecordView]) -> None:
 
 
 def _row(record: RecordView) -> list[str]:
-    return [time_text(record.time_ms), record.topic_kind, f"{record.partition}/{record.offset}", record.kind or "?", what(record)]
+    return [time_text(record.time_ms), topic_text(record), f"{record.partition}/{record.offset}", record.kind or "?", what(record)]
+
+
+def topic_text(record: RecordView) -> str:
+    """A topic without the prefix and namespace that all of them share: `orders.events`, `results`."""
+    queue = record.topic.removesuffix(f".{record.topic_kind}").rpartition(".")[2]
+    return f"{unescape(queue)}.{record.topic_kind}" if record.topic_kind in QUEUE_KINDS else record.topic_kind
 
 
 def what(record: RecordView) -> str:

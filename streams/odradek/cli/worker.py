@@ -16,7 +16,7 @@ from typing import Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, settings_of
-from odradek.cli.status import UsageError
+from odradek.cli.status import SERVING, UsageError
 from odradek.config import Settings
 from odradek.telemetry.logs import log_as_set
 
@@ -28,14 +28,21 @@ EXAMPLES = """examples:
   odradek worker --activities stock:ACTIVITIES --task-queue inventory --config stock.yaml
 
 MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines. Modules are looked for in the
-present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace. A second one ends at once.
+present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace. A second one ends at once,
+with status 143 (130 for Ctrl-C).
 """
 
 
 def register(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "worker", run, help="run workflows and activities of a module", parents=[cluster_options()], epilog=EXAMPLES
+        commands,
+        "worker",
+        run,
+        help="run workflows and activities of a module",
+        parents=[cluster_options()],
+        epilog=EXAMPLES,
+        statuses=SERVING,
     )
     parser.add_argument("workflows", nargs="?", metavar="MODULE:WORKFLOWS", help="workflow classes")
     parser.add_argument("--activities", action="append", metavar="MODULE:ACTIVITIES", help="activity functions; may be given again")
