@@ -25,8 +25,10 @@ from odradek.web.app import create_app
 from odradek.web.hub import MEMBERS, RUNS, Hub, hub_stream, sse
 from odradek.web.options import ServerOptions
 from odradek.wire.events import UnparkWorkflow
-from odradek.wire.outcomes import LaneStatus, MemberStatus
-from tests.unit.web_server import COMPLETED, START_MS, WebServer, busy_description, ok, plain, summary
+from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
+from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
+from odradek.wire.partitioner import partition_for
+from tests.unit.web_server import COMPLETED, START_MS, WebServer, busy_description, completed_history, ok, plain, summary
 
 API = "/api/odradek/v1"
 
@@ -117,7 +119,10 @@ async def test_queues_records_dead_letters(server: WebServer) -> None:
         assert ok(await client.get(f"{API}/records/odradek.default.orders.events/1/7"))["kind"] == "StartWorkflow"
         missing = await client.get(f"{API}/records/odradek.default.orders.events/1/8")
         assert missing.status_code == 404 and "offset 8" in missing.json()["message"]
-        assert ok(await client.get(f"{API}/workflows/order-1/trail"))["complete"] is True
+        assert ok(await client.get(f"{API}/workflows/order-1/trail"))["workflow_id"] == "order-1"
+        assert server.kafka.trail_options["reads_limit"] == 0
+        ok(await client.get(f"{API}/workflows/order-1/trail?reads=true&limit=30"))
+        assert server.kafka.trail_options["reads_limit"] == 30
         assert server.kafka.trail_options["task_queue"] == "orders" and server.kafka.trail_options["since_ms"] == START_MS
         assert server.kafka.trail_options["activity_queues"] == {"orders"}
         path = f"{API}/task-queues/orders/dead-letters"
@@ -127,6 +132,50 @@ async def test_queues_records_dead_letters(server: WebServer) -> None:
         assert refused.status_code == 400 and refused.json()["code"] == 9
         assert (await client.post(f"{path}/5/redrive")).status_code == 404
         assert (await client.post(f"{path}/-1/redrive")).status_code == 400
+
+
+def _told(run: ExecutionSummary) -> list[HistoryEvent]:
+    """A history whose activity was tried twice, and whose service said where the second command stood."""
+    events = completed_history(run)
+    events[3] = HistoryEvent(6, START_MS + 4, ActivityTaskStartedEvent(5, 2, "service", None, 1, 31))
+    return events
+
+
+async def test_a_trail_names_what_was_deleted(server: WebServer) -> None:
+    run = summary("order-1")
+    server.add(run, _told(run))
+    topics = server.kafka.topics
+    place = topics.events("orders"), partition_for(b"order-1", 4)
+    commands = topics.commands("orders"), 1
+    async with server.client() as client:
+
+        async def trail() -> Any:
+            return ok(await client.get(f"{API}/workflows/order-1/trail"))
+
+        assert (await trail())["purged"] == []
+        server.kafka.starts = {commands: 32, place: 9}
+        found = await trail()
+        assert found["complete"] is False
+        assert [(one["kind"], one["event_type"], one["place"]["offset"]) for one in found["purged"]] == [
+            ("StartWorkflow", "WorkflowExecutionStarted", 7),
+            ("ActivityTask", "ActivityTaskScheduled", 31),
+        ]
+        assert found["purged"][1]["place"] == {"topic": commands[0], "partition": 1, "offset": 31} and found["purged"][1]["event_id"] == 5
+        said = " ".join(found["missing"])
+        for part in ("1 commands, known from the history", "1 events, known from the history", "1 more commands"):
+            assert part in said, part
+        server.owner.muted = True
+        silent = await trail()
+        assert silent["complete"] is False and "the history cannot be read" in silent["missing"][0]
+
+
+async def test_why_a_record_is_gone(server: WebServer) -> None:
+    topic = server.kafka.topics.events("orders")
+    server.kafka.starts = {(topic, 0): 20}
+    async with server.client() as client:
+        for offset, part in ((5, "begins at 20. Records of `events` are deleted"), (30, "marker"), (200, "the next one is 100")):
+            gone = await client.get(f"{API}/records/{topic}/0/{offset}")
+            assert gone.status_code == 404 and part in gone.json()["message"], gone.text
 
 
 async def test_members_and_schemas(server: WebServer) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -187,6 +187,8 @@ class FakeKafka:
     def __init__(self) -> None:
         self.topics = Topics("default")
         self.redriven: list[int] = []
+        #: First offsets that are still there; 0 elsewhere.
+        self.starts: dict[tuple[str, int], int] = {}
 
     @property
     def record_view(self) -> RecordView:
@@ -216,6 +218,9 @@ class FakeKafka:
         return QueueDetail("orders", True, True, True, 1, 1, 1, 2, 3, 100, 1, 0, 0, 5, 1, "classic", [partition], activities, [])
 
     # --- RecordReader
+
+    def bounds(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        return {place: (self.starts.get(place, 0), 100) for place in places}
 
     def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
         if topic != self.topics.events("orders"):

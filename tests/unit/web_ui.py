@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class Kafka:
         self.topics = topics
         self.redriven: list[int] = []
         self.shared: set[str] = set()
+        #: First offsets that are still there; 0 elsewhere.
+        self.starts: dict[tuple[str, int], int] = {}
 
     def close(self) -> None: ...
 
@@ -104,12 +107,16 @@ class Kafka:
         return [QueueView(**{name: getattr(detail, name) for name in QueueView.__struct_fields__})]
 
     def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
-        return record(offset, topic=topic, partition=partition) if offset < 100 else None
+        start, end = self.bounds([(topic, partition)])[topic, partition]
+        return record(offset, topic=topic, partition=partition) if start <= offset < end else None
+
+    def bounds(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        return {place: (self.starts.get(place, 0), 100) for place in places}
 
     def trail(self, workflow_id: str, **options: Any) -> Trail:
-        return Trail(
-            workflow_id, [record(7, "StartWorkflow"), record(9, "", error="unknown schema <x>")], False, ["results/0 from offset 4"]
-        )
+        found = [record(7, "StartWorkflow"), record(9, "", error="unknown schema <x>")]
+        left_out = 0 if options["reads_limit"] else 12
+        return Trail(workflow_id, found, False, ["results/0 from offset 4"], reads_left_out=left_out)
 
     def list(self, task_queue: str, *, before: int | None = None, limit: int = 50, timeout_s: float = 10.0) -> DeadLetters:
         letter = self.get(task_queue, 5)

@@ -9,11 +9,17 @@ import msgspec
 from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, Offset, RunId, TaskQueue, TimeMs
-from odradek.web.api.runs import reader_of
-from odradek.web.errors import ApiError, not_found
+from odradek.web.api.runs import EventView, event_views, place_of, reader_of
+from odradek.web.commands import CommandPlaces
+from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.kafka.dead_letters import RedriveRefusedError
 from odradek.web.kafka.facts import DeadLetters, DeadLetterView, MemberView, Place, QueueDetail, QueueView, RecordView, SchemaView, Trail
+from odradek.web.purged import add_purged, places_of, why_absent
+from odradek.web.runs import last_id
 from odradek.web.threads import in_kafka_thread, in_thread
+
+#: A trail is compared with a history up to here.
+_COMPARED_EVENTS = 20_000
 
 
 class Queues(msgspec.Struct):
@@ -64,7 +70,9 @@ async def show_record(asked: Asked) -> RecordView:
     records, timeout_s = asked.server.need_records(), asked.server.options.search_timeout_s
     found = await in_kafka_thread(records.record, given.topic, given.partition, given.offset, timeout_s=timeout_s)
     if found is None:
-        raise not_found(f"{given.topic}/{given.partition} holds no committed record at offset {given.offset}: purged, or a marker")
+        where = given.topic, given.partition
+        bounds = (await in_kafka_thread(records.bounds, [where])).get(where, (0, 0))
+        raise not_found(why_absent(asked.server.topics, Place(*where, given.offset), bounds))
     return found
 
 
@@ -73,7 +81,8 @@ class TrailParameters(msgspec.Struct):
     run_id: RunId = ""
     task_queue: TaskQueue = ""
     since_ms: Annotated[TimeMs, msgspec.Meta(description="From this time; from the run's start when left out.")] | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 1_000
+    limit: Annotated[int, msgspec.Meta(ge=1, le=5_000, description="Of records that are no requests that only looked.")] = 1_000
+    reads: Annotated[bool, msgspec.Meta(description="Requests that only looked as well, up to the limit once more.")] = False
 
 
 async def trail(asked: Asked) -> Trail:
@@ -94,7 +103,7 @@ async def trail(asked: Asked) -> Trail:
         # Activities may go to any queue, and only the history says to which: all that have commands are searched.
         kinds = await in_kafka_thread(server.queues.kinds)
         activity_queues = {name for name, found_kinds in kinds.items() if "commands" in found_kinds}
-    return await in_kafka_thread(
+    found_trail = await in_kafka_thread(
         records.trail,
         given.workflow_id,
         task_queue=queue,
@@ -102,8 +111,44 @@ async def trail(asked: Asked) -> Trail:
         activity_queues=activity_queues,
         since_ms=since_ms or 0,
         limit=given.limit,
+        reads_limit=given.limit if given.reads else 0,
         timeout_s=server.options.search_timeout_s,
     )
+    await _name_purged(asked, found_trail, queue)
+    return found_trail
+
+
+async def _name_purged(asked: Asked, found: Trail, queue: str) -> None:
+    """Compare a trail with the run's history (of the latest run, if none was named): what was deleted, the history may know."""
+    given: TrailParameters = asked.parameters
+    records = asked.server.need_records()
+    try:
+        run_id, events, whole = await _known_events(asked, given, queue)
+        bounds = await in_kafka_thread(records.bounds, {(one.place.topic, one.place.partition) for one in places_of(events)})
+    except Exception as error:
+        found.complete = False
+        found.missing.append(f"what Kafka has deleted of it, commands above all: the history cannot be read ({api_error(error).message})")
+        return
+    add_purged(found, events, bounds, run_id)
+    if not whole:
+        found.complete = False
+        found.missing.append(f"what Kafka has deleted behind event {_COMPARED_EVENTS}: so far the history was looked at")
+
+
+async def _known_events(asked: Asked, given: TrailParameters, queue: str) -> tuple[str, list[EventView], bool]:
+    """The run's id, its events with their places in Kafka, and whether these are all."""
+    reader, place = reader_of(asked, given.workflow_id, given.run_id, queue), await place_of(asked.server, queue, given.workflow_id)
+    commands, events, run_id, first = CommandPlaces(asked.server.topics), list[EventView](), given.run_id, 1
+    while len(events) < _COMPARED_EVENTS:
+        page = await reader.page(first, 1_000)
+        views = event_views(page.events, place)
+        commands.note(views)
+        events += views
+        run_id = page.run_id
+        if page.next_event_id == 0 or not page.events or (page.open and not await reader.has_more(page, 1_000)):
+            return run_id, events, True
+        first = last_id(page.events[-1]) + 1
+    return run_id, events, False
 
 
 # ---------------------------------------------------------------- dead letters

@@ -2,6 +2,7 @@
 
 Searched are the partitions where its key can be: `events` of its queue, `commands` of the queues it gives activities to, `results`,
 `executions`, dead letters; from the time the run began. Bounded by a deadline and a number of records; what was not searched is said.
+Requests that only looked never take the place of those that did something: whoever watches a run writes many of them.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import RecordView, Trail
 from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, offsets_at, record_view
 from odradek.wire.codec import Codec
-from odradek.wire.headers import parse_headers
+from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
+from odradek.wire.headers import KIND, header, parse_headers
 from odradek.wire.partitioner import partition_for
 
+#: Kinds of requests that change nothing.
+READS = frozenset(one.__name__ for one in (AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow))
 # A producer's clock may be behind ours.
 _CLOCK_SLACK_MS = 60_000
 _POLL_S = 0.2
@@ -55,6 +59,18 @@ class RecordReader:
             return record_view(message, self._topics, self._codec)
         return None
 
+    def bounds(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        """First offset that is still there, and the one behind the last, by topic and partition; without those that do not exist."""
+        wanted: dict[str, set[int]] = {}
+        for topic, partition in places:
+            wanted.setdefault(topic, set()).add(partition)
+        found: dict[tuple[str, int], tuple[int, int]] = {}
+        for topic, facts in self._admin.describe(wanted).items():
+            numbers = [number for number in wanted[topic] if 0 <= number < facts.partitions]
+            starts, ends = self._admin.start_offsets(topic, numbers), self._admin.end_offsets(topic, numbers, committed=True)
+            found |= {(topic, number): (starts[number], ends[number]) for number in numbers}
+        return found
+
     def trail(
         self,
         workflow_id: str,
@@ -64,17 +80,19 @@ class RecordReader:
         activity_queues: Collection[str] = (),
         since_ms: int = 0,
         limit: int = 1_000,
+        reads_limit: int | None = None,
         timeout_s: float = 10.0,
     ) -> Trail:
         """The records of a workflow, or of one run of it. Those of `events` that carry no run id are shown with any.
 
         task_queue: the workflow's queue, or all in which it may be.
+        limit: of records that are no requests that only looked; of these `reads_limit` (None: as many again), the rest is counted.
         """
         deadline_s = time.monotonic() + timeout_s
         names = self._names(task_queue, activity_queues)
-        return self._trail(
-            self._stretches(names, workflow_id, max(0, since_ms - _CLOCK_SLACK_MS)), workflow_id, run_id, limit=limit, deadline_s=deadline_s
-        )
+        stretches = self._stretches(names, workflow_id, max(0, since_ms - _CLOCK_SLACK_MS))
+        reads_limit = limit if reads_limit is None else reads_limit
+        return self._trail(stretches, workflow_id, run_id, limit=limit, reads_limit=reads_limit, deadline_s=deadline_s)
 
     def follow(
         self,
@@ -93,7 +111,8 @@ class RecordReader:
         """
         stretches = self._stretches(self._names(*queues()), workflow_id, max(0, since_ms - _CLOCK_SLACK_MS))
         ends = {(s.topic, s.partition): s.end for s in stretches}
-        yield from self._trail(stretches, workflow_id, run_id, limit=1_000_000, deadline_s=time.monotonic() + timeout_s).records
+        most, deadline_s = 1_000_000, time.monotonic() + timeout_s
+        yield from self._trail(stretches, workflow_id, run_id, limit=most, reads_limit=most, deadline_s=deadline_s).records
         consumer = Consumer(reader_config(self._settings))
         try:
             consumer.assign([TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()])
@@ -120,23 +139,34 @@ class RecordReader:
         names += [self._topics.commands(queue) for queue in every]
         return names + [self._topics.dead_letters(queue) for queue in every]
 
-    def _trail(self, stretches: list[Stretch], workflow_id: str, run_id: str, *, limit: int, deadline_s: float) -> Trail:
+    def _trail(self, stretches: list[Stretch], workflow_id: str, run_id: str, *, limit: int, reads_limit: int, deadline_s: float) -> Trail:
         search = Search(self._settings, deadline_s)
         found: list[RecordView] = []
-        full = False
+        reads: list[RecordView] = []
+        reads_left_out, full = 0, False
         for message in search.records(stretches):
             if not _belongs(message, workflow_id, run_id):
                 continue
-            if len(found) >= limit:
+            if len(reads) >= reads_limit and header(headers_of(message), KIND) in READS:
+                reads_left_out += 1  # not even decoded
+                continue
+            record = record_view(message, self._topics, self._codec)
+            if record.kind in READS:
+                if len(reads) < reads_limit:
+                    reads.append(record)
+                else:
+                    reads_left_out += 1
+            elif len(found) < limit:
+                found.append(record)
+            else:
                 full = True
                 break
-            found.append(record_view(message, self._topics, self._codec))
         missing = [f"{s.topic}/{s.partition} from offset {s.start}: the search ran out of time" for s in search.unfinished]
         missing += [f"{s.topic}/{s.partition} from offset {s.start}: deleted while it was searched" for s in search.purged]
         if full:
             missing.append(f"more than {limit} records")
-        found.sort(key=lambda record: (record.time_ms, record.topic, record.offset))
-        return Trail(workflow_id, found, not missing, missing)
+        found = sorted(found + reads, key=lambda record: (record.time_ms, record.topic, record.offset))
+        return Trail(workflow_id, found, not missing, missing, reads_left_out=reads_left_out)
 
     def _places(self, names: Iterable[str], workflow_id: str) -> list[tuple[str, int]]:
         """Partitions where records of the key can be."""

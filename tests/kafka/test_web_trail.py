@@ -1,0 +1,66 @@
+"""The trail of a workflow on real Kafka: what looks never hides what did something, and what was deleted is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from odradek.config import Settings
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.client_config import producer_config
+from odradek.web.kafka.trail import RecordReader
+from odradek.wire.codec import Codec, encode
+from odradek.wire.events import DescribeWorkflow, Request, StartWorkflow, TerminateWorkflow
+from odradek.wire.headers import headers_for
+
+pytestmark = pytest.mark.timeout(120)
+QUEUE = "orders"
+
+
+@pytest.fixture
+def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
+    return Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=1, replication_factor=1, identity="tester")
+
+
+def test_requests_that_only_look_take_nobodys_place(settings: Settings) -> None:
+    admin = ClusterAdmin(settings)
+    admin.ensure_queue(QUEUE)
+    topic = admin.topics.events(QUEUE)
+    producer = Producer(producer_config(settings))
+
+    def write(record: Request, *, headers: bool = True) -> None:
+        producer.produce(topic, encode(record), b"order-1", partition=0, headers=headers_for(record) if headers else [])
+
+    write(StartWorkflow("order-1", "Order"))
+    for number in range(30):
+        write(DescribeWorkflow("order-1"), headers=number % 5 > 0)
+    write(TerminateWorkflow("order-1"))
+    assert producer.flush(20) == 0
+    reader = RecordReader(settings, admin, Codec())
+
+    found = reader.trail("order-1", task_queue=QUEUE, limit=10, reads_limit=0)
+    assert [record.kind for record in found.records] == ["StartWorkflow", "TerminateWorkflow"]
+    assert found.complete and found.reads_left_out == 30
+
+    with_some = reader.trail("order-1", task_queue=QUEUE, limit=10)
+    assert [record.kind for record in with_some.records] == ["StartWorkflow", *["DescribeWorkflow"] * 10, "TerminateWorkflow"]
+    assert with_some.complete and with_some.reads_left_out == 20
+
+    short = reader.trail("order-1", task_queue=QUEUE, limit=1, reads_limit=0)
+    assert not short.complete and short.missing == ["more than 1 records"]
+
+
+def test_bounds_of_what_is_still_there(settings: Settings) -> None:
+    admin = ClusterAdmin(settings)
+    admin.ensure_queue(QUEUE)
+    topic = admin.topics.events(QUEUE)
+    producer = Producer(producer_config(settings))
+    for _ in range(5):
+        producer.produce(topic, encode(StartWorkflow("order-1", "Order")), b"order-1", partition=0)
+    assert producer.flush(20) == 0
+    admin.delete_records({(topic, 0): 3})
+    reader = RecordReader(settings, admin, Codec())
+    assert reader.bounds([(topic, 0), (topic, 7), ("no.such.topic", 0)]) == {(topic, 0): (3, 5)}
+    assert reader.record(topic, 0, 1, timeout_s=10) is None
