@@ -87,6 +87,11 @@ class Ledger:
 
         return self.once(key, kind, order_no, bar_and_work)
 
+    def has(self, key: str) -> bool:
+        """Whether the effect of this key has happened."""
+        with self._lock:
+            return self._find(key) is not None
+
     def of_order(self, order_no: str, kind: str) -> list[Effect]:
         """All effects of one kind on one order; more than one means that something was doubled."""
         with self._lock:

@@ -58,7 +58,7 @@ class Board:
         planned = {order.order_no: order for order in self._orders}
         table = Table(title="Orders, counted from the services' databases and the results topic (↩ undone)", title_justify="left")
         for column in ("order", "placed by", "story", "outcome", "effects", "reason"):
-            table.add_column(column)
+            table.add_column(column, no_wrap=column not in ("story", "reason"))
         for one in audits:
             order = planned[one.order_no]
             colour = COLOURS[one.outcome]

@@ -1,11 +1,12 @@
-"""Cancel requests of the queue's `control` topic.
+"""Attempts that must not begin: what the queue's `control` topic names.
 
-Every service reads all of it, from its end. One Faust app id would share the partitions among its members, so this is a plain aiokafka
-consumer without a group, run as a task of the Faust app.
+Every service reads all of it, from its start: a command that waited for this service may be cancelled by now. One Faust app id would share
+the partitions among its members, so this is a plain aiokafka consumer without a group, run as a task of the Faust app.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import Any
 
@@ -13,21 +14,33 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.avro_wire import NotReadable, Schemas
 
-REMEMBERED = 10_000
+REMEMBERED = 100_000
+CAUGHT_UP_WITHIN_SECONDS = 10.0
+CANCEL_REQUESTED = "cancel requested"
 
 
 class CancelRequests:
-    """What has been cancelled lately."""
+    """What was named lately, by attempt: a request for one that nobody waits for says nothing of the next."""
 
     def __init__(self, address: str, topic: str, schemas: Schemas) -> None:
         self._address = address
         self._topic = topic
         self._schemas = schemas
-        self._requested: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._reasons: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+        self._caught_up = asyncio.Event()
 
-    def requested(self, task: dict[str, Any]) -> bool:
-        """Whether this activity was told to stop."""
-        return (task["run_id"], task["scheduled_event_id"]) in self._requested
+    def reason(self, task: dict[str, Any]) -> str:
+        """Why this attempt must not begin, `CANCEL_REQUESTED` or another; "" if it may."""
+        return self._reasons.get(_attempt(task), "")
+
+    async def caught_up(self) -> None:
+        """Wait until all that was there at the start has been read; not for long, since commands wait behind it."""
+        if not self._caught_up.is_set():
+            try:
+                await asyncio.wait_for(self._caught_up.wait(), CAUGHT_UP_WITHIN_SECONDS)
+            except TimeoutError:
+                print(f"{self._topic} is not read to its end; cancelled attempts may begin meanwhile", flush=True)
+                self._caught_up.set()
 
     async def follow(self) -> None:
         """Read until cancelled."""
@@ -35,11 +48,16 @@ class CancelRequests:
         await consumer.start()
         try:
             partitions = await consumer._client.fetch_all_metadata()  # makes the topic's partitions known without a group
-            numbers = partitions.partitions_for_topic(self._topic) or set()
-            consumer.assign([TopicPartition(self._topic, number) for number in sorted(numbers)])
-            await consumer.seek_to_end()
-            async for message in consumer:
-                self._note(message.value)
+            places = [TopicPartition(self._topic, number) for number in sorted(partitions.partitions_for_topic(self._topic) or ())]
+            consumer.assign(places)
+            await consumer.seek_to_beginning()
+            ends = await consumer.end_offsets(places)
+            while True:
+                for messages in (await consumer.getmany(timeout_ms=200)).values():
+                    for message in messages:
+                        self._note(message.value)
+                if not self._caught_up.is_set() and all([await consumer.position(place) >= ends[place] for place in places]):
+                    self._caught_up.set()
         finally:
             await consumer.stop()
 
@@ -49,6 +67,10 @@ class CancelRequests:
         except NotReadable:
             return
         if name == "CancelActivityTask":
-            self._requested[(fields["run_id"], fields["scheduled_event_id"])] = None
-            if len(self._requested) > REMEMBERED:
-                self._requested.popitem(last=False)
+            self._reasons[_attempt(fields)] = fields["reason"] or CANCEL_REQUESTED
+            if len(self._reasons) > REMEMBERED:
+                self._reasons.popitem(last=False)
+
+
+def _attempt(fields: dict[str, Any]) -> tuple[str, int, int]:
+    return fields["run_id"], fields["scheduled_event_id"], fields["attempt"]

@@ -23,13 +23,13 @@ from services.ledger import Ledger
 from services.payments.accounts import Accounts, BankUnreachable, Declined
 from services.payments.committed import SCHEME
 from services.payments.config import PaymentsConfig
-from services.payments.control import CancelRequests
+from services.payments.control import CANCEL_REQUESTED, CancelRequests
 from services.payments.members import MemberReports
+from services.payments.timeouts import started_after, time_is_over
 from services.payments.topics import create_topics, purge_acknowledged
 from services.payments.wire_names import QueueNames, answer_headers, facts_of_headers
 from services.published_schemas import learn
 
-STARTED_AFTER_SECONDS = 0.2
 CONCURRENCY = 8
 PURGE_EVERY_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 3.0
@@ -46,7 +46,8 @@ class Payments:
         self._telemetry = Telemetry("payments", config.telemetry)
         self._names = QueueNames(config.odradek.namespace, config.odradek.task_queue)
         self._identity = f"payments@{os.getpid()}"
-        accounts = Accounts(Ledger(config.database), config.default_limit, config.limits, config.flaky_users)
+        self._ledger = Ledger(config.database)
+        accounts = Accounts(self._ledger, config.default_limit, config.limits, config.flaky_users)
         self._activities: dict[str, Activity] = {"FreezePayment": accounts.freeze, "UnfreezePayment": accounts.unfreeze}
         self._threads = ThreadPoolExecutor(CONCURRENCY)
         self._cancels = CancelRequests(config.odradek.address, self._names.control, schemas)
@@ -150,6 +151,9 @@ class Payments:
         if name != "ActivityTask":
             await self._dead_letter(message, f"{name} is no command")
             return
+        await self._cancels.caught_up()
+        if self._cancels.reason(task) not in ("", CANCEL_REQUESTED) or time_is_over(task, _now_ms()):
+            return  # nobody waits for it any more: acknowledged, and not begun
         redelivered = message.offset < self._redelivered_below.get(message.tp, 0)
         task |= {"command_partition": message.partition, "command_offset": message.offset}  # told in every answer
         await self._attempt(task, started_now=redelivered)
@@ -167,7 +171,7 @@ class Payments:
             await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, task)
         if not started_now:
-            done, _ = await asyncio.wait({running}, timeout=_started_after(task))
+            done, _ = await asyncio.wait({running}, timeout=started_after(task, started_ms))
             if not done:
                 await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
         kind, fields = await running
@@ -180,11 +184,12 @@ class Payments:
         if activity is None:
             known = ", ".join(sorted(self._activities))
             return _failed("NotFoundError", f"Activity {task['activity_type']} is not registered here, available activities: {known}")
-        if self._cancels.requested(task):
+        key = f"{task['run_id']}/{task['scheduled_event_id']}"
+        if self._cancels.reason(task) and not self._ledger.has(key):  # what has happened is answered, not denied
             return "ActivityTaskCanceled", {}
         try:
             order = json.loads(task["input"][0]["data"])
-            answer = activity(f"{task['run_id']}/{task['scheduled_event_id']}", task["attempt"], order)
+            answer = activity(key, task["attempt"], order)
         except Declined as error:
             return _failed("CardDeclined", str(error), non_retryable=True)
         except BankUnreachable as error:
@@ -235,13 +240,6 @@ def _failed(failure_type: str, message: str, *, non_retryable: bool = False) -> 
 
 def _payload(value: Any) -> dict[str, Any]:
     return {"metadata": {"encoding": b"json/plain"}, "data": json.dumps(value).encode()}
-
-
-def _started_after(task: dict[str, Any]) -> float:
-    """Half of the shortest timeout that runs, at most 200 ms."""
-    timeouts = (task["start_to_close_timeout_ms"], task["heartbeat_timeout_ms"])
-    shortest = min((timeout for timeout in timeouts if timeout), default=0)
-    return min(STARTED_AFTER_SECONDS, shortest / 2000) if shortest else STARTED_AFTER_SECONDS
 
 
 def _now_ms() -> int:

@@ -28,7 +28,7 @@ def create_topics(address: str, names: QueueNames, partitions: int, replication_
     Waits until the topics show in the metadata that clients get, a moment after their creation: Faust would subscribe to nothing.
     """
     admin = AdminClient({"bootstrap.servers": address})
-    kept_for_ms = {names.commands: (partitions, -1), names.control: (1, HOUR_MS), names.dead_letters: (1, 30 * DAY_MS)}
+    kept_for_ms = {names.commands: (partitions, -1), names.control: (1, DAY_MS), names.dead_letters: (1, 30 * DAY_MS)}
     wanted = [
         NewTopic(name, count, replication_factor, config={"cleanup.policy": "delete", "retention.ms": str(retention_ms)})
         for name, (count, retention_ms) in kept_for_ms.items()

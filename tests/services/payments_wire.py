@@ -41,11 +41,11 @@ class Wire:
         self.names = QueueNames(self.namespace, QUEUE)
         self.events = self.names.events_of(self.namespace, "orders")
         self.members = f"odradek.{self.namespace}.members"
-        admin = AdminClient({"bootstrap.servers": self.address})
+        self.admin = AdminClient({"bootstrap.servers": self.address})
         topics = [self.names.commands, self.names.control, self.names.dead_letters, self.events]
         if not self.shares_topics:
             new = [NewTopic(topic, 2 if topic == self.names.commands else 1, 1) for topic in topics]
-            for future in admin.create_topics(new).values():
+            for future in self.admin.create_topics(new).values():
                 future.result(20)
         self.consumer = Consumer({"bootstrap.servers": self.address, "group.id": self.namespace, "isolation.level": "read_committed"})
         self.consumer.assign([TopicPartition(self.events, 0, 0), TopicPartition(self.names.dead_letters, 0, 0)])
@@ -67,9 +67,10 @@ class Wire:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
 
-    def cancel(self, number: int) -> None:
+    def cancel(self, number: int, **fields: Any) -> None:
         """A CancelActivityTask for the command of that number."""
         told = {"workflow_id": f"order-{number}", "run_id": f"run-{number}", "scheduled_event_id": 17, "activity_id": "3", "attempt": 1}
+        told |= fields
         producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
         producer.produce(self.names.control, key="3", value=SCHEMAS.encode("CancelActivityTask", told))
         assert producer.flush(20) == 0
@@ -85,14 +86,12 @@ class Wire:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
 
-    def acknowledged(self) -> dict[int, int]:
-        """The group's committed offset of each partition that has one."""
-        admin = AdminClient({"bootstrap.servers": self.address})
+    def all_acknowledged(self, commands: int) -> bool:
+        """Whether the group has committed all of so many commands, each with a transaction's marker behind it."""
         group = ConsumerGroupTopicPartitions(self.names.activities_group)
-        found = admin.list_consumer_group_offsets([group])[group.group_id].result(20)
-        return {
-            place.partition: place.offset for place in found.topic_partitions if place.topic == self.names.commands and place.offset >= 0
-        }
+        found = self.admin.list_consumer_group_offsets([group])[group.group_id].result(20)
+        offsets = [place.offset for place in found.topic_partitions if place.topic == self.names.commands and place.offset >= 0]
+        return sum(offsets) == 2 * commands - len(offsets)  # the last marker of a partition is not committed
 
     def command(self, number: int, *, commit: bool = True, schemas: Schemas = SCHEMAS, **fields: Any) -> None:
         """One ActivityTask in a transaction of its own. The order number is `number`, and so is the workflow's."""
