@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
     activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]
     if options.processes > 1 or options.supervise:
-        return _supervise(options.arguments, options.processes)
+        return _supervise(settings, options.arguments, options.processes)
     return asyncio.run(_serve(settings, settings.task_queue, workflows, activities))
 
 
@@ -106,10 +106,12 @@ def _is_activity(value: Any) -> bool:
     return callable(value) and hasattr(value, ATTRIBUTE)
 
 
-def _supervise(arguments: list[str], processes: int) -> int:
+def _supervise(settings: Settings, arguments: list[str], processes: int) -> int:
     """N processes of this same command, each in its own interpreter."""
+    from odradek.kafka.refused import check_kafka_settings
     from odradek.processor.supervisor import Supervisor
 
+    check_kafka_settings(settings)  # said once here, not by each of them
     command = [sys.executable, "-m", "odradek.cli", *_without(arguments, "--supervise", "--processes")]
     return Supervisor(command, processes).run()
 

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from odradek.exceptions import OdradekError, PartitionCountError, TopicMissingError
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
 from odradek.kafka.errors import kafka_error, missing_acl, translate, unreachable
+from odradek.kafka.refused import check_kafka_settings
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.topic_configs import topic_config
 
@@ -66,12 +67,16 @@ class TopicFacts:
 
 
 class ClusterAdmin:
-    """An AdminClient under the settings' names and rights. Opens no connection before the first call."""
+    """An AdminClient under the settings' names and rights. Opens no connection before the first call.
+
+    Raises ConfigurationError for `kafka` settings that librdkafka does not take.
+    """
 
     def __init__(self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._settings = settings
         self._timeout_s = request_timeout_s
         self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
+        check_kafka_settings(settings)  # whoever uses a cluster has one of these first
         self._admin = AdminClient(admin_config(settings) | {"error_cb": self._on_error})
         self._readers: dict[str, Consumer] = {}  # group id -> who asks for its offsets; none of them is a member
         self._readers_lock = threading.Lock()

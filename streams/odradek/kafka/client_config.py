@@ -181,8 +181,13 @@ def _milliseconds(duration: timedelta) -> int:
     return round(duration.total_seconds() * 1_000)
 
 
-def _passed(settings: KafkaSettings, without: tuple[str, ...]) -> dict[str, Any]:
+def refuse_ours(settings: KafkaSettings) -> None:
+    """Raises ConfigurationError for a setting that is Odradek's to give."""
     for key in settings.kafka:
         if why := OURS.get(key):
             raise ConfigurationError(f"`kafka.{key}` cannot be set: {why}", key=f"kafka.{key}")
+
+
+def _passed(settings: KafkaSettings, without: tuple[str, ...]) -> dict[str, Any]:
+    refuse_ours(settings)
     return {key: value for key, value in settings.kafka.items() if not key.startswith(without)}
