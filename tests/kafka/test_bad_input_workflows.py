@@ -267,13 +267,27 @@ async def test_unknown_workflow_id(client: Client, known: bool) -> None:
 async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) -> None:
     """As long as a queue has not answered it is UNAVAILABLE, not NOT_FOUND: the run may be there."""
     async with connected(settings.replace(rpc_timeout=SECOND)) as client:
-        await client.start_workflow(Waits.run, id="hidden", task_queue="asleep")
+        async with Worker(client, task_queue="asleep", workflows=[Waits]):
+            await client.start_workflow(Waits.run, id="hidden", task_queue="asleep", rpc_timeout=10 * SECOND)
         other = await Client.connect(settings=client.settings)
         async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
             with pytest.raises(RPCError) as caught:
                 await other.get_workflow_handle("hidden").describe()
             assert caught.value.status is RPCStatusCode.UNAVAILABLE
             assert "asleep" in str(caught.value)
+        other.close()
+
+
+async def test_unknown_workflow_id_while_a_queue_was_never_served(settings: Settings) -> None:
+    """It has no runs, only requests that nobody has applied: it is named, and keeps nobody waiting."""
+    async with connected(settings.replace(rpc_timeout=SECOND)) as client:
+        await client.start_workflow(Waits.run, id="early", task_queue="mistyped")
+        other = await Client.connect(settings=client.settings)
+        async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+            with pytest.raises(RPCError) as caught:
+                await other.get_workflow_handle("early").describe()
+            assert caught.value.status is RPCStatusCode.NOT_FOUND
+            assert "'mistyped' was never served" in str(caught.value)
         other.close()
 
 
