@@ -11,14 +11,17 @@ import pytest
 
 from odradek.client import ClientMisuseError, RPCError, RPCStatusCode, WorkflowFailureError
 from odradek.client import call as call_module
+from odradek.client.connection import Connection
 from odradek.client.pacing import FIRST_MIN_S, ResponseTimes, poll_interval
 from odradek.client.transport import Owner
+from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError, WorkflowAlreadyStartedError
 from odradek.wire import outcomes
 from odradek.wire.events import (
     AwaitResult,
     CancelWorkflow,
     DescribeWorkflow,
+    FetchHistory,
     QueryWorkflow,
     SignalWorkflow,
     StartWorkflow,
@@ -176,6 +179,38 @@ async def test_full_producer_is_tried_again() -> None:
     assert await client.execute_workflow("W", id="w", task_queue="q") == 1
     transport.full = 1
     await client.start_workflow("W", id="w", task_queue="q")
+
+
+async def test_a_long_poll_is_asked_once(fast: None) -> None:
+    """Silence is what it waits in; a new owner is asked at once, one that nobody can see fails it early, patience asked for is short."""
+    transport = FakeTransport()
+    transport.serve("q", lambda _, r: None)
+    channel = Connection(Settings(identity="me"), make_transport=lambda _: transport).channel("default")
+    await channel.prepare("q", create=False)
+
+    def polls() -> list[FetchHistory]:
+        return transport.records(FetchHistory)
+
+    def ask(timeout_s: float) -> asyncio.Task[outcomes.Reply]:
+        record = FetchHistory(workflow_id="w", wait_new_event=True)
+        return asyncio.ensure_future(channel.ask("q", record, timeout_s, fail_early=True))
+
+    with pytest.raises(call_module.Unanswered):
+        await ask(0.9)
+    assert len(polls()) == 1
+    task = ask(30.0)
+    await asyncio.sleep(0.6)
+    transport.on_owners({"q"})
+    async with asyncio.timeout(5):
+        while len(polls()) < 3:
+            await asyncio.sleep(0.02)
+    transport.reply(reply_to(polls()[-1], outcomes.UNAVAILABLE))
+    async with asyncio.timeout(5):
+        while len(polls()) < 4:
+            await asyncio.sleep(0.02)
+    transport.living.clear()
+    with pytest.raises(call_module.Unanswered):
+        await asyncio.wait_for(task, 5)
 
 
 async def test_request_for_patience_is_asked_again(fast: None) -> None:

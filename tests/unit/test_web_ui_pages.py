@@ -16,7 +16,9 @@ import pytest
 
 from odradek.engine.history_json import to_json
 from odradek.web.options import ServerOptions
+from odradek.web.ui.histories import HistoryBook
 from odradek.wire.events import CancelWorkflow, QueryWorkflow, SignalWorkflow, TerminateWorkflow, UnparkWorkflow
+from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import COMPLETED, FAILED
 from odradek.wire.payload import Payload
 from tests.unit.client_fakes import reply_to
@@ -81,6 +83,7 @@ PAGES = [
     "/schemas",
     "/import",
     "/batches",
+    "/records",
     "/records/odradek.default.orders.events/3/7",
     RUN,
     f"{RUN}/history?view=compact",
@@ -497,6 +500,43 @@ async def test_queues_services_and_records(server: UiServer) -> None:
             and "/records/odradek.default.orders.events/3/7" in trail
             and "unknown schema &lt;x&gt;" in trail
         )
+
+
+async def test_a_deleted_record_says_what_is_known_of_it(server: UiServer) -> None:
+    """The place, why it is gone, and the event that knows of it; to try again would not help."""
+    run = summary("order-1")
+    events = completed_history(run)
+    events[3] = HistoryEvent(6, START_MS + 4, ActivityTaskStartedEvent(5, 2, "service", None, 1, 31))
+    server.add(run, events)
+    server.kafka.starts = {("odradek.default.orders.commands", 1): 40}
+    async with browser(server) as client:
+        event = Page((await client.get(f"{RUN}/events/7")).text)
+        (link,) = [link for link in event.links if ".commands/" in link]
+        gone = await client.get(link)
+        said = text_of(gone.text)
+        for part in ("odradek.default.orders.commands / 1 / 31", "begins at 40", "acknowledged", "ActivityTaskScheduled", "charge", "card"):
+            assert part in said, part
+        assert gone.status_code == 404 and "Try again" not in said
+        trail = Page((await client.get(f"{RUN}/records")).text)
+        assert link.replace("event_id=7", "event_id=5") in trail.links
+        bare = await client.get("/records/odradek.default.orders.commands/1/31")
+        assert bare.status_code == 404 and "begins at 40" in text_of(bare.text)
+        server.owner.muted = True
+        server.state.histories = HistoryBook()
+        assert "cannot be read" in text_of((await client.get(link)).text)
+
+
+async def test_opening_a_record_by_hand(server: UiServer) -> None:
+    async with browser(server) as client:
+        for path in ("/records", "/records?topic=odradek.default.orders.events"):
+            asked = await client.get(path)
+            assert asked.status_code == 200 and "Open a record" in text_of(asked.text)
+
+
+async def test_requests_that_only_looked_are_counted(server: UiServer) -> None:
+    async with browser(filled(server)) as client:
+        assert "12 requests that only looked are left out" in text_of((await client.get(f"{RUN}/records")).text)
+        assert "left out" not in text_of((await client.get(f"{RUN}/records?all=1")).text)
 
 
 async def test_dead_letters(server: UiServer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from odradek.client.pacing import NO_OWNER_INTERVAL_S, next_interval
+from odradek.client.pacing import NO_OWNER_INTERVAL_S, WAIT_INTERVAL_S, next_interval
 from odradek.client.transport import QUIET_S, Owner
 from odradek.wire.events import Request
 from odradek.wire.outcomes import UNAVAILABLE, Reply
@@ -48,6 +48,7 @@ class Call:
         "next_at",
         "queue",
         "record",
+        "resend_at",
         "sent_at",
     )
 
@@ -62,6 +63,8 @@ class Call:
         self.deadline = self.sent_at + timeout_s
         self.interval = channel.response_times.first_interval()
         self.next_at = self.sent_at + self.interval
+        # A long poll is answered when something happens: silence is no reason to ask again, but for its owner is looked as ever.
+        self.resend_at = self.sent_at + WAIT_INTERVAL_S if getattr(record, "wait_new_event", False) else self.next_at
         self.asked = 0
         self.delivered = False
         self.last: Reply | None = None
@@ -91,6 +94,7 @@ class Call:
         now = self.channel.now()
         if reply.status == UNAVAILABLE and now < self.deadline:
             self.last = reply
+            self.resend_at = min(self.resend_at, self.next_at)  # whoever asked for patience waits for nothing
             return
         if self.asked == 1:
             self.channel.response_times.sample(now - self.sent_at)
@@ -99,8 +103,8 @@ class Call:
 
     def owner_changed(self, now: float) -> None:
         """Ask again soon, if it was asked of an owner that may be gone."""
-        if now - self.sent_at > 0.5 and self.next_at > now + 0.1:
-            self.next_at = now + 0.1
+        if now - self.sent_at > 0.5 and max(self.next_at, self.resend_at) > now + 0.1:
+            self.next_at = self.resend_at = now + 0.1
             self.channel.schedule(self, self.next_at)
 
     def due(self, now: float) -> None:
@@ -125,6 +129,12 @@ class Call:
             return
         self.interval = next_interval(self.interval)
         self.next_at = now + (min(self.interval, NO_OWNER_GRACE_S) if self.fail_early else self.interval)
+        if now < self.resend_at and self.asked:
+            self.next_at = min(self.next_at, self.resend_at)
+            self.channel.schedule(self, min(self.next_at, self.deadline))
+            return
+        if getattr(self.record, "wait_new_event", False):
+            self.resend_at = now + WAIT_INTERVAL_S
         if self.asked:
             self.channel.asked_again += 1
         try:

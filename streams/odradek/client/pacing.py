@@ -14,6 +14,8 @@ INTERVAL_MAX_S = 10.0
 NO_OWNER_INTERVAL_S = 30.0
 # An await_result start is answered twice; the second answer may be lost with a dying owner, so a poll follows.
 POLL_INTERVALS_S = (3.0, 5.0, 8.0)
+# A long poll for history events is asked again this often: a new owner is asked as soon as it shows, so only a lost answer needs it.
+WAIT_INTERVAL_S = 15.0
 
 
 class ResponseTimes:

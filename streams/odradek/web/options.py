@@ -32,6 +32,8 @@ class ServerOptions:
     request_timeout_s: float = 10.0
     #: Longest wait for a new event (`waitNewEvent`); Temporal's server gives 20 s.
     long_poll_s: float = 20.0
+    #: How long one request to an owner waits for events of a run that an event stream follows: each is a record of `events`.
+    stream_poll_s: float = 60.0
     #: Longest search through topics (trail, dead letters).
     search_timeout_s: float = 10.0
     #: Net over everything else: no request takes longer than this, event streams aside.

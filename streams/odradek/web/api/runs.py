@@ -266,9 +266,10 @@ async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Plac
     closing = asyncio.ensure_future(hub.closing.wait())
     try:
         while not closing.done():
-            waiting = asyncio.ensure_future(reader.wait(first, 500, options.keep_alive_s))
+            waiting = asyncio.ensure_future(reader.wait(first, 500, options.stream_poll_s))
             try:
-                await asyncio.wait({waiting, closing}, return_when=asyncio.FIRST_COMPLETED)
+                while not (await asyncio.wait({waiting, closing}, timeout=options.keep_alive_s, return_when=asyncio.FIRST_COMPLETED))[0]:
+                    yield KEEP_ALIVE
                 if not waiting.done():
                     return
                 page = waiting.result()

@@ -71,7 +71,7 @@ async def event(visit: Visit) -> Response:
     """One of its events."""
     found: EventView = event_of(visit.state.histories.imported(visit.path("name")), visit.path("event_id"))
     return visit.render(
-        "event_imported.html", part="parts/event.html", event=found, command=None, raw=shown(found.attributes, empties=True)
+        "event_imported.html", part="parts/event.html", event=found, command=None, ids=("", ""), raw=shown(found.attributes, empties=True)
     )
 
 

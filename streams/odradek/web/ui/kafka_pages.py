@@ -1,4 +1,4 @@
-"""The Kafka beneath: queues, services, records, dead letters, schemas. What the API says, as pages."""
+"""The Kafka beneath: queues, services, dead letters, schemas. What the API says, as pages."""
 
 from __future__ import annotations
 
@@ -34,20 +34,6 @@ async def services(visit: Visit) -> Response:
     found = await api.list_members(visit.asked(api.MembersParameters()))
     shared = await _share_groups(visit, {member.task_queue for member in found.members if member.kind == ACTIVITIES})
     return visit.render("services.html", part="parts/services.html", members=found.members, complete=found.complete, shared=shared)
-
-
-async def record(visit: Visit) -> Response:
-    """A record, decoded."""
-    partition, offset = visit.path("partition"), visit.path("offset")
-    if not (partition.isdecimal() and offset.isdecimal()) or len(partition) > 9 or len(offset) > 18:
-        raise not_found("a record has a partition and an offset, both numbers")
-    found = await api.show_record(visit.asked(api.RecordParameters(visit.path("topic"), int(partition), int(offset))))
-    return visit.render("record.html", part="parts/record.html", record=found)
-
-
-async def record_by_form(visit: Visit) -> Response:
-    """The record that a form names."""
-    return visit.go(f"/records/{segment(visit.text('topic'))}/{segment(visit.text('partition'))}/{segment(visit.text('offset'))}")
 
 
 async def dead_letters(visit: Visit) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
-from odradek.web.ui import action_pages, batch_pages, dashboard, import_pages, kafka_pages, run_pages, runs_pages
+from odradek.web.ui import action_pages, batch_pages, dashboard, import_pages, kafka_pages, record_pages, run_pages, runs_pages
 from odradek.web.ui.static_files import static_routes
 from odradek.web.ui.visit import Handler, UiState, page
 
@@ -39,8 +39,8 @@ _READ: list[tuple[str, Handler]] = [
     ("/queues", kafka_pages.queues),
     ("/queues/{task_queue}", kafka_pages.queue),
     ("/services", kafka_pages.services),
-    ("/records", kafka_pages.record_by_form),
-    ("/records/{topic}/{partition}/{offset}", kafka_pages.record),
+    ("/records", record_pages.by_form),
+    ("/records/{topic}/{partition}/{offset}", record_pages.record),
     ("/dead-letters", kafka_pages.dead_letters),
     (_LETTER, kafka_pages.dead_letter),
     ("/schemas", kafka_pages.schemas),

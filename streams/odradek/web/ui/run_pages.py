@@ -6,6 +6,7 @@ With no owner answering, the page shows what the read side knows and says who is
 from __future__ import annotations
 
 import asyncio
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from odradek.web.api.lists import RunView, run_view
 from odradek.web.api.runs import EventView, RunDetail, RunParameters, describe_run, place_of
 from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, api_error, not_found
-from odradek.web.kafka.facts import Place
+from odradek.web.kafka.facts import Place, PurgedRecord, RecordView
 from odradek.web.kafka.views import record_value
 from odradek.web.runs import RunReader, check_reply
 from odradek.web.threads import in_thread
@@ -29,14 +30,12 @@ from odradek.web.ui.run_filter import quoted
 from odradek.web.ui.text import segment, shown
 from odradek.web.ui.visit import Visit
 from odradek.wire.events import QueryWorkflow
-from odradek.wire.history import HistoryEvent, WorkflowExecutionStarted
+from odradek.wire.history import HistoryEvent
 from odradek.wire.outcomes import INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
 
 #: A history up to this long comes with its page; a longer one is loaded behind it.
 INLINE_MAX = 2_000
 _CHAIN_SHOWN = 30
-#: Requests that only look; pages like this one send them, so that a trail would be full of its own readers.
-_READING = ("DescribeWorkflow", "FetchHistory", "QueryWorkflow", "AwaitResult")
 STACK_TRACE, METADATA = "__stack_trace", "__temporal_workflow_metadata"
 
 
@@ -54,21 +53,44 @@ class RunFacts:
         return f"/workflows/{segment(self.run.workflow_id)}/{segment(self.run.run_id)}"
 
 
+@dataclass(frozen=True, slots=True)
+class TrailRow:
+    """A row of the trail: a record, or what the history knows of one that is deleted."""
+
+    time_ms: int
+    place: Place
+    topic_kind: str
+    record: RecordView | None = None
+    purged: PurgedRecord | None = None
+
+
 async def latest(visit: Visit) -> Response:
     """The latest run of a workflow."""
-    facts = await _facts(visit, visit.path("workflow_id"), "")
+    facts = await facts_for(visit, visit.path("workflow_id"), "")
     return visit.go(facts.base)
 
 
 async def show(visit: Visit) -> Response:
     """The page of a run."""
     facts = await facts_of(visit)
-    reader = _reader(visit, facts)
-    chain, ends = await asyncio.gather(_chain(visit, facts.run), _ends(facts, reader))
-    history: HistoryView | None = None
+    view: HistoryView | None = None
     if facts.detail is not None and not visit.wants_part and facts.run.history_length <= INLINE_MAX:
-        history = await _history_view(visit, facts)
-    return visit.render("run.html", part="parts/run_live.html", tab="history", facts=facts, chain=chain, view=history, **ends)
+        view = await _history_view(visit, facts)
+    chain, ends = await asyncio.gather(_chain(visit, facts.run), _ends(visit, facts))
+    busy = _busy(facts)
+    return visit.render("run.html", part="parts/run_live.html", tab="history", facts=facts, chain=chain, view=view, busy=busy, **ends)
+
+
+def _busy(facts: RunFacts) -> str:
+    """What may change without an event of the history (attempts, heartbeats), as a text that changes with it; "" when nothing may."""
+    detail = facts.detail
+    if detail is None or facts.run.status != "RUNNING" or not (detail.pending_activities or detail.pending_task_failure):
+        return ""
+    told = [
+        (one.activity_id, one.state, one.attempt, one.last_started_time_ms, one.last_heartbeat_time_ms, one.waiting_reason)
+        for one in detail.pending_activities
+    ]
+    return f"{zlib.crc32(repr((told, detail.pending_task_attempt, facts.run.parked_reason)).encode()):08x}"
 
 
 async def history(visit: Visit) -> Response:
@@ -93,15 +115,19 @@ async def event(visit: Visit) -> Response:
     """One event with all it holds."""
     known = visit.state.histories.present(visit.path("workflow_id"), visit.path("run_id"))
     if visit.wants_part and known is not None and (found := find_event(known, visit.path("event_id"))) is not None:
-        return visit.render("parts/event.html", event=found, command=_command(known, found), raw=shown(found.attributes, empties=True))
+        raw = shown(found.attributes, empties=True)
+        return visit.render("parts/event.html", event=found, command=_command(known, found), ids=_ids(known), raw=raw)
     facts = await facts_of(visit)
-    history = await _history(visit, facts)
+    history = await history_of(visit, facts)
     history.pending = facts.detail.pending_activities if facts.detail is not None else []
     found = event_of(history, visit.path("event_id"))
     raw = shown(found.attributes, empties=True)
-    return visit.render(
-        "event.html", part="parts/event.html", tab="history", facts=facts, event=found, command=_command(history, found), raw=raw
-    )
+    values = {"facts": facts, "event": found, "command": _command(history, found), "ids": _ids(history), "raw": raw}
+    return visit.render("event.html", part="parts/event.html", tab="history", **values)
+
+
+def _ids(history: History) -> tuple[str, str]:
+    return history.workflow_id, history.run_id
 
 
 def _command(history: History, event: EventView) -> Place | None:
@@ -158,12 +184,19 @@ async def queries(visit: Visit) -> Response:
 
 
 async def records(visit: Visit) -> Response:
-    """The trail of its records over all topics."""
+    """The trail of its records over all topics, those that are deleted among them."""
     facts = await facts_of(visit)
     run = facts.run
-    found = await trail(visit.asked(TrailParameters(run.workflow_id, run.run_id, run.task_queue)))
-    wanted = [one for one in found.records if visit.text("all") or one.kind not in _READING]
-    return visit.render("run_trail.html", tab="trail", facts=facts, trail=found, records=wanted, hidden=len(found.records) - len(wanted))
+    found = await trail(visit.asked(TrailParameters(run.workflow_id, run.run_id, run.task_queue, reads=bool(visit.text("all")))))
+    rows = [TrailRow(one.time_ms, Place(one.topic, one.partition, one.offset), one.topic_kind, record=one) for one in found.records]
+    rows += [TrailRow(one.event_time_ms, one.place, _kind_of(visit, one.place.topic), purged=one) for one in found.purged]
+    rows.sort(key=lambda row: (row.time_ms, row.place.topic, row.place.offset))
+    return visit.render("run_trail.html", tab="trail", facts=facts, trail=found, rows=rows)
+
+
+def _kind_of(visit: Visit, topic: str) -> str:
+    parsed = visit.server.topics.parse(topic)
+    return parsed.kind if parsed is not None else ""
 
 
 # ---------------------------------------------------------------- what pages share
@@ -171,10 +204,11 @@ async def records(visit: Visit) -> Response:
 
 async def facts_of(visit: Visit) -> RunFacts:
     """The run of an address."""
-    return await _facts(visit, visit.path("workflow_id"), visit.path("run_id"))
+    return await facts_for(visit, visit.path("workflow_id"), visit.path("run_id"))
 
 
-async def _facts(visit: Visit, workflow_id: str, run_id: str) -> RunFacts:
+async def facts_for(visit: Visit, workflow_id: str, run_id: str) -> RunFacts:
+    """A run by its ids, the latest with an empty run id."""
     server = visit.server
     summary = None
     if server.read_side is not None:
@@ -200,7 +234,8 @@ def _reader(visit: Visit, facts: RunFacts) -> RunReader:
     )
 
 
-async def _history(visit: Visit, facts: RunFacts) -> History:
+async def history_of(visit: Visit, facts: RunFacts) -> History:
+    """The history of a run as it is now, grown from what is known of it. Raises what its owner says."""
     if facts.problem is not None:
         raise facts.problem
     run = facts.run
@@ -211,7 +246,7 @@ async def _history(visit: Visit, facts: RunFacts) -> History:
 
 
 async def _history_view(visit: Visit, facts: RunFacts) -> HistoryView:
-    history = await _history(visit, facts)
+    history = await history_of(visit, facts)
     history.pending = facts.detail.pending_activities if facts.detail is not None else []
     return HistoryView(history, Choice.of(visit), visit.now_ms, f"{facts.base}/history", history.pending)
 
@@ -229,18 +264,26 @@ def event_of(history: History, event_id: str) -> EventView:
     return found
 
 
-async def _ends(facts: RunFacts, reader: RunReader) -> dict[str, Any]:
-    """Input and outcome: first and last event. Nothing of it when the owner is silent."""
+async def _ends(visit: Visit, facts: RunFacts) -> dict[str, Any]:
+    """Input and outcome: first and last event, of the history if it is known already. Nothing of it when the owner is silent."""
     if facts.detail is None:
         return {"input": None, "outcome": None, "started": None}
-    first = await reader.page(1, 1)
-    started = first.events[0].attributes if first.events else None
-    known = record_value(started) if isinstance(started, WorkflowExecutionStarted) else None
+    known = visit.state.histories.present(facts.run.workflow_id, facts.run.run_id)
+    reader = _reader(visit, facts)
+    if known is not None:
+        first = known.events[0].attributes
+    else:
+        page = await reader.page(1, 1)
+        first = record_value(page.events[0].attributes) if page.events else {}
     outcome = None
     if facts.run.status != "RUNNING":
-        last = await reader.last_event()
-        outcome = record_value(last.events[-1].attributes) if last.events else None
-    return {"input": known["input"] if known is not None else None, "outcome": outcome, "started": known}
+        if known is not None and not known.open and not known.cut:
+            outcome = known.events[-1].attributes
+        else:
+            last = await reader.last_event()
+            outcome = record_value(last.events[-1].attributes) if last.events else None
+    started = first if "workflow_type" in first else None
+    return {"input": started["input"] if started is not None else None, "outcome": outcome, "started": started}
 
 
 async def _chain(visit: Visit, run: RunView) -> list[RunView]:

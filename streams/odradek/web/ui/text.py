@@ -6,7 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
 
@@ -85,6 +85,14 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def record_link(place: Any, workflow_id: str = "", run_id: str = "", event_id: int = 0) -> str:
+    """The address of a record, with the event that knows of it: it tells the rest when Kafka has deleted the record."""
+    path = f"/records/{segment(place.topic)}/{place.partition}/{place.offset}"
+    if not (workflow_id and run_id and event_id):
+        return path
+    return f"{path}?{urlencode({'workflow_id': workflow_id, 'run_id': run_id, 'event_id': event_id})}"
+
+
 def is_payload(value: Any) -> bool:
     """Whether a value is a payload as `record_value` shows one."""
     return isinstance(value, dict) and "encoding" in value and "metadata" in value and "size" in value
@@ -147,6 +155,7 @@ FILTERS: dict[str, Any] = {
     "number": number,
     "status_name": status_name,
     "segment": segment,
+    "record_link": record_link,
     "shown": shown,
     "pretty": pretty,
     "brief": brief,

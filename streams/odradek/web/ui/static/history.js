@@ -134,27 +134,61 @@ const grow = throttle(async () => {
   watch();
 }, 1000);
 
+// Attempts and heartbeats are no events of the history: while there are activities, the head is asked for now and then, less and less
+// often as long as nothing changes. Each time is a record in Kafka.
+const LOOK_MIN = 5000, LOOK_MAX = 80000, HIDDEN_MAX = 30000;
 const run = document.querySelector("[data-run]");
 if (run) {
+  const busy = () => run.querySelector("[data-busy]")?.dataset.busy ?? "";
+  let every = LOOK_MIN, looking = 0;
+  const look = () => {
+    clearTimeout(looking);
+    if (busy() && !document.hidden) looking = setTimeout(head, every);
+  };
   const head = throttle(async () => {
     if (document.hidden) return;
+    const before = busy();
     const response = await fetchPart(location.pathname);
     if (response.ok) put(run, await response.text());
+    every = response.ok && busy() !== before ? LOOK_MIN : Math.min(every * 2, LOOK_MAX);
+    look();
   }, 1000);
   const parameters = new URLSearchParams({ run_id: run.dataset.runId, task_queue: run.dataset.queue, first: run.dataset.next });
   if (run.dataset.open === "true") {
-    const source = new EventSource(`/api/odradek/v1/workflows/${encodeURIComponent(run.dataset.workflow)}/events?${parameters}`);
-    source.onopen = () => setPulse("live");
-    source.onerror = () => setPulse("lost");
-    source.addEventListener("events", (event) => { least = Number(event.lastEventId) || 0; head(); if (panel?.querySelector("[data-history]")) grow(); });
-    source.addEventListener("unavailable", () => setPulse("lost"));
-    source.addEventListener("closed", () => { source.close(); setPulse("idle"); head(); });
-    source.addEventListener("error", (event) => { if (event.data) source.close(); });
-    addEventListener("pagehide", () => source.close());
-    setInterval(head, 5000); // attempts and heartbeats are no events of the history
+    let source = null, ended = false, asleep = 0;
+    const open = () => {
+      if (least) parameters.set("first", least + 1);
+      source = new EventSource(`/api/odradek/v1/workflows/${encodeURIComponent(run.dataset.workflow)}/events?${parameters}`);
+      source.onopen = () => setPulse("live");
+      source.onerror = () => setPulse("lost");
+      source.addEventListener("events", (event) => {
+        least = Number(event.lastEventId) || least;
+        every = LOOK_MIN;
+        head();
+        if (panel?.querySelector("[data-history]")) grow();
+      });
+      source.addEventListener("unavailable", () => setPulse("lost"));
+      source.addEventListener("closed", () => { ended = true; source.close(); setPulse("idle"); head(); });
+      source.addEventListener("error", (event) => { if (event.data) { ended = true; source.close(); } });
+    };
+    open();
+    addEventListener("pagehide", () => source?.close());
+    look();
     // What was put off while nobody looked, or while an event was open.
     const catchUp = () => { if (!document.hidden && least) { head(); if (panel?.querySelector("[data-history]")) grow(); } };
-    document.addEventListener("visibilitychange", catchUp);
+    // A page that nobody looks at follows nothing: it asks when it is looked at again.
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(asleep);
+      if (document.hidden) {
+        clearTimeout(looking);
+        asleep = setTimeout(() => { source.close(); source = null; setPulse("idle"); }, HIDDEN_MAX);
+        return;
+      }
+      every = LOOK_MIN;
+      if (!source && !ended) open();
+      if (least || busy()) head();
+      if (panel?.querySelector("[data-history]") && least) grow();
+    });
     panel?.addEventListener("toggle", (event) => { if (!event.target.open) catchUp(); }, true);
   }
 }
