@@ -1,7 +1,7 @@
 """One record, decoded; and of one that is gone, why, and what the run's history knows of it.
 
-Links to records carry the run and the event that they were found at (`text.record_link`): Kafka deletes commands within seconds, and then the
-event is all there is.
+Links to records carry the run and the event that they were found at (`text.record_link`): Kafka deletes commands within seconds, and then
+the event is all there is.
 """
 
 from __future__ import annotations
