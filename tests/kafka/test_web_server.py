@@ -272,6 +272,14 @@ async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
             response = await http.get(f"{api}/workflows/order-1{path}")
             assert response.status_code == 503 and repr(QUEUE) in response.json()["message"], response.text
             assert time.monotonic() - began_s < 25
+
+        async def unowned() -> Any:
+            queue = answer(await http.get(f"/api/odradek/v1/task-queues/{QUEUE}"))
+            return queue if not any(partition["owner"] for partition in queue["partitions"]) else None
+
+        queue = await until(unowned)  # nobody knows: that is no zero
+        unknown = ("open_runs", "timer_backlog", "restore_remaining")
+        assert [queue[name] for name in unknown] == [None] * 3 and queue["partitions"][0]["cached_runs"] is None
         signalled = await http.post(f"{api}/workflows/order-1/signal/approve")
         assert signalled.status_code == 200 and signalled.headers["odradek-verdict"] == "pending"
         async with Worker(client, task_queue=QUEUE, workflows=[Order], activities=[charge]):

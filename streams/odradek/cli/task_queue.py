@@ -179,7 +179,7 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             "Rate": _rate(rates.workflow),
             "ActivityBacklog": _activity_backlog(detail, rates) if detail.has_activities else None,
             "ActivityRate": _rate(rates.activity),
-            "TimerBacklog": str(detail.timer_backlog),
+            "TimerBacklog": "unknown" if detail.timer_backlog is None else str(detail.timer_backlog),
             "RestoreRemaining": str(detail.restore_remaining) if detail.restore_remaining else None,
             "Slots": f"{detail.slots_used} of {detail.slots_total} used" if detail.slots_total else None,
             "DeadLetters": str(detail.dead_letters),

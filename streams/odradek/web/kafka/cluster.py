@@ -114,9 +114,9 @@ class QueueReader:
             activity_lag=sum(activity_lags) if activity_partitions and group != SHARE else None,
             slots_total=sum(status.slots_total for status in services),
             slots_used=sum(status.slots_used for status in services),
-            restore_remaining=sum(partition.restore_remaining for partition in partitions),
-            timer_backlog=sum(partition.timer_backlog for partition in partitions),
-            open_runs=sum(partition.open_runs for partition in partitions),
+            restore_remaining=_total(partition.restore_remaining for partition in partitions),
+            timer_backlog=_total(partition.timer_backlog for partition in partitions),
+            open_runs=_total(partition.open_runs for partition in partitions),
             dead_letters=dead_letters,
             activity_group=group,
             partitions=partitions,
@@ -149,6 +149,7 @@ class QueueReader:
             if not known:
                 written = self._state_ends(name) if written is None else written
                 known = not written.get(number)  # nobody ever applied anything here: all of it waits
+            running = lane is not None and lane.state == RUNNING
             views.append(
                 PartitionView(
                     partition=number,
@@ -159,10 +160,10 @@ class QueueReader:
                     owner=status.member_id if status is not None else "",
                     identity=status.identity if status is not None else "",
                     state=lane.state if lane is not None else "",
-                    restore_remaining=lane.restore_remaining if lane is not None else 0,
-                    timer_backlog=lane.timer_backlog if lane is not None else 0,
-                    open_runs=lane.open_runs if lane is not None else 0,
-                    cached_runs=lane.cached_runs if lane is not None else 0,
+                    restore_remaining=lane.restore_remaining if lane is not None and lane.state != STOPPED else None,
+                    timer_backlog=lane.timer_backlog if lane is not None and running else None,
+                    open_runs=lane.open_runs if lane is not None and running else None,
+                    cached_runs=lane.cached_runs if lane is not None and running else None,
                     error=lane.error if lane is not None else "",
                 )
             )
@@ -198,6 +199,12 @@ class QueueReader:
         starts = self._admin.start_offsets(topic, numbers)
         ends = self._admin.end_offsets(topic, numbers, committed=True)
         return sum(self._counter.count([Stretch(topic, number, starts[number], ends[number]) for number in numbers]).values())
+
+
+def _total(values: Iterable[int | None]) -> int | None:
+    """The sum, None when one of them is unknown."""
+    known = list(values)
+    return None if None in known else sum(value or 0 for value in known)
 
 
 def _owners(statuses: Iterable[MemberStatus]) -> dict[int, tuple[MemberStatus, LaneStatus]]:

@@ -40,7 +40,8 @@ class PartitionView(msgspec.Struct):
     """A partition of a queue's `events` and who owns it. `lag`: records that are committed there and not applied yet, None if unknown.
     Where nobody ever served the queue that is all of them.
 
-    `owner` is "" when no living member says that it owns the partition.
+    `owner` is "" when no living member says that it owns the partition. What only a running owner knows is None without one: `open_runs`,
+    `cached_runs`, `timer_backlog` (timers in its memory: those due in the next minutes), and `restore_remaining` while nobody restores.
     """
 
     partition: int
@@ -51,10 +52,10 @@ class PartitionView(msgspec.Struct):
     owner: str
     identity: str
     state: str
-    restore_remaining: int = 0
-    timer_backlog: int = 0
-    open_runs: int = 0
-    cached_runs: int = 0
+    restore_remaining: int | None = None
+    timer_backlog: int | None = None
+    open_runs: int | None = None
+    cached_runs: int | None = None
     error: str = ""
 
 
@@ -94,6 +95,7 @@ class MemberView(msgspec.Struct):
 class QueueView(msgspec.Struct):
     """A task queue. `served`: every partition of its `events` has a living owner. `activity_group`: "classic" or "share", the kind of
     group that its services are in, "" without activities; with a share group `activity_lag` is None, since nobody can tell it.
+    `restore_remaining`, `timer_backlog` and `open_runs` are None as long as they are unknown for one of its partitions.
     """
 
     name: str
@@ -107,9 +109,9 @@ class QueueView(msgspec.Struct):
     activity_lag: int | None
     slots_total: int
     slots_used: int
-    restore_remaining: int
-    timer_backlog: int
-    open_runs: int
+    restore_remaining: int | None
+    timer_backlog: int | None
+    open_runs: int | None
     dead_letters: int
     activity_group: str
 
