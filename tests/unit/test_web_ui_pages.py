@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,11 +17,12 @@ import pytest
 
 from odradek.engine.history_json import to_json
 from odradek.web.options import ServerOptions
+from odradek.web.ui import visit
 from odradek.web.ui.histories import HistoryBook
 from odradek.wire.events import CancelWorkflow, QueryWorkflow, SignalWorkflow, TerminateWorkflow, UnparkWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
-from odradek.wire.outcomes import COMPLETED, FAILED
-from odradek.wire.payload import Payload
+from odradek.wire.outcomes import COMPLETED, FAILED, WorkflowDescription
+from odradek.wire.payload import Failure, Payload
 from tests.unit.client_fakes import reply_to
 from tests.unit.web_server import START_MS, busy_description, completed_history, plain, summary
 from tests.unit.web_ui import UiServer, long_history, text_of
@@ -229,6 +231,20 @@ async def test_a_run(server: UiServer) -> None:
         assert "/records/odradek.default.orders.events/" in event
 
 
+async def test_a_parked_run_is_said_to_wait_for_somebody(server: UiServer) -> None:
+    """One box, and it does not say that the run is tried again."""
+    run = summary("order-1", parked_reason="blocked for 60 s")
+    server.add(run)
+    server.owner.descriptions["order-1"] = WorkflowDescription(
+        run, pending_task_attempt=3, pending_task_failure=Failure("stuck", type="Blocked")
+    )
+    async with browser(server) as client:
+        page = (await client.get(RUN)).text
+        said = text_of(page)
+        assert page.count('class="note bad"') == 1
+        assert "is tried again." not in said and "not tried again by itself" in said and "Blocked" in said
+
+
 async def test_input_and_outcome(server: UiServer) -> None:
     run = summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9)
     server.add(run)
@@ -415,7 +431,11 @@ async def test_batch_over_a_query(server: UiServer) -> None:
             and [one for one in server.owner.seen if isinstance(one, CancelWorkflow)] == []
         )
         fields = dict(Page(preview.text).fields) | {"reason": "spring cleaning"}
-        begun = await client.post("/batches", data=fields)
+        for word in ({}, {"confirm": "24"}, {"confirm": "terminate"}):  # a click alone ends nobody's runs
+            refused = await client.post("/batches", data=fields | word)
+            assert refused.status_code == 400 and "type 25 or cancel to confirm" in text_of(refused.text), refused.text
+            assert 'value="spring cleaning"' in refused.text and server.context.batches.latest() == []
+        begun = await client.post("/batches", data=fields | {"confirm": " 25 "})
         job = server.context.batches.latest()[0]
         assert begun.headers["location"] == f"/batches/{job.id}" and job.task is not None
         await job.task
@@ -456,7 +476,9 @@ async def test_batch_tells_what_failed_and_refuses_what_no_preview_showed(server
             {"action": "cancel", "scope": "picked", "run": "x"},
         ):
             assert (await client.post("/batches", data=wrong)).status_code == 400, wrong
-        await client.post("/batches", data={"action": "terminate", "frozen": "ExecutionStatus = 'Running'", "expected": "2"})
+        await client.post(
+            "/batches", data={"action": "terminate", "frozen": "ExecutionStatus = 'Running'", "expected": "2", "confirm": "Terminate"}
+        )
         job = server.context.batches.latest()[0]
         assert job.task is not None
         await job.task
@@ -543,6 +565,8 @@ async def test_dead_letters(server: UiServer) -> None:
     async with browser(filled(server)) as client:
         assert "UNDECODABLE" in (await client.get("/dead-letters")).text
         assert "No dead letters" in (await client.get("/dead-letters?task_queue=empty")).text
+        said = text_of((await client.get("/dead-letters/orders/5")).text)
+        assert "to partition 1 of odradek.default.orders.events , the one of its key: not to partition 3, where it stood" in said
         done = await client.post("/dead-letters/orders/5/redrive")
         assert done.status_code == 303 and server.kafka.redriven == [5]
         assert "put back" in text_of((await client.get(done.headers["location"])).text)
@@ -564,6 +588,36 @@ async def test_dashboard(server: UiServer) -> None:
         assert (await client.get("/dashboard?range=30d&type=OrderSaga")).status_code == 200
         server.context.queues = None
         assert (await client.get("/dashboard")).status_code == 200
+
+
+async def test_templates_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade beneath a running server changes none of its pages."""
+    folder = tmp_path / "ui"
+    shutil.copytree(visit.FOLDER / "templates", folder / "templates")
+    monkeypatch.setattr(visit, "FOLDER", folder)
+    server = UiServer(tmp_path)
+    shutil.rmtree(folder)
+    async with browser(filled(server)) as client:
+        assert (await client.get("/queues")).status_code == 200
+    server.store.close()
+
+
+def test_colours_can_be_read() -> None:
+    """Text on its ground: 4.5 to 1 at least (WCAG AA), light and dark."""
+    css = (visit.FOLDER / "static" / "base.css").read_text()
+    colours = {name: (light, dark) for name, light, dark in re.findall(r"--([\w-]+): light-dark\(#(\w+), #(\w+)\)", css)}
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    pairs = [(tone, ground) for tone in ("good", "bad", "warn", "run") for ground in (f"{tone}-soft", "paper", "raised", "sunken")]
+    for ink, ground in [*pairs, *((ink, ground) for ink in ("ink", "ink-2", "ink-3") for ground in ("paper", "raised", "sunken"))]:
+        for one, other in zip(colours[ink], colours[ground], strict=True):
+            low, high = sorted((luminance(one), luminance(other)))
+            ratio = (high + 0.05) / (low + 0.05)
+            assert ratio >= 4.5, f"--{ink} #{one} on --{ground} #{other}: {ratio:.2f}"
 
 
 async def test_static_files_and_theme(server: UiServer) -> None:

@@ -128,7 +128,7 @@ class Kafka:
         place = Place("odradek.default.orders.dead-letters", 0, offset)
         return DeadLetterView(
             place, "UNDECODABLE", "no schema <b>", Place(EVENTS, 3, 44), START_MS, "WireError", "stack", "order-1", record(44),
-            [Place(EVENTS, 3, 57)] if offset in self.redriven else [],
+            [Place(EVENTS, 3, 57)] if offset in self.redriven else [], Place(EVENTS, 1, -1),
         )  # fmt: skip
 
     def redrive(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> Place | None:

@@ -53,6 +53,8 @@ def test_batches(site: Site, page: Any, action: str, scope: str) -> None:
         page.fill("textarea[name=input]", '"me"')
     else:
         page.fill("input[name=reason]", "out of thread")
+        if scope == "query":
+            page.fill("input[name=confirm]", str(len(expected)))
     page.get_by_role("button", name=f"{action} {len(expected)}").click()
     page.wait_for_selector("h1:has-text('finished')")
     sent = [one for one in site.server.owner.seen if isinstance(one, RECORDS[action])]
@@ -155,13 +157,13 @@ def test_kafka_pages(site: Site, page: Any) -> None:
     troubled_order(site.server)
     page.goto(f"{site.url}{RUN}/records")
     page.wait_for_selector("tr:has-text('StartWorkflow')")
-    page.wait_for_selector(".note:has-text('Not everything was searched')")
+    page.wait_for_selector(".note:has-text('Not everything is here')")
     page.goto(f"{site.url}/services")
     row = page.locator("tbody tr").first.inner_text()
     assert "worker-a" in row and "5 of 20" in row and "charge" in row
     page.goto(f"{site.url}/queues/orders")
     head = page.locator("thead").first.inner_text()
-    for column in ("Owner", "Position", "Lag", "To restore", "Timers due"):
+    for column in ("Owner", "Position", "Lag", "To restore", "Timers soon"):
         assert column in head
     page.wait_for_selector("td:has-text('no owner')")
     page.wait_for_selector(".note:has-text('Not every partition has an owner')")

@@ -89,6 +89,38 @@ def test_batch_over_picked_runs(site: Site, new_page: NewPage) -> None:
     assert {(one.workflow_id, one.reason) for one in sent} == {("order-1", "out of thread"), ("order-3", "out of thread")}
 
 
+def test_picked_with_nothing_picked_has_no_buttons(site: Site, new_page: NewPage) -> None:
+    site.server.add(summary("order-1"))
+    page = new_page()
+    page.goto(f"{site.url}/runs")
+    cancel = page.get_by_role("button", name="Cancel…")
+    assert cancel.is_enabled()
+    page.get_by_text("Picked").click()
+    assert cancel.is_disabled()
+    page.get_by_label("Pick order-1").check()
+    assert cancel.is_enabled()
+    page.get_by_label("Pick order-1").uncheck()
+    assert cancel.is_enabled() and page.locator("input[value=query]").is_checked()
+
+
+def test_the_list_has_a_heading_and_no_stray_line(site: Site, new_page: NewPage) -> None:
+    site.server.add(summary("order-1"))
+    page = new_page()
+    page.goto(f"{site.url}/runs")
+    assert page.locator("h1").inner_text() == "Runs"
+    assert not page.locator("#views-divider").is_visible()
+    page.goto(f"{site.url}/runs?status=Failed")
+    assert page.locator("#views-divider").is_visible()  # "Save this view" stands behind it
+
+
+def test_a_dialog_covers_the_whole_page(site: Site, new_page: NewPage) -> None:
+    """Its backdrop leaves no strip where a scroll bar would be."""
+    troubled_order(site.server)
+    page = new_page()
+    page.goto(site.url + RUN)
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollbarGutter") == "auto"
+
+
 def test_batch_over_a_query(site: Site, new_page: NewPage) -> None:
     many_orders(site.server)
     for number in range(30):
@@ -97,6 +129,9 @@ def test_batch_over_a_query(site: Site, new_page: NewPage) -> None:
     page.goto(f"{site.url}/runs?type=Stuck")
     page.get_by_role("button", name="Terminate…").click()
     page.wait_for_selector("h1:has-text('Terminate 30 open runs?')")
+    page.get_by_role("button", name="Terminate 30").click()
+    assert page.locator("h1").inner_text() == "Terminate 30 open runs?"  # a click alone does nothing
+    page.fill("input[name=confirm]", "30")
     keep(page, "batch")
     page.get_by_role("button", name="Terminate 30").click()
     page.wait_for_selector("h1:has-text('finished')")

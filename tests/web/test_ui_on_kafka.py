@@ -175,6 +175,7 @@ async def _batch(page: Any, url: str, client: Client) -> None:
     await page.goto(f"{url}/runs?query=WorkflowId+STARTS_WITH+'batch-'")
     await page.click("button:text-is('Cancel…')")
     await page.wait_for_selector("h1:has-text('Cancel 4 open runs?')")
+    await page.fill("input[name=confirm]", "cancel")
     await page.click("button:text-is('Cancel 4')")
     await page.wait_for_selector("h1:has-text('finished')")
     await page.goto(f"{url}/runs")

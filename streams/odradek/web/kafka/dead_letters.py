@@ -131,7 +131,12 @@ class DeadLetterReader:
             facts = self._admin.describe([letter.origin.topic]).get(letter.origin.topic) if parsed is not None else None
             if parsed is None or facts is None or parsed.namespace != self._settings.namespace or parsed.kind not in _REDRIVABLE:
                 continue
-            where = letter.origin.topic, partition_for(letter.record.key.encode(), facts.partitions)
+            # Without a key the producer takes any partition.
+            partition = partition_for(letter.record.key.encode(), facts.partitions) if letter.record.key else -1
+            letter.target = Place(letter.origin.topic, partition, -1)
+            if partition < 0:
+                continue
+            where = letter.origin.topic, partition
             since[where] = min(since.get(where, letter.time_ms), letter.time_ms)
         found = self._put_back(since)
         if found is not None:

@@ -21,7 +21,10 @@ class Place(msgspec.Struct):
 
 
 class RecordView(msgspec.Struct):
-    """A record, decoded. `kind` is "" and `error` says why for one that cannot be decoded; `value` is then its bytes in base64."""
+    """A record, decoded, an event in plain JSON too.
+
+    One that cannot be decoded has an `error` that says why; `value` is then its bytes in base64, or, of plain JSON, what it says.
+    """
 
     topic: str
     topic_kind: str
@@ -156,6 +159,7 @@ class DeadLetterView(msgspec.Struct):
     """A dead letter: why it lies there, where it stood, what it is.
 
     `redriven`: where it was put back, the last time first. None: the search was not made or did not end (a long topic), so nobody knows.
+    `target`: where it would be put back, by its key (offset -1): not always where it stood. None when it cannot be put back.
     """
 
     place: Place
@@ -168,6 +172,7 @@ class DeadLetterView(msgspec.Struct):
     workflow_id: str
     record: RecordView
     redriven: list[Place] | None = None
+    target: Place | None = None
 
 
 class DeadLetters(msgspec.Struct):

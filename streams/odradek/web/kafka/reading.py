@@ -5,9 +5,11 @@ A consumer of its own each time: assigned by hand, member of no group, gone afte
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -19,7 +21,8 @@ from odradek.web.kafka.views import header_texts, record_value
 from odradek.wire.codec import Codec
 from odradek.wire.errors import WireError
 from odradek.wire.headers import KIND
-from odradek.wire.topics import Topics
+from odradek.wire.json_input import decode_json, is_json
+from odradek.wire.topics import DEAD_LETTERS, EVENTS, Topics
 
 _POLL_S = 0.2
 _BATCH = 500
@@ -150,12 +153,13 @@ def record_view(message: Message, topics: Topics, codec: Codec) -> RecordView:
     value = raw.encode() if isinstance(raw, str) else raw
     headers = header_texts(headers_of(message))
     kind, shown, problem = headers.get(KIND, ""), None, ""
+    plain = value is not None and parsed is not None and parsed.kind in (EVENTS, DEAD_LETTERS) and is_json(value)
     if value is not None:
         try:
-            record = codec.decode(value)
+            record = decode_json(value, _bytes(message.key())) if plain else codec.decode(value)
             kind, shown = type(record).__name__, record_value(record)
         except WireError as error:
-            shown, problem = record_value(value), str(error)
+            shown, problem = _json_or_text(value) if plain else record_value(value), str(error)
     return RecordView(
         topic=topic,
         topic_kind=parsed.kind if parsed is not None else "",
@@ -169,6 +173,17 @@ def record_view(message: Message, topics: Topics, codec: Codec) -> RecordView:
         size_bytes=len(value or b""),
         error=problem,
     )
+
+
+def _json_or_text(value: bytes) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value.decode("utf-8", "replace")
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
 
 
 def headers_of(message: Message) -> list[tuple[str, str | bytes | None]]:

@@ -25,7 +25,10 @@ _ACTIONS = (SIGNAL, CANCEL, TERMINATE)
 
 async def preview(visit: Visit) -> Response:
     """What a batch would hit: a form's picked runs, or its query's open ones."""
-    form = await visit.form()
+    return await _preview(visit, await visit.form(), "")
+
+
+async def _preview(visit: Visit, form: Form, problem: str) -> Response:
     action = _action(form)
     picked = _picked(form)
     server = visit.server
@@ -42,7 +45,11 @@ async def preview(visit: Visit) -> Response:
         shown, skipped = list(page.executions), 0
     return visit.render(
         "batch_preview.html",
+        status=400 if problem else 200,
         action=action,
+        form=form,
+        problem=problem,
+        confirm=_needs_word(action, picked, count),
         query=query,
         count=count,
         skipped=skipped,
@@ -50,6 +57,11 @@ async def preview(visit: Visit) -> Response:
         picked=[json.dumps([one.workflow_id, one.run_id, one.task_queue]) for one in map(target_of, shown)] if picked is not None else [],
         is_picked=picked is not None,
     )
+
+
+def _needs_word(action: str, picked: list[Target] | None, count: int) -> bool:
+    """What ends runs that nobody has picked one by one is not a matter of a click."""
+    return action != SIGNAL and picked is None and count > 1
 
 
 async def start(visit: Visit) -> Response:
@@ -61,6 +73,9 @@ async def start(visit: Visit) -> Response:
     if picked is None and OPEN not in query:
         raise invalid("a batch acts on open runs that a preview has shown: begin with the preview")
     expected = form.text("expected", "0")
+    count = int(expected) if expected.isdecimal() and len(expected) < 16 else 0
+    if _needs_word(action, picked, count) and form.text("confirm").strip().lower() not in (str(count), action):
+        return await _preview(visit, form, f"Nothing was done: type {count} or {action} to confirm.")
     order = Order(
         action,
         identity_of(visit.request),
@@ -68,7 +83,7 @@ async def start(visit: Visit) -> Response:
         signal_name=_signal_name(form, action),
         signal_input=tuple(payloads_of(form.text("input"), "the signal's input")) if action == SIGNAL else (),
     )
-    job = visit.server.batches.start(visit.server, order, query=query, picked=picked, expected=int(expected) if expected.isdigit() else 0)
+    job = visit.server.batches.start(visit.server, order, query=query, picked=picked, expected=count)
     return visit.go(f"/batches/{segment(job.id)}")
 
 

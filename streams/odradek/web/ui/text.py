@@ -18,13 +18,16 @@ _KEY = re.compile(r"^(\s*)(&#34;.*?&#34;):", re.MULTILINE)
 _EMPTY: tuple[Any, ...] = ("", 0, None, False)
 
 
-def clock(ms: int) -> Markup:
-    """A time. Rendered in UTC; the page shows it in the reader's zone."""
+def clock(ms: int, precise: bool = False) -> Markup:
+    """A time, to the second or the millisecond. Rendered in UTC; the page shows it in the zone that its reader has chosen."""
     if ms <= 0:
         return Markup('<span class="quiet">—</span>')
-    at = datetime.fromtimestamp(ms / 1000, UTC)
-    iso = at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
-    return Markup('<time datetime="{}">{}</time>').format(iso, at.strftime("%Y-%m-%d %H:%M:%S"))
+    at = datetime.fromtimestamp(ms // 1000, UTC)
+    part = f".{ms % 1000:03d}"
+    text = at.strftime("%Y-%m-%d %H:%M:%S") + (part if precise else "")
+    return Markup('<time datetime="{}"{}>{}</time>').format(
+        at.strftime("%Y-%m-%dT%H:%M:%S") + part + "Z", Markup(" data-precise") if precise else "", text
+    )
 
 
 def ago(ms: int, now_ms: int) -> str:

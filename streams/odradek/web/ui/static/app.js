@@ -18,19 +18,82 @@ export function put(element, html) {
   element.dispatchEvent(new CustomEvent("part", { bubbles: true }));
 }
 
-const pad = (value) => String(value).padStart(2, "0");
+const pad = (value, length = 2) => String(value).padStart(length, "0");
+
+// ---------------------------------------------------------------- times
+
+// Kept in this browser: "utc", or times of its own zone. The button says which, with the offset at that time of the year.
+const ZONE = "odradek.zone";
+const inUtc = () => localStorage.getItem(ZONE) === "utc";
+const offsetOf = (at) => (inUtc() ? 0 : -at.getTimezoneOffset());
+const offsetText = (minutes) => `${minutes < 0 ? "-" : "+"}${pad(Math.floor(Math.abs(minutes) / 60))}:${pad(Math.abs(minutes) % 60)}`;
+
+// A time as it is shown: its date, its clock to the second, its milliseconds.
+function partsOf(at) {
+  const [date, clock] = new Date(at.valueOf() + offsetOf(at) * 60000).toISOString().slice(0, -1).split("T");
+  return { date, clock: clock.slice(0, 8), part: clock.slice(8) };
+}
+
+function drawZone() {
+  const button = $("[data-zone]");
+  if (!button) return;
+  const minutes = offsetOf(new Date());
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  button.textContent = inUtc() || !minutes ? "UTC" : `UTC${offsetText(minutes).replace(/:00$/, "").replace(/([+-])0/, "$1")}`;
+  button.title = `Times are in ${inUtc() ? "UTC" : `${name}, this browser's zone`}. Click: ${inUtc() ? name : "UTC"} (u)`;
+}
+
+function toggleZone() {
+  localStorage.setItem(ZONE, inUtc() ? "local" : "utc");
+  drawZone();
+  decorate(document);
+}
+
+// A time that is copied alone brings its zone and its milliseconds: so the query box finds it.
+document.addEventListener("copy", (event) => {
+  const selection = getSelection();
+  const text = String(selection).trim();
+  const node = selection.rangeCount ? selection.getRangeAt(0).startContainer : null;
+  const near = node?.nodeType === 1 ? node : node?.parentElement;
+  const time = near?.closest("time") ?? all("time[datetime]", near ?? document).find((one) => one.textContent === text);
+  if (!time || time.textContent !== text) return;
+  const at = new Date(time.dateTime), { date, clock, part } = partsOf(at), minutes = offsetOf(at);
+  event.clipboardData.setData("text/plain", `${date}T${clock}${part}${minutes ? offsetText(minutes) : "Z"}`);
+  event.preventDefault();
+});
+
+// What the server writes as text.duration does.
+function durationText(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60);
+  if (minutes < 60) return `${minutes} m ${pad(seconds % 60)} s`;
+  return hours < 24 ? `${hours} h ${pad(minutes % 60)} m` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+// The server's clock, as this browser's stands to it.
+const skew = Number(document.documentElement.dataset.now || Date.now()) - Date.now();
+
+function tick() {
+  if (document.hidden) return;
+  const now = Date.now() + skew;
+  for (const one of all("[data-since]")) one.textContent = durationText(now - one.dataset.since);
+  for (const one of all("[data-ago]")) {
+    const passed = now - one.dataset.ago;
+    one.textContent = passed >= 0 ? `${durationText(passed)} ago` : `in ${durationText(-passed)}`;
+  }
+}
 
 export function decorate(root) {
   for (const time of all("time[datetime]", root)) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.valueOf())) continue;
-    time.textContent = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} ${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+    const { date, clock, part } = partsOf(at);
+    time.textContent = `${date} ${clock}${time.hasAttribute("data-precise") ? part : ""}`;
     time.title = time.dateTime;
   }
-  for (const tick of all("[data-tick]", root)) {
-    if (!tick.textContent.includes(":")) continue;
-    const at = new Date(Number(tick.dataset.tick));
-    tick.textContent = `${pad(at.getHours())}:${pad(at.getMinutes())}`;
+  for (const mark of all("[data-tick]", root)) {
+    if (mark.textContent.includes(":")) mark.textContent = partsOf(new Date(Number(mark.dataset.tick))).clock.slice(0, 5);
   }
 }
 
@@ -68,6 +131,8 @@ document.addEventListener("click", (event) => {
     event.target.close(); // the backdrop
   } else if (event.target.closest("[data-theme-toggle]")) {
     toggleTheme();
+  } else if (event.target.closest("[data-zone]")) {
+    toggleZone();
   } else if (event.target.closest("[data-help]")) {
     $("#help").showModal();
   }
@@ -185,6 +250,7 @@ document.addEventListener("keydown", (event) => {
     j: () => move(1),
     k: () => move(-1),
     t: toggleTheme,
+    u: toggleZone,
     g: () => { going = true; setTimeout(() => { going = false; }, 1200); },
     x: () => $("input[name=run]", row ?? document.createElement("i"))?.click(),
     Enter: () => { if (row?.dataset.href && !event.target.closest("a, button, summary")) location.assign(row.dataset.href); else return true; },
@@ -197,5 +263,7 @@ document.addEventListener("click", (event) => {
   if (row && !event.target.closest("a, button, input, label, summary") && !String(getSelection())) location.assign(row.dataset.href);
 });
 
+drawZone();
 decorate(document);
+setInterval(tick, 1000);
 all("[data-live]").forEach(live);

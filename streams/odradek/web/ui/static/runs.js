@@ -10,10 +10,21 @@ function draw() {
   count.textContent = picked.size ? String(picked.size) : "";
   const scope = live.querySelector(`input[name=scope][value=${picked.size ? "picked" : "query"}]`);
   if (scope) scope.checked = true;
+  enable();
+}
+
+// "Picked" with nothing picked means nothing.
+function enable() {
+  const nothing = live.querySelector("input[name=scope]:checked")?.value === "picked" && !picked.size;
+  for (const button of live.querySelectorAll("button[name=action]")) {
+    button.disabled = nothing;
+    button.title = nothing ? "Pick runs first" : "";
+  }
 }
 
 live?.addEventListener("change", (event) => {
   const box = event.target;
+  if (box.name === "scope") { enable(); return; }
   if (box.id === "pick-all") {
     for (const one of live.querySelectorAll("input[name=run]")) one.checked ||= box.checked;
     for (const one of live.querySelectorAll("input[name=run]")) if (box.checked) picked.add(one.value); else picked.delete(one.value);
@@ -56,6 +67,7 @@ function drawViews() {
     return chip;
   }));
   save.hidden = !location.search || read().some((view) => view.search === location.search);
+  document.querySelector("#views-divider").hidden = save.hidden && !read().length;
 }
 
 save?.addEventListener("click", () => {
