@@ -162,7 +162,7 @@ async def test_a_trail_names_what_was_deleted(server: WebServer) -> None:
         ]
         assert found["purged"][1]["place"] == {"topic": commands[0], "partition": 1, "offset": 31} and found["purged"][1]["event_id"] == 5
         said = " ".join(found["missing"])
-        for part in ("1 commands, known from the history", "1 events, known from the history", "1 more commands"):
+        for part in ("1 command known from the history", "1 event known from the history", "1 more command deleted"):
             assert part in said, part
         server.owner.muted = True
         silent = await trail()

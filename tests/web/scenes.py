@@ -66,11 +66,11 @@ def troubled_order(server: UiServer) -> ExecutionSummary:
     order = {"user_id": "u-1", "amount": 1250, "items": [{"sku": "thread-4", "count": 2}]}
     events = [
         HistoryEvent(1, at, WorkflowExecutionStarted(run.workflow_id, run.run_id, run.workflow_type, run.task_queue, [plain(order)]), 41),
-        HistoryEvent(2, at + 4, WorkflowTask(at + 6, "worker-a")),
+        HistoryEvent(2, at + 4, WorkflowTask(at + 4, "worker-a")),
         HistoryEvent(5, at + 8, ActivityTaskScheduled("1", "reserve_stock", "orders", [plain({"sku": "thread-4", "count": 2})])),
         HistoryEvent(6, at + 40, ActivityTaskStartedEvent(5, 1, "stock-service@h2", None, 2, 11)),
         HistoryEvent(7, at + 900, ActivityTaskCompletedEvent(5, 6, [plain("reservation-77")]), 43),
-        HistoryEvent(8, at + 910, WorkflowTask(at + 911, "worker-a")),
+        HistoryEvent(8, at + 910, WorkflowTask(at + 910, "worker-a")),
         HistoryEvent(
             11, at + 915, ActivityTaskScheduled("2", "charge_card", "payments", [Payload({"encoding": b"binary/encrypted"}, b"x" * 312)])
         ),
@@ -80,11 +80,11 @@ def troubled_order(server: UiServer) -> ExecutionSummary:
         HistoryEvent(
             13, at + 7_600, ActivityTaskFailedEvent(11, 12, Failure("activity failed", cause=declined), "NON_RETRYABLE_FAILURE"), 47
         ),
-        HistoryEvent(14, at + 7_610, WorkflowTask(at + 7_611, "worker-a")),
+        HistoryEvent(14, at + 7_610, WorkflowTask(at + 7_610, "worker-a")),
         HistoryEvent(17, at + 7_615, TimerStarted("3", 60_000)),
         HistoryEvent(18, at + 7_616, ActivityTaskScheduled("4", "ask_for_another_card", "notifications", [plain("u-1")])),
         HistoryEvent(19, at + 12_000, WorkflowExecutionSignaled("new_card", [plain("tok_2")], identity="shop@web"), 52),
-        HistoryEvent(20, at + 12_010, WorkflowTask(at + 12_011, "worker-a")),
+        HistoryEvent(20, at + 12_010, WorkflowTask(at + 12_010, "worker-a")),
         HistoryEvent(23, at + 12_020, TimerCanceled("3", 17)),
         HistoryEvent(24, at + 12_021, ActivityTaskScheduled("5", "charge_card", "payments", [plain("tok_2")])),
     ]

@@ -322,7 +322,19 @@ def test_read_only_has_no_actions(new_site: NewSite, new_page: NewPage) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/runs", RUN, f"{RUN}/history?view=full", "/dashboard", "/queues", "/queues/orders", "/dead-letters", "/import"]
+    "path",
+    [
+        "/runs",
+        RUN,
+        f"{RUN}/history?view=full",
+        f"{RUN}/records",
+        "/records",
+        "/dashboard",
+        "/queues",
+        "/queues/orders",
+        "/dead-letters",
+        "/import",
+    ],
 )
 def test_a_phone_shows_everything_without_sideways_scrolling(site: Site, new_page: NewPage, path: str) -> None:
     many_orders(site.server, 60)

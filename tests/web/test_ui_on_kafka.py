@@ -18,6 +18,7 @@ from odradek.client import Client, WorkflowFailureError
 from odradek.common import RetryPolicy
 from odradek.config import Settings
 from odradek.exceptions import ApplicationError, CancelledError, TerminatedError
+from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
 from odradek.wire.topics import Topics
 from odradek.worker import Worker
@@ -133,7 +134,25 @@ async def _kafka_beside(page: Any, settings: Settings) -> None:
     await page.click("a:text-is('Records in Kafka')")
     for kind in ("StartWorkflow", "ActivityTask", "ActivityTaskCompleted", "ExecutionSummary"):
         await page.wait_for_selector(f"tr:has-text('{kind}')")
+    await _command_deleted(page, settings)
+
+
+async def _command_deleted(page: Any, settings: Settings) -> None:
+    """As its service does within seconds: the trail and the link to it say what is known, and why the record is gone."""
+    admin = ClusterAdmin(settings)
+    topic = admin.topics.commands(QUEUE)
+    admin.delete_records({(topic, number): end for number, end in admin.end_offsets(topic, range(2), committed=True).items() if end})
+    await page.reload()
+    await page.wait_for_selector(".note:has-text('1 command known from the history: commands are deleted once they are acknowledged')")
+    await page.wait_for_selector(".note:has-text('1 more command deleted likewise')")  # of the attempt that failed
     await keep_async(page, "trail")
+    await page.click("tr.gone a")
+    await page.wait_for_selector("#sheet h2:has-text('This record is not there')")
+    await page.wait_for_selector("#sheet .note:has-text('once the service has acknowledged them')")
+    await page.wait_for_selector("#sheet pre:has-text('charge_card')")
+    assert await page.locator("#sheet :text('Try again')").count() == 0
+    await keep_async(page, "record-deleted")
+    await page.keyboard.press("Escape")
 
 
 async def _signal(page: Any, client: Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,9 @@ def register(commands: Commands) -> None:
             "odradek topic -w order-1 --since 1h --detailed",
         ),
         notes="""Searched are `events` of the task queue (of all queues without -t), `commands` and dead letters of every queue,
-`results` and `executions`: from the oldest record there (applied events stay for the setting `audit_window`). No worker needs to live.""",
+`results` and `executions`: from the oldest record there. Applied events stay for the setting `audit_window`; commands are deleted
+seconds after their service has acknowledged them, and what they said stands in the history alone. Requests that only looked never
+take the place of others in --limit. No worker needs to live.""",
         statuses=ONE_WORKFLOW,
         parents=[cluster_options(), output_options()],
     )
@@ -78,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
         )
     records = [record for record in found.records if _wanted(options, record, since_ms)]
     _print(options, records)
+    if found.reads_left_out:
+        print(f"{found.reads_left_out} requests that only looked are left out (--limit)", file=sys.stderr)
     if not found.complete:
         raise CommandFailedError(
             f"not all was searched: {'; '.join(found.missing)}. Narrow it (-t, --since), or give more --timeout", Status.UNAVAILABLE

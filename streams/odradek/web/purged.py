@@ -59,17 +59,23 @@ def add_purged(trail: Trail, events: list[EventView], bounds: Bounds, run_id: st
     commands = sum(one.kind == COMMAND for one in trail.purged)
     others = len(trail.purged) - commands
     if commands:
-        trail.missing.append(f"{commands} commands, known from the history: they are deleted once they are acknowledged")
+        trail.missing.append(f"{_count(commands, 'command')} known from the history: commands are deleted once they are acknowledged")
     if others:
-        trail.missing.append(f"{others} events, known from the history: they are deleted once applied and older than audit_window")
+        trail.missing.append(
+            f"{_count(others, 'event')} known from the history: events are deleted once applied and older than audit_window"
+        )
     sent = sum(event.attributes.get("attempt", 1) for event in events if event.event_type == "ActivityTaskStarted")
     more = sent - commands - sum(_is_command(record, run_id) for record in trail.records)
     if more > 0 and searched:
         trail.missing.append(
-            f"{more} more commands, deleted likewise: the history does not say where they stood (it knows an activity's last attempt, if "
-            "the service told it)"
+            f"{_count(more, 'more command')} deleted likewise: the history does not say where (it knows the place of an activity's last "
+            "attempt, if its service told it)"
         )
     trail.complete = trail.complete and not trail.missing
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _is_command(record: RecordView, run_id: str) -> bool:
