@@ -6,6 +6,7 @@ broker, which starts with the first test that asks for `bootstrap`: `ODRADEK_TES
 
 from __future__ import annotations
 
+import gc
 import re
 import secrets
 import time
@@ -27,6 +28,8 @@ BROKER_TIERS = {"facts", "kafka", "services", "chaos"}
 #: Deleting topics is tidiness; a broker that is busy gets no long wait for it.
 CLEANUP_TIMEOUT_S = 20
 
+DESCRIPTORS, DESCRIPTORS_MANY = Path("/proc/self/fd"), 250
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -40,6 +43,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _tier(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+
+
+@pytest.fixture(autouse=True)
+def few_descriptors() -> Iterator[None]:
+    """Kafka clients that are closed but caught in reference cycles keep descriptors until Python's next full collection. A process that
+    runs thousands of tests rarely has one, and librdkafka and `select` take no descriptor above 1,024."""
+    yield
+    if DESCRIPTORS.is_dir() and sum(1 for _ in DESCRIPTORS.iterdir()) > DESCRIPTORS_MANY:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

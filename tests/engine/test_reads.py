@@ -138,7 +138,7 @@ def test_query_before_the_first_task() -> None:
 def test_query_result_that_no_reply_takes() -> None:
     w = world(limits=EngineLimits(reply_max_bytes=1_000))
     w.step(query("echo", input=[payload("x" * 2_000)]))
-    assert w.replies[-1].status == outcomes.QUERY_FAILED and "reply_max_bytes" in w.replies[-1].message
+    assert w.replies[-1].status == outcomes.QUERY_FAILED and "a reply at most 1000" in w.replies[-1].message
 
 
 # ---------------------------------------------------------------- describe
