@@ -6,6 +6,7 @@ committed, so a record read twice after a crash is one row; two rows for one run
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import sqlite3
@@ -118,9 +119,23 @@ def _row(reader: Reader, message: Message) -> tuple[Any, ...] | None:
     if name != "WorkflowResult":
         return None
     failure = fields["failure"] or {}
-    result = json.loads(fields["result"][0]["data"]) if fields["result"] else None
+    result = _readable(fields["result"][0]) if fields["result"] else None
     where = (message.partition(), message.offset(), fields["workflow_id"], fields["run_id"], fields["status"])
     return (*where, failure.get("type", ""), failure.get("message", ""), json.dumps(result))
+
+
+def _readable(payload: dict[str, Any]) -> Any:
+    """What a payload says, as JSON. Any workflow of the namespace may write here: nothing at all, bytes, or what a codec made of it."""
+    encoding = payload["metadata"].get("encoding", b"").decode("ascii", "replace")
+    data: bytes = payload["data"]
+    if encoding == "binary/null":
+        return None
+    if encoding.startswith("json/"):
+        try:
+            return json.loads(data)
+        except ValueError:
+            pass  # told as it is
+    return {"encoding": encoding, "base64": base64.b64encode(data).decode()}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""The `notifications` consumer over results that are none of its orders': whatever a workflow of the namespace returns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from services.avro_wire import Schemas, schemas_folder
+from services.notifications.__main__ import Reader, _row
+
+
+class Record:
+    """A record of `results`."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def value(self) -> bytes:
+        return self._value
+
+    def topic(self) -> str:
+        return "odradek.default.results"
+
+    def partition(self) -> int:
+        return 3
+
+    def offset(self) -> int:
+        return 7
+
+
+def _result(payloads: list[dict[str, Any]]) -> Record:
+    schema = json.loads((schemas_folder() / "WorkflowResult.avsc").read_text())
+    empty = {"string": "x", "int": 1, "long": 1}
+    fields = {
+        field["name"]: empty.get(field["type"] if isinstance(field["type"], str) else "", [])
+        for field in schema["fields"]
+        if "default" not in field
+    }
+    return Record(Schemas(schemas_folder()).encode("WorkflowResult", fields | {"result": payloads}))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data", "told"),
+    [
+        (b"json/plain", b'{"order_id": "1"}', {"order_id": "1"}),
+        (b"binary/null", b"", None),
+        (b"binary/plain", b"\xff\x00", {"encoding": "binary/plain", "base64": "/wA="}),
+        (b"binary/encrypted", b"secret", {"encoding": "binary/encrypted", "base64": "c2VjcmV0"}),
+        (b"json/plain", b"{", {"encoding": "json/plain", "base64": "ew=="}),
+        (b"", b"", {"encoding": "", "base64": ""}),
+    ],
+)
+def test_result_of_any_workflow_is_told(encoding: bytes, data: bytes, told: Any) -> None:
+    row = _row(Reader("nowhere:1", "schemas"), _result([{"metadata": {"encoding": encoding}, "data": data}]))  # type: ignore[arg-type]
+    assert row is not None and row[:3] == (3, 7, "x")
+    assert json.loads(row[-1]) == told
+
+
+def test_run_without_a_result() -> None:
+    row = _row(Reader("nowhere:1", "schemas"), _result([]))  # type: ignore[arg-type]
+    assert row is not None and json.loads(row[-1]) is None
