@@ -11,9 +11,10 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 from odradek import activity
-from odradek.activities import ActivityHost
+from odradek.activities import ActivityHost, share_commands
 from odradek.config import Settings
 from tests.kafka.activity_harness import until
 
@@ -57,6 +58,7 @@ def _die_unless(marker: Path) -> None:
 
 async def main() -> None:
     address, namespace, state_dir = sys.argv[1:4]
+    cast(dict[str, str], share_commands.GROUP_CONFIG)["share.record.lock.duration.ms"] = "15000"  # the least that brokers allow
     slots = int(sys.argv[5]) if len(sys.argv) > 5 else 10
     settings = Settings(address=address, namespace=namespace, state_dir=Path(state_dir), partitions=2, replication_factor=1)
     host = ActivityHost(

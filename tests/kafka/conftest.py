@@ -1,0 +1,54 @@
+"""Fixtures of the tests of activity services: an engine played by the test, and services that can be killed, in a classic group unless
+a test is marked with `both_groups` or asks for the other with `@pytest.mark.parametrize("group", [SHARE])`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kafka.activity_harness import Engine
+from tests.kafka.activity_services import CLASSIC, Service, gates, ran
+
+
+@pytest.fixture
+def group() -> str:
+    """`activity_group` of the engine's settings."""
+    return CLASSIC
+
+
+@pytest.fixture
+def new_engine(bootstrap: str, namespace: str, tmp_path: Path, group: str) -> Iterator[Callable[..., Engine]]:
+    ran.clear()
+    gates.clear()
+    engines: list[Engine] = []
+
+    def make(**options: Any) -> Engine:
+        engines.append(Engine(bootstrap, namespace, tmp_path, activity_group=group, **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def engine(new_engine: Callable[..., Engine]) -> Engine:
+    return new_engine()
+
+
+@pytest.fixture
+def service(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """`service("first")`: a process that serves the queue; it is `ready` when the log says so."""
+    started: list[Service] = []
+
+    def start(name: str, **options: Any) -> Service:
+        started.append(Service(engine, tmp_path, name, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
