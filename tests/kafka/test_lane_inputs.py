@@ -144,7 +144,7 @@ def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processo
     totals = processor.statistics().totals
     assert totals.parked == 1
     # An abort right after a commit may meet a transaction that the coordinator has not begun yet (INVALID_TXN_STATE): then owned anew.
-    assert totals.dropped <= (1 if poison == "refused-output" else 0)
+    assert totals.dropped <= (3 if poison == "refused-output" else 0)  # ... with a producer that asks for reports first
 
 
 def test_output_refused_once_the_metadata_is_there(wire: Wire) -> None:
@@ -169,7 +169,7 @@ def test_output_refused_once_the_metadata_is_there(wire: Wire) -> None:
         until(lambda: wire.counts().get(good) == [1])
         totals = processor.statistics().totals
         assert totals.parked == 1
-        assert 1 <= totals.dropped <= 2  # 2: see above
+        assert 1 <= totals.dropped <= 3  # more than 1: see above
     finally:
         processor.stop()
 
