@@ -49,7 +49,8 @@ class ActivityStatistics:
     """A service of one task queue.
 
     running: attempts in slots. waiting: commands read that wait for a slot. lag: commands behind what was read, None while unknown.
-    dropped: commands that left with their partition. twins: commands read again while they ran. pauses: times this process stood still.
+    dropped: commands that left with their partition, or that nobody waited for any more.
+    twins: commands read again while they ran. pauses: times this process stood still.
     thread_silent_seconds, loop_silent_seconds: since the consumer's thread and the event loop last went round. contact_seconds: since the
     broker last acknowledged a record, None: never yet.
     """

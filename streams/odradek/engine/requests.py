@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from odradek.engine.keys import request_key
 from odradek.engine.ports import REQUEST, RUN
 from odradek.wire import outcomes
+from odradek.wire.events import READ_REQUESTS
 from odradek.wire.outcomes import Reply
 from odradek.wire.state import RequestRow, RunRow
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 # How many runs of a workflow id back a repeated request id is looked for.
 PREVIOUS_RUNS_MAX = 8
-
-# Requests that change something. A query that nobody waits for is none.
-_CHANGES = frozenset({"StartWorkflow", "SignalWorkflow", "CancelWorkflow", "TerminateWorkflow", "UnparkWorkflow", "DeleteWorkflow"})
 
 
 class RequestLike(Protocol):
@@ -57,7 +55,7 @@ def verdict(
     """
     if not request.reply_to:
         input = step.input
-        if status != outcomes.OK and not again and input is not None and input.event is request and type(request).__name__ in _CHANGES:
+        if status != outcomes.OK and not again and input is not None and input.event is request and not isinstance(request, READ_REQUESTS):
             step.unheard.append((input.offset, f"{status}: {message}"))
         return
     step.replies.append(

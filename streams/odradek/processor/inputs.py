@@ -20,12 +20,10 @@ from odradek.wire import dead_letters, headers
 from odradek.wire.codec import Codec
 from odradek.wire.errors import JsonInputError, UndecodableRecord, UnknownSchemaError
 from odradek.wire.events import (
+    READ_REQUESTS,
     ActivityReport,
     ActivityTaskFailed,
-    AwaitResult,
-    DescribeWorkflow,
     Event,
-    FetchHistory,
     QueryWorkflow,
     Request,
     SignalWorkflow,
@@ -40,7 +38,6 @@ from odradek.wire.tracing import TRACER_DATA, tracer_data
 
 _EVENT_TYPES = frozenset(typing.get_args(Event))
 _TRACED = frozenset({StartWorkflow, SignalWorkflow, QueryWorkflow})
-_READS = (QueryWorkflow, DescribeWorkflow, FetchHistory, AwaitResult)
 _REQUEST_KINDS = frozenset(t.__name__ for t in typing.get_args(Request))
 # A heartbeat that cannot be read fails nothing: the next one, or the heartbeat timeout, speaks for the attempt.
 _FAILING_KINDS = frozenset(t.__name__ for t in typing.get_args(ActivityReport)) - {"ActivityTaskHeartbeat"}
@@ -106,7 +103,7 @@ class Sorter:
                     result.letters.append(Letter(message, dead_letters.UNEXPECTED_RECORD, text))
                 elif partition_for(event.workflow_id.encode(), partitions) != own:
                     self._misplaced(message, event.workflow_id, result)
-                elif isinstance(event, _READS) and 0 < event.deadline_ms < now_ms:
+                elif isinstance(event, READ_REQUESTS) and 0 < event.deadline_ms < now_ms:
                     result.expired += 1
                 else:
                     if type(event) in _TRACED:

@@ -210,3 +210,7 @@ Request = (
 ActivityOutcome = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskCanceled
 ActivityReport = ActivityTaskStarted | ActivityTaskHeartbeat | ActivityOutcome
 Event = Request | ActivityReport
+
+#: Requests that change nothing, and the names of their records.
+READ_REQUESTS = (QueryWorkflow, DescribeWorkflow, FetchHistory, AwaitResult)
+READ_KINDS = frozenset(one.__name__ for one in READ_REQUESTS)

@@ -18,17 +18,13 @@ from odradek.web.kafka.facts import MemberView
 from odradek.web.kafka.follower import Board
 from odradek.web.kafka.groups import ActivityGroups, GroupSettings
 from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text
-from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
+from odradek.wire.events import READ_KINDS
 from odradek.wire.headers import parse_headers
 from odradek.wire.outcomes import RUNNING
 from odradek.wire.topics import QUEUE_KINDS, Topics
 
 #: More inputs than that are told by their offsets.
 _COUNTED = 10_000
-#: Requests that change nothing: without an answer in time they are worth nothing.
-_READS = {one.__name__ for one in (AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow)}
-
-
 # A group that has members still is tried again this often, until the session timeout and a little more are over.
 _AGAIN_S, _LEAVING_S = 0.5, 2.0
 
@@ -136,7 +132,7 @@ class QueueRemover:
         if not 0 < offsets <= _COUNTED:
             return offsets, known
         search = Search(self._settings, time.monotonic() + self._timeout_s)
-        waiting = sum(parse_headers(headers_of(message)).kind not in _READS for message in search.records(stretches))
+        waiting = sum(parse_headers(headers_of(message)).kind not in READ_KINDS for message in search.records(stretches))
         return waiting + sum(one.end - one.start for one in search.unfinished), known
 
     def _delete_groups(self, removal: Removal) -> None:

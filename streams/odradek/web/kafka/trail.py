@@ -20,12 +20,10 @@ from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import RecordView, Trail
 from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, offsets_at, record_view
 from odradek.wire.codec import Codec
-from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
+from odradek.wire.events import READ_KINDS
 from odradek.wire.headers import KIND, header, parse_headers
 from odradek.wire.partitioner import partition_for
 
-#: Kinds of requests that change nothing.
-READS = frozenset(one.__name__ for one in (AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow))
 # A producer's clock may be behind ours.
 _CLOCK_SLACK_MS = 60_000
 _POLL_S = 0.2
@@ -147,11 +145,11 @@ class RecordReader:
         for message in search.records(stretches):
             if not _belongs(message, workflow_id, run_id):
                 continue
-            if len(reads) >= reads_limit and header(headers_of(message), KIND) in READS:
+            if len(reads) >= reads_limit and header(headers_of(message), KIND) in READ_KINDS:
                 reads_left_out += 1  # not even decoded
                 continue
             record = record_view(message, self._topics, self._codec)
-            if record.kind in READS:
+            if record.kind in READ_KINDS:
                 if len(reads) < reads_limit:
                     reads.append(record)
                 else:
