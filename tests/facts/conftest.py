@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Consumer, IsolationLevel, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 TIMEOUT_S = 20
@@ -68,6 +68,19 @@ class Kafka:
     def silent(consumer: Consumer, for_s: float) -> bool:
         """Whether nothing at all comes for so long."""
         return consumer.poll(for_s) is None
+
+    @staticmethod
+    def wait_for_coordinator(consumer: Consumer) -> None:
+        """Until its group is served: a broker that has just begun answers NOT_COORDINATOR, which librdkafka passes on at once."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                consumer.committed([TopicPartition("any", 0)], TIMEOUT_S)
+                return
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.NOT_COORDINATOR or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.1)
 
     @staticmethod
     def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:

@@ -1,7 +1,7 @@
 """A Faust worker with an agent and a GlobalTable that the agent fills: `faust_table.py BOOTSTRAP TOPIC APP_ID DATADIR`.
 
-Run by test_faust_instances.py, several with one app id. Says what it was given (`assigned N`), what its agent read (`read KEY`) and, as
-often as it changes, which keys its table has (`keys JSON`).
+Run by test_faust_instances.py, several with one app id. Says how many partitions it has when a rebalance is over (`ready N`), what its
+agent read (`read KEY`) and, as often as it changes, which keys its table has (`keys JSON`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     topic = app.topic(topic_name, value_serializer="raw", key_serializer="raw")
     table = app.GlobalTable("rows", partitions=4, key_type=str, value_type=str)
     said: list[list[str]] = []
+    count, ready = [0], [0]
 
     @app.agent(topic)
     async def reader(stream: Any) -> None:
@@ -40,15 +41,18 @@ def main() -> None:
 
     @app.timer(0.2)
     async def tell() -> None:
+        if not app.rebalancing and ready != count:
+            ready[0] = count[0]
+            print(f"ready {ready[0]}", flush=True)
         keys = sorted(table.keys())
         if said[-1:] != [keys]:
             said.append(keys)
             print(f"keys {json.dumps(keys)}", flush=True)
 
-    async def tell_assigned(app: faust.App, assigned: set[Any], **_: Any) -> None:
-        print(f"assigned {sum(place.topic == topic_name for place in assigned)}", flush=True)
+    async def count_assigned(app: faust.App, assigned: set[Any], **_: Any) -> None:
+        count[0] = sum(place.topic == topic_name for place in assigned)
 
-    app.on_partitions_assigned.connect(tell_assigned)
+    app.on_partitions_assigned.connect(count_assigned)
     faust.Worker(app, loglevel="ERROR", logging_config=None, redirect_stdouts=False, quiet=True).execute_from_commandline()
 
 

@@ -21,7 +21,7 @@ def test_assigning_without_an_offset_is_an_error_and_seek_then_fails(kafka: Kafk
     kafka.produce(topic, b"there")
     consumer = kafka.consumer(**STRICT)
     partition = TopicPartition(topic, 0)
-    consumer.committed([partition], 20)  # a broker that has just begun may not serve groups yet (NOT_COORDINATOR)
+    kafka.wait_for_coordinator(consumer)
     consumer.assign([partition])
     if paused:
         consumer.pause([partition])

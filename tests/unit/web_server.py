@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import weakref
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -255,6 +256,7 @@ class WebServer:
         self.settings = Settings(rpc_timeout=rpc_timeout, identity="server", state_dir=folder)
         self.transport = FakeTransport()
         self.store = VisibilityStore.open(folder / "runs.sqlite")
+        weakref.finalize(self, self.store.close)  # else its lock file warns, in whichever test the collector runs
         self.context = ServerContext(self.settings, options or ServerOptions(request_timeout_s=0.6, long_poll_s=0.3))
         self.context.read_side = lambda: self.store
         connection = Connection(self.settings, make_transport=lambda _: self.transport)
