@@ -33,6 +33,15 @@ def _read() -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
 MESSAGES, ENUMS = _read()
 
 
+def _is_default(value: Any, kind: str) -> bool:
+    """Whether a scalar, a list or a map has its default: users' scripts ask whether a member is there. A message that is there is `{}`."""
+    return kind not in MESSAGES and kind not in ("time", "duration") and value in ([], {}, "", 0, "0", False)
+
+
+#: Written when they are 0 too: left out they are unknown.
+_WRITTEN_AS_0 = ("approximateBacklogCount", "backlogCountHint")
+
+
 def problems(value: Any, kind: str, where: str = "", seen: set[str] | None = None) -> list[str]:
     """What is wrong with a value of a kind; [] when nothing is. seen: takes the messages that were met, and `message.member`."""
     where = where or kind
@@ -54,6 +63,8 @@ def problems(value: Any, kind: str, where: str = "", seen: set[str] | None = Non
         for member, part in value.items():
             if member not in MESSAGES[kind]:
                 found.append(f"{where}: {kind} has no member {member!r}")
+            elif member not in _WRITTEN_AS_0 and _is_default(part, MESSAGES[kind][member]):
+                found.append(f"{where}.{member}: {part!r} is its default, which the JSON mapping leaves out")
             else:
                 found += problems(part, MESSAGES[kind][member], f"{where}.{member}", seen)
         return found

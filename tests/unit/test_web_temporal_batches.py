@@ -177,7 +177,7 @@ async def test_pace_and_stop(server: WebServer) -> None:
 async def test_list(server: WebServer) -> None:
     names = [f"job-{number}" for number in range(5)]
     async with server.client() as client:
-        assert ok(await client.get(BATCHES)) == {"operationInfo": []}
+        assert ok(await client.get(BATCHES)) == {}
         for name in names:
             ok(await client.post(f"{BATCHES}/{name}", json=job("signal", {"signal": "go"})))
             await finish(server, name)

@@ -30,6 +30,8 @@ CALLS: list[tuple[str, str, str, Any]] = [
     ("GET", f"{N}/search-attributes", "ListSearchAttributesResponse", None),
     ("GET", f"{N}/workflows", "ListWorkflowExecutionsResponse", None),
     ("GET", f"{N}/workflows?pageSize=1", "ListWorkflowExecutionsResponse", None),
+    ("GET", f"{N}/workflows?query=WorkflowId='none'", "ListWorkflowExecutionsResponse", None),
+    ("GET", f"{N}/workflow-count?query=WorkflowId='none'", "CountWorkflowExecutionsResponse", None),
     ("GET", f"{N}/workflow-count", "CountWorkflowExecutionsResponse", None),
     ("GET", f"{N}/workflow-count?query=GROUP+BY+ExecutionStatus", "CountWorkflowExecutionsResponse", None),
     ("GET", f"{N}/workflow-count?query=GROUP+BY+StartTime,ExecutionDuration,HistoryLength", "CountWorkflowExecutionsResponse", None),
@@ -62,6 +64,8 @@ CALLS: list[tuple[str, str, str, Any]] = [
     ("GET", f"{N}/task-queues/orders?apiMode=DESCRIBE_TASK_QUEUE_MODE_ENHANCED", "DescribeTaskQueueResponse", None),
     ("GET", f"{N}/task-queues/never", "DescribeTaskQueueResponse", None),
     ("GET", f"{N}/workers?pageSize=1", "ListWorkersResponse", None),
+    ("GET", f"{N}/workers?query=TaskQueue='none'", "ListWorkersResponse", None),
+    ("GET", f"{N}/worker-count?query=TaskQueue='none'", "CountWorkersResponse", None),
     ("GET", f"{N}/worker-count", "CountWorkersResponse", None),
     ("GET", f"{N}/workers/describe/m-1", "DescribeWorkerResponse", None),
 ]
@@ -196,6 +200,9 @@ async def test_errors_have_the_shape_of_a_status(server: WebServer) -> None:
         ({"workflowId": None}, "WorkflowExecution"),
         ([{}], "WorkflowExecution"),
         ({"executions": {}}, "ListWorkflowExecutionsResponse"),
+        ({"executions": []}, "ListWorkflowExecutionsResponse"),
+        ({"count": "0"}, "CountWorkflowExecutionsResponse"),
+        ({"customAttributes": {}}, "ListSearchAttributesResponse"),
     ],
 )
 def test_what_has_another_shape_is_found(value: Any, kind: str) -> None:

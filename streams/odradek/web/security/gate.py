@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # Answered without authentication: probes of the platform, the login itself, files that hold nothing.
 _OPEN = re.compile(r"/health/(live|ready)|/login(/callback)?|/logout|/static/.*|/favicon\.ico")
 # POST that changes nothing: allowed in read-only mode and to those who may only look.
-_READING_POST = re.compile(r"/api/v1/namespaces/[^/]+/workflows/[^/]+/query/[^/]+|/import|/login|/logout")
+_READING_POST = re.compile(r"(?:/api/v1)?/namespaces/[^/]+/workflows/[^/]+/query/[^/]+|/import|/login|/logout")
 
 
 class Gate:

@@ -10,7 +10,7 @@ from odradek.engine.json_fields import INT64, TIME, Json, without_none
 from odradek.web.batch import CANCEL, DELETE, OPEN, SIGNAL, TERMINATE, BatchJob, Order, Target
 from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, invalid, not_found, unimplemented
-from odradek.web.temporal.endpoint import Call, new_token
+from odradek.web.temporal.endpoint import Call, new_token, without_defaults
 from odradek.web.temporal.message import Message
 from odradek.web.threads import in_thread
 from odradek.web.ui.run_filter import split_order
@@ -155,9 +155,8 @@ async def list_operations(call: Call) -> Json:
     size, before = call.number("pageSize", MAX_PAGE_SIZE, most=MAX_PAGE_SIZE), _before(call)
     jobs = [job for job in call.server.batches.latest() if not before or job.number < before]
     page = jobs[:size]
-    answer: Json = {"operationInfo": [_info(job) for job in page]}
     token = new_token(str(page[-1].number).encode() if len(jobs) > size else b"")
-    return answer if token is None else {**answer, "nextPageToken": token}
+    return without_defaults(operationInfo=[_info(job) for job in page], nextPageToken=token)
 
 
 def _before(call: Call) -> int:

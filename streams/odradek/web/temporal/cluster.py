@@ -7,7 +7,7 @@ from typing import Any
 
 from odradek.engine.json_fields import write_duration
 from odradek.web.context import server_version
-from odradek.web.temporal.endpoint import Call
+from odradek.web.temporal.endpoint import Call, without_defaults
 from odradek.web.threads import in_thread
 
 # The types of Temporal's own attributes are fixed; ours that Temporal does not have stand beside them.
@@ -34,14 +34,14 @@ async def system_info(call: Call) -> dict[str, Any]:
 async def cluster_info(call: Call) -> dict[str, Any]:
     """GetClusterInfo. The cluster is Kafka's."""
     version = server_version()
-    return {
-        "serverVersion": version,
-        "clusterId": call.server.cluster_id,
-        "versionInfo": {"current": {"version": version}},
-        "clusterName": "active",
-        "persistenceStore": "kafka",
-        "visibilityStore": "sqlite",
-    }
+    return without_defaults(
+        serverVersion=version,
+        clusterId=call.server.cluster_id,
+        versionInfo={"current": {"version": version}},
+        clusterName="active",
+        persistenceStore="kafka",
+        visibilityStore="sqlite",
+    )
 
 
 async def list_namespaces(call: Call) -> dict[str, Any]:
@@ -85,10 +85,8 @@ async def search_attributes(call: Call) -> dict[str, Any]:
         found = {name: visibility.attribute(name) for name in visibility.attribute_names()}
         return {name: _type(attribute.keys[0].value_type.value) for name, attribute in found.items() if attribute is not None}
 
-    return {
-        "customAttributes": await in_thread(read),
-        "systemAttributes": {name: _type(column.value_type.value) for name, column in COLUMNS.items()},
-    }
+    system = {name: _type(column.value_type.value) for name, column in COLUMNS.items()}
+    return without_defaults(customAttributes=await in_thread(read), systemAttributes=system)
 
 
 def _type(name: str) -> str:

@@ -17,7 +17,7 @@ from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import ApiError, api_error, invalid
 from odradek.web.paths import SLASH
 from odradek.web.request_body import read_json
-from odradek.web.temporal.message import Message
+from odradek.web.temporal.message import Message, camel
 from odradek.web.temporal.shorthand import shorten
 
 _TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f", "")
@@ -32,7 +32,7 @@ class Call:
         self.server = server
         self.headers: dict[str, str] = {}
         style = _style(request, "accept")
-        query = request.query_params
+        query = self._parameters = _parameters(request)
         self.short = "no-payload-shorthand" not in style and "noPayloadShorthand" not in query
         self.pretty = "pretty" in style or "pretty" in query
 
@@ -41,9 +41,11 @@ class Call:
         return str(self.request.path_params[name])
 
     def text(self, name: str, default: str = "") -> str:
-        """A text of the query string; names with dots as Temporal's API has them."""
-        value = self.request.query_params.get(name)
-        return default if value is None else value
+        """A text of the query string; names with dots as Temporal's API has them. Given twice it is an error, as in grpc-gateway."""
+        values = self._parameters.get(name, [default])
+        if len(values) > 1:
+            raise invalid(f"too many values for field {name!r}: {', '.join(values)}")
+        return values[0]
 
     def number(self, name: str, default: int, *, most: int) -> int:
         """A number; 0 and none are `default`, more than `most` is `most`."""
@@ -79,7 +81,7 @@ class Call:
 
     async def body(self, known: Collection[str], *, ignored: Collection[str] = (), refused: Collection[str] = ()) -> Message:
         """The body as a message."""
-        short = "no-payload-shorthand" not in _style(self.request, "content-type") and "noPayloadShorthand" not in self.request.query_params
+        short = "no-payload-shorthand" not in _style(self.request, "content-type") and "noPayloadShorthand" not in self._parameters
         value = await read_json(self.request, self.server.options.body_max_bytes)
         return Message(value, known, ignored=ignored, refused=refused, short=short)
 
@@ -117,9 +119,22 @@ def error_response(error: ApiError, *, pretty: bool = False) -> Response:
     return json_response(error.body(), status=error.http_status, pretty=pretty, headers=error.headers)
 
 
+def without_defaults(**members: Any) -> dict[str, Any]:
+    """Members that say something: what is null, empty or 0 is left out, for users' scripts ask whether a member is there at all."""
+    return {name: value for name, value in members.items() if value not in (None, "", "0", 0, [], {})}
+
+
 def new_token(token: bytes) -> str | None:
     """A page token as it stands in an answer; None on the last page."""
     return base64.b64encode(token).decode() if token else None
+
+
+def _parameters(request: Request) -> dict[str, list[str]]:
+    """The query string by names in camel case: grpc-gateway takes those of the proto file (`next_page_token`) as well."""
+    found: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        found.setdefault(".".join(map(camel, name.split("."))), []).append(value)
+    return found
 
 
 def _style(request: Request, header: str) -> list[str]:

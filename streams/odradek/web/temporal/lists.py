@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from odradek.engine.json_fields import write_time
-from odradek.web.temporal.endpoint import Call, new_token
+from odradek.web.temporal.endpoint import Call, new_token, without_defaults
 from odradek.web.temporal.shapes import execution_info
 from odradek.web.threads import in_thread
 
@@ -21,21 +21,16 @@ async def list_workflows(call: Call) -> dict[str, Any]:
     size = call.number("pageSize", MAX_PAGE_SIZE, most=MAX_PAGE_SIZE)
     timeout_s = call.server.options.request_timeout_s
     page = await in_thread(visibility.list, call.text("query"), page_size=size, page_token=call.token(), timeout_s=timeout_s)
-    answer: dict[str, Any] = {"executions": [execution_info(summary) for summary in page.executions]}
-    token = new_token(page.next_page_token)
-    return answer if token is None else {**answer, "nextPageToken": token}
+    executions = [execution_info(summary) for summary in page.executions]
+    return without_defaults(executions=executions, nextPageToken=new_token(page.next_page_token))
 
 
 async def count_workflows(call: Call) -> dict[str, Any]:
     """CountWorkflowExecutions, with GROUP BY."""
     visibility = call.server.need_visibility()
     found = await in_thread(visibility.count, call.text("query"), timeout_s=call.server.options.request_timeout_s)
-    answer: dict[str, Any] = {"count": str(found.count)}
-    if found.groups:
-        answer["groups"] = [
-            {"groupValues": [group_value(value) for value in group.values], "count": str(group.count)} for group in found.groups
-        ]
-    return answer
+    groups = [{"groupValues": [group_value(value) for value in group.values], "count": str(group.count)} for group in found.groups]
+    return without_defaults(count=str(found.count), groups=groups)
 
 
 def group_value(value: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Message:
         self._short = short
         self._members: dict[str, Any] = {}
         for name, part in value.items():
-            member = _camel(name)
+            member = camel(name)
             if member not in known and member not in ignored and member not in refused:
                 raise invalid(f'proto: unknown field "{self._path(name)}"')
             if part is None:
@@ -201,7 +201,7 @@ def _with_long_payloads(value: dict[str, Any], what: str, *, short: bool) -> dic
     """A failure's JSON with the payloads in it in long form, whatever form they came in."""
     found: dict[str, Any] = {}
     for raw, part in value.items():
-        name, where = _camel(raw), f"{what}.{raw}"
+        name, where = camel(raw), f"{what}.{raw}"
         if part is None:
             continue
         if name in ("details", "lastHeartbeatDetails"):
@@ -213,6 +213,7 @@ def _with_long_payloads(value: dict[str, Any], what: str, *, short: bool) -> dic
     return found
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A name of the proto file as the JSON mapping has it."""
     head, *rest = name.split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest) if rest else name

@@ -1,16 +1,17 @@
-"""The routes of Temporal's HTTP API: served, published but unserved (501), anything else below `/api/v1` (404)."""
+"""The routes of Temporal's HTTP API: served, or published but unserved (501). Other paths (404) and methods (501): `odradek.web.app`.
+
+Its description has each call twice: below `/api/v1`, and by an older path, which programs generated from it take.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from odradek.web.errors import not_found, unimplemented
+from odradek.web.errors import unimplemented
 from odradek.web.temporal import activities, batches, changes, cluster, lists, reads, task_queues, workers
-from odradek.web.temporal.endpoint import NAMESPACE, Call, Handler, error_response, route
+from odradek.web.temporal.endpoint import NAMESPACE, Call, Handler, route
 from odradek.web.temporal.published import unserved
 
 WORKFLOW = NAMESPACE + "/workflows/{workflow_id:segment}"
@@ -55,12 +56,23 @@ SERVED: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
+# Calls whose older paths stand below `/cluster`.
+_OF_THE_CLUSTER = frozenset({"/api/v1/namespaces", NAMESPACE, NAMESPACE + "/search-attributes", NAMESPACE + "/update"})
+
+
 def temporal_routes() -> list[BaseRoute]:
-    """All of them, the last one catching the rest."""
-    routes: list[BaseRoute] = [route(method, path, handler) for method, path, handler in SERVED]
-    routes += [route(method, f"/api/v1{path}", _unserved(name)) for method, path, name in unserved()]
-    routes.append(Route("/api/v1/{rest:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]))
-    return routes
+    """All of them, those below `/api/v1` first."""
+    calls = [*SERVED, *((method, f"/api/v1{path}", _unserved(name)) for method, path, name in unserved())]
+    return [route(method, place(path), handler) for place in (str, older_path) for method, path, handler in calls]
+
+
+def older_path(path: str) -> str:
+    """The other path of a call, by its path below `/api/v1`."""
+    bare = path.removeprefix("/api/v1")
+    if bare == "/cluster-info":
+        return "/cluster"
+    in_cluster = path in _OF_THE_CLUSTER or bare.startswith("/nexus/")
+    return f"/cluster{bare}" if in_cluster else bare
 
 
 def _unserved(name: str) -> Handler:
@@ -68,7 +80,3 @@ def _unserved(name: str) -> Handler:
         raise unimplemented(name)
 
     return answer
-
-
-async def _unknown(request: Request) -> Response:
-    return error_response(not_found("Not Found"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from odradek.engine.json_fields import write_time
+from odradek.engine.json_fields import without_none, write_time
 from odradek.exceptions import TopicMissingError
 from odradek.web.kafka.facts import MemberView, QueueDetail
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR
 from odradek.web.kafka.groups import SHARE
-from odradek.web.temporal.endpoint import Call
+from odradek.web.temporal.endpoint import Call, without_defaults
 from odradek.web.threads import in_kafka_thread
 
 _TYPES = {1: "WORKFLOW", 2: "ACTIVITY", 3: "NEXUS"}
@@ -28,17 +28,16 @@ async def describe(call: Call) -> dict[str, Any]:
     if enhanced:
         types = {str(number): _type_info(queue, name) for number, name in _TYPES.items() if name in _KINDS}
         return {"versionsInfo": {"": {"typesInfo": types}}}
-    answer: dict[str, Any] = {"pollers": _pollers(queue, kind)}
+    answer = without_defaults(pollers=_pollers(queue, kind))
     if status:
-        backlog = _backlog(queue, kind)
-        answer["taskQueueStatus"] = {} if backlog is None else {"backlogCountHint": str(backlog)}
+        answer["taskQueueStatus"] = without_none(backlogCountHint=_backlog(queue, kind))
     if stats:
         answer["stats"] = _stats(queue, kind)
     return answer
 
 
 def _type_info(queue: QueueDetail | None, kind: str) -> dict[str, Any]:
-    return {"pollers": _pollers(queue, kind), "stats": _stats(queue, kind)}
+    return {**without_defaults(pollers=_pollers(queue, kind)), "stats": _stats(queue, kind)}
 
 
 def _pollers(queue: QueueDetail | None, kind: str) -> list[dict[str, Any]]:
@@ -51,14 +50,13 @@ def _poller(member: MemberView) -> dict[str, Any]:
 
 
 def _stats(queue: QueueDetail | None, kind: str) -> dict[str, Any]:
-    backlog = _backlog(queue, kind)
-    return {} if backlog is None else {"approximateBacklogCount": str(backlog)}
+    return without_none(approximateBacklogCount=_backlog(queue, kind))
 
 
-def _backlog(queue: QueueDetail | None, kind: str) -> int | None:
-    """Records that wait; None with a share group, of which nobody can tell."""
+def _backlog(queue: QueueDetail | None, kind: str) -> str | None:
+    """Records that wait; None with a share group, of which nobody can tell. So 0 is written, unlike other defaults."""
     if queue is None:
-        return 0
+        return "0"
     if kind == "ACTIVITY" and queue.activity_group == SHARE:
         return None
-    return (queue.lag if kind == "WORKFLOW" else queue.activity_lag if kind == "ACTIVITY" else 0) or 0
+    return str((queue.lag if kind == "WORKFLOW" else queue.activity_lag if kind == "ACTIVITY" else 0) or 0)

@@ -10,7 +10,7 @@ from typing import Any
 from odradek.engine.json_fields import write_duration, write_time
 from odradek.web.errors import invalid, not_found
 from odradek.web.kafka.follower import ACTIVITIES
-from odradek.web.temporal.endpoint import Call, new_token
+from odradek.web.temporal.endpoint import Call, new_token, without_defaults
 from odradek.wire.outcomes import MemberStatus
 
 _FIELDS: dict[str, Callable[[MemberStatus], str]] = {
@@ -29,17 +29,16 @@ async def list_workers(call: Call) -> dict[str, Any]:
     found = _members(call)
     size, first = call.number("pageSize", 1_000, most=1_000), _first(call)
     page, rest = found[first : first + size], found[first + size :]
-    answer: dict[str, Any] = {
-        "workersInfo": [{"workerHeartbeat": _heartbeat(member)} for member in page],
-        "workers": [_listed(member) for member in page],
-    }
-    token = new_token(str(first + size).encode() if rest else b"")
-    return answer if token is None else {**answer, "nextPageToken": token}
+    return without_defaults(
+        workersInfo=[{"workerHeartbeat": _heartbeat(member)} for member in page],
+        workers=[_listed(member) for member in page],
+        nextPageToken=new_token(str(first + size).encode() if rest else b""),
+    )
 
 
 async def count_workers(call: Call) -> dict[str, Any]:
     """CountWorkers."""
-    return {"count": str(len(_members(call)))}
+    return without_defaults(count=str(len(_members(call))))
 
 
 async def describe_worker(call: Call) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""What Temporal's own clients send and expect: its web UI, programs generated from its OpenAPI description, users' scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from odradek.web.options import ServerOptions
+from odradek.web.temporal.routes import SERVED, older_path, temporal_routes
+from tests.unit.web_server import COMPLETED, START_MS, WebServer, ok, summary
+
+API = "/api/v1/namespaces/default"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[WebServer]:
+    web = WebServer(tmp_path)
+    yield web
+    web.store.close()
+
+
+# ---------------------------------------------------------------- names of parameters
+
+
+async def test_parameters_in_snake_case(server: WebServer) -> None:
+    """As in the proto file, which its web UI sends: a page token that is overlooked is the first page for ever."""
+    for number in range(3):
+        server.add(summary(f"order-{number}", start_time_ms=START_MS + number))
+    async with server.client() as client:
+        first = ok(await client.get(f"{API}/workflows", params={"page_size": "2"}))
+        second = ok(await client.get(f"{API}/workflows", params={"page_size": "2", "next_page_token": first["nextPageToken"]}))
+    pages = [[run["execution"]["workflowId"] for run in page["executions"]] for page in (first, second)]
+    assert pages == [["order-2", "order-1"], ["order-0"]] and "nextPageToken" not in second
+
+
+async def test_history_follows_a_token_in_snake_case(server: WebServer) -> None:
+    run = server.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 1_500))
+    seen: list[str] = []
+    parameters = {"execution.run_id": run.run_id, "maximum_page_size": "5", "wait_new_event": "true"}
+    async with server.client() as client:
+        for _ in range(10):
+            page = ok(await client.get(f"{API}/workflows/order-1/history", params=parameters))
+            seen += [event["eventId"] for event in page["history"].get("events", [])]
+            if "nextPageToken" not in page:
+                break
+            parameters["next_page_token"] = page["nextPageToken"]
+        other = await client.get(f"{API}/workflows/order-1/history", params={"execution.run_id": "another"})
+    assert seen == [str(number) for number in range(1, run.history_length + 1)]
+    assert other.status_code == 404
+
+
+async def test_a_parameter_given_twice(server: WebServer) -> None:
+    """grpc-gateway refuses it, by either name: which one was meant?"""
+    async with server.client() as client:
+        for query in ("pageSize=1&pageSize=2", "pageSize=1&page_size=2"):
+            response = await client.get(f"{API}/workflows?{query}")
+            assert response.status_code == 400 and "pageSize" in response.json()["message"]
+
+
+# ---------------------------------------------------------------- paths
+
+
+OLDER = [
+    ("GET", "/system-info", "/system-info"),
+    ("GET", "/cluster-info", "/cluster"),
+    ("GET", "/namespaces", "/cluster/namespaces"),
+    ("GET", "/namespaces/default", "/cluster/namespaces/default"),
+    ("GET", "/namespaces/default/search-attributes", "/cluster/namespaces/default/search-attributes"),
+    ("POST", "/namespaces/default/update", "/cluster/namespaces/default/update"),
+    ("GET", "/nexus/endpoints/x", "/cluster/nexus/endpoints/x"),
+    ("GET", "/namespaces/default/workflows", "/namespaces/default/workflows"),
+    ("GET", "/namespaces/default/workflows/order-1/history", "/namespaces/default/workflows/order-1/history"),
+    ("GET", "/namespaces/default/schedules", "/namespaces/default/schedules"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "older"), OLDER)
+async def test_older_paths(server: WebServer, method: str, path: str, older: str) -> None:
+    """The published description has each call twice; programs generated from it take the path without `/api/v1`."""
+    server.add(summary("order-1"))
+    async with server.client() as client:
+        new, old = await client.request(method, "/api/v1" + path), await client.request(method, older)
+    assert old.status_code == new.status_code in (200, 501) and old.json() == new.json()
+
+
+def test_every_call_has_an_older_path() -> None:
+    paths = {(method, route.path) for route in temporal_routes() if isinstance(route, Route) for method in route.methods or ()}
+    for method, path, _ in SERVED:
+        assert {(method, path), (method, older_path(path))} <= paths, path
+
+
+async def test_a_query_by_its_older_path_only_reads(tmp_path: Path) -> None:
+    read_only = WebServer(tmp_path, ServerOptions(read_only=True))
+    read_only.add(summary("order-1"))
+    async with read_only.client() as client:
+        ok(await client.post("/namespaces/default/workflows/order-1/query/state", json={}))
+        refused = await client.post("/namespaces/default/workflows/order-1/cancel", json={})
+    read_only.store.close()
+    assert refused.status_code == 403 and refused.json()["code"] == 7
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/api/v1/system-info"), ("DELETE", f"{API}/workflows/order-1"), ("PUT", "/namespaces/default/workflows/x")],
+)
+async def test_a_method_that_a_path_does_not_have(server: WebServer, method: str, path: str) -> None:
+    """grpc-gateway has no 405."""
+    async with server.client() as client:
+        response = await client.request(method, path)
+    assert response.status_code == 501 and response.json() == {"code": 12, "message": "Method Not Allowed", "details": []}
