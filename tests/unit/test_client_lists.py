@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 import uvicorn
 
-from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecutionStatus
+from odradek.cli.workflow import lists
+from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowExecutionStatus
 from odradek.client.connection import Connection
 from odradek.client.server_api import url_of
 from odradek.client.visibility import summary_of
+from odradek.common import SearchAttributeKey
 from odradek.config import Settings
+from odradek.converter import DataConverter
 from odradek.exceptions import ConfigurationError
 from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
@@ -85,6 +88,27 @@ async def test_lists_page_by_page(web: WebServer) -> None:
         (other,) = [one async for one in client.list_workflows("WorkflowType = 'Other'")]
         assert other.status is WorkflowExecutionStatus.COMPLETED and other.workflow_type == "Other" and other.task_queue == "orders"
         assert other.close_time == datetime.fromtimestamp((START_MS + 5) / 1000, UTC)
+
+
+async def test_problems_of_a_run_come_through(web: WebServer) -> None:
+    problems = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError", "category=Parked"]
+    web.add(summary("order-1", reported_problems=problems, memo={"n": plain(1)}), owner=False)
+    async with serving(web) as address:
+        (one,) = [one async for one in client_of(address).list_workflows("TemporalReportedProblems IS NOT NULL")]
+    assert one.search_attributes == {"TemporalReportedProblems": problems}
+    key = SearchAttributeKey.for_keyword_list("TemporalReportedProblems")
+    assert one.typed_search_attributes[key] == problems
+    assert one.raw_info.reported_problems == problems and one.raw_info.search_attributes == {}
+
+
+@pytest.mark.parametrize(
+    ("problems", "says"),
+    [([], "Running"), (["category=WorkflowTaskFailed"], "Running (task failing)"), (["category=Parked"], "Running (parked)")],
+)
+def test_the_command_line_marks_it(problems: list[str], says: str) -> None:
+    run = WorkflowExecution._from_summary(summary("order-1", reported_problems=problems), DataConverter.default)
+    assert lists._row(run)[0] == says
+    assert ("searchAttributes" in lists.info_json(run)) is bool(problems)
 
 
 async def test_a_limit_asks_for_no_more_than_it_gives(web: WebServer) -> None:

@@ -25,7 +25,10 @@ from odradek.visibility import (
     StoreNotOpenError,
     VisibilityStore,
 )
+from odradek.visibility.query import compile_query, parse
+from odradek.visibility.query.columns import NoAttributes
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
+from odradek.visibility.store.schema import FORMAT
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
 
@@ -156,6 +159,57 @@ def test_search_attributes_change_with_their_run(store: VisibilityStore) -> None
     assert {g.values: g.count for g in store.count("GROUP BY Stage").groups} == {("new",): 1, ("paid",): 1}
     assert store.values_of("Stage", "p") == ["paid"]
     assert store.values_of("WorkflowType", "") == ["Order"]
+
+
+PROBLEMS = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError"]
+
+
+def found_by(store: VisibilityStore, query: str) -> list[str]:
+    return sorted(one.run_id for one in store.list(query).executions)
+
+
+def test_runs_whose_task_keeps_failing_are_found(store: VisibilityStore) -> None:
+    assert found_by(store, "TemporalReportedProblems IS NOT NULL") == [], "known before any run has it, as in Temporal"
+    store.apply(
+        [
+            change(0, "fine"),
+            change(1, "failing", reported_problems=PROBLEMS),
+            change(2, "parked", reported_problems=["category=WorkflowTaskFailed", "category=Parked"], parked_reason="spins"),
+        ]
+    )
+    assert found_by(store, "TemporalReportedProblems IN ('category=WorkflowTaskFailed')") == ["failing", "parked"]
+    assert found_by(store, "`TemporalReportedProblems` = 'cause=WorkflowTaskFailedCauseNonDeterministicError'") == ["failing"]
+    assert found_by(store, "TemporalReportedProblems = 'category=Parked'") == ["parked"]
+    assert found_by(store, "TemporalReportedProblems != 'category=Parked'") == ["failing"]
+    assert found_by(store, "NOT TemporalReportedProblems STARTS_WITH 'cause='") == ["parked"]
+    assert found_by(store, "TemporalReportedProblems IS NULL") == ["fine"]
+    assert store.count("TemporalReportedProblems IS NOT NULL GROUP BY WorkflowType").groups[0].count == 2
+    with pytest.raises(QueryError, match="cannot be grouped by TemporalReportedProblems"):
+        store.count("GROUP BY TemporalReportedProblems")
+    assert store.values_of("TemporalReportedProblems", "cat") == ["category=Parked", "category=WorkflowTaskFailed"]
+    store.apply([change(3, "failing", state_transition_count=2), change(4, "parked", "TERMINATED")])
+    assert found_by(store, "TemporalReportedProblems IS NOT NULL") == []
+
+
+@pytest.mark.parametrize("condition", ["IS NOT NULL", "IN ('category=WorkflowTaskFailed')", "!= 'category=Parked'"])
+def test_they_are_found_by_an_index(store: VisibilityStore, condition: str) -> None:
+    """There are few of them among many: no query of theirs walks over all runs."""
+    query = parse(f"TemporalReportedProblems {condition}")
+    compiled = compile_query(query, NoAttributes())
+    with sqlite3.connect(store.path) as connection:
+        explain = f"EXPLAIN QUERY PLAN SELECT count(*) FROM executions e WHERE {compiled.where}"
+        plan = " ".join(str(row[3]) for row in connection.execute(explain, compiled.parameters))
+    assert "executions_by_problems" in plan, plan
+
+
+def test_a_store_of_the_format_before_begins_anew(tmp_path: Path) -> None:
+    with VisibilityStore.open(tmp_path / "s.sqlite") as store:
+        store.apply([change(0, "a")])
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT - 1),))
+    with VisibilityStore.open(tmp_path / "s.sqlite") as store:
+        assert f"its format is '{FORMAT - 1}'" in store.rebuilt_because
+        assert store.position(0) is None and store.count().count == 0, "read again from the start of the topic"
 
 
 def test_attributes_that_cannot_be_indexed_are_counted_and_kept(store: VisibilityStore) -> None:

@@ -90,30 +90,6 @@ async def test_list(server: WebServer) -> None:
         assert [one["execution"]["workflowId"] for one in filtered["executions"]] == ["order-2"]
 
 
-async def test_a_run_whose_task_keeps_failing_in_lists_and_describe(server: WebServer) -> None:
-    """As Temporal's server encodes it: a KeywordList among the search attributes, in the long form since it carries its type."""
-    problems = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError"]
-    keyword = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"blue"')
-    server.add(summary("order-1", reported_problems=problems, search_attributes={"Colour": keyword}))
-    server.add(summary("order-2"))
-    encoded = {"encoding": "anNvbi9wbGFpbg==", "type": base64.b64encode(b"KeywordList").decode()}
-    async with server.client() as client:
-        for query in (
-            "TemporalReportedProblems IN ('category=WorkflowTaskFailed', 'category=WorkflowTaskTimedOut')",
-            '`ExecutionStatus`="Running" AND `TemporalReportedProblems` = "cause=WorkflowTaskFailedCauseNonDeterministicError"',
-        ):
-            (one,) = ok(await client.get(f"{API}/workflows", params={"query": query}))["executions"]
-            fields = one["searchAttributes"]["indexedFields"]
-            assert one["execution"]["workflowId"] == "order-1" and set(fields) == {"Colour", "TemporalReportedProblems"}
-            found = fields["TemporalReportedProblems"]
-            assert found["metadata"] == encoded and json.loads(base64.b64decode(found["data"])) == problems
-        described = ok(await client.get(f"{API}/workflows/order-1"))["workflowExecutionInfo"]
-        assert described["searchAttributes"]["indexedFields"] == fields
-        assert "searchAttributes" not in ok(await client.get(f"{API}/workflows/order-2"))["workflowExecutionInfo"]
-        known = ok(await client.get(f"{API}/search-attributes"))
-        assert known["systemAttributes"]["TemporalReportedProblems"] == "INDEXED_VALUE_TYPE_KEYWORD_LIST"
-
-
 async def test_list_pages(server: WebServer) -> None:
     for number in range(5):
         server.add(summary(f"order-{number}", start_time_ms=START_MS + number))

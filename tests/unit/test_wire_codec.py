@@ -19,9 +19,10 @@ from odradek.wire.codec import Codec, decode, decode_row, encode, encode_row
 from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnencodableRecord, UnknownSchemaError
 from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, SignalWorkflow, StartWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired
+from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
 from odradek.wire.payload import Failure, Payload, RetryPolicy
 from odradek.wire.schema import RECORD_TYPES, RecordType, avro_schema, schema_fingerprint, schema_json
-from odradek.wire.state import HistoryRow, WorkflowRow
+from odradek.wire.state import HistoryRow, RunRow, WorkflowRow
 from odradek.wire.tasks import ActivityTask
 from tests.unit.wire_samples import records, sample
 
@@ -184,6 +185,26 @@ def test_older_writer_lacks_fields() -> None:
     schemas = Schemas()
     body = fastavro_body(parse_schema(copy.deepcopy(schema)), {"workflow_id": "w", "workflow_type": "t", "input": []})
     assert Codec(lookup=schemas).decode(framed(schemas.publish(schema), body)) == StartWorkflow("w", "t")
+
+
+@pytest.mark.parametrize(
+    ("record_type", "added", "default"),
+    [(ExecutionSummary, "reported_problems", []), (RunRow, "reported_problems", []), (LaneStatus, "progress_time_ms", 0)],
+)
+def test_a_writer_from_before_a_field_was_added(record_type: RecordType, added: str, default: Any) -> None:
+    """Fields are appended, with a default: what older versions wrote lies in compacted topics for ever."""
+    outer = MemberStatus if record_type is LaneStatus else record_type
+    record = sample(outer)
+    schema = copy.deepcopy(avro_schema(outer))
+    inner = schema if outer is record_type else next(f["type"]["items"] for f in schema["fields"] if f["name"] == "lanes")
+    assert inner["fields"][-1]["name"] == added, "behind what older writers know"
+    inner["fields"] = inner["fields"][:-1]
+    schemas = Schemas()
+    older = fastavro_body(parse_schema(copy.deepcopy(schema)), msgspec.to_builtins(record, builtin_types=(bytes,)))
+    found = Codec(lookup=schemas).decode(framed(schemas.publish(schema), older))
+    for one in record.lanes if outer is not record_type else [record]:
+        setattr(one, added, default)
+    assert found == record
 
 
 def test_schema_without_a_needed_field_is_undecodable() -> None:

@@ -76,6 +76,7 @@ class Run:
             "RootRunId": ("Keyword", s.root_run_id or None),
             "FirstExecutionRunId": ("Keyword", s.first_execution_run_id or None),
             "ParkedReason": ("Keyword", s.parked_reason or None),
+            "TemporalReportedProblems": ("KeywordList", s.reported_problems or None),
         }
         if name in columns:
             return columns[name]

@@ -14,6 +14,7 @@ from odradek.common import SearchAttributes, TypedSearchAttributes, _arg_unset
 from odradek.converter import DataConverter, decode_search_attributes, decode_typed_search_attributes
 from odradek.wire.outcomes import ExecutionSummary, PendingActivity, PendingTimer, WorkflowDescription
 from odradek.wire.payload import Payload
+from odradek.wire.problems import shown_search_attributes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -65,6 +66,7 @@ class WorkflowExecution:
 
     @classmethod
     def _from_summary(cls, summary: ExecutionSummary, converter: DataConverter, **more: Any) -> Self:
+        shown = shown_search_attributes(summary)
         return cls(
             close_time=time_of(summary.close_time_ms) if summary.close_time_ms else None,
             execution_time=time_of(summary.execution_time_ms) if summary.execution_time_ms else None,
@@ -77,11 +79,11 @@ class WorkflowExecution:
             root_run_id=summary.root_run_id or None,
             raw_info=summary,
             run_id=summary.run_id,
-            search_attributes=decode_search_attributes(summary.search_attributes),
+            search_attributes=decode_search_attributes(shown),
             start_time=time_of(summary.start_time_ms),
             status=status_of(summary.status),
             task_queue=summary.task_queue,
-            typed_search_attributes=decode_typed_search_attributes(summary.search_attributes),
+            typed_search_attributes=decode_typed_search_attributes(shown),
             workflow_type=summary.workflow_type,
             data_converter=converter,
             **more,

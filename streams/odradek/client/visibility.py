@@ -24,6 +24,7 @@ from odradek.converter import decode_search_attributes
 from odradek.engine.json_fields import FIELDS, INDEXED_FIELDS, INT64, NAME, TIME, Json, read_payload
 from odradek.service import RPCStatusCode
 from odradek.wire.outcomes import ExecutionSummary
+from odradek.wire.problems import take_problems
 
 if TYPE_CHECKING:
     from odradek.client.client import Client
@@ -117,6 +118,7 @@ def summary_of(info: Json, namespace: str) -> ExecutionSummary:
     def read(kind: Any, name: str, default: Any) -> Any:
         return kind.read(info[name]) if name in info else default
 
+    attributes = read(INDEXED_FIELDS, "searchAttributes", {})
     return ExecutionSummary(
         namespace=namespace,
         task_queue=str(info.get("taskQueue", "")),
@@ -135,7 +137,8 @@ def summary_of(info: Json, namespace: str) -> ExecutionSummary:
         root_workflow_id=root.get("workflowId", ""),
         root_run_id=root.get("runId", ""),
         memo=read(FIELDS, "memo", {}),
-        search_attributes=read(INDEXED_FIELDS, "searchAttributes", {}),
+        reported_problems=take_problems(attributes),
+        search_attributes=attributes,
         state_transition_count=read(INT64, "stateTransitionCount", 0),
     )
 

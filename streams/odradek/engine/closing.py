@@ -198,7 +198,7 @@ def _close(
     row.close_time_ms = run.time_ms
     row.new_execution_run_id = new_run_id
     row.first_task_due_ms = row.task_retry_due_ms = 0
-    row.parked_reason = ""
+    row.parked_reason, row.reported_problems = "", []
     row.task_failure, row.task_attempt = None, 1
     row.retention_due_ms = run.time_ms + step.limits.retention_ms
     step.put_timer(run, "RETENTION", row.retention_due_ms)

@@ -38,6 +38,7 @@ def summary_of(namespace: str, task_queue: str, row: RunRow) -> ExecutionSummary
         search_attributes=row.search_attributes,
         parked_reason=row.parked_reason,
         state_transition_count=row.state_transition_count,
+        reported_problems=row.reported_problems,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from odradek.engine import closing, commands
+from odradek.engine import closing, commands, problems
 from odradek.engine.activate import activate
 from odradek.engine.activation import Activation, FailWorkflow, TaskFailed
 from odradek.engine.failures import application
@@ -116,16 +116,18 @@ def _succeeded(step: WorkflowStep, run: LiveRun) -> None:
         run.dirty = True
         run.summary_dirty = run.summary_dirty or bool(row.parked_reason)
         row.task_failure, row.task_attempt, row.parked_reason = None, 1, ""
+        problems.clear(run)
         step.context.clear_failed(row.run_id)
 
 
-def park(step: WorkflowStep, run: LiveRun, reason: str) -> None:
-    """Hold the run until an operator or a restart tries it again; its inputs go on to append."""
+def park(step: WorkflowStep, run: LiveRun, reason: str, cause: str = "") -> None:
+    """Hold the run until an operator or a restart tries it again; its inputs go on to append. `cause`: of the failed task, if one did."""
     run.drop_instance()
     run.needs_task = False
     if run.row.parked_reason != reason:
         run.row.parked_reason = reason
         run.summary_dirty = True
+    _report(step, run, cause, parked=True)
     run.dirty = True
     set_task_timer(step, run, PARKED_DUE_MS)
     step.context.mark_failed(run.row.run_id)
@@ -145,13 +147,19 @@ def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
     row.task_failure = failed.failure
     run.dirty = True
     if failed.park:
-        park(step, run, f"{failed.cause}: {failed.failure.message}")
+        park(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause)
         return
+    _report(step, run, failed.cause)
     if row.parked_reason:
         row.parked_reason = ""
         run.summary_dirty = True
     set_task_timer(step, run, run.time_ms + min(wait_ms, limits.task_retry_maximum_ms))
     step.context.mark_failed(row.run_id)
+
+
+def _report(step: WorkflowStep, run: LiveRun, cause: str, *, parked: bool = False) -> None:
+    failures, reported_from = run.row.task_attempt - 1, step.limits.problems_reported_from
+    problems.report(run, failures=failures, reported_from=reported_from, cause=cause, parked=parked)
 
 
 def enforce_limits(step: WorkflowStep, run: LiveRun) -> None:

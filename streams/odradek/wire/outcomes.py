@@ -58,6 +58,7 @@ class ExecutionSummary(msgspec.Struct):
     search_attributes: dict[str, Payload] = {}
     parked_reason: str = ""
     state_transition_count: int = 0
+    reported_problems: list[str] = []  # `TemporalReportedProblems`: why its workflow task keeps failing, empty when it does not
 
 
 class PendingActivity(msgspec.Struct):
@@ -157,6 +158,7 @@ class LaneStatus(msgspec.Struct):
     open_runs: int = 0
     cached_runs: int = 0
     error: str = ""
+    progress_time_ms: int = 0  # epoch; when it last applied something, restored or had nothing to do; 0 from one that does not say
 
 
 class MemberStatus(msgspec.Struct):

@@ -82,6 +82,7 @@ class RunRow(msgspec.Struct):
     new_execution_run_id: str = ""
     previous_run_id: str = ""  # the run that had this workflow id before; repeated request ids are looked for there too
     format: int = FORMAT
+    reported_problems: list[str] = []  # as its last ExecutionSummary has them
 
 
 class HistoryRow(msgspec.Struct):

@@ -10,6 +10,8 @@ from odradek.cli.common import cluster_options, server_options, with_client
 from odradek.cli.output import is_json, output_options, plain, print_json, print_line, print_table, print_value, text_of, time_text
 from odradek.cli.workflow.options import add_timeout
 from odradek.client import Client, WorkflowExecution
+from odradek.wire.outcomes import ExecutionSummary
+from odradek.wire.problems import PARKED
 
 NOTES = "The language of queries is in docs/query.md: Temporal's list filter, and ORDER BY and GROUP BY over any column."
 _HEADER = ["STATUS", "WORKFLOW ID", "TYPE", "START TIME", "CLOSE TIME", "TASK QUEUE"]
@@ -26,9 +28,13 @@ def register(actions: Commands) -> None:
         examples=(
             "odradek workflow list --limit 20",
             """odradek workflow list --query "WorkflowType = 'OrderWorkflow' ORDER BY CloseTime DESC" """.strip(),
+            """odradek workflow list --query "TemporalReportedProblems IN ('category=WorkflowTaskFailed')" """.strip(),
             """odradek workflow list --query "ParkedReason IS NOT NULL" -o jsonl --server-address ops:8088""",
         ),
-        notes=NOTES + "\n-o json and jsonl have Temporal's WorkflowExecutionInfo.",
+        notes=NOTES
+        + """
+A run whose workflow task keeps failing is open and marked, `Running (task failing)` or `Running (parked)`. -o json and jsonl have
+Temporal's WorkflowExecutionInfo, with what is wrong in the search attribute `TemporalReportedProblems`.""",
         parents=parents,
     )
     parser.add_argument("--query", "-q", default="", help="which workflows (default: all)")
@@ -111,13 +117,20 @@ async def _print_pages(found: Any, page_size: int, limit: int | None) -> None:
 def _row(execution: WorkflowExecution) -> list[str]:
     info = execution.raw_info
     return [
-        info.status.title().replace("_", ""),
+        info.status.title().replace("_", "") + _mark(info),
         execution.id,
         execution.workflow_type,
         time_text(info.start_time_ms),
         time_text(info.close_time_ms),
         execution.task_queue,
     ]
+
+
+def _mark(info: ExecutionSummary) -> str:
+    """What a status does not say: the run is open, but its workflow task does not get through."""
+    if not info.reported_problems:
+        return ""
+    return " (parked)" if PARKED in info.reported_problems else " (task failing)"
 
 
 def _count(text: str) -> int:

@@ -53,7 +53,7 @@ class Column:
     """What every run has. `sql`: its column of `executions`.
 
     unit_ns: nanoseconds of one unit of a time or duration as stored.  counted: `run_counts` has it too, so that counts over it are kept
-    ready.  hashed: it has no index of its own but one of its hash, the column `tie`.
+    ready.  hashed: it has no index of its own but one of its hash, the column `tie`. A list stands there as a JSON array of texts.
     """
 
     name: str
@@ -109,6 +109,7 @@ COLUMNS: dict[str, Column] = {
         Column("RootRunId", ValueType.KEYWORD, "root_run_id", nullable=True),
         Column("FirstExecutionRunId", ValueType.KEYWORD, "first_execution_run_id", nullable=True),  # the chain's first run
         Column("ParkedReason", ValueType.KEYWORD, "parked_reason", nullable=True),  # of a run whose code cannot go on
+        Column("TemporalReportedProblems", ValueType.KEYWORD_LIST, "reported_problems", nullable=True),  # of one whose task keeps failing
     )
 }
 
@@ -168,6 +169,9 @@ _HABITS = {
     "parent": "ParentWorkflowId",
     "root": "RootWorkflowId",
     "parked": "ParkedReason",
+    "problems": "TemporalReportedProblems",
+    "reportedproblems": "TemporalReportedProblems",
+    "failing": "TemporalReportedProblems",
     "events": "HistoryLength",
 }
 

@@ -194,6 +194,8 @@ class _Compiler:
 
     def _sort_key(self, name: Name, descending: bool) -> SortKey:
         field = self._field(name)
+        if isinstance(field, Column) and field.value_type is ValueType.KEYWORD_LIST:
+            return SortKey(field.name, f"(SELECT min(value) FROM json_each(e.{field.sql}))", (), descending, field.nullable)
         if isinstance(field, Column):
             return SortKey(field.name, f"e.{field.sql}", (), descending, field.nullable)
         sql, parameters = self._value_sql([key.id for key in field.keys])
@@ -201,11 +203,11 @@ class _Compiler:
 
     def _group_key(self, name: Name) -> GroupKey:
         field = self._field(name)
+        for value_type in [field.value_type] if isinstance(field, Column) else [key.value_type for key in field.keys]:
+            if value_type in (ValueType.KEYWORD_LIST, ValueType.TEXT):
+                self._fail(f"runs cannot be grouped by {name.text} ({value_type.value})", name.column, name.length)
         if isinstance(field, Column):
             return GroupKey(field.name, field.value_type, f"e.{field.sql}", ())
-        for key in field.keys:
-            if key.value_type in (ValueType.KEYWORD_LIST, ValueType.TEXT):
-                self._fail(f"runs cannot be grouped by {name.text} ({key.value_type.value})", name.column, name.length)
         sql, parameters = self._value_sql([key.id for key in field.keys])
         return GroupKey(field.name, field.keys[0].value_type, sql, parameters)
 

@@ -161,6 +161,10 @@ class StoreReader:
                     f"AND value >= ? AND value < ? ORDER BY value LIMIT ?"
                 )
                 return [value for (value,) in connection.execute(sql, (*ids, prefix, end, limit))]
+            if column.value_type is ValueType.KEYWORD_LIST:
+                of_runs = f"SELECT {column.sql} AS items FROM executions WHERE {column.sql} IS NOT NULL"
+                sql = f"SELECT DISTINCT value FROM ({of_runs}), json_each(items) WHERE value >= ? AND value < ? ORDER BY 1 LIMIT ?"
+                return [value for (value,) in connection.execute(sql, (prefix, end, limit))]
             if column.value_type is not ValueType.KEYWORD or not (column.counted or column.sql == "workflow_id"):
                 return []
             table = "run_counts" if column.counted else "executions"

@@ -74,8 +74,13 @@ def row_of(change: Change, tie: int) -> Row:
         None if close_ms is None else close_ms - begun_ms,
         summary.history_length, summary.history_size_bytes, summary.state_transition_count, summary.first_execution_run_id or None,
         summary.parent_workflow_id or None, summary.parent_run_id or None, summary.root_workflow_id or None,
-        summary.root_run_id or None, summary.parked_reason or None, _extra_of(summary), change.partition, change.offset,
+        summary.root_run_id or None, summary.parked_reason or None, _list_of(summary.reported_problems), _extra_of(summary),
+        change.partition, change.offset,
     )  # fmt: skip
+
+
+def _list_of(values: list[str]) -> str | None:
+    return msgspec.json.encode(values).decode() if values else None
 
 
 def _extra_of(summary: ExecutionSummary) -> bytes | None:
@@ -92,8 +97,8 @@ def summary_of(namespace: str, row: Sequence[Any]) -> ExecutionSummary:
     """The record that a row (in the order of ROW_COLUMNS) was made from."""
     memo: dict[str, Payload] = {}
     attributes: dict[str, Payload] = {}
-    if row[19] is not None:
-        extra = _decode_extra(row[19])
+    if row[20] is not None:
+        extra = _decode_extra(row[20])
         memo = {name: Payload(*parts) for name, parts in extra.memo.items()}
         attributes = {name: Payload(*parts) for name, parts in extra.search_attributes.items()}
     return ExecutionSummary(
@@ -115,6 +120,7 @@ def summary_of(namespace: str, row: Sequence[Any]) -> ExecutionSummary:
         root_workflow_id=row[16] or "",
         root_run_id=row[17] or "",
         parked_reason=row[18] or "",
+        reported_problems=msgspec.json.decode(row[19], type=list[str]) if row[19] is not None else [],
         memo=memo,
         search_attributes=attributes,
     )

@@ -10,7 +10,7 @@ Integers are nullable only where a run may lack the value ("" and 0 of the recor
 from __future__ import annotations
 
 #: Raised when a table changes: a store with another number is deleted and read anew from the topic.
-FORMAT = 1
+FORMAT = 2
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -38,6 +38,7 @@ CREATE TABLE executions (
     root_workflow_id TEXT,
     root_run_id TEXT,
     parked_reason TEXT,
+    reported_problems TEXT,  -- a JSON array
     extra BLOB,
     partition INTEGER NOT NULL,
     offset INTEGER NOT NULL
@@ -50,6 +51,7 @@ CREATE INDEX executions_by_workflow ON executions (workflow_id, start_time_ms, t
 CREATE INDEX executions_by_close ON executions (close_time_ms, tie);
 CREATE INDEX executions_by_parent ON executions (parent_workflow_id, start_time_ms, tie) WHERE parent_workflow_id IS NOT NULL;
 CREATE INDEX executions_by_parked ON executions (start_time_ms, tie) WHERE parked_reason IS NOT NULL;
+CREATE INDEX executions_by_problems ON executions (start_time_ms, tie) WHERE reported_problems IS NOT NULL;
 
 CREATE TABLE run_counts (
     status TEXT NOT NULL, workflow_type TEXT NOT NULL, task_queue TEXT NOT NULL, runs INTEGER NOT NULL,
@@ -82,7 +84,8 @@ CREATE TABLE latencies (
 ROW_COLUMNS = (
     "tie", "workflow_id", "run_id", "workflow_type", "task_queue", "status", "start_time_ms", "execution_time_ms", "close_time_ms",
     "execution_duration_ms", "history_length", "history_size_bytes", "state_transition_count", "first_execution_run_id",
-    "parent_workflow_id", "parent_run_id", "root_workflow_id", "root_run_id", "parked_reason", "extra", "partition", "offset",
+    "parent_workflow_id", "parent_run_id", "root_workflow_id", "root_run_id", "parked_reason", "reported_problems", "extra", "partition",
+    "offset",
 )  # fmt: skip
 
 WRITER_PRAGMAS = """

@@ -34,7 +34,7 @@ _SELECT = f"SELECT id, {', '.join(ROW_COLUMNS)} FROM executions WHERE tie IN ({'
 
 # An update touches the indices of the columns it names: most updates name none that has one.
 _PROGRESS = ("execution_time_ms", "history_length", "history_size_bytes", "state_transition_count", "extra", "partition", "offset")
-_CLOSING = ("status", "close_time_ms", "execution_duration_ms", "parked_reason", *_PROGRESS)
+_CLOSING = ("status", "close_time_ms", "execution_duration_ms", "parked_reason", "reported_problems", *_PROGRESS)
 
 
 def _update(columns: Sequence[str]) -> tuple[str, tuple[int, ...]]:

@@ -35,6 +35,7 @@ class RunView(msgspec.Struct):
     root_workflow_id: str
     root_run_id: str
     parked_reason: str
+    reported_problems: list[str]
     memo: dict[str, Any]
     search_attributes: dict[str, Any]
 

@@ -22,6 +22,7 @@ from odradek.engine.json_fields import (
 )
 from odradek.wire.history import HistoryEvent
 from odradek.wire.outcomes import ExecutionSummary, PendingActivity, WorkflowDescription
+from odradek.wire.problems import shown_search_attributes
 
 # Temporal's default, which runs have that were started without one.
 DEFAULT_TASK_TIMEOUT_MS = 10_000
@@ -46,7 +47,7 @@ def execution_info(summary: ExecutionSummary) -> Json:
         parentExecution=execution(summary.parent_workflow_id, summary.parent_run_id) or None,
         executionTime=TIME.write(summary.execution_time_ms or summary.start_time_ms),
         memo=FIELDS.write(summary.memo),
-        searchAttributes=INDEXED_FIELDS.write(summary.search_attributes),
+        searchAttributes=INDEXED_FIELDS.write(shown_search_attributes(summary)),
         taskQueue=summary.task_queue or None,
         stateTransitionCount=INT64.write(summary.state_transition_count),
         historySizeBytes=INT64.write(summary.history_size_bytes),

@@ -13,7 +13,7 @@ from odradek.web.context import identity_of
 from odradek.web.errors import invalid
 from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
-from odradek.web.ui.run_filter import RunFilter
+from odradek.web.ui.run_filter import NARROWING, RunFilter
 from odradek.web.ui.text import segment
 from odradek.web.ui.visit import Form, Visit
 from odradek.wire.outcomes import RUNNING
@@ -119,7 +119,7 @@ def _signal_name(form: Form, action: str) -> str:
 
 
 def _choice(form: Form) -> list[tuple[str, str]]:
-    return [(name, value) for name in ("query", "status", "type", "queue", "range") for value in form.texts(name)]
+    return [(name, value) for name in NARROWING for value in form.texts(name)]
 
 
 def _open_runs(choice: RunFilter) -> str:

@@ -15,10 +15,13 @@ from odradek.engine.json_fields import write_time
 from odradek.visibility.errors import QueryError
 from odradek.visibility.query.columns import STATUS_NAMES
 from odradek.visibility.query.tokens import TokenKind, tokenize
+from odradek.wire.problems import NAME as REPORTED_PROBLEMS
 
 #: Ranges of start times to choose from, in milliseconds.
 RANGES = {"15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000, "30d": 30 * 86_400_000}
 _MULTI = ("status", "type", "queue")
+#: Parameters that narrow the list: whoever acts on "this list" has to take all of them along.
+NARROWING = ("query", *_MULTI, "failing", "range")
 
 
 def quoted(value: str) -> str:
@@ -47,6 +50,7 @@ class RunFilter:
     types: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     range: str = ""
+    failing: bool = False
     sort: str = ""
     at_ms: int = 0
 
@@ -68,6 +72,7 @@ class RunFilter:
             types=tuple(dict.fromkeys(given.get("type", []))),
             queues=tuple(dict.fromkeys(given.get("queue", []))),
             range=one("range") if one("range") in RANGES else "",
+            failing=one("failing") == "1",
             sort=one("sort"),
             at_ms=int(at) if at.isascii() and at.isdigit() and len(at) < 15 else now_ms,
         )
@@ -77,8 +82,14 @@ class RunFilter:
         """The box: filter, and what stands behind it."""
         return split_order(self.text)
 
+    @property
+    def chosen(self) -> bool:
+        """Whether anything narrows the list."""
+        return bool(self.text or self.statuses or self.types or self.queues or self.failing or self.range)
+
     def filter(self, *, statuses: bool = True) -> str:
-        """The filter alone. `statuses` False leaves the chips of statuses out: counts by status show what the others would give."""
+        """The filter alone. `statuses` False leaves the chips of statuses out: counts by status show what the others would give. So
+        does the count of failing ones, of `replace(self, failing=True)`."""
         own, _ = self.box
         chips = self._chips(statuses)
         if own and chips:
@@ -99,6 +110,8 @@ class RunFilter:
         ):
             if values:
                 chips.append(f"{name} IN ({', '.join(quoted(value) for value in values)})")
+        if self.failing:
+            chips.append(f"{REPORTED_PROBLEMS} IS NOT NULL")
         if self.range:
             chips.append(f"StartTime >= '{write_time(self.at_ms - RANGES[self.range])}'")
         return chips
@@ -113,7 +126,7 @@ class RunFilter:
 
     def pairs(self) -> list[tuple[str, str]]:
         """As parameters."""
-        pairs = [("query", self.text), ("range", self.range), ("sort", self.sort)]
+        pairs = [("query", self.text), ("failing", "1" if self.failing else ""), ("range", self.range), ("sort", self.sort)]
         for name, values in zip(_MULTI, (self.statuses, self.types, self.queues), strict=True):
             pairs += [(name, value) for value in values]
         return [(name, value) for name, value in pairs if value]

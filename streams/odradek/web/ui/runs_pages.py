@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -38,7 +39,7 @@ async def runs(visit: Visit) -> Response:
     names = visit.texts("column") or unquote(visit.request.cookies.get(COOKIE, "")).split(",")
     columns = chosen(names, available)
     token_text, size = visit.text("page"), visit.number("size", PAGE_SIZE, least=1, most=_SIZES[-1])
-    values: dict[str, Any] = {"page": None, "counts": None, "total": 0, "error": None, "runs": [], "next_link": ""}
+    values: dict[str, Any] = {"page": None, "counts": None, "failing": None, "total": 0, "error": None, "runs": [], "next_link": ""}
     try:
         values |= await _read(visit.server, choice, size, token_text)
     except QueryError as error:
@@ -77,18 +78,23 @@ async def _read(server: ServerContext, choice: RunFilter, size: int, token_text:
         raise invalid("page: not base64") from None
     store, timeout_s = server.need_visibility(), server.options.request_timeout_s
     query, counted = choice.query(), f"{choice.filter(statuses=False)} GROUP BY ExecutionStatus"
-    page, counts = await asyncio.gather(
+    failing_too = replace(choice, failing=True).filter(statuses=False)
+    page, counts, failing = await asyncio.gather(
         in_thread(store.list, query, page_size=size, page_token=token, timeout_s=timeout_s),
         in_thread(store.count, counted, timeout_s=timeout_s),
+        in_thread(store.count, failing_too, timeout_s=timeout_s),
         return_exceptions=True,
     )
     if isinstance(page, BaseException):
         raise page
     found: dict[str, Any] = {"page": page, "runs": [run_view(summary) for summary in page.executions]}
-    if isinstance(counts, QueryTimeoutError):
-        return found
+    for count in (counts, failing):
+        if isinstance(count, BaseException) and not isinstance(count, QueryTimeoutError):
+            raise count
+    if not isinstance(failing, BaseException):
+        found["failing"] = failing.count
     if isinstance(counts, BaseException):
-        raise counts
+        return found
     by_status = {str(group.values[0]): group.count for group in counts.groups}
     wanted = choice.statuses or tuple(by_status)
     return found | {"counts": by_status, "total": sum(by_status.get(status, 0) for status in wanted)}
