@@ -20,7 +20,6 @@ from odradek.web.ui.arguments import payload_of, payloads_of
 from odradek.web.ui.event_groups import groups_of
 from odradek.web.ui.event_text import Names, category, line, title, tone
 from odradek.web.ui.run_filter import RunFilter, quoted, split_order
-from odradek.web.ui.timeline import Scale, row_of, scale_of, task_marks
 from odradek.wire.history import (
     ActivityTaskFailedEvent,
     ActivityTaskScheduled,
@@ -192,27 +191,6 @@ def test_lines_say_what_they_are_about() -> None:
 def test_unknown_events_of_other_versions_have_a_category() -> None:
     assert category("EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED") == "other"
     assert title("EVENT_TYPE_NEXUS_OPERATION_SCHEDULED") == "Nexus operation scheduled"
-
-
-# ---------------------------------------------------------------- timeline
-
-
-def test_rows_stay_on_the_scale() -> None:
-    scale = scale_of(HISTORY, NOW, open_run=True)
-    assert (scale.start_ms, scale.end_ms) == (START_MS, NOW)
-    rows = [row_of(group, scale) for group in groups_of(HISTORY)]
-    for row in rows:
-        assert all(bar.x >= 0 and bar.x + bar.width <= 100.3 and bar.width > 0 for bar in row.bars)
-    assert [bar.kind for bar in rows[1].bars] == ["wait", "work"] and rows[1].bars[1].x == 5.0
-    assert rows[3].point == 7.0 and rows[5].label == "1 m 30 s …"
-    assert task_marks(HISTORY, scale) == [(0.0, False), (9.0, True)]
-
-
-@given(st.integers(0, 10**12), st.integers(1, 10**12))
-def test_ticks_are_few_and_in_order(start: int, span: int) -> None:
-    ticks = Scale(start, start + span).ticks()
-    assert 1 <= len(ticks) <= 7
-    assert [place for place, _ in ticks] == sorted({place for place, _ in ticks}) and all(0 <= place <= 100 for place, _ in ticks)
 
 
 # ---------------------------------------------------------------- plots

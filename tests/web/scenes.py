@@ -91,7 +91,7 @@ def troubled_order(server: UiServer) -> ExecutionSummary:
     server.add(run, events)
     gateway = Failure("activity failed", cause=Failure("gateway timeout", type="GatewayError"))
     charge = PendingActivity(
-        "5", "charge_card", "payments", "SCHEDULED", 4, at + 12_021, at + 18_000, 0, now_ms() + 95_000, 10, [], gateway, "payments@h3"
+        "5", "charge_card", "payments", "SCHEDULED", 4, at + 12_021, 0, 0, now_ms() + 95_000, 10, [], gateway, "payments@h3"
     )
     ask = PendingActivity(
         "4",

@@ -100,7 +100,7 @@ async def _list_and_run(page: Any, url: str, client: Client) -> None:
     await client.start_workflow(OrderSaga.run, 42, id="order/1", task_queue=QUEUE)
     await page.click("a:text-is('order/1')")
     await page.wait_for_selector("h1:has-text('order/1')")
-    await page.wait_for_selector(".tl:has-text('charge_card') .tag:has-text('×2')")  # it failed once
+    await page.wait_for_selector(".tl:has-text('charge_card') .attempt:has-text('attempt 2')")  # it failed once
     await page.wait_for_selector("h2:has-text('Pending timers')")
     await page.wait_for_selector("dt:has-text('Partition')")
 

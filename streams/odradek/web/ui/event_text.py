@@ -64,6 +64,23 @@ class Names:
         return self._names.get(a.get("scheduled_event_id") or a.get("started_event_id") or event.event_id, "")
 
 
+def subject(event: EventView) -> int:
+    """The event that began what an event is about: of an activity or a timer the one that scheduled it; itself, when it stands alone."""
+    kind, a = event.event_type, event.attributes
+    if kind.startswith("ActivityTask"):
+        return int(a.get("scheduled_event_id") or event.event_id)
+    if kind in ("TimerFired", "TimerCanceled"):
+        return int(a["started_event_id"])
+    return event.event_id
+
+
+def related(events: Sequence[EventView], event: EventView) -> list[EventView]:
+    """All events of the same activity or timer; none for what stands alone."""
+    about = subject(event)
+    found = [one for one in events if subject(one) == about]
+    return found if len(found) > 1 else []
+
+
 def line(event: EventView, names: Names) -> str:
     """An event on one line."""
     a, kind = event.attributes, event.event_type

@@ -5,13 +5,11 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, Response
 
 from odradek.engine.history_json import JsonHistoryError, from_json, to_json
-from odradek.web.api.runs import EventView
 from odradek.web.errors import invalid
 from odradek.web.request_body import read_body
 from odradek.web.threads import in_thread
 from odradek.web.ui.history_view import Choice, HistoryView
-from odradek.web.ui.run_pages import attachment, event_of
-from odradek.web.ui.text import shown
+from odradek.web.ui.run_pages import attachment, event_of, event_values
 from odradek.web.ui.visit import Form, Visit
 
 FILE_MAX = 64 * 1024 * 1024
@@ -69,10 +67,9 @@ async def rows(visit: Visit) -> Response:
 
 async def event(visit: Visit) -> Response:
     """One of its events."""
-    found: EventView = event_of(visit.state.histories.imported(visit.path("name")), visit.path("event_id"))
-    return visit.render(
-        "event_imported.html", part="parts/event.html", event=found, command=None, ids=("", ""), raw=shown(found.attributes, empties=True)
-    )
+    history = visit.state.histories.imported(visit.path("name"))
+    values = event_values(history, event_of(history, visit.path("event_id")), f"/imported/{visit.path('name')}/events")
+    return visit.render("event_imported.html", part="parts/event.html", **{**values, "command": None, "ids": ("", "")})
 
 
 async def download(visit: Visit) -> Response:

@@ -24,6 +24,7 @@ from odradek.web.kafka.views import record_value
 from odradek.web.runs import RunReader, check_reply
 from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
+from odradek.web.ui.event_text import related
 from odradek.web.ui.histories import History
 from odradek.web.ui.history_view import Choice, HistoryView
 from odradek.web.ui.run_filter import quoted
@@ -115,19 +116,28 @@ async def event(visit: Visit) -> Response:
     """One event with all it holds."""
     known = visit.state.histories.present(visit.path("workflow_id"), visit.path("run_id"))
     if visit.wants_part and known is not None and (found := find_event(known, visit.path("event_id"))) is not None:
-        raw = shown(found.attributes, empties=True)
-        return visit.render("parts/event.html", event=found, command=_command(known, found), ids=_ids(known), raw=raw)
+        return visit.render("parts/event.html", **event_values(known, found, _events_base(known)))
     facts = await facts_of(visit)
     history = await history_of(visit, facts)
     history.pending = facts.detail.pending_activities if facts.detail is not None else []
-    found = event_of(history, visit.path("event_id"))
-    raw = shown(found.attributes, empties=True)
-    values = {"facts": facts, "event": found, "command": _command(history, found), "ids": _ids(history), "raw": raw}
-    return visit.render("event.html", part="parts/event.html", tab="history", **values)
+    values = event_values(history, event_of(history, visit.path("event_id")), _events_base(history))
+    return visit.render("event.html", part="parts/event.html", tab="history", facts=facts, **values)
 
 
-def _ids(history: History) -> tuple[str, str]:
-    return history.workflow_id, history.run_id
+def _events_base(history: History) -> str:
+    return f"/workflows/{segment(history.workflow_id)}/{segment(history.run_id)}/events"
+
+
+def event_values(history: History, found: EventView, base: str) -> dict[str, Any]:
+    """What the template of an event shows. base: the address of the history's events."""
+    return {
+        "event": found,
+        "command": _command(history, found),
+        "ids": (history.workflow_id, history.run_id),
+        "raw": shown(found.attributes, empties=True),
+        "related": related(history.events, found),
+        "events_base": base,
+    }
 
 
 def _command(history: History, event: EventView) -> Place | None:

@@ -123,7 +123,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-dialog]");
   if (link) {
     event.preventDefault();
-    openSheet(link.href);
+    openSheet(event.target.closest("[data-event]")?.dataset.event ?? link.href); // a part of a row may have an event of its own
   } else if (event.target.closest("[data-close]") && sheet.open) {
     event.preventDefault();
     sheet.close();
@@ -223,6 +223,12 @@ function move(step) {
   if (next.matches("a, details")) (next.matches("a") ? next : $("summary", next)).focus({ preventScroll: true });
 }
 
+// Keys of links: nearer, further, along. True where there is no such link: the key then does what it does anyway.
+function follow(key) {
+  const link = $(`a[data-zoom="${key}"]`);
+  return link ? void link.click() : true;
+}
+
 let cursor = "";
 let going = false;
 const PLACES = { r: "/runs", d: "/dashboard", q: "/queues", s: "/services", l: "/dead-letters" };
@@ -253,6 +259,8 @@ document.addEventListener("keydown", (event) => {
     u: toggleZone,
     g: () => { going = true; setTimeout(() => { going = false; }, 1200); },
     x: () => $("input[name=run]", row ?? document.createElement("i"))?.click(),
+    "+": () => follow("+"), "=": () => follow("+"), "-": () => follow("-"), 0: () => follow("0"),
+    ArrowLeft: () => follow("ArrowLeft"), ArrowRight: () => follow("ArrowRight"),
     Enter: () => { if (row?.dataset.href && !event.target.closest("a, button, summary")) location.assign(row.dataset.href); else return true; },
   };
   if (acts[event.key] && !sheet.open && !$("#help").open && acts[event.key]() !== true) event.preventDefault();

@@ -70,10 +70,42 @@ async function show(next) {
 }
 
 panel?.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-view]");
+  const link = event.target.closest("a[data-view], a[data-zoom]");
   if (!link || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  show(link.href);
+  const key = document.activeElement === link ? link.dataset.zoom : "";
+  show(link.href).then(() => { if (key) panel.querySelector(`[data-zoom="${key}"]`)?.focus(); });
+});
+
+// ---------------------------------------------------------------- a part of the time, dragged over its axis
+
+panel?.addEventListener("pointerdown", (event) => {
+  const axis = event.target.closest("[data-axis]");
+  if (!axis || event.button || event.pointerType === "touch") return;
+  event.preventDefault();
+  const box = axis.getBoundingClientRect(), share = (at) => Math.max(0, Math.min(1, (at.clientX - box.left) / box.width));
+  const first = share(event), mark = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  mark.setAttribute("class", "drag");
+  mark.setAttribute("height", "100%");
+  axis.prepend(mark);
+  const bounds = (at) => [first, share(at)].sort((one, other) => one - other);
+  const draw = (at) => {
+    const [left, right] = bounds(at);
+    mark.setAttribute("x", `${left * 100}%`);
+    mark.setAttribute("width", `${(right - left) * 100}%`);
+  };
+  const done = (at) => {
+    removeEventListener("pointermove", draw);
+    mark.remove();
+    const [left, right] = bounds(at), start = Number(axis.dataset.start), span = Number(axis.dataset.end) - start;
+    if ((right - left) * box.width < 6) return; // a click
+    const next = new URL(address, location.href);
+    next.searchParams.set("since", Math.round(start + left * span));
+    next.searchParams.set("until", Math.round(start + Math.max(right * span, left * span + 10)));
+    show(next.pathname + next.search);
+  };
+  addEventListener("pointermove", draw);
+  addEventListener("pointerup", done, { once: true });
 });
 
 let typing = 0;
