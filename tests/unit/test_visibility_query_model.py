@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from odradek.visibility import Change, VisibilityStore
+from odradek.visibility.store import reader
 from odradek.wire.outcomes import ExecutionSummary
 from tests.unit.visibility_model import EPOCH, MS, STATUSES, Filter, Run, matches, render, sort_key
 
@@ -169,14 +172,16 @@ def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, dat
                 st.sampled_from([*COLUMNS, *(n for n in ATTRIBUTES if n in store.attribute_names())]), min_size=1, max_size=3, unique=True
             )
         )
+        now_ms = data.draw(st.sampled_from([0, *(run.summary.start_time_ms + 5 for run in rows)]))
         descending = [data.draw(st.booleans()) for _ in names]
         order = ", ".join("`" + n.replace("`", "``") + "`" + (" DESC" if down else "") for n, down in zip(names, descending, strict=True))
         query = f"{render(expression)} ORDER BY {order}"
         size = data.draw(st.integers(1, 5))
         found: list[str] = []
-        token = b""
+        token, clock_ms = b"", itertools.count(now_ms, 7)
         while True:
-            page = store.list(query, page_size=size, page_token=token)
+            with mock.patch.object(reader, "_now_ms", clock_ms.__next__):  # pages are of one moment, however long one reads
+                page = store.list(query, page_size=size, page_token=token)
             found += [execution.run_id for execution in page.executions]
             token = page.next_page_token
             if not token:
@@ -184,10 +189,11 @@ def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, dat
         by_run = {run.summary.run_id: run for run in wanted}
         assert sorted(found) == sorted(by_run), query
         for name, down in reversed(list(zip(names, descending, strict=True))):
-            wanted.sort(key=lambda run, name=name: sort_key(run, name), reverse=down)  # type: ignore[misc]
-        keys = [[sort_key(by_run[run_id], name) for name in names] for run_id in found]
-        assert keys == [[sort_key(run, name) for name in names] for run in wanted], query
-        assert found == [execution.run_id for execution in store.list(query, page_size=1_000).executions]
+            wanted.sort(key=lambda run, name=name: sort_key(run, name, now_ms), reverse=down)  # type: ignore[misc]
+        keys = [[sort_key(by_run[run_id], name, now_ms) for name in names] for run_id in found]
+        assert keys == [[sort_key(run, name, now_ms) for name in names] for run in wanted], query
+        with mock.patch.object(reader, "_now_ms", lambda: now_ms):
+            assert found == [execution.run_id for execution in store.list(query, page_size=1_000).executions]
 
 
 GROUPED = [*(name for name, kind in COLUMNS.items() if kind != "KeywordList"), "AKeyword", "AnInt", "ADouble", "ABool", "ATime"]

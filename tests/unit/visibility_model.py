@@ -191,9 +191,11 @@ def time_text(nanoseconds: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}{'+02:00' if shift else 'Z'}"
 
 
-def sort_key(run: Run, name: str) -> tuple[int, Any]:
-    """SQLite's order: no value first, then numbers, then texts. The smallest item of a list."""
+def sort_key(run: Run, name: str, now_ms: int) -> tuple[int, Any]:
+    """SQLite's order: no value first, then numbers, then texts. The smallest item of a list. Open runs have lasted until now."""
     kind, value = run.value(name)
+    if name == "ExecutionDuration" and value is None:
+        value = max(0, now_ms - (run.summary.execution_time_ms or run.summary.start_time_ms)) * MS
     if value is None:
         return 0, 0
     if kind == "KeywordList":

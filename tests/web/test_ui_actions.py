@@ -11,7 +11,7 @@ import pytest
 from odradek.wire.events import CancelWorkflow, SignalWorkflow, TerminateWorkflow
 from tests.unit.web_server import START_MS, summary
 from tests.web.conftest import Site, keep
-from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, troubled_order
+from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, troubled_order
 
 pytestmark = pytest.mark.timeout(120)
 RUN = f"/workflows/{TROUBLED}/{TROUBLED_RUN}"
@@ -94,6 +94,22 @@ def test_chips_and_sorting(site: Site, page: Any) -> None:
     page.get_by_role("link", name=re.compile("Workflow ID")).click()
     page.wait_for_selector("th[aria-sort=ascending]")
     assert page.locator("tbody td.main").all_inner_texts() == names[::-1]
+
+
+def test_sorting_by_duration_counts_open_runs_until_now(site: Site, page: Any) -> None:
+    """As the column shows them: the longest first, whether they have come to their end or not."""
+    now = now_ms()
+    for name, ago, lasted in (("short", 90_000, 1_000), ("open-new", 20_000, 0), ("long", 900_000, 600_000), ("open-old", 300_000, 0)):
+        status, closed = ("COMPLETED", now - ago + lasted) if lasted else ("RUNNING", 0)
+        site.server.add(summary(name, status=status, start_time_ms=now - ago, execution_time_ms=now - ago, close_time_ms=closed))
+    page.goto(f"{site.url}/runs")
+    page.get_by_role("link", name="Duration").click()
+    page.wait_for_selector("th[aria-sort=descending]:has-text('Duration')")
+    assert page.locator("tbody td.main").all_inner_texts() == ["long", "open-old", "open-new", "short"]
+    assert re.fullmatch(r"5 m \d\d s", page.locator("tr:has-text('open-old') td[data-label=Duration]").inner_text())
+    page.get_by_role("link", name="Duration").click()
+    page.wait_for_selector("th[aria-sort=ascending]:has-text('Duration')")
+    assert page.locator("tbody td.main").all_inner_texts() == ["short", "open-new", "open-old", "long"]
 
 
 def test_what_is_pending(site: Site, page: Any) -> None:

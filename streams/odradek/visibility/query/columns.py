@@ -52,7 +52,8 @@ def operators_of(value_types: Iterable[ValueType]) -> tuple[str, ...]:
 class Column:
     """What every run has. `sql`: its column of `executions`.
 
-    unit_ns: nanoseconds of one unit of a time or duration as stored.  counted: `run_counts` has it too, so that counts over it are kept
+    unit_ns: nanoseconds of one unit of a time or duration as stored.  open_since: what an order takes for a NULL, the time that has passed
+    since then.  counted: `run_counts` has it too, so that counts over it are kept
     ready.  hashed: it has no index of its own but one of its hash, the column `tie`. A list stands there as a JSON array of texts.
     """
 
@@ -63,6 +64,7 @@ class Column:
     unit_ns: int = 1
     counted: bool = False
     hashed: bool = False
+    open_since: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,14 @@ COLUMNS: dict[str, Column] = {
         Column("StartTime", ValueType.DATETIME, "start_time_ms", unit_ns=MS_NS),
         Column("CloseTime", ValueType.DATETIME, "close_time_ms", nullable=True, unit_ns=MS_NS),
         Column("ExecutionTime", ValueType.DATETIME, "execution_time_ms", nullable=True, unit_ns=MS_NS),
-        Column("ExecutionDuration", ValueType.DURATION, "execution_duration_ms", nullable=True, unit_ns=MS_NS),
+        Column(
+            "ExecutionDuration",
+            ValueType.DURATION,
+            "execution_duration_ms",
+            nullable=True,
+            unit_ns=MS_NS,
+            open_since="coalesce(e.execution_time_ms, e.start_time_ms)",
+        ),
         Column("HistoryLength", ValueType.INT, "history_length"),
         Column("HistorySizeBytes", ValueType.INT, "history_size_bytes"),
         Column("StateTransitionCount", ValueType.INT, "state_transition_count"),

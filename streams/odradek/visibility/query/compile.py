@@ -85,16 +85,17 @@ class Compiled:
     equalities: Mapping[str, Any]
 
 
-def compile_query(query: Query, catalog: Catalog, *, unindexed: Collection[str] = ()) -> Compiled:
+def compile_query(query: Query, catalog: Catalog, *, unindexed: Collection[str] = (), now_ms: int = 0) -> Compiled:
     """SQL of a query. Raises QueryError for names that are not known, and operators and values that their types do not take.
 
-    unindexed: columns whose conditions must not choose the index.
+    unindexed: columns whose conditions must not choose the index.  now_ms: until when durations of open runs count, in orders.
     """
-    return _Compiler(query, catalog, unindexed).compiled()
+    return _Compiler(query, catalog, unindexed, now_ms).compiled()
 
 
 class _Compiler:
-    def __init__(self, query: Query, catalog: Catalog, unindexed: Collection[str]) -> None:
+    def __init__(self, query: Query, catalog: Catalog, unindexed: Collection[str], now_ms: int) -> None:
+        self._now_ms = now_ms
         self._query = query
         self._unindexed = unindexed
         self._catalog = catalog
@@ -196,6 +197,8 @@ class _Compiler:
         field = self._field(name)
         if isinstance(field, Column) and field.value_type is ValueType.KEYWORD_LIST:
             return SortKey(field.name, f"(SELECT min(value) FROM json_each(e.{field.sql}))", (), descending, field.nullable)
+        if isinstance(field, Column) and field.open_since:
+            return SortKey(field.name, f"coalesce(e.{field.sql}, max(0, ? - {field.open_since}))", (self._now_ms,), descending, False)
         if isinstance(field, Column):
             return SortKey(field.name, f"e.{field.sql}", (), descending, field.nullable)
         sql, parameters = self._value_sql([key.id for key in field.keys])

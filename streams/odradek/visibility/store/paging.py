@@ -19,7 +19,7 @@ from odradek.visibility.errors import PageTokenError
 from odradek.visibility.query import Compiled, SortKey
 
 _CHECKSUM = 8
-_VERSION = 1
+_VERSION = 2
 
 #: The order of a query that names none: latest start first.
 DEFAULT_ORDER = (SortKey("StartTime", "e.start_time_ms", (), True, False),)
@@ -27,10 +27,13 @@ DEFAULT_ORDER = (SortKey("StartTime", "e.start_time_ms", (), True, False),)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page ended: the sort values of its last run, and its tie."""
+    """Where a page ended: the sort values of its last run, and its tie. `now_ms`: of the first page, until when open runs' durations
+    count on all of them: what has a later end on each page would be passed over.
+    """
 
     values: tuple[Any, ...]
     tie: int
+    now_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def _further(key: SortKey, value: Any) -> tuple[str, list[Any]]:
 
 def encode_token(compiled: Compiled, cursor: Cursor) -> bytes:
     """A token for the page behind the cursor: URL-safe letters."""
-    body = msgspec.msgpack.encode((_VERSION, _fingerprint(compiled), cursor.values, cursor.tie))
+    body = msgspec.msgpack.encode((_VERSION, _fingerprint(compiled), cursor.values, cursor.tie, cursor.now_ms))
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=")
 
 
@@ -122,14 +125,15 @@ def decode_token(compiled: Compiled, token: bytes) -> Cursor:
         checksum, body = raw[:_CHECKSUM], raw[_CHECKSUM:]
         if not body or checksum != _checksum(body):
             raise PageTokenError("the page token is damaged: begin again without one")
-        version, fingerprint, values, tie = msgspec.msgpack.decode(body, type=tuple[int, bytes, tuple[Any, ...], int])
-    except (binascii.Error, msgspec.DecodeError, ValueError) as error:
+        version, *parts = msgspec.msgpack.decode(body, type=tuple[Any, ...])
+        if version != _VERSION:
+            raise PageTokenError("the page token is of another version: begin again without one")
+        fingerprint, values, tie, now_ms = msgspec.convert(parts, tuple[bytes, tuple[Any, ...], int, int])
+    except (binascii.Error, msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         raise PageTokenError("the page token is damaged: begin again without one") from error
-    if version != _VERSION:
-        raise PageTokenError("the page token is of another version: begin again without one")
     if fingerprint != _fingerprint(compiled) or len(values) != len(order_of(compiled)):
         raise PageTokenError("the page token belongs to another query: give it the query it came from, or begin again without one")
-    return Cursor(values, tie)
+    return Cursor(values, tie, now_ms)
 
 
 def _fingerprint(compiled: Compiled) -> bytes:

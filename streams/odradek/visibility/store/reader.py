@@ -95,18 +95,22 @@ class StoreReader:
         """Runs of a query, latest start first unless it says ORDER BY. Raises QueryError, PageTokenError, QueryTimeoutError."""
         page_size = max(1, min(page_size, MAX_PAGE_SIZE))
         with self._reading(timeout_s) as connection:
-            compiled = self._compiled(connection, query)
+            now_ms = _now_ms()
+            compiled = self._compiled(connection, query, now_ms)
             if compiled.group_by:
                 self._refuse(compiled, "GROUP BY belongs to a count, a list has ORDER BY", compiled.query.group_by[0])
             cursor = decode_token(compiled, page_token) if page_token else None
-            if unindexed := unindexed_columns(connection, compiled, page_size + 1):
-                compiled = compile_query(compiled.query, _Catalog(connection), unindexed=unindexed)
+            if cursor is not None:
+                now_ms = cursor.now_ms
+            unindexed = unindexed_columns(connection, compiled, page_size + 1)
+            if unindexed or cursor is not None:
+                compiled = compile_query(compiled.query, _Catalog(connection), unindexed=unindexed, now_ms=now_ms)
             rows = _page_rows(connection, compiled, cursor, page_size + 1)
         runs = [summary_of(self._namespace, row) for row in rows[:page_size]]
         if len(rows) <= page_size:
             return Page(runs)
         last = rows[page_size - 1]
-        return Page(runs, encode_token(compiled, Cursor(tuple(last[len(ROW_COLUMNS) :]), last[0])))
+        return Page(runs, encode_token(compiled, Cursor(tuple(last[len(ROW_COLUMNS) :]), last[0], now_ms)))
 
     def count(self, query: str | Query = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Count:
         """How many runs a query finds, by group with GROUP BY. Counts over status, type and task queue are kept ready."""
@@ -185,8 +189,8 @@ class StoreReader:
 
     # --- inside
 
-    def _compiled(self, connection: sqlite3.Connection, query: str | Query) -> Compiled:
-        return compile_query(parse(query) if isinstance(query, str) else query, _Catalog(connection))
+    def _compiled(self, connection: sqlite3.Connection, query: str | Query, now_ms: int = 0) -> Compiled:
+        return compile_query(parse(query) if isinstance(query, str) else query, _Catalog(connection), now_ms=now_ms)
 
     def _refuse(self, compiled: Compiled, problem: str, name: Any) -> None:
         raise QueryError(problem, query=compiled.query.text, column=name.column, length=name.length)
@@ -231,6 +235,10 @@ class StoreReader:
         else:
             self._idle.put(connection)
         self._slots.put(None)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
