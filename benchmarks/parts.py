@@ -38,6 +38,10 @@ class Part:
         return [self._process] if self._alone else [self._process, *self._process.children(recursive=True)]
 
 
+#: An interrupt that comes while Python runs a finalizer is printed and lost. Longer than it takes to end the parts inside.
+_AGAIN_SECONDS = 20.0
+
+
 @contextmanager
 def processor(address: str, folder: Path) -> Iterator[Part]:
     """One stream processor of the benchmark's queue."""
@@ -75,7 +79,10 @@ def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
         process.wait()
         if not ending.is_set():
             died.set()
-            signal.pthread_kill(main_thread, signal.SIGINT)  # whatever it waits for will not come
+            while True:  # whatever it waits for will not come
+                signal.pthread_kill(main_thread, signal.SIGINT)
+                if ending.wait(_AGAIN_SECONDS):
+                    return
 
     main_thread = threading.get_ident()
     threading.Thread(target=watch, name=f"watch-{name}", daemon=True).start()

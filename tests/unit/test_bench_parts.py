@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,12 @@ _WAITS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 def test_early_death_interrupts_what_waits_and_tells_the_cause(tmp_path: Path) -> None:
-    began = time.monotonic()
     with (
         pytest.raises(RuntimeError, match=r"(?s)quick ended with status 3.*the cause"),
         _process("quick", _DIES, tmp_path),
         _process("slow", _WAITS, tmp_path),
     ):
-        asyncio.run(asyncio.sleep(60))
-    assert time.monotonic() - began < 30
+        asyncio.run(asyncio.sleep(600))  # the test's own timeout is shorter
 
 
 def test_a_body_that_ends_first_ends_the_process(tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ def share_consumer_config(settings: KafkaSettings, group_id: str, *, max_poll_re
 def reader_config(settings: KafkaSettings, *, read_uncommitted: bool = False, partition_eof: bool = False) -> dict[str, Any]:
     """For a consumer that is assigned by hand and commits nothing: restore, `schemas`, `members`, `control`, `replies`.
 
-    read_uncommitted: only for `replies`, which are written outside transactions and must not wait for one.
+    read_uncommitted: only for `replies`, which are written outside transactions and must not wait for one, and to look at a transaction
+        that has no end.
     partition_eof: have `_PARTITION_EOF` events.
     """
     needs = _CONSUMER_NEEDS | {

@@ -12,12 +12,18 @@ import msgspec
 
 from odradek.engine import ports
 from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, TaskFailed, WorkflowInstance
-from odradek.engine.ports import Tables
+from odradek.engine.ports import Output, Refusal, Tables
+from odradek.engine.summaries import summary_of
+from odradek.processor.outlet import Record, TopicOutlet
 from odradek.wire.outcomes import RUNNING
 from odradek.wire.payload import SERVER, Failure
+from odradek.wire.problems import PARKED, TASK_FAILED, cause_value
 from odradek.wire.state import RunRow, WorkflowRow
 
 MARK = "held: "
+CAUSE = "FORCE_CLOSE_COMMAND"
+#: `reported_problems` of a held run: what the engine says of it once an instance of ours has failed its task.
+HELD_PROBLEMS = [TASK_FAILED, cause_value(CAUSE), PARKED]
 _TEXT_MAX = 1_000
 
 #: (workflow id, run id) -> why it is held, "" when it is not.
@@ -47,7 +53,7 @@ class HeldRuns:
         if run is None:
             return None
         self.unparked.discard(run.workflow_id)
-        return msgspec.structs.replace(run, parked_reason=held_reason(reason))
+        return msgspec.structs.replace(run, parked_reason=held_reason(reason), reported_problems=HELD_PROBLEMS)
 
     def is_held(self, tables: Tables, workflow_id: str, run_id: str) -> bool:
         """Whether the run is open and held, let go on or not."""
@@ -71,6 +77,15 @@ def _open_run(tables: Tables, workflow_id: str, run_id: str) -> RunRow | None:
     return run if isinstance(run, RunRow) and run.status == RUNNING else None
 
 
+def held_summary(outlet: TopicOutlet, namespace: str, task_queue: str, run: RunRow) -> Record | None:
+    """What lists have to learn of a run that was held; None when it cannot be written (its next task says it then)."""
+    record = summary_of(namespace, task_queue, run)
+    value = outlet.check(ports.EXECUTIONS, "", record)
+    if isinstance(value, Refusal):
+        return None
+    return outlet.record(Output(ports.EXECUTIONS, "", f"{run.workflow_id}/{run.run_id}", record, value))
+
+
 class HoldingActivator:
     """An activator that gives held runs an instance which runs nothing."""
 
@@ -90,7 +105,7 @@ class _HeldInstance:
         self._why = why
 
     def activate(self, activation: Activation) -> Completion:
-        return TaskFailed(Failure(message=held_reason(self._why), kind=SERVER, source="odradek"), cause="FORCE_CLOSE_COMMAND", park=True)
+        return TaskFailed(Failure(message=held_reason(self._why), kind=SERVER, source="odradek"), cause=CAUSE, park=True)
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
         return None

@@ -36,10 +36,11 @@ from odradek.processor import faults
 from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
 from odradek.processor.delivery_reports import DeliveryReports
 from odradek.processor.errors import Dropped, Refused, Stopping
-from odradek.processor.held import HeldRuns
+from odradek.processor.held import HeldRuns, held_summary
 from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.lane_state import LaneState, check_transition
+from odradek.processor.left_open import end_left_open
 from odradek.processor.outlet import Record
 from odradek.processor.pacing import Pacing
 from odradek.processor.services import LaneServices
@@ -67,7 +68,7 @@ from odradek.wire.headers import FORWARDED_FROM, place
 from odradek.wire.outcomes import INTERNAL, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.rows import state_key
-from odradek.wire.state import PositionRow, TimerRow
+from odradek.wire.state import PositionRow, RunRow, TimerRow
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +265,8 @@ class Lane(threading.Thread):
         with services.restoring:
             self._check_stop()
             began = time.monotonic()
-            rows = services.restorer.restore(store, partition, max(start, store.changelog_offset), end, self._restoring)
+            reached = max(start, store.changelog_offset)
+            rows = services.restorer.restore(store, partition, reached, end, self._restoring, lambda at: self._end_left_open(at, end))
             self.tally.restored(rows, began)
         if self._fault is not None:
             self._fault(faults.AFTER_RESTORE)
@@ -311,6 +313,12 @@ class Lane(threading.Thread):
     def _restoring(self, remaining: int) -> None:
         self._restore_remaining = remaining
         self._check_stop()
+
+    def _end_left_open(self, start: int, end: int) -> None:
+        """Restore does not pass `start`: if a transaction of ours lost its end there, give it one."""
+        assert self._producer is not None
+        services = self._services
+        end_left_open(self._producer, services.new_uncommitted_reader, services.state_topic, start, end, self.partition)
 
     # ------------------------------------------------------------------------------------------------ work
 
@@ -627,7 +635,8 @@ class Lane(threading.Thread):
         reason = str(refusal)
         logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason)
         workflow_id, run_id = work.whose()
-        rows = self._parked_rows(workflow_id, run_id, reason)
+        held = self._hold(workflow_id, run_id, reason)
+        rows = self._rows_of(held)
         orphan = work.timers[0] if work.timers and (consume or not rows) else None
         tombstones: dict[bytes, bytes | None] = {}
         if orphan is not None:
@@ -653,6 +662,8 @@ class Lane(threading.Thread):
         elif work.timers:
             assert self._timers is not None
             self._timers.postpone(work.timers[0], now_ms())
+        if held is not None:
+            self._list_held(held)
         events = [i.event for i in work.sorted.inputs if not isinstance(i.event, ActivityReport)]
         text = reason.partition("\n")[0]
         self._services.replies.send(
@@ -663,21 +674,33 @@ class Lane(threading.Thread):
         """Parked runs that were taken up together, and what they made is refused: all of them wait for an operator."""
         rows: dict[bytes, bytes | None] = {}
         for run_id in run_ids:
-            rows |= self._parked_rows("", run_id, str(refusal))
+            rows |= self._rows_of(self._hold("", run_id, str(refusal)))
         try:
             self._commit(rows, [], self.position)
         except Refused as again:
             self._abort(again)
             raise Dropped(f"parked runs cannot be held: {again}") from again
 
-    def _parked_rows(self, workflow_id: str, run_id: str, reason: str) -> dict[bytes, bytes | None]:
-        """The row of the run, held; nothing when there is no such open run."""
+    def _hold(self, workflow_id: str, run_id: str, reason: str) -> RunRow | None:
+        """The row of the run, held; None when there is no such open run."""
         assert self._engine is not None and self._store is not None
         held = self._held_runs.hold(self._store, workflow_id, run_id, reason)
-        if held is None:
-            return {}
-        self._engine.evict([held.run_id])
-        return {state_key(ports.RUN, held.run_id): self._services.codec.encode_row(held)}
+        if held is not None:
+            self._engine.evict([held.run_id])
+        return held
+
+    def _rows_of(self, held: RunRow | None) -> dict[bytes, bytes | None]:
+        return {state_key(ports.RUN, held.run_id): self._services.codec.encode_row(held)} if held is not None else {}
+
+    def _list_held(self, held: RunRow) -> None:
+        """Lists learn of it before its next input, in a transaction of its own: should it be refused, the rest stands."""
+        services = self._services
+        record = held_summary(services.outlet, services.namespace, services.task_queue, held)
+        if record is not None:
+            try:
+                self._commit({}, [record], self.position)
+            except Refused as refusal:
+                self._abort(refusal)
 
     def _why_held(self, workflow_id: str, run_id: str) -> str:
         return "" if self._store is None else self._held_runs.why(self._store, workflow_id, run_id)
@@ -695,7 +718,7 @@ class Lane(threading.Thread):
         else:
             reason = f"{self._care.owns - 1} owners of the partition died in a row, the last one over this ({name})"
             held = self._held_runs.is_held(self._store, whose, run_id)
-            rows = {} if held else self._parked_rows(whose, run_id, reason)
+            rows = {} if held else self._rows_of(self._hold(whose, run_id, reason))
             if not rows:
                 self._give_up(work, Refused(reason, in_transaction=False), consume=True)
                 return

@@ -153,6 +153,7 @@ class Processor:
             ends=ends,
             restorer=Restorer(topics.state(queue), self._restore_consumer),
             new_reader=self._restore_consumer,
+            new_uncommitted_reader=lambda: Consumer(reader_config(self._settings, read_uncommitted=True, partition_eof=True)),
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
         )

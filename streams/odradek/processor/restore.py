@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 5_000
 _WAIT_SECONDS = 0.02  # a last record that is a control record shows in the position alone, no event comes
-_ALARM_SECONDS = 10.0  # nothing new for so long: a transaction was left open
+_STUCK_SECONDS = 2.0  # nothing new for so long: a transaction has no end here, ours or somebody else's
+_ALARM_SECONDS = 10.0
+
+Stuck = Callable[[int], None]
 
 
 class Restorer:
@@ -31,8 +34,13 @@ class Restorer:
         self._topic = topic
         self._consumer = consumer
 
-    def restore(self, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None]) -> int:
-        """Apply `start` to `end` (exclusive); returns the number of rows. `progress(remaining)` is called often and may raise to stop."""
+    def restore(
+        self, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None], stuck: Stuck = lambda position: None
+    ) -> int:
+        """Apply `start` to `end` (exclusive); returns the number of rows. `progress(remaining)` is called often and may raise to stop.
+
+        `stuck(position)` is called once for a position that readers of committed records do not pass.
+        """
         if start >= end:
             store.apply([], max(start, store.changelog_offset), _now_ms())
             return 0
@@ -40,7 +48,7 @@ class Restorer:
         consumer = self._consumer()
         try:
             consumer.assign([TopicPartition(self._topic, partition, start)])
-            count = self._read(consumer, store, partition, start, end, progress)
+            count = self._read(consumer, store, partition, start, end, progress, stuck)
         except KafkaException as error:
             raise Dropped(f"restore: {error}") from error
         finally:
@@ -48,9 +56,12 @@ class Restorer:
         logger.info("%s/%d: %d rows restored in %.2f s", self._topic, partition, count, time.monotonic() - began)
         return count
 
-    def _read(self, consumer: Consumer, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None]) -> int:
+    def _read(
+        self, consumer: Consumer, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None], stuck: Stuck
+    ) -> int:
         place = [TopicPartition(self._topic, partition)]
         count, position, moved_at = 0, start, time.monotonic()
+        stuck_at = -1
         while position < end:
             progress(end - position)
             changes: list[tuple[bytes, bytes | None]] = []
@@ -75,6 +86,9 @@ class Restorer:
                 store.apply(changes, reached, _now_ms())
                 count += len(changes)
                 position, moved_at = reached, now
+            elif now - moved_at > _STUCK_SECONDS and stuck_at != position:
+                stuck_at = position
+                stuck(position)
             elif now - moved_at > _ALARM_SECONDS:
                 logger.warning("%s/%d: restore waits at %d of %d: a transaction is open there", self._topic, partition, position, end)
                 moved_at = now

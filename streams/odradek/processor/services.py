@@ -47,6 +47,7 @@ class LaneServices:
     ends: EndOffsets
     restorer: Restorer
     new_reader: Callable[[], Consumer]
+    new_uncommitted_reader: Callable[[], Consumer]
     new_engine: Callable[[Held, ActivationTally], Engine]
     transactional_producer: Callable[[int], Producer]
     tallies: Tallies = field(default_factory=Tallies)

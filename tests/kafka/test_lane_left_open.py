@@ -1,0 +1,80 @@
+"""A transaction of a lane that Kafka calls complete and that has no end in its partitions: the next owner restores all the same."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from odradek.broker import QUICK_START, LocalBroker
+from odradek.kafka.client_config import transactional_producer_config
+from odradek.processor import faults
+from odradek.wire.events import SignalWorkflow
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
+from tests.kafka.lost_markers import forget_markers
+
+
+def _send(wire: Wire, start: int, stop: int) -> None:
+    for number in range(start, stop):
+        wire.send(SignalWorkflow(f"w{number % 10}", "slow:1", request_id=str(number)))
+    wire.flush()
+
+
+def _bounds(wire: Wire, topic: str, partition: int) -> tuple[int, int]:
+    """(what readers of committed records reach, the end)."""
+    reached, end = (wire.admin.end_offsets(topic, [partition], committed=committed)[partition] for committed in (True, False))
+    return reached, end
+
+
+def test_whole_one_is_committed(namespace: str, tmp_path: Path) -> None:
+    """All of it was written; nobody can tell any more that it was committed, but for its being whole."""
+    with LocalBroker(jvm_options=QUICK_START) as broker:
+        wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+        wire.admin.ensure_queue(QUEUE)
+        _send(wire, 0, 100)
+        with Host(wire, batch=10, fault=f"{faults.AFTER_FLUSH}:kill:8") as first:
+            first.wait_killed()
+        forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
+        broker.kill()
+        broker.start()
+        shutil.rmtree(tmp_path / "state")
+        with Host(wire, batch=10, log=tmp_path / "log") as second:
+            second.line("ready")
+            _send(wire, 100, 150)
+            wire.assert_exactly_once(150, 10)
+            assert second.drain() == 0
+        reached, end = _bounds(wire, wire.state, 0)
+        assert reached == end
+        assert "without an end; ending it by a commit" in (tmp_path / "log").read_text()
+
+
+def test_one_without_a_position_row_is_aborted(namespace: str, tmp_path: Path) -> None:
+    with LocalBroker(jvm_options=QUICK_START) as broker:
+        wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+        processor = make_processor(wire.settings, QUEUE)
+        processor.start()
+        wire.signals(20, 5)
+        until(lambda: processor.statistics().totals.inputs >= 20)
+        processor.stop()
+        before = wire.rows()
+        owner = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, 0)))
+        owner.init_transactions(10)
+        owner.begin_transaction()
+        owner.produce(wire.state, b"half of it", b"run/half", 0)
+        owner.produce(wire.commands, b"half of it", key_for(wire, 0).encode(), 0)
+        owner.flush(10)
+        forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
+        broker.kill()
+        broker.start()
+        shutil.rmtree(tmp_path / "state")
+        processor = make_processor(wire.settings, QUEUE)
+        processor.start()
+        try:
+            processor.wait_ready(30)
+        finally:
+            processor.stop()
+        after = wire.rows()
+        position = ("position", "")
+        assert {key: row for key, row in after.items() if key != position} == {key: row for key, row in before.items() if key != position}
