@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from odradek.processor import Processor
+from odradek.processor.held import HELD_PROBLEMS
 from odradek.wire import dead_letters
 from odradek.wire.codec import SINGLE_OBJECT_MARKER, encode
 from odradek.wire.dead_letters import parse_dead_letter
@@ -139,6 +140,8 @@ def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processo
     run = wire.rows()["run", bad]
     assert isinstance(run, RunRow)
     assert run.parked_reason.startswith("held: ")
+    (listed,) = until(lambda: [one for one in wire.records(wire.topics.executions) if one.workflow_id == bad])
+    assert (listed.parked_reason, listed.reported_problems) == (run.parked_reason, HELD_PROBLEMS), "lists have it before its next input"
     (reply,) = until(lambda: wire.records(wire.topics.replies))
     assert (reply.request_id, reply.status) == ("r", INTERNAL)
     totals = processor.statistics().totals

@@ -15,9 +15,11 @@ from odradek.engine.activation import Activation, Activator, Completion, FailWor
 from odradek.engine.ports import Output, Refusal, Tables
 from odradek.engine.summaries import summary_of
 from odradek.processor.outlet import Record, TopicOutlet
+from odradek.wire.codec import Codec
 from odradek.wire.outcomes import RUNNING
 from odradek.wire.payload import SERVER, Failure
 from odradek.wire.problems import PARKED, TASK_FAILED, cause_value
+from odradek.wire.rows import state_key
 from odradek.wire.state import RunRow, WorkflowRow
 
 MARK = "held: "
@@ -77,8 +79,15 @@ def _open_run(tables: Tables, workflow_id: str, run_id: str) -> RunRow | None:
     return run if isinstance(run, RunRow) and run.status == RUNNING else None
 
 
-def held_summary(outlet: TopicOutlet, namespace: str, task_queue: str, run: RunRow) -> Record | None:
-    """What lists have to learn of a run that was held; None when it cannot be written (its next task says it then)."""
+def held_rows(codec: Codec, run: RunRow | None) -> dict[bytes, bytes | None]:
+    """What `state` gets of a run that is held; nothing when there is none."""
+    return {state_key(ports.RUN, run.run_id): codec.encode_row(run)} if run is not None else {}
+
+
+def held_summary(outlet: TopicOutlet, namespace: str, task_queue: str, run: RunRow | None) -> Record | None:
+    """What lists have to learn of a run that was held; None when there is none, or it cannot be written (its next task says it then)."""
+    if run is None:
+        return None
     record = summary_of(namespace, task_queue, run)
     value = outlet.check(ports.EXECUTIONS, "", record)
     if isinstance(value, Refusal):

@@ -36,7 +36,7 @@ from odradek.processor import faults
 from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
 from odradek.processor.delivery_reports import DeliveryReports
 from odradek.processor.errors import Dropped, Refused, Stopping
-from odradek.processor.held import HeldRuns, held_summary
+from odradek.processor.held import HeldRuns, held_rows, held_summary
 from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.lane_state import LaneState, check_transition
@@ -125,6 +125,7 @@ class Lane(threading.Thread):
         self.tally = services.tallies.of(partition)
         self.counters = self.tally.counters
         self.turned_at = 0.0  # monotonic; the lane's thread last said that it goes on
+        self.progress_at = time.monotonic()  # it last applied something, restored rows or had nothing to do; told on `members`
         self.error: OdradekError | None = None
         self.settled = threading.Event()  # RUNNING or FAILED was reached once
         self._services = services
@@ -311,6 +312,8 @@ class Lane(threading.Thread):
         return store
 
     def _restoring(self, remaining: int) -> None:
+        if 0 < remaining < self._restore_remaining:  # not each short restore of a lane that is dropped again and again
+            self.progress_at = time.monotonic()
         self._restore_remaining = remaining
         self._check_stop()
 
@@ -467,7 +470,7 @@ class Lane(threading.Thread):
         self._commit(rows, records, position, opened=effects.opened)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
-        self._defects = 0
+        self._defects, self.progress_at = 0, time.monotonic()
 
         replies = work.sorted.replies + effects.replies
         if replies:
@@ -636,7 +639,7 @@ class Lane(threading.Thread):
         logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason)
         workflow_id, run_id = work.whose()
         held = self._hold(workflow_id, run_id, reason)
-        rows = self._rows_of(held)
+        rows = held_rows(self._services.codec, held)
         orphan = work.timers[0] if work.timers and (consume or not rows) else None
         tombstones: dict[bytes, bytes | None] = {}
         if orphan is not None:
@@ -662,19 +665,23 @@ class Lane(threading.Thread):
         elif work.timers:
             assert self._timers is not None
             self._timers.postpone(work.timers[0], now_ms())
-        if held is not None:
-            self._list_held(held)
         events = [i.event for i in work.sorted.inputs if not isinstance(i.event, ActivityReport)]
         text = reason.partition("\n")[0]
         self._services.replies.send(
             Reply(e.reply_to, e.request_id, type(e).__name__, INTERNAL, text, e.workflow_id) for e in events if e.reply_to and e.request_id
         )
+        record = held_summary(self._services.outlet, self._services.namespace, self._services.task_queue, held)
+        if record is not None:  # lists learn of it before its next input; in a transaction of its own, so that the rest stands
+            try:
+                self._commit({}, [record], self.position)
+            except Refused as again:
+                self._abort(again)
 
     def _hold_all(self, run_ids: list[str], refusal: Refused) -> None:
         """Parked runs that were taken up together, and what they made is refused: all of them wait for an operator."""
         rows: dict[bytes, bytes | None] = {}
         for run_id in run_ids:
-            rows |= self._rows_of(self._hold("", run_id, str(refusal)))
+            rows |= held_rows(self._services.codec, self._hold("", run_id, str(refusal)))
         try:
             self._commit(rows, [], self.position)
         except Refused as again:
@@ -688,19 +695,6 @@ class Lane(threading.Thread):
         if held is not None:
             self._engine.evict([held.run_id])
         return held
-
-    def _rows_of(self, held: RunRow | None) -> dict[bytes, bytes | None]:
-        return {state_key(ports.RUN, held.run_id): self._services.codec.encode_row(held)} if held is not None else {}
-
-    def _list_held(self, held: RunRow) -> None:
-        """Lists learn of it before its next input, in a transaction of its own: should it be refused, the rest stands."""
-        services = self._services
-        record = held_summary(services.outlet, services.namespace, services.task_queue, held)
-        if record is not None:
-            try:
-                self._commit({}, [record], self.position)
-            except Refused as refusal:
-                self._abort(refusal)
 
     def _why_held(self, workflow_id: str, run_id: str) -> str:
         return "" if self._store is None else self._held_runs.why(self._store, workflow_id, run_id)
@@ -718,7 +712,7 @@ class Lane(threading.Thread):
         else:
             reason = f"{self._care.owns - 1} owners of the partition died in a row, the last one over this ({name})"
             held = self._held_runs.is_held(self._store, whose, run_id)
-            rows = {} if held else self._rows_of(self._hold(whose, run_id, reason))
+            rows = {} if held else held_rows(self._services.codec, self._hold(whose, run_id, reason))
             if not rows:
                 self._give_up(work, Refused(reason, in_transaction=False), consume=True)
                 return
@@ -775,7 +769,7 @@ class Lane(threading.Thread):
 
     def _idle(self) -> None:
         assert self._store is not None and self._timers is not None
-        now = time.monotonic()
+        now = self.progress_at = time.monotonic()
         self._alarm(now)
         if self._care.careful and (self._began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
             self._end_care()  # all that was there has been taken; an empty inbox just after the seek says nothing yet

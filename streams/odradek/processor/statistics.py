@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from odradek.kafka.producer import ProducerStatistics
 from odradek.processor.lane_state import LaneState
 from odradek.processor.tally import Tally
-from odradek.processor.work import Counters
+from odradek.processor.work import Counters, now_ms
 from odradek.statistics import Distribution
 from odradek.wire.outcomes import LaneStatus
 
@@ -162,6 +162,7 @@ def lane_status(lane: Lane) -> LaneStatus:
         open_runs=lane.open_runs,
         cached_runs=figures.get("cached_runs", 0),
         error=str(lane.error) if lane.error else lane.blocked_text(),
+        progress_time_ms=now_ms() - max(0, round((time.monotonic() - lane.progress_at) * 1000)),
     )
 
 
