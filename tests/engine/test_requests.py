@@ -306,6 +306,16 @@ def test_start_delay_and_the_signal_that_ends_it() -> None:
     assert w.tables.table("timer") == {}
 
 
+@pytest.mark.parametrize("wait", [{"start_delay_ms": 60_000}, {"cron_schedule": "0 0 1 1 *"}])
+def test_a_cancel_request_ends_the_wait_for_the_first_task(wait: dict[str, Any]) -> None:
+    w = world()
+    w.step(w.start("waiting", **wait))
+    assert w.names() == ["WorkflowExecutionStarted"]
+    w.step(CancelWorkflow("w", reason="enough"))
+    assert w.names()[1:3] == ["WorkflowExecutionCancelRequested", "WorkflowTask"]
+    assert w.run().first_task_due_ms == 0
+
+
 def test_start_delay_passes() -> None:
     w = world()
     w.step(w.start("returning", start_delay_ms=60_000, signal_name="tick"))

@@ -10,7 +10,7 @@ from odradek.engine.requests import answer_again, not_found, remember, remembere
 from odradek.engine.retention import apply_delete
 from odradek.engine.signals import add_signal
 from odradek.engine.start import apply_start
-from odradek.engine.timers import retry_task_now
+from odradek.engine.timers import dispatch_first_task, retry_task_now
 from odradek.wire import outcomes
 from odradek.wire.events import (
     AwaitResult,
@@ -93,6 +93,8 @@ def _cancel(step: WorkflowStep, event: CancelWorkflow) -> None:
         run.row.cancel_reason = event.reason
         offset = step.input.offset if step.input is not None else -1
         run.append(WorkflowExecutionCancelRequested(event.reason, event.identity, event.request_id), offset=offset)
+        if run.row.first_task_due_ms:  # unlike a signal it ends any wait for the first task, that of cron and of a retry too (Temporal)
+            dispatch_first_task(step, run)
         run.needs_task = True
     remember(step, run, event, outcomes.OK, run_id=run.row.run_id)
     verdict(step, event, outcomes.OK, row=run.row)

@@ -80,7 +80,7 @@ def retry_task_now(step: WorkflowStep, run: LiveRun) -> None:
 
 
 def dispatch_first_task(step: WorkflowStep, run: LiveRun) -> None:
-    """A signal during the start delay ends it."""
+    """End the wait for the first task: a signal does during the start delay, a cancel request always."""
     step.delete_timer(run, "FIRST_TASK", run.row.first_task_due_ms)
     run.row.first_task_due_ms = 0
     run.dirty = True
