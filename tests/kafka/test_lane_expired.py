@@ -46,3 +46,25 @@ def test_it_is_dropped_and_nothing_is_aborted(wire: Wire, monkeypatch: pytest.Mo
         assert (aborts, processor.statistics().totals.refused) == ([], 0)
     finally:
         processor.stop()
+
+
+def test_a_lane_that_rests_keeps_its_id_by_a_commit_now_and_then(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A week is a second here, a day a tenth: a producer that began with the lanes and commits nothing is forgotten meanwhile, theirs are not."""
+    monkeypatch.setattr(lane, "IDLE_COMMIT_SECONDS", 0.1)
+    monkeypatch.setattr(lane, "IDLE_WAKE_SECONDS", 0.1)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        wire.signals(20, 10)
+        until(lambda: processor.statistics().totals.inputs == 20)
+        silent = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-silent"))
+        silent.init_transactions(10)
+        wait_until_expired(wire.settings.address, f"{wire.settings.namespace}-silent")
+        for number in range(20, 40):
+            wire.send(SignalWorkflow(f"w{number % 10}", "count"))
+        wire.flush()
+        wire.assert_exactly_once(40, 10)
+        assert processor.statistics().totals.dropped == 0
+    finally:
+        processor.stop()
