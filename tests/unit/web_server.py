@@ -216,7 +216,7 @@ class FakeKafka:
             raise TopicMissingError(self.topics.events(name), reason="never used")
         partition = PartitionView(0, 0, 10, 8, 2, "member-1", "worker", "RUNNING")
         activities = [ActivityPartitionView(0, 0, 5, 2, 3)]
-        return QueueDetail("orders", True, True, True, 1, 1, 1, 2, 3, 100, 1, 0, 0, 5, 1, "classic", [partition], activities, [])
+        return QueueDetail("orders", True, True, True, 1, 1, 1, 2, 3, 100, 1, 0, 0, 5, 1, "classic", 0, [partition], activities, [])
 
     # --- RecordReader
 

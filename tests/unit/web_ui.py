@@ -61,6 +61,8 @@ class Kafka:
         self.topics = topics
         self.redriven: list[int] = []
         self.shared: set[str] = set()
+        #: Partition -> for how long its owner has been silent, and its lane without progress.
+        self.heard: dict[int, tuple[int | None, int | None]] = dict.fromkeys(range(4), (1_000, 1_200))
         #: First offsets that are still there; 0 elsewhere.
         self.starts: dict[tuple[str, int], int] = {}
 
@@ -77,7 +79,9 @@ class Kafka:
 
     def queue(self, name: str) -> QueueDetail:
         partitions = [
-            PartitionView(n, 0, 900, 900 - n, n, "m-1" if n else "", "worker-a" if n else "", "RUNNING" if n else "", 5, 2, 12, 9)
+            PartitionView(
+                n, 0, 900, 900 - n, n, "m-1" if n else "", "worker-a" if n else "", "RUNNING" if n else "", 5, 2, 12, 9, "", *self.heard[n]
+            )
             for n in range(4)
         ]
         return QueueDetail(
@@ -97,6 +101,7 @@ class Kafka:
             36,
             1,
             "share" if name in self.shared else "classic",
+            sum(bool(one.owner and one.trouble) for one in partitions),
             partitions,
             [ActivityPartitionView(0, 0, 40, -1, None) if name in self.shared else ActivityPartitionView(0, 0, 40, 37, 3)],
             self.board.members(name),

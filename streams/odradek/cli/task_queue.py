@@ -16,7 +16,7 @@ from odradek.cli.output import age_text, is_json, output_options, print_fields, 
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
 
 if TYPE_CHECKING:
-    from odradek.web.kafka.facts import QueueDetail
+    from odradek.web.kafka.facts import PartitionView, QueueDetail
     from odradek.web.kafka.rates import QueueRates, Rates
     from odradek.web.kafka.removal import Removal
 
@@ -48,7 +48,8 @@ def register(commands: Commands) -> None:
         ),
         notes="""Backlog is Kafka's lag: requests that no owner has applied, activity tasks that no service has acknowledged. Rates are
 offsets over --interval and approximate: groups commit about once a second, and the marker that ends a transaction takes an offset.
-What members say of themselves is some seconds old.""",
+What members say of themselves is some seconds old. PROGRESS says how long ago a lane last applied something or had nothing to do; one
+that is stuck (code or a call that does not return) and one whose process says nothing any more are named under Stuck.""",
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
@@ -89,8 +90,11 @@ def list_queues(options: argparse.Namespace) -> int:
             queues = reader.queues()
         finally:
             reader.close()
-    header = ["TASK QUEUE", "SERVED", "PARTITIONS", "PROCESSORS", "SERVICES", "BACKLOG", "ACTIVITY BACKLOG", "DEAD LETTERS"]
-    rows = [[q.name, q.served, q.partition_count, q.processors, q.services, q.lag, q.activity_lag, q.dead_letters] for q in queues]
+    header = ["TASK QUEUE", "SERVED", "PARTITIONS", "PROCESSORS", "SERVICES", "BACKLOG", "ACTIVITY BACKLOG", "DEAD LETTERS", "STUCK"]
+    rows = [
+        [q.name, q.served, q.partition_count, q.processors, q.services, q.lag, q.activity_lag, q.dead_letters, q.stuck_partitions]
+        for q in queues
+    ]
     print_many(options, header, rows, [msgspec.to_builtins(queue) for queue in queues])
     return 0
 
@@ -175,6 +179,7 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
         {
             "TaskQueue": detail.name,
             "Served": served if detail.has_workflows else None,
+            "Stuck": _stuck(detail.partitions),
             "Backlog": _backlog(detail.lag, rates.workflow) if detail.has_workflows else None,
             "Rate": _rate(rates.workflow),
             "ActivityBacklog": _activity_backlog(detail, rates) if detail.has_activities else None,
@@ -198,11 +203,12 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
                 p.cached_runs,
                 p.timer_backlog,
                 p.restore_remaining,
+                _progress(p),
                 p.error,
             ]
             for p in detail.partitions
         ]
-        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "CACHED", "TIMERS", "RESTORE", "ERROR"], rows)
+        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "CACHED", "TIMERS", "RESTORE", "PROGRESS", "ERROR"], rows)
     if detail.activity_partitions:
         print("\nPartitions (of activity tasks)")
         _table(
@@ -225,6 +231,22 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             for m in detail.members
         ]
         _table(["KIND", "IDENTITY", "HOST", "PID", "ALIVE", "PARTITIONS", "SLOTS", "TYPES", "SEEN"], rows)
+
+
+def _progress(partition: PartitionView) -> str | None:
+    """How long ago its lane last got on; or, of an owner that has stopped to report, for how long."""
+    if partition.trouble == "silent" and partition.silent_ms is not None:
+        return f"silent for {age_text(partition.silent_ms)}"
+    if partition.stalled_ms is None:
+        return None
+    return f"none for {age_text(partition.stalled_ms)}" if partition.trouble else f"{age_text(partition.stalled_ms)} ago"
+
+
+def _stuck(partitions: list[PartitionView]) -> str | None:
+    """What looks served and is not."""
+    named = {what: [str(one.partition) for one in partitions if one.trouble == what] for what in ("silent", "stalled")}
+    says = {"silent": "whoever has it says nothing", "stalled": "no progress"}
+    return "; ".join(f"partition {', '.join(numbers)}: {says[what]}" for what, numbers in named.items() if numbers) or None
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> None:

@@ -119,6 +119,7 @@ class QueueReader:
             open_runs=_total(partition.open_runs for partition in partitions),
             dead_letters=dead_letters,
             activity_group=group,
+            stuck_partitions=sum(bool(partition.owner and partition.trouble) for partition in partitions),
             partitions=partitions,
             activity_partitions=activity_partitions,
             members=self._board.members(name),
@@ -135,7 +136,8 @@ class QueueReader:
         committed: dict[int, int] | None = None
         written: dict[int, int] | None = None
         views = []
-        owners = _owners(statuses)
+        owners, now_ms = _owners(statuses), self._board.now_ms()
+        heard = _heard_ms(self._board.statuses(name, alive=False))
         for number in numbers:
             status, lane = owners.get(number, (None, None))
             position = lane.position if lane is not None else -1
@@ -165,6 +167,8 @@ class QueueReader:
                     open_runs=lane.open_runs if lane is not None and running else None,
                     cached_runs=lane.cached_runs if lane is not None and running else None,
                     error=lane.error if lane is not None else "",
+                    silent_ms=max(0, now_ms - heard[number]) if number in heard else None,
+                    stalled_ms=max(0, now_ms - lane.progress_time_ms) if lane is not None and lane.progress_time_ms else None,
                 )
             )
         return views
@@ -218,6 +222,15 @@ def _owners(statuses: Iterable[MemberStatus]) -> dict[int, tuple[MemberStatus, L
             if present is None or lane.state != STOPPED or present[1].state == STOPPED:
                 owners[lane.partition] = (status, lane)
     return owners
+
+
+def _heard_ms(statuses: Iterable[MemberStatus]) -> dict[int, int]:
+    """When each partition was last spoken of by a processor that has it, silent ones too: one that gave it back no longer lists it."""
+    heard: dict[int, int] = {}
+    for status in statuses:
+        for lane in status.lanes if status.kind == PROCESSOR else ():
+            heard[lane.partition] = max(heard.get(lane.partition, 0), status.time_ms)
+    return heard
 
 
 def _summary(detail: QueueDetail) -> QueueView:

@@ -39,12 +39,23 @@ class RecordView(msgspec.Struct):
     error: str = ""
 
 
+#: A processor says every 3 s how it stands: after this two of its reports are missing.
+SILENT_AFTER_MS = 8_000
+#: Work that does nothing wrong ends sooner: an activation is given up after `deadlock_timeout` (2 s), most transactions take milliseconds.
+STALLED_AFTER_MS = 10_000
+
+
 class PartitionView(msgspec.Struct):
     """A partition of a queue's `events` and who owns it. `lag`: records that are committed there and not applied yet, None if unknown.
     Where nobody ever served the queue that is all of them.
 
     `owner` is "" when no living member says that it owns the partition. What only a running owner knows is None without one: `open_runs`,
     `cached_runs`, `timer_backlog` (timers in its memory: those due in the next minutes), and `restore_remaining` while nobody restores.
+
+    `silent_ms`: since the owner, or without one whoever had it last, said how it stands (a stopped process, one cut off from Kafka); None
+    when nobody did within the hour. `stalled_ms`: since the owner's lane last applied something, restored rows or had nothing to do (an
+    activation that blocks, a call to Kafka that does not return, an owner that is dropped again and again); None without an owner, and
+    from processors that do not say.
     """
 
     partition: int
@@ -60,6 +71,15 @@ class PartitionView(msgspec.Struct):
     open_runs: int | None = None
     cached_runs: int | None = None
     error: str = ""
+    silent_ms: int | None = None
+    stalled_ms: int | None = None
+
+    @property
+    def trouble(self) -> str:
+        """ "silent" when whoever owns it, or did last, has stopped to report; "stalled" when it reports that it gets nowhere; else ""."""
+        if self.silent_ms is not None and self.silent_ms >= SILENT_AFTER_MS:
+            return "silent"
+        return "stalled" if self.stalled_ms is not None and self.stalled_ms >= STALLED_AFTER_MS else ""
 
 
 class ActivityPartitionView(msgspec.Struct):
@@ -99,6 +119,7 @@ class QueueView(msgspec.Struct):
     """A task queue. `served`: every partition of its `events` has a living owner. `activity_group`: "classic" or "share", the kind of
     group that its services are in, "" without activities; with a share group `activity_lag` is None, since nobody can tell it.
     `restore_remaining`, `timer_backlog` and `open_runs` are None as long as they are unknown for one of its partitions.
+    `stuck_partitions`: those whose owner is silent or whose lane makes no progress, see `PartitionView`.
     """
 
     name: str
@@ -117,6 +138,7 @@ class QueueView(msgspec.Struct):
     open_runs: int | None
     dead_letters: int
     activity_group: str
+    stuck_partitions: int = 0
 
 
 class QueueDetail(QueueView):

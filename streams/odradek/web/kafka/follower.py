@@ -60,9 +60,13 @@ class Board:
         known = published.fingerprint in self._ours
         self._schemas[published.fingerprint] = SchemaView(published.fingerprint, published.name, published.schema, time_ms, known)
 
+    def now_ms(self) -> int:
+        """The time by which members are alive or silent, epoch milliseconds."""
+        return int(self._clock_s() * 1000)
+
     def statuses(self, task_queue: str | None = None, *, alive: bool = True) -> list[MemberStatus]:
         """Members, of one queue or all; only those that live unless told otherwise."""
-        now_ms = int(self._clock_s() * 1000)
+        now_ms = self.now_ms()
         longest_ms = int((SILENCE_S if alive else FORGET_S) * 1000)
         return [
             status
@@ -72,7 +76,7 @@ class Board:
 
     def members(self, task_queue: str | None = None) -> list[MemberView]:
         """Members as they are shown, silent ones too."""
-        now_ms = int(self._clock_s() * 1000)
+        now_ms = self.now_ms()
         return [_view(status, now_ms) for status in self.statuses(task_queue, alive=False)]
 
     def schemas(self) -> list[SchemaView]:
