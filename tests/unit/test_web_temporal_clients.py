@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from starlette.routing import Route
 
+from odradek.web.context import server_version
 from odradek.web.options import ServerOptions
+from odradek.web.temporal.cluster import API_VERSION
 from odradek.web.temporal.routes import SERVED, older_path, temporal_routes
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, ok, summary
 
@@ -111,3 +113,45 @@ async def test_a_method_that_a_path_does_not_have(server: WebServer, method: str
     async with server.client() as client:
         response = await client.request(method, path)
     assert response.status_code == 501 and response.json() == {"code": 12, "message": "Method Not Allowed", "details": []}
+
+
+# ---------------------------------------------------------------- what they decide by
+
+
+async def test_server_version_is_that_of_the_api(server: WebServer) -> None:
+    """Clients read off it what they may send: to Odradek's own, Temporal's web UI has neither batches nor children."""
+    async with server.client() as client:
+        system, cluster = ok(await client.get("/api/v1/system-info")), ok(await client.get("/api/v1/cluster-info"))
+    assert system["serverVersion"] == cluster["serverVersion"] == API_VERSION
+    assert tuple(map(int, API_VERSION.split("."))) >= (1, 32, 0)
+    assert cluster["versionInfo"] == {"current": {"version": server_version()}}
+
+
+async def test_capabilities_of_the_namespace_are_served(server: WebServer) -> None:
+    """Workers, and runs whose tasks fail, by the query that Temporal's web UI counts them with."""
+    server.add(summary("order-1", reported_problems=["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseUnspecified"]))
+    server.add(summary("order-2"))
+    query = '`ExecutionStatus`="Running" AND `TemporalReportedProblems` IN ("category=WorkflowTaskFailed", "category=WorkflowTaskTimedOut")'
+    async with server.client() as client:
+        capabilities = ok(await client.get(API))["namespaceInfo"]["capabilities"]
+        ok(await client.get(f"{API}/workers"))
+        failing = ok(await client.get(f"{API}/workflow-count", params={"query": query}))
+    assert capabilities == {"workerHeartbeats": True, "reportedProblemsSearchAttribute": True} and failing == {"count": "1"}
+
+
+async def test_settings_of_temporals_web_ui(server: WebServer) -> None:
+    """Its own server answers them; by them it greys out what would be 501."""
+    async with server.client() as client:
+        found = ok(await client.get("/api/v1/settings"))
+    switched_off = {name for name, value in found.items() if name.endswith("Disabled") and value}
+    assert switched_off == {"WorkflowUpdateDisabled", "WorkflowResetDisabled", "WorkflowPauseDisabled", "ActivityCommandsDisabled"}
+    assert found["DefaultNamespace"] == "default" and found["DisableWriteActions"] is False and found["Auth"] == {"Enabled": False}
+    # From 2.45.3 on paths are encoded once, and activities are paused by the path that answers 501.
+    assert tuple(map(int, found["Version"].split("."))) >= (2, 45, 3)
+
+
+async def test_settings_of_a_server_that_is_read_only(tmp_path: Path) -> None:
+    web = WebServer(tmp_path, ServerOptions(read_only=True))
+    async with web.client() as client:
+        assert ok(await client.get("/api/v1/settings"))["DisableWriteActions"] is True
+    web.store.close()

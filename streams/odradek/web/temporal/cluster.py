@@ -12,13 +12,15 @@ from odradek.web.threads import in_thread
 
 # The types of Temporal's own attributes are fixed; ours that Temporal does not have stand beside them.
 _TYPES = {"Status": "KEYWORD", "Duration": "INT"}
+#: The version of Temporal's server whose API this is. Clients read off it what they may send; Odradek's own stands in `versionInfo`.
+API_VERSION = "1.32.0"
 _WIRE_TYPES = ("Text", "Keyword", "Int", "Double", "Bool", "Datetime", "KeywordList")
 
 
 async def system_info(call: Call) -> dict[str, Any]:
     """GetSystemInfo. Capabilities that are not listed are not there."""
     return {
-        "serverVersion": server_version(),
+        "serverVersion": API_VERSION,
         "capabilities": {
             "signalAndQueryHeader": True,
             "internalErrorDifferentiation": True,
@@ -33,11 +35,10 @@ async def system_info(call: Call) -> dict[str, Any]:
 
 async def cluster_info(call: Call) -> dict[str, Any]:
     """GetClusterInfo. The cluster is Kafka's."""
-    version = server_version()
     return without_defaults(
-        serverVersion=version,
+        serverVersion=API_VERSION,
         clusterId=call.server.cluster_id,
-        versionInfo={"current": {"version": version}},
+        versionInfo={"current": {"version": server_version()}},
         clusterName="active",
         persistenceStore="kafka",
         visibilityStore="sqlite",
@@ -61,7 +62,12 @@ def _namespace(call: Call) -> dict[str, Any]:
     # Kafka knows no namespaces: the id is derived, the same on every server.
     identifier = str(uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:{settings.topic_prefix}:{settings.namespace}"))
     return {
-        "namespaceInfo": {"name": settings.namespace, "state": "NAMESPACE_STATE_REGISTERED", "id": identifier, "capabilities": {}},
+        "namespaceInfo": {
+            "name": settings.namespace,
+            "state": "NAMESPACE_STATE_REGISTERED",
+            "id": identifier,
+            "capabilities": {"workerHeartbeats": True, "reportedProblemsSearchAttribute": True},
+        },
         "config": {
             "workflowExecutionRetentionTtl": write_duration(retention_ms),
             "historyArchivalState": "ARCHIVAL_STATE_DISABLED",

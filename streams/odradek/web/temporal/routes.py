@@ -10,7 +10,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from odradek.web.errors import unimplemented
-from odradek.web.temporal import activities, batches, changes, cluster, lists, reads, task_queues, workers
+from odradek.web.temporal import activities, batches, changes, cluster, lists, reads, task_queues, web_ui, workers
 from odradek.web.temporal.endpoint import NAMESPACE, Call, Handler, route
 from odradek.web.temporal.published import unserved
 
@@ -63,7 +63,8 @@ _OF_THE_CLUSTER = frozenset({"/api/v1/namespaces", NAMESPACE, NAMESPACE + "/sear
 def temporal_routes() -> list[BaseRoute]:
     """All of them, those below `/api/v1` first."""
     calls = [*SERVED, *((method, f"/api/v1{path}", _unserved(name)) for method, path, name in unserved())]
-    return [route(method, place(path), handler) for place in (str, older_path) for method, path, handler in calls]
+    both = [route(method, place(path), handler) for place in (str, older_path) for method, path, handler in calls]
+    return [*both, route("GET", "/api/v1/settings", web_ui.settings)]
 
 
 def older_path(path: str) -> str:
