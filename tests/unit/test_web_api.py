@@ -23,6 +23,7 @@ from odradek.web.api.routes import OPERATIONS
 from odradek.web.api.runs import FollowParameters, follow
 from odradek.web.app import create_app
 from odradek.web.hub import MEMBERS, RUNS, Hub, hub_stream, sse
+from odradek.web.kafka.facts import QueueView
 from odradek.web.options import ServerOptions
 from odradek.wire.events import UnparkWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
@@ -194,6 +195,18 @@ async def test_members_and_schemas(server: WebServer) -> None:
     assert len(told) == 2
     board.member("p", None)
     assert board.statuses() == [] and len(told) == 3
+
+
+async def test_backlog(server: WebServer) -> None:
+    queue = QueueView("orders", True, True, True, 1, 1, 1, 12, None, 0, 0, 0, 0, 0, 0, "share")
+    async with server.client() as client:
+        assert ok(await client.get(f"{API}/backlog")) == {"since_ms": 0, "windows": []}
+        server.context.backlog.note([queue])
+        found = ok(await client.get(f"{API}/backlog"))
+        assert found["since_ms"] > 0
+        assert [(one["task_queue"], one["lag"], one["activity_lag"]) for one in found["windows"] if one["lag"]] == [("orders", 12, None)]
+        assert (await client.get(f"{API}/backlog", params={"start_ms": 5, "end_ms": 4})).status_code == 400
+        assert (await client.get(f"{API}/backlog", params={"start_ms": 0, "end_ms": START_MS})).status_code == 400
 
 
 async def test_statistics(server: WebServer) -> None:

@@ -15,7 +15,7 @@ from odradek.web.api.runs import EventView, event_views
 from odradek.web.commands import CommandPlaces
 from odradek.web.errors import ApiError
 from odradek.web.kafka.facts import Place
-from odradek.web.ui import event_groups, plots, text
+from odradek.web.ui import event_groups, text
 from odradek.web.ui.arguments import payload_of, payloads_of
 from odradek.web.ui.event_groups import groups_of
 from odradek.web.ui.event_text import Names, category, line, title, tone
@@ -191,25 +191,6 @@ def test_lines_say_what_they_are_about() -> None:
 def test_unknown_events_of_other_versions_have_a_category() -> None:
     assert category("EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED") == "other"
     assert title("EVENT_TYPE_NEXUS_OPERATION_SCHEDULED") == "Nexus operation scheduled"
-
-
-# ---------------------------------------------------------------- plots
-
-
-def test_plot_leaves_gaps_and_stacks() -> None:
-    gaps = plots.plot("t", "", [0, 60_000, 120_000], 60_000, [plots.Series("a", "ink", [1.0, None, 3.0])], stacked=False, show=str)
-    assert gaps.shapes[0].path.count("M") == 2 and gaps.shapes[0].latest == "3.0" and not gaps.empty
-    assert "a: —" in gaps.slots[1].says
-    both = [plots.Series("a", "ink", [1.0, 2.0]), plots.Series("b", "bad", [3.0, 8.0])]
-    stacked = plots.plot("t", "", [0, 60_000], 60_000, both, stacked=True, show=str)
-    assert stacked.y_ticks[-1][1] == "10.0" and [shape.latest for shape in stacked.shapes] == ["8.0", "2.0"]
-    assert plots.plot("t", "", [], 60_000, [plots.Series("a", "ink", [])], stacked=True, show=str).empty
-
-
-@given(st.floats(0.001, 1e12))
-def test_the_top_of_a_plot_is_near_above(value: float) -> None:
-    top = plots.nice_top(value)
-    assert value <= top * 1.00001 and top < value * 2.6
 
 
 # ---------------------------------------------------------------- texts

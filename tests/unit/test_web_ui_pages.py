@@ -584,8 +584,16 @@ async def test_dashboard(server: UiServer) -> None:
     async with browser(server) as client:
         html = (await client.get("/dashboard")).text
         said = text_of(html)
-        assert html.count("<figure") == 4 and "OrderSaga" in said and "20.0 %" in said and 'class="stroke tone-good" d="M' in html
+        assert html.count("<figure") == 4 and "Backlog" in said and "since" not in said  # nothing was sampled yet
+        assert "OrderSaga" in said and "20.0 %" in said and 'class="stroke tone-good" d="M' in html
         assert (await client.get("/dashboard?range=30d&type=OrderSaga")).status_code == 200
+        server.context.backlog.note(server.kafka.queues())
+        html = (await client.get("/dashboard")).text
+        assert html.count("<figure") == 6 and "As this server has seen it, every 15 s since" in text_of(html)
+        for key, texts in (("runs", ("started", "completed")), ("latency", ("p99", "512 ms")), ("backlog", ("orders", "6"))):
+            shown = text_of((await client.get(f"/dashboard/table?range=1h&plot={key}")).text)
+            assert all(text in shown for text in texts), shown
+        assert (await client.get("/dashboard/table?plot=nonsense")).status_code == 404
         server.context.queues = None
         assert (await client.get("/dashboard")).status_code == 200
 

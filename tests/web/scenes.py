@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 from odradek.visibility.store.rows import Change
+from odradek.web.kafka.backlog import Backlog
+from odradek.web.kafka.facts import QueueView
 from odradek.wire.history import (
     ActivityTaskCompletedEvent,
     ActivityTaskFailedEvent,
@@ -119,3 +122,19 @@ def troubled_order(server: UiServer) -> ExecutionSummary:
         pending_timers=[PendingTimer("9", 26, now_ms() + 90_000)],
     )
     return run
+
+
+def some_backlog(server: UiServer) -> None:
+    """Forty minutes of what waited: a burst that was worked off, a service that was away for a while."""
+    chance, now = random.Random(7), now_ms()
+    clock = [now]
+    server.context.backlog = Backlog(clock_ms=lambda: clock[0])
+    for minute in range(40):
+        clock[0] = now - (39 - minute) * 60_000
+        burst = max(0, 900 - 110 * (minute - 12)) if minute >= 12 else 0
+        away = 60 * (minute - 20) if 20 <= minute < 27 else max(0, 400 - 90 * (minute - 27)) if minute >= 27 else 0
+        waits = [("orders", burst + chance.randint(0, 40), chance.randint(0, 12)), ("payments", None, away + chance.randint(0, 5))]
+        lags: list[Any] = [
+            QueueView(name, bool(lag), True, True, 4, 1, 1, lag, more, 20, 5, 0, 0, 12, 0, "classic") for name, lag, more in waits
+        ]
+        server.context.backlog.note(lags)

@@ -16,7 +16,7 @@ from odradek.wire.history import HistoryEvent, WorkflowExecutionSignaled
 from tests.unit.web_server import START_MS, plain, summary
 from tests.unit.web_ui import long_history
 from tests.web.conftest import Site, keep
-from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, troubled_order
+from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, some_backlog, troubled_order
 
 pytestmark = pytest.mark.timeout(180)
 RUN = f"/workflows/{TROUBLED}/{TROUBLED_RUN}"
@@ -303,10 +303,23 @@ def test_kafka_beside_it(site: Site, new_page: NewPage) -> None:
 
 def test_dashboard(site: Site, new_page: NewPage) -> None:
     many_orders(site.server, 1_500)
+    some_backlog(site.server)
     page = new_page()
     page.goto(f"{site.url}/dashboard")
-    assert page.locator("figure.plot path.stroke[d^=M]").count() >= 7
+    assert page.locator("figure.plot").count() == 4 + 3 + 2  # of all, by type, of queues
+    assert page.locator("figure.plot path.stroke[d^=M]").count() >= 18
     keep(page, "dashboard")
+    backlog = page.locator("figure:has(h3:text('Commands that wait'))")
+    assert re.search(r"payments: last \d, highest 4\d\d; orders: last", backlog.locator("svg[role=img]").get_attribute("aria-label"))
+    backlog.scroll_into_view_if_needed()
+    keep(page, "dashboard-backlog")
+    backlog.get_by_role("link", name="as a table").click()
+    page.wait_for_selector("#sheet th:text-is('payments')")
+    assert page.locator("#sheet tbody tr").count() == 60
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="RefundSaga", exact=True).click()
+    page.wait_for_url("**type=RefundSaga*")
+    assert page.locator("figure.plot").count() == 4 + 2 and page.locator("h1").inner_text() == "Dashboard RefundSaga"
 
 
 def test_read_only_has_no_actions(new_site: NewSite, new_page: NewPage) -> None:
@@ -339,6 +352,7 @@ def test_read_only_has_no_actions(new_site: NewSite, new_page: NewPage) -> None:
 def test_a_phone_shows_everything_without_sideways_scrolling(site: Site, new_page: NewPage, path: str) -> None:
     many_orders(site.server, 60)
     troubled_order(site.server)
+    some_backlog(site.server)
     page = new_page(viewport={"width": 390, "height": 780}, is_mobile=True, has_touch=True)
     page.goto(site.url + path)
     page.wait_for_load_state("load")

@@ -13,6 +13,7 @@ from odradek.config import Settings
 from odradek.web.batch import BatchJobs
 from odradek.web.errors import not_found, unavailable
 from odradek.web.hub import Hub
+from odradek.web.kafka.backlog import Backlog
 from odradek.web.kafka.cluster import QueueReader
 from odradek.web.kafka.dead_letters import DeadLetterReader
 from odradek.web.kafka.follower import Board
@@ -38,6 +39,7 @@ class ServerContext:
     owners: Owners | None = None
     board: Board = field(default_factory=Board)
     queues: QueueReader | None = None
+    backlog: Backlog = field(default_factory=Backlog)
     records: RecordReader | None = None
     dead_letters: DeadLetterReader | None = None
     cluster_id: str = ""

@@ -6,6 +6,7 @@ No broker at the start is an error of the start. A broker that goes away later i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -66,6 +67,8 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         stack.callback(closing.begin, reader.close)
         server.queues = QueueReader(settings, admin, server.board)
         stack.callback(server.queues.close)
+        sampling = asyncio.create_task(server.backlog.follow(server.queues.queues))
+        stack.callback(sampling.cancel)
         server.records = RecordReader(settings, admin, codec)
         server.dead_letters = DeadLetterReader(settings, admin, codec, producer)
         server.readiness["members"] = lambda: "" if server.board.complete else "the topics `members` and `schemas` are being read"

@@ -55,6 +55,7 @@ class Window(Protocol):
     terminated: int
     continued_as_new: int
     open_runs: int
+    latency_buckets: dict[int, int]
 
     @property
     def latency_mean_ms(self) -> float | None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import msgspec
@@ -11,7 +12,8 @@ from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, Offset, RunId, TaskQueue, TimeMs
 from odradek.web.api.runs import EventView, event_views, place_of, reader_of
 from odradek.web.commands import CommandPlaces
-from odradek.web.errors import ApiError, api_error, not_found
+from odradek.web.errors import ApiError, api_error, invalid, not_found
+from odradek.web.kafka.backlog import BacklogWindow
 from odradek.web.kafka.dead_letters import RedriveRefusedError
 from odradek.web.kafka.facts import DeadLetters, DeadLetterView, MemberView, Place, QueueDetail, QueueView, RecordView, SchemaView, Trail
 from odradek.web.purged import add_purged, places_of, why_absent
@@ -38,6 +40,31 @@ class QueueParameters(msgspec.Struct):
 
 async def describe_queue(asked: Asked) -> QueueDetail:
     return await in_kafka_thread(asked.server.need_queues().queue, asked.parameters.task_queue)
+
+
+class BacklogOverTime(msgspec.Struct):
+    """Windows in order of time, then queue; of queues that this server has seen. `since_ms`: from when on it has looked, 0: not yet."""
+
+    since_ms: int
+    windows: list[BacklogWindow]
+
+
+class BacklogParameters(msgspec.Struct):
+    start_ms: Annotated[TimeMs, msgspec.Meta(description="An hour ago when left out.")] | None = None
+    end_ms: Annotated[TimeMs, msgspec.Meta(description="Now when left out.")] | None = None
+    step_ms: Annotated[int, msgspec.Meta(ge=60_000, le=24 * 3_600_000, description="Whole minutes.")] = 60_000
+
+
+async def backlog_over_time(asked: Asked) -> BacklogOverTime:
+    given: BacklogParameters = asked.parameters
+    end_ms = int(time.time() * 1000) if given.end_ms is None else given.end_ms
+    start_ms = max(0, end_ms - 3_600_000 if given.start_ms is None else given.start_ms)
+    if end_ms < start_ms:
+        raise invalid("end_ms lies before start_ms")
+    if (end_ms - start_ms) // given.step_ms > 2_000:
+        raise invalid("more than 2,000 steps: take a larger step_ms")
+    backlog = asked.server.backlog
+    return BacklogOverTime(backlog.since_ms, backlog.windows(start_ms, end_ms, given.step_ms))
 
 
 class Members(msgspec.Struct):
@@ -221,6 +248,16 @@ KAFKA_OPERATIONS = [
     Operation("GET", "/task-queues", "list_queues", "Task queues, with lag and members.", "queues", list_queues, Queues),
     Operation(
         "GET", QUEUE, "describe_queue", "Its partitions, owners, lag, members.", "queues", describe_queue, QueueDetail, QueueParameters
+    ),
+    Operation(
+        "GET",
+        "/backlog",
+        "backlog",
+        "What waited in queues over time, as this server saw it.",
+        "queues",
+        backlog_over_time,
+        BacklogOverTime,
+        BacklogParameters,
     ),
     Operation("GET", "/members", "list_members", "Processors and services.", "queues", list_members, Members, MembersParameters),
     Operation(

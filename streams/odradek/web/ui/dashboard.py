@@ -1,18 +1,24 @@
-"""The dashboard: rates, failures, latencies and open runs over time, by workflow type; and the lag of queues as it is now."""
+"""The dashboard: rates, failures, latencies and open runs over time, by workflow type; what waits in queues, over time and now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from starlette.responses import Response
 
-from odradek.web.api.overview import StatisticsParameters, WindowView, statistics
+from odradek.visibility import WindowStatistics
+from odradek.web.errors import not_found
+from odradek.web.kafka.backlog import BacklogWindow
+from odradek.web.ports import Window
+from odradek.web.threads import in_thread
 from odradek.web.ui.kafka_pages import queue_totals
-from odradek.web.ui.plots import Plot, Series, plot, sparkline
-from odradek.web.ui.text import duration, number
+from odradek.web.ui.plots import COUNT, DURATION, RATE, Plot, Series, plot, sparkline
 from odradek.web.ui.visit import Visit
+
+T = TypeVar("T")
 
 MINUTE_MS = 60_000
 #: Ranges: length and step.
@@ -23,132 +29,176 @@ RANGES = {
     "7d": (10_080 * MINUTE_MS, 120 * MINUTE_MS),
     "30d": (43_200 * MINUTE_MS, 480 * MINUTE_MS),
 }
+#: Plots by type, and lines of queues: those with the most; the table has all.
+TYPES_DRAWN, QUEUES_DRAWN = 6, 4
+_COUNTS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
 
 
 @dataclass(frozen=True, slots=True)
 class TypeRow:
-    """A workflow type over the whole range."""
+    """A workflow type (or all of them) over the whole range."""
 
     name: str
-    started: int
-    completed: int
-    failed: int
-    open_runs: int
-    p50_ms: float | None
-    p99_ms: float | None
+    whole: WindowStatistics
     spark: str
+
+    @property
+    def failed(self) -> int:
+        """Failed or timed out."""
+        return self.whole.failed + self.whole.timed_out
 
     @property
     def failed_share(self) -> float | None:
         """Share of closed runs that failed or timed out, in per cent."""
-        closed = self.completed + self.failed
+        closed = self.whole.completed + self.failed
         return None if not closed else 100 * self.failed / closed
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """All that is drawn."""
+
+    totals: TypeRow | None
+    plots: list[Plot]
+    by_type: list[Plot]
+    backlog: list[Plot]
+    types: list[TypeRow]
 
 
 async def show(visit: Visit) -> Response:
     """The dashboard."""
-    name = visit.text("range", "1h")
-    name = name if name in RANGES else "1h"
-    length_ms, step_ms = RANGES[name]
-    end_ms = -(-visit.now_ms // step_ms) * step_ms
-    chosen = visit.text("type")
-    every = await statistics(visit.asked(StatisticsParameters(end_ms - length_ms, end_ms, step_ms)))
-    drawn = await statistics(visit.asked(StatisticsParameters(end_ms - length_ms, end_ms, step_ms, chosen, True)))
-    queues = await queue_totals(visit)
+    name, chosen = _range(visit), visit.text("type")
+    drawn, queues = await _drawn(visit, name, chosen), await queue_totals(visit)
     return visit.render(
         "dashboard.html",
         part="parts/dashboard.html",
         ranges=list(RANGES),
         range=name,
         chosen=chosen,
-        plots=plots_of(drawn.windows, step_ms, visit.now_ms),
-        types=[row for row in type_rows(every.windows) if row.started or row.completed or row.failed or row.open_runs],
-        totals=type_rows([_renamed(window) for window in drawn.windows])[:1],
+        drawn=drawn,
         queues=queues,
+        backlog_since_ms=visit.server.backlog.since_ms,
     )
 
 
-def plots_of(windows: Sequence[WindowView], step_ms: int, now_ms: int) -> list[Plot]:
+async def table(visit: Visit) -> Response:
+    """One plot as a table, latest window first."""
+    name, chosen, key = _range(visit), visit.text("type"), visit.text("plot")
+    drawn = await _drawn(visit, name, chosen)
+    found = next((one for one in [*drawn.plots, *drawn.by_type, *drawn.backlog] if one.key == key), None)
+    if found is None:
+        raise not_found(f"the dashboard has no plot {key!r}")
+    return visit.render("plot_table.html", part="parts/plot_table.html", plot=found, range=name, chosen=chosen, step_ms=RANGES[name][1])
+
+
+def _range(visit: Visit) -> str:
+    name = visit.text("range", "1h")
+    return name if name in RANGES else "1h"
+
+
+async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
+    length_ms, step_ms = RANGES[name]
+    end_ms = -(-visit.now_ms // step_ms) * step_ms
+    every = await in_thread(
+        visit.server.need_visibility().windows,
+        end_ms - length_ms,
+        end_ms,
+        step_ms=step_ms,
+        timeout_s=visit.server.options.request_timeout_s,
+    )
+    by_type = _by(every, lambda window: window.workflow_type)
+    rows = [type_row(kind, windows) for kind, windows in by_type.items()]
+    rows = [row for row in rows if any(getattr(row.whole, count) for count in (*_COUNTS, "open_runs"))]
+    steps = _by((one for one in every if not chosen or one.workflow_type == chosen), lambda window: str(window.start_ms))
+    together = [merged(windows) for windows in steps.values()]
+    drawn_types = sorted((row for row in rows if row.whole.latency_buckets), key=lambda row: (-row.whole.completed, row.name))
+    backlog = visit.server.backlog
+    return Drawn(
+        totals=type_row(chosen, together) if together else None,
+        plots=plots_of(together, step_ms, visit.now_ms),
+        by_type=[] if chosen else [_latency(row.name, by_type[row.name], step_ms) for row in drawn_types[:TYPES_DRAWN]],
+        backlog=backlog_plots(backlog.windows(end_ms - length_ms, end_ms, step_ms), step_ms, backlog.since_ms),
+        types=rows,
+    )
+
+
+def plots_of(windows: Sequence[Window], step_ms: int, now_ms: int) -> list[Plot]:
     """The four plots of a stretch of time. A line of rates ends with the last whole window: one that fills yet would look like a fall."""
     starts = [window.start_ms for window in windows]
     minutes = step_ms / MINUTE_MS
 
-    def rates(name: str, tone: str, count: Callable[[WindowView], int], *, whole: bool = False) -> Series:
+    def rates(name: str, tone: str, count: Callable[[Window], int], *, whole: bool = False) -> Series:
         return Series(name, tone, [None if whole and window.start_ms + step_ms > now_ms else count(window) / minutes for window in windows])
 
-    def values(name: str, tone: str, value: Callable[[WindowView], float | None]) -> Series:
-        return Series(name, tone, [value(window) for window in windows])
-
+    begun = [rates("started", "ink", lambda w: w.started, whole=True), rates("completed", "good", lambda w: w.completed, whole=True)]
+    lost = [
+        rates("failed", "bad", lambda w: w.failed),
+        rates("timed out", "warn", lambda w: w.timed_out),
+        rates("canceled", "quiet", lambda w: w.canceled),
+        rates("terminated", "ink", lambda w: w.terminated),
+    ]
+    open_runs = Series("open", "ink", [float(window.open_runs) for window in windows])
     return [
-        plot(
-            "Runs",
-            "a minute",
-            starts,
-            step_ms,
-            [rates("started", "ink", lambda w: w.started, whole=True), rates("completed", "good", lambda w: w.completed, whole=True)],
-            stacked=False,
-            show=_rate,
-        ),
-        plot(
-            "Not completed",
-            "a minute",
-            starts,
-            step_ms,
-            [
-                rates("failed", "bad", lambda w: w.failed),
-                rates("timed out", "warn", lambda w: w.timed_out),
-                rates("canceled", "quiet", lambda w: w.canceled),
-                rates("terminated", "ink", lambda w: w.terminated),
-            ],
-            stacked=True,
-            show=_rate,
-        ),
-        plot(
-            "Latency of completed runs",
-            "",
-            starts,
-            step_ms,
-            [
-                values("p50", "ink", lambda w: w.latency_p50_ms),
-                values("p95", "warn", lambda w: w.latency_p95_ms),
-                values("p99", "bad", lambda w: w.latency_p99_ms),
-            ],
-            stacked=False,
-            show=duration,
-        ),
-        plot("Open runs", "", starts, step_ms, [values("open", "ink", lambda w: float(w.open_runs))], stacked=True, show=number),
+        plot("runs", "Runs", "a minute", starts, step_ms, begun, kind=RATE),
+        plot("lost", "Not completed", "a minute", starts, step_ms, lost, kind=RATE, stacked=True),
+        plot("latency", "Latency of completed runs", "", starts, step_ms, _percentiles(windows), kind=DURATION),
+        plot("open", "Open runs", "at the end of each window", starts, step_ms, [open_runs], kind=COUNT, stacked=True),
     ]
 
 
-def type_rows(windows: Sequence[WindowView]) -> list[TypeRow]:
-    """Windows summed up by workflow type. Percentiles are the median of the windows' own: a hint, not a percentile of the range."""
-    by_type: dict[str, list[WindowView]] = {}
+def _latency(workflow_type: str, windows: Sequence[Window], step_ms: int) -> Plot:
+    starts = [window.start_ms for window in windows]
+    return plot(f"latency:{workflow_type}", workflow_type, "", starts, step_ms, _percentiles(windows), kind=DURATION)
+
+
+def _percentiles(windows: Sequence[Window]) -> list[Series]:
+    shares = (("p50", "ink", 0.50), ("p95", "warn", 0.95), ("p99", "bad", 0.99))
+    return [Series(name, tone, [window.latency_ms(share) for window in windows]) for name, tone, share in shares]
+
+
+def backlog_plots(windows: Sequence[BacklogWindow], step_ms: int, since_ms: int) -> list[Plot]:
+    """What waited in queues, the most of each window: for processors, and for services."""
+    starts = sorted({window.start_ms for window in windows})
+    by_queue = _by(windows, lambda window: window.task_queue)
+    found = []
+    for key, title, field in (
+        ("backlog", "Inputs that wait for workflows", "lag"),
+        ("activity-backlog", "Commands that wait for services", "activity_lag"),
+    ):
+        lags: dict[str, list[int | None]] = {name: [getattr(window, field) for window in queue] for name, queue in by_queue.items()}
+        known = {name: max(lag for lag in lags[name] if lag is not None) for name in lags if any(lag is not None for lag in lags[name])}
+        most = sorted(known, key=lambda name: (-known[name], name))
+        series = [Series(name, f"line-{place + 1}", lags[name]) for place, name in enumerate(most[:QUEUES_DRAWN])]
+        if others := most[QUEUES_DRAWN:]:
+            rest = [_sum(lags[name][place] for name in others) for place in range(len(starts))]
+            series.append(Series(f"{len(others)} others", "quiet", rest))
+        found.append(plot(key, title, "most in each window", starts, step_ms, series, kind=COUNT))
+    return found if since_ms else []
+
+
+def type_row(name: str, windows: Sequence[Window]) -> TypeRow:
+    """Windows of a type summed up: percentiles are of the whole range, open runs those of its end."""
+    whole = merged(windows)
+    whole.open_runs = windows[-1].open_runs
+    return TypeRow(name, whole, sparkline([float(window.started) for window in windows]))
+
+
+def merged(windows: Sequence[Window]) -> WindowStatistics:
+    """Windows as one."""
+    buckets: Counter[int] = Counter()
     for window in windows:
-        by_type.setdefault(window.workflow_type, []).append(window)
-    return [
-        TypeRow(
-            name,
-            sum(w.started for w in found),
-            sum(w.completed for w in found),
-            sum(w.failed + w.timed_out for w in found),
-            found[-1].open_runs,
-            _middle([w.latency_p50_ms for w in found]),
-            max((w.latency_p99_ms for w in found if w.latency_p99_ms is not None), default=None),
-            sparkline([float(w.started) for w in found]),
-        )
-        for name, found in by_type.items()
-    ]
+        buckets.update(window.latency_buckets)
+    sums = {name: sum(getattr(window, name) for window in windows) for name in (*_COUNTS, "open_runs")}
+    return WindowStatistics(windows[0].start_ms, windows[0].step_ms, "", **sums, latency_buckets=dict(buckets))
 
 
-def _middle(values: Sequence[float | None]) -> float | None:
-    known = sorted(value for value in values if value is not None)
-    return known[len(known) // 2] if known else None
+def _by(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
-def _renamed(window: WindowView) -> WindowView:
-    changed: Any = {name: getattr(window, name) for name in WindowView.__struct_fields__}
-    return WindowView(**{**changed, "workflow_type": ""})
-
-
-def _rate(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

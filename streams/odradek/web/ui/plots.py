@@ -1,4 +1,4 @@
-"""Plots of windowed statistics as SVG geometry. Pure; templates/parts/plot.html draws them.
+"""Plots of windowed statistics as SVG geometry, and the same values as a table. Pure; templates/parts/plot.html draws them.
 
 A plot has its own coordinates (WIDTH by HEIGHT) and keeps its proportions; areas are stacked, lines are not. A gap in a line is a window
 without a value: nothing is interpolated over it.
@@ -11,8 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from odradek.web.ui.text import duration, number
+
 WIDTH, HEIGHT = 520, 190
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 10, 22
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
+
+#: What values are: whole things, things a minute, milliseconds.
+COUNT, RATE, DURATION = "count", "rate", "duration"
+_MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
+#: Steps of an axis of durations, with what its ticks are written in.
+_UNITS = ((1, "ms", (1, 2, 5, 10, 20, 50, 100, 200, 500)), (1_000, "s", (1, 2, 5, 10, 15, 30)), (_MINUTE_MS, "m", (1, 2, 5, 10, 15, 30)))
+_LONG_UNITS = ((_HOUR_MS, "h", (1, 2, 3, 6, 12)), (_DAY_MS, "d", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)))
+_STEPS = [(step * unit, unit, name) for unit, name, steps in (*_UNITS, *_LONG_UNITS) for step in steps]
+#: Steps of an axis of times.
+_TIMES_MS = (5 * _MINUTE_MS, 10 * _MINUTE_MS, 15 * _MINUTE_MS, 30 * _MINUTE_MS, *(h * _HOUR_MS for h in (1, 2, 4, 6, 12, 24, 48, 120, 240)))
+_TICKS_MOST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +59,9 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing. `empty`: no series has a value."""
+    """A drawing. `key`: its name in an address; `empty`: no series has a value; `rows`: the same as a table, start and texts by series."""
 
+    key: str
     title: str
     unit: str
     shapes: tuple[Shape, ...]
@@ -55,17 +69,29 @@ class Plot:
     x_ticks: tuple[tuple[float, int, str], ...]
     slots: tuple[Slot, ...]
     empty: bool
+    says: str
+    names: tuple[str, ...]
+    rows: tuple[tuple[int, tuple[str, ...]], ...]
 
 
 def plot(
-    title: str, unit: str, starts_ms: Sequence[int], step_ms: int, series: Sequence[Series], *, stacked: bool, show: Callable[[float], str]
+    key: str,
+    title: str,
+    unit: str,
+    starts_ms: Sequence[int],
+    step_ms: int,
+    series: Sequence[Series],
+    *,
+    kind: str,
+    stacked: bool = False,
 ) -> Plot:
-    """The geometry of a plot. show: how a value is written."""
+    """The geometry of a plot. kind: COUNT, RATE or DURATION."""
     drawn = _stack(series) if stacked else list(series)
     known = [value for one in drawn for value in one.values if value is not None]
-    top = nice_top(max(known, default=0.0))
-    count = max(1, len(starts_ms))
+    ticks = axis_of(max(known, default=0.0), kind)
+    top, count = ticks[-1][0], max(1, len(starts_ms))
     width = (WIDTH - LEFT - RIGHT) / count
+    show = _SHOWN[kind]
 
     def x(index: float) -> float:
         return round(LEFT + width * index, 1)
@@ -81,19 +107,29 @@ def plot(
         last = next((value for value in reversed(own.values) if value is not None), None)
         shapes.append(Shape(own.name, own.tone, _line(points), area, "—" if last is None else show(last)))
         floor = one.values
-    slots = [
-        Slot(x(index), round(width, 2), f"{_when(start, step_ms)}\n" + "\n".join(_said(one, index, show) for one in series))
-        for index, start in enumerate(starts_ms)
+    texts = [
+        tuple("—" if one.values[index] is None else show(one.values[index] or 0.0) for one in series) for index in range(len(starts_ms))
     ]
-    y_ticks = tuple((y(top * part / 2), show(top * part / 2)) for part in range(3))
+    slots = [
+        Slot(
+            x(index),
+            round(width, 2),
+            "\n".join([_when(start, step_ms), *(f"{one.name}: {said}" for one, said in zip(series, row, strict=True))]),
+        )
+        for index, (start, row) in enumerate(zip(starts_ms, texts, strict=True))
+    ]
     return Plot(
+        key,
         title,
         unit,
         tuple(reversed(shapes)) if stacked else tuple(shapes),
-        y_ticks,
+        tuple((y(value), text) for value, text in ticks),
         _x_ticks(starts_ms, step_ms, x),
         tuple(slots),
-        not any(known),
+        not known if kind != RATE else not any(known),
+        _spoken(title, unit, series, show),
+        tuple(one.name for one in series),
+        tuple(zip(starts_ms, texts, strict=True)),
     )
 
 
@@ -104,12 +140,51 @@ def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> st
     return _line([(round(index * step, 1), round(height - 2 - (height - 4) * value / top, 1)) for index, value in enumerate(values)])
 
 
-def nice_top(value: float) -> float:
-    """The next round number at or above a value, whose half is round too."""
-    if value <= 0:
-        return 1.0
+def axis_of(most: float, kind: str) -> list[tuple[float, str]]:
+    """Ticks from 0 to a round value at or above the highest, two to five of them, in one unit."""
+    if kind == DURATION:
+        return _duration_axis(most or 1_000.0)
+    step = max(_round_up((most or 1.0) / _TICKS_MOST), 1.0 if kind == COUNT else 0.0)
+    return [(step * place, _amount(step * place)) for place in range(_intervals(most, step) + 1)]
+
+
+def _duration_axis(most: float) -> list[tuple[float, str]]:
+    step, unit, name = next((one for one in _STEPS if most / one[0] <= _TICKS_MOST), _STEPS[-1])
+    return [(float(step * place), f"{step * place // unit:g} {name}" if place else "0") for place in range(_intervals(most, step) + 1)]
+
+
+def _intervals(most: float, step: float) -> int:
+    return max(1, math.ceil(most / step - 1e-9))
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, … at or above a value."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0) if value <= factor * power * 1.000001)
+    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if value <= factor * power * 1.000001)
+
+
+def _amount(value: float) -> str:
+    """A number on an axis: 0.25, 40, 12 k, 3 M."""
+    for unit, name in ((1_000_000, " M"), (1_000, " k")):
+        if value >= 10_000 and value >= unit:
+            return f"{value / unit:g}{name}"
+    return f"{value:.10g}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+_SHOWN: dict[str, Callable[[float], str]] = {COUNT: number, RATE: _rate, DURATION: duration}
+
+
+def _spoken(title: str, unit: str, series: Sequence[Series], show: Callable[[float], str]) -> str:
+    """The plot in a sentence, for who does not see it."""
+    parts = []
+    for one in series:
+        known = [value for value in one.values if value is not None]
+        parts.append(f"{one.name}: last {show(known[-1])}, highest {show(max(known))}" if known else f"{one.name}: nothing")
+    return f"{title}{' ' if unit else ''}{unit}. {'; '.join(parts)}"
 
 
 def _stack(series: Sequence[Series]) -> list[Series]:
@@ -143,11 +218,6 @@ def _area(points: Sequence[tuple[float, float | None]], floor: Sequence[tuple[fl
     return path + "L" + "L".join(f"{at},{value}" for at, value in reversed(floor)) + "Z"
 
 
-def _said(series: Series, index: int, show: Callable[[float], str]) -> str:
-    value = series.values[index]
-    return f"{series.name}: {'—' if value is None else show(value)}"
-
-
 def _when(start_ms: int, step_ms: int) -> str:
     start = datetime.fromtimestamp(start_ms / 1000, UTC)
     end = datetime.fromtimestamp((start_ms + step_ms) / 1000, UTC)
@@ -155,13 +225,13 @@ def _when(start_ms: int, step_ms: int) -> str:
 
 
 def _x_ticks(starts_ms: Sequence[int], step_ms: int, x: Callable[[float], float]) -> tuple[tuple[float, int, str], ...]:
-    """Place, time and text of about five ticks."""
+    """Place, time and text of at most six ticks, at round times."""
     if not starts_ms:
         return ()
-    every = max(1, len(starts_ms) // 5)
-    days = starts_ms[-1] - starts_ms[0] > 2 * 86_400_000
-    pattern = "%b %d" if days else "%H:%M"
+    first, end = starts_ms[0], starts_ms[-1] + step_ms
+    every = next((step for step in _TIMES_MS if (end - first) / step <= 6), _TIMES_MS[-1])
+    pattern = "%b %d" if every >= _DAY_MS else "%H:%M"
     return tuple(
-        (x(index), starts_ms[index], f"{datetime.fromtimestamp(starts_ms[index] / 1000, UTC):{pattern}}")
-        for index in range(0, len(starts_ms), every)
+        (x((at - first) / step_ms), at, f"{datetime.fromtimestamp(at / 1000, UTC):{pattern}}")
+        for at in range(-(-first // every) * every, end, every)
     )

@@ -36,6 +36,7 @@ _READ: list[tuple[str, Handler]] = [
     (f"{_IMPORTED}/history.json", import_pages.download),
     (f"{_IMPORTED}/events/{{event_id}}", import_pages.event),
     ("/dashboard", dashboard.show),
+    ("/dashboard/table", dashboard.table),
     ("/queues", kafka_pages.queues),
     ("/queues/{task_queue}", kafka_pages.queue),
     ("/services", kafka_pages.services),

@@ -204,7 +204,9 @@ function live(element) {
   source.addEventListener(element.dataset.live, refresh);
   document.addEventListener("visibilitychange", refresh);
   addEventListener("pagehide", () => source.close());
-  if (element.dataset.live === "members") setInterval(refresh, Math.max(every, 5000)); // lags move without anybody coming or going
+  // Lags move without anybody coming or going.
+  const besides = Number(element.dataset.besides || (element.dataset.live === "members" ? Math.max(every, 5000) : 0));
+  if (besides) setInterval(refresh, besides);
 }
 
 // ---------------------------------------------------------------- keys
