@@ -319,7 +319,10 @@ class ClusterAdmin:
             rest = {place: spec for place in wanted if place.partition not in found}
             for place, future in self._admin.list_offsets(rest, request_timeout=self._timeout_s, **options).items():
                 try:
-                    found[place.partition] = self._result(future, topic=topic, what="list offsets").offset
+                    offset = self._result(future, topic=topic, what="list offsets").offset
+                    if offset < 0:  # so says librdkafka (2.16.1) that the time is over; an end there would lie before everything
+                        raise unreachable(self._settings, self._reason or "no answer in time")
+                    found[place.partition] = offset
                 except KafkaException as error:
                     if kafka_error(error).code() == KafkaError._NOENT and topic not in self.describe([topic]):
                         raise TopicMissingError(topic, reason="it was to be read") from error

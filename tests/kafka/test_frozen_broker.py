@@ -1,0 +1,81 @@
+"""A broker that is there and does not answer: nothing takes silence for an answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from odradek.broker import QUICK_START, LocalBroker
+from odradek.config import Settings
+from odradek.exceptions import BrokerUnreachableError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.visibility.reader import VisibilityReader
+from tests.kafka.lane_records import until
+
+CALLS: dict[str, Callable[[ClusterAdmin, str], object]] = {
+    # librdkafka's AdminClient answers -1001 to list_offsets, and no error, when the time is over
+    "uncommitted end": lambda admin, topic: admin.end_offsets(topic, [0, 1], committed=False),
+    "committed end": lambda admin, topic: admin.end_offsets(topic, [0, 1], committed=True),
+    "start": lambda admin, topic: admin.start_offsets(topic, [0, 1]),
+    "group": lambda admin, topic: admin.committed_offsets("group", topic, [0, 1]),
+    "topics": lambda admin, topic: admin.describe([topic]),
+    "names": lambda admin, topic: admin.topic_names(),
+    "cluster": lambda admin, topic: admin.cluster_id(),
+    "retention": lambda admin, topic: admin.tombstone_retention_ms(topic),
+}
+
+
+@contextmanager
+def frozen(broker: LocalBroker) -> Iterator[None]:
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+
+def answered(call: Callable[[ClusterAdmin, str], object], admin: ClusterAdmin, topic: str) -> bool:
+    """A busy machine may take longer than the short timeout of this test."""
+    try:
+        call(admin, topic)
+    except BrokerUnreachableError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[LocalBroker]:
+    with LocalBroker(jvm_options=QUICK_START) as broker:
+        yield broker
+
+
+def test_each_call_says_that_no_broker_answers(broker: LocalBroker, namespace: str) -> None:
+    admin = ClusterAdmin(Settings(address=broker.bootstrap, namespace=namespace, partitions=2), request_timeout_s=1.0)
+    admin.ensure([admin.topics.executions])
+    topic = admin.topics.executions
+    for call in CALLS.values():
+        until(lambda call=call: answered(call, admin, topic))  # type: ignore[misc]
+    with frozen(broker):
+        for name, call in CALLS.items():
+            with pytest.raises(BrokerUnreachableError):
+                pytest.fail(f"{name}: {call(admin, topic)}")
+    until(lambda: answered(CALLS["uncommitted end"], admin, topic))
+    assert admin.end_offsets(topic, [0, 1], committed=False) == {0: 0, 1: 0}
+
+
+def test_the_read_side_and_so_the_servers_readiness_notice(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+    """Not only once its connections are given up, after more than a minute."""
+    settings = Settings(address=broker.bootstrap, namespace=namespace, partitions=2, state_dir=tmp_path)
+    with VisibilityReader(settings) as reader:
+        assert reader.wait_ready(30), reader.statistics()
+        with frozen(broker):
+            until(lambda: reader.outage, 30)
+            assert reader.lag is None
+        until(lambda: not reader.outage, 30)
+        until(lambda: reader.lag == 0, 30)
