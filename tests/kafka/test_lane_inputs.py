@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from odradek.processor import Processor
 from odradek.processor.held import HELD_PROBLEMS
+from odradek.telemetry.logs import JsonFormatter
 from odradek.wire import dead_letters
 from odradek.wire.codec import SINGLE_OBJECT_MARKER, encode
 from odradek.wire.dead_letters import parse_dead_letter
@@ -122,7 +124,7 @@ def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
 
 
 @pytest.mark.parametrize("poison", ["defect", "huge-row", "refused-output"])
-def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processor) -> None:
+def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processor, caplog: pytest.LogCaptureFixture) -> None:
     """A defect of the engine, a row too large for `state`, an output that the broker refuses: that run is held, its input a dead letter."""
     bad, good = key_for(wire, 0, "bad"), key_for(wire, 0, "good")
     wire.send(SignalWorkflow(bad, "first"))
@@ -144,6 +146,9 @@ def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processo
     assert (listed.parked_reason, listed.reported_problems) == (run.parked_reason, HELD_PROBLEMS), "lists have it before its next input"
     (reply,) = until(lambda: wire.records(wire.topics.replies))
     assert (reply.request_id, reply.status) == ("r", INTERNAL)
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    said = {start: line for line in lines for start in ("dead letter", "lane") if line["message"].startswith(start)}
+    assert "giving up on" in said["lane"]["message"] and said["lane"]["workflow_id"] == said["dead letter"]["workflow_id"] == bad
     totals = processor.statistics().totals
     assert totals.parked == 1
     # An abort right after a commit may meet a transaction that the coordinator has not begun yet (INVALID_TXN_STATE): then owned anew.

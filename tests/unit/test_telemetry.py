@@ -6,17 +6,20 @@ import dataclasses
 import io
 import json
 import logging
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from odradek.activation import Watchdog, WatchedActivator
 from odradek.activities.statistics import ActivityStatistics
 from odradek.config import Settings
+from odradek.engine.activation import Activation
 from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects, Input, Output, RowChange
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.log_filter import RepeatedLines
@@ -31,12 +34,13 @@ from odradek.statistics import NAMES_MAX, OTHER, Counts, Histogram, Histograms
 from odradek.telemetry.collector import MeterCollector
 from odradek.telemetry.endpoint import Endpoint, process_endpoint
 from odradek.telemetry.health import Health, health_of_activities, health_of_processor
-from odradek.telemetry.logs import JsonFormatter, configure_logging
+from odradek.telemetry.logs import IDS, JsonFormatter, configure_logging
 from odradek.telemetry.meter import Families, PrometheusMeter
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired, WorkflowTask
 from odradek.wire.outcomes import COMPLETED, RUNNING, ExecutionSummary, WorkflowResult
 from odradek.wire.state import HistoryRow
+from odradek.worker._hosts import _report_stuck
 
 # --- counters
 
@@ -273,6 +277,86 @@ def test_a_line_is_one_object_with_what_was_given(lines: io.StringIO) -> None:
         "run_id": "r", "workflow_id": "w", "activity_id": "1", "attempt": 2, "task_queue": "far", "partition": 3,
     }  # fmt: skip
     assert "temporal_activity" not in ran and "workflow_run_id" not in ran
+
+
+class Instance:
+    """Workflow code that does what it is told to, and nothing else."""
+
+    def __init__(self, does: Callable[[], None]) -> None:
+        self.does = does
+
+    def activate(self, activation: Any) -> Any:
+        self.does()
+
+    def close(self) -> None:
+        self.does()
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def said_by_the_watchdog(does: Callable[[], None], *, close: bool = False, on_stuck: Callable[[Any], None] | None = None) -> None:
+    """An activation (or the end) of a run on a lane's thread that does this."""
+    watchdog = Watchdog(0.1, on_stuck=on_stuck)
+
+    def lane() -> None:
+        set_log_fields(namespace="default", task_queue="q", partition=3)
+        activator: Any = SimpleNamespace(create=lambda **names: Instance(does))
+        watched = WatchedActivator(activator, watchdog).create(workflow_id="order-1", run_id="run-1", workflow_type="OrderSaga")
+        if close:
+            watched.close()
+            return
+        watched.activate(Activation("run-1", 0, False, 0, 0, False, []))
+
+    thread = threading.Thread(target=lane)
+    thread.start()
+    thread.join(20)
+    watchdog.stop()
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_what_the_watchdog_says_of_a_run_has_its_ids(lines: io.StringIO, close: bool) -> None:
+    said_by_the_watchdog(spin, close=close)
+    (line,) = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert line["logger"] == "odradek.watchdog" and "order-1" in line["message"]
+    assert ids_in(line) == ALL_IDS
+
+
+def test_what_it_says_of_a_thread_that_it_cannot_interrupt_too(lines: io.StringIO) -> None:
+    """The watcher's thread speaks, and the worker's after it: of another thread's lane and run."""
+    release = threading.Event()
+
+    def stuck(found: Any) -> None:
+        _report_stuck(found)
+        release.set()
+
+    said_by_the_watchdog(release.wait, on_stuck=stuck)  # type: ignore[arg-type] # a call that returns when it likes
+    watcher, worker, *_ = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert "cannot be interrupted" in watcher["message"] and ids_in(watcher) == ALL_IDS
+    assert worker["level"] == "critical"
+    assert ids_in(worker).items() >= {"workflow_id": "order-1", "run_id": "run-1", "workflow_type": "OrderSaga"}.items()
+
+
+ALL_IDS = {
+    "namespace": "default", "task_queue": "q", "partition": 3, "workflow_id": "order-1", "run_id": "run-1", "workflow_type": "OrderSaga",
+}  # fmt: skip
+
+
+def ids_in(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: line[name] for name in IDS if name in line}
+
+
+def test_ids_given_with_a_line_win_and_empty_ones_are_left_out(lines: io.StringIO) -> None:
+    set_log_fields(namespace="default", task_queue="q", partition=3)
+    try:
+        logging.getLogger("x").error("refused", extra={"workflow_id": "w", "run_id": "", "partition": 5})
+    finally:
+        set_log_fields()
+    line = json.loads(lines.getvalue())
+    assert ids_in(line) == {"namespace": "default", "task_queue": "q", "partition": 5, "workflow_id": "w"}
 
 
 def test_a_line_inside_of_a_span_has_its_ids() -> None:

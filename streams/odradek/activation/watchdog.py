@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, TaskFailed, WorkflowInstance
+from odradek.log_fields import log_fields
 from odradek.wire.payload import Failure
 
 logger = logging.getLogger("odradek.watchdog")
@@ -55,10 +56,11 @@ class Stuck:
 class _Slot:
     """One activating thread. Fields above the line are written by that thread, those below by the watcher."""
 
-    __slots__ = ("armed", "count", "fired", "firing", "looks", "seen", "since", "stack", "stuck", "thread_id", "watched")
+    __slots__ = ("armed", "count", "fired", "firing", "looks", "seen", "since", "speaker", "stack", "stuck", "thread_id", "watched")
 
     def __init__(self, thread_id: int) -> None:
         self.thread_id = thread_id
+        self.speaker = log_fields()  # namespace, queue, partition of the thread, for what the watcher says of it
         self.count = 0  # of activations
         self.armed = 0  # looks granted to the current activation; 0: none runs
         self.watched: WatchedInstance | None = None
@@ -162,13 +164,9 @@ class Watchdog:
         if watched is None:
             return
         slot.stuck = Stuck(slot.thread_id, watched.workflow_id, watched.run_id, watched.workflow_type, slot.since, stack)
-        logger.error(
-            "workflow %s (id %s, run %s) blocks its thread and cannot be interrupted; it stands at\n%s",
-            watched.workflow_type,
-            watched.workflow_id,
-            watched.run_id,
-            stack,
-        )
+        text = "workflow %s (id %s, run %s) blocks its thread and cannot be interrupted; it stands at\n%s"
+        ids = {**slot.speaker, **watched.log_ids}
+        logger.error(text, watched.workflow_type, watched.workflow_id, watched.run_id, stack, extra=ids)
         if self.on_stuck is not None:
             self.on_stuck(slot.stuck)
 
@@ -231,6 +229,11 @@ class WatchedInstance:
         self.run_id = run_id
         self.workflow_type = workflow_type
 
+    @property
+    def log_ids(self) -> dict[str, str]:
+        """What a log line about it carries beside its text."""
+        return {"workflow_id": self.workflow_id, "run_id": self.run_id, "workflow_type": self.workflow_type}
+
     def activate(self, activation: Activation) -> Completion:
         """See `WorkflowInstance.activate`."""
         slot = self._watchdog.slot()
@@ -256,7 +259,7 @@ class WatchedInstance:
             f"{self._watchdog.timeout:g} second(s). It was interrupted and parked; new code, or `odradek workflow unpark`, resumes it. "
             f"It stood at\n{stack}"
         )
-        logger.error("%s", message)
+        logger.error("%s", message, extra=self.log_ids)
         return TaskFailed(Failure(message=message, type="DeadlockError", stack_trace=stack), park=True)
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
@@ -278,4 +281,4 @@ class WatchedInstance:
             _disarm(slot)
         if slot.fired == slot.count:
             text = "workflow %s (id %s) did not end its coroutines when closed; it stood at\n%s"
-            logger.error(text, self.workflow_type, self.workflow_id, slot.stack)
+            logger.error(text, self.workflow_type, self.workflow_id, slot.stack, extra=self.log_ids)

@@ -15,7 +15,7 @@ from odradek.activities.attempt import CommandRecord
 from odradek.activities.outcome import failed_by_routing
 from odradek.wire import dead_letters
 from odradek.wire.errors import UnknownSchemaError
-from odradek.wire.headers import Headers, parse_headers
+from odradek.wire.headers import Headers, Routing, parse_headers
 from odradek.wire.payload import Failure
 from odradek.wire.topics import Topics
 
@@ -35,10 +35,10 @@ class Refusals:
     def command(self, answers: Answers, record: CommandRecord, cell: Cell, error: Exception, *, reason: str = "") -> None:
         """A record of `commands` that cannot be read. Its activity fails, not retryably: the same bytes would come again."""
         self.count += 1
-        logger.error("%s[%s]@%d: refused: %s", self._commands, record.partition(), cell.offset, error)
+        routing = parse_headers(record.headers())
+        logger.error("%s[%s]@%d: refused: %s", self._commands, record.partition(), cell.offset, error, extra=_ids(routing))
         reason = reason or (dead_letters.UNKNOWN_SCHEMA if isinstance(error, UnknownSchemaError) else dead_letters.UNDECODABLE)
         now_ms = int(time.time() * 1_000)
-        routing = parse_headers(record.headers())
         routed = bool(routing.workflow_task_queue and routing.workflow_id and routing.run_id and routing.activity_id)
         left = 2 if routed else 1
 
@@ -68,7 +68,7 @@ class Refusals:
     ) -> None:
         """An answer whose topic cannot be had: the workflow's queue is gone, or was never there."""
         self.count += 1
-        logger.error("%s; the answer goes to %s", why, self._dead_letters)
+        logger.error("%s; the answer goes to %s", why, self._dead_letters, extra=_ids(parse_headers(headers)))
         letter = dead_letters.dead_letter_headers(
             dead_letters.UNROUTABLE, topic=topic, time_ms=int(time.time() * 1_000), message=why, original=headers
         )
@@ -78,3 +78,13 @@ class Refusals:
     def topic(self) -> str:
         """Where dead letters go."""
         return self._dead_letters
+
+
+def _ids(routing: Routing) -> dict[str, str]:
+    """What a log line about an activity carries beside its text; "" is left out there."""
+    return {
+        "workflow_id": routing.workflow_id,
+        "run_id": routing.run_id,
+        "activity_id": routing.activity_id,
+        "activity_type": routing.activity_type,
+    }

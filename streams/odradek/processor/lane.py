@@ -55,6 +55,7 @@ from odradek.processor.work import (
     dropped,
     headers_of,
     key_of,
+    log_ids,
     now_ms,
     offset_of,
     timer_row_key,
@@ -508,13 +509,8 @@ class Lane(threading.Thread):
             target = partition_for(key, self._identity_row.partitions)
             came_from = place(services.events_topic, self.partition, offset_of(message))
             headers = [*headers_of(message), (FORWARDED_FROM, came_from)]
-            logger.warning(
-                "event of workflow %s lay on partition %d of %s, forwarded to %d",
-                workflow_id,
-                self.partition,
-                services.events_topic,
-                target,
-            )
+            text, ids = "event of workflow %s lay on partition %d of %s, forwarded to %d", {"workflow_id": workflow_id}
+            logger.warning(text, workflow_id, self.partition, services.events_topic, target, extra=ids)
             records.append(Record(services.events_topic, key, value_of(message), headers, target))
         letters = work.sorted.letters
         if effects.dead_letters:
@@ -528,9 +524,8 @@ class Lane(threading.Thread):
 
     def _dead_letter(self, letter: Letter) -> Record:
         message, services = letter.message, self._services
-        logger.warning(
-            "dead letter: %s/%d/%d: %s: %s", services.events_topic, self.partition, offset_of(message), letter.reason, letter.text
-        )
+        where = f"{services.events_topic}/{self.partition}/{offset_of(message)}"
+        logger.warning("dead letter: %s: %s: %s", where, letter.reason, letter.text, extra=log_ids(message))
         headers = dead_letters.dead_letter_headers(
             letter.reason,
             topic=services.events_topic,
@@ -636,8 +631,9 @@ class Lane(threading.Thread):
         The timer of a held run stays: the run takes it later, without running code. Not if an owner died over that too (`consume`).
         """
         reason = str(refusal)
-        logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason)
         workflow_id, run_id = work.whose()
+        ids = {"workflow_id": workflow_id, "run_id": run_id}
+        logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason, extra=ids)
         held = self._hold(workflow_id, run_id, reason)
         rows = held_rows(self._services.codec, held)
         orphan = work.timers[0] if work.timers and (consume or not rows) else None

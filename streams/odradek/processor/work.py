@@ -12,6 +12,7 @@ from odradek.engine.keys import timer_key
 from odradek.exceptions import BrokerUnreachableError
 from odradek.processor.errors import Dropped, dropped_over, kafka_error
 from odradek.processor.inputs import Sorted, Sorter
+from odradek.wire.headers import parse_headers
 from odradek.wire.state import TimerRow
 
 INPUT_BYTES_MAX = 8 * 1024 * 1024
@@ -121,6 +122,13 @@ def key_of(message: Message) -> bytes | None:
 
 def headers_of(message: Message) -> list[tuple[str, bytes | str | None]]:
     return typing.cast("list[tuple[str, bytes | str | None]]", message.headers() or [])
+
+
+def log_ids(message: Message) -> dict[str, str]:
+    """Ids that a log line about a record carries: what its headers name (anybody may have left them out), else its key."""
+    routing = parse_headers(headers_of(message))
+    workflow_id = routing.workflow_id or (key_of(message) or b"").decode("utf-8", "replace")
+    return {"workflow_id": workflow_id, "run_id": routing.run_id, "activity_id": routing.activity_id}
 
 
 def timer_row_key(timer: TimerRow) -> str:

@@ -5,8 +5,8 @@
      "trace_id": "..."}
 
 Where ids come from: `workflow.logger` and `activity.logger` put theirs on each record; any other logger used inside an activity or a
-workflow gets them too; the hosts' own lines carry namespace, queue and partition. `trace_id` and `span_id` are those of the current
-OpenTelemetry span.
+workflow gets them too; the hosts' own lines carry namespace, queue and partition, and those about one run (interrupted by the watchdog, a
+refused input, a dead letter) its ids, given with `extra=`. `trace_id` and `span_id` are those of the current OpenTelemetry span.
 
 Never at replay: `workflow.logger` is silent then, so a line of a committed workflow task appears once, however often the run is brought
 back. A task that died before its commit is done anew, and says it again.
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
         line.update((name, ids[name]) for name in IDS if ids.get(name) not in (None, ""))
         line.update(_span())
         for name, value in vars(record).items():
-            if name not in _STANDARD and name not in _OURS and name not in line:
+            if name not in _STANDARD and name not in _OURS and name not in IDS and name not in line:
                 line[name] = value
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = self.formatException(record.exc_info)
@@ -76,6 +76,7 @@ def ids_of(record: logging.LogRecord) -> dict[str, Any]:
     speaker: Mapping[str, Any] | None = getattr(record, "temporal_workflow", None) or getattr(record, "temporal_activity", None)
     for name, value in (speaker if isinstance(speaker, Mapping) else _speaker()).items():
         found[_RENAMED.get(name, name)] = value
+    found.update((name, vars(record)[name]) for name in IDS if name in vars(record))
     return found
 
 
