@@ -159,10 +159,27 @@ async def test_workers(server: WebServer) -> None:
             ("TaskQueue = 'orders'", "2"),
             ("TaskQueue=\"orders\" and WorkerIdentity = 'm-2@h1'", "1"),
             ("HostName = 'h2'", "0"),
+            ('`WorkerStatus`="Running"', "3"),  # as Temporal's web UI counts them
+            ('`WorkerStatus`="ShuttingDown"', "0"),
+            ("TaskQueue = 'payments' OR WorkerInstanceKey IN ('m-1', 'm-9')", "2"),
+            ("WorkerInstanceKey NOT IN ('m-1') AND NOT TaskQueue STARTS_WITH 'pay'", "1"),
+            ("SdkName = 'temporal-go'", "0"),
+            ("SdkName IS NULL AND TaskQueue IS NOT NULL AND DeploymentName != 'x'", "3"),
+            ("HeartbeatTime > '2020-01-01' AND HeartbeatTime BETWEEN '2020-01-01' AND '2999-01-01'", "3"),
+            ("HeartbeatTime < '2020-01-01T00:00:00Z' OR StartTime > '2020-01-01'", "0"),
         ):
-            assert ok(await client.get(f"{API}/worker-count", params={"query": query}))["count"] == count
+            assert ok(await client.get(f"{API}/worker-count", params={"query": query})).get("count", "0") == count, query
         assert ok(await client.get(f"{API}/workers/describe/m-1"))["workerInfo"]["workerHeartbeat"]["taskQueue"] == "orders"
         assert (await client.get(f"{API}/workers/describe/m-4")).status_code == 404
-        for query in ("TaskQueue > 'a'", "Colour = 'x'", "TaskQueue = 'a' OR TaskQueue = 'b'"):
-            assert (await client.get(f"{API}/workers", params={"query": query})).status_code == 400
+        for query, says in (
+            ("TaskQueue > 'a'", "column 1: TaskQueue is text"),
+            ("Colour = 'x'", "column 1: a worker has no Colour; it has WorkerInstanceKey"),
+            ("TaskQueue = 5", "column 13: a text was expected"),
+            ("HeartbeatTime = 'soon'", "column 17: expected a time such as"),
+            ("HeartbeatTime IN ('2020-01-01')", "column 1: HeartbeatTime is a time"),
+            ("TaskQueue = 'a' ORDER BY TaskQueue", "column 26: workers can be neither grouped nor ordered"),
+            ("TaskQueue = ", "column 13: "),
+        ):
+            refused = await client.get(f"{API}/workers", params={"query": query})
+            assert refused.status_code == 400 and says in refused.json()["message"], refused.text
         assert (await client.get(f"{API}/workers?nextPageToken=eA==")).status_code == 400

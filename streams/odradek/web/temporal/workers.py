@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 from odradek.engine.json_fields import write_duration, write_time
 from odradek.web.errors import invalid, not_found
 from odradek.web.kafka.follower import ACTIVITIES
 from odradek.web.temporal.endpoint import Call, new_token, without_defaults
+from odradek.web.temporal.worker_query import worker_filter
 from odradek.wire.outcomes import MemberStatus
-
-_FIELDS: dict[str, Callable[[MemberStatus], str]] = {
-    "WorkerInstanceKey": lambda member: member.member_id,
-    "WorkerIdentity": lambda member: member.identity,
-    "TaskQueue": lambda member: member.task_queue,
-    "HostName": lambda member: member.host,
-    "Status": lambda member: "Running",
-    "WorkerStatus": lambda member: "Running",
-}
-_TERM = re.compile(r"\s*(\w+)\s*=\s*(?:'([^']*)'|\"([^\"]*)\")\s*")
 
 
 async def list_workers(call: Call) -> dict[str, Any]:
-    """ListWorkers: those that live, by member id. The query: equalities over what a worker has, joined by AND."""
+    """ListWorkers: those that live, by member id. The query: `worker_query`."""
     found = _members(call)
     size, first = call.number("pageSize", 1_000, most=1_000), _first(call)
     page, rest = found[first : first + size], found[first + size :]
@@ -52,23 +41,8 @@ async def describe_worker(call: Call) -> dict[str, Any]:
 
 def _members(call: Call) -> list[MemberStatus]:
     call.flag("includeSystemWorkers")
-    wanted = _conditions(call.text("query"))
-    found = [one for one in call.server.board.statuses() if all(_FIELDS[name](one) == value for name, value in wanted)]
-    return sorted(found, key=lambda one: one.member_id)
-
-
-def _conditions(query: str) -> list[tuple[str, str]]:
-    if not query.strip():
-        return []
-    conditions = []
-    for part in re.split(r"\bAND\b", query, flags=re.IGNORECASE):
-        match = _TERM.fullmatch(part)
-        if match is None:
-            raise invalid(f"query: {part.strip()!r} is not understood; write conditions like TaskQueue = 'orders', joined by AND")
-        if match[1] not in _FIELDS:
-            raise invalid(f"query: a worker has no {match[1]}; it has {', '.join(_FIELDS)}")
-        conditions.append((match[1], match[2] if match[2] is not None else match[3]))
-    return conditions
+    fits = worker_filter(call.text("query"))
+    return sorted(filter(fits, call.server.board.statuses()), key=lambda one: one.member_id)
 
 
 def _first(call: Call) -> int:
