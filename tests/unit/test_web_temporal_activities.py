@@ -164,7 +164,9 @@ async def test_workers(server: WebServer) -> None:
             ("TaskQueue = 'payments' OR WorkerInstanceKey IN ('m-1', 'm-9')", "2"),
             ("WorkerInstanceKey NOT IN ('m-1') AND NOT TaskQueue STARTS_WITH 'pay'", "1"),
             ("SdkName = 'temporal-go'", "0"),
-            ("SdkName IS NULL AND TaskQueue IS NOT NULL AND DeploymentName != 'x'", "3"),
+            ("SdkName IS NULL AND TaskQueue IS NOT NULL", "3"),
+            ("NOT SdkName = 'temporal-go' OR DeploymentName != 'x'", "0"),  # neither true nor false, as in lists
+            ("NOT (SdkName = 'temporal-go' AND TaskQueue = 'payments')", "2"),
             ("HeartbeatTime > '2020-01-01' AND HeartbeatTime BETWEEN '2020-01-01' AND '2999-01-01'", "3"),
             ("HeartbeatTime < '2020-01-01T00:00:00Z' OR StartTime > '2020-01-01'", "0"),
         ):

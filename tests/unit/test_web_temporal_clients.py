@@ -12,6 +12,7 @@ from odradek.web.context import server_version
 from odradek.web.options import ServerOptions
 from odradek.web.temporal.cluster import API_VERSION
 from odradek.web.temporal.routes import SERVED, older_path, temporal_routes
+from odradek.wire.payload import Payload
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, ok, summary
 
 API = "/api/v1/namespaces/default"
@@ -137,6 +138,30 @@ async def test_capabilities_of_the_namespace_are_served(server: WebServer) -> No
         ok(await client.get(f"{API}/workers"))
         failing = ok(await client.get(f"{API}/workflow-count", params={"query": query}))
     assert capabilities == {"workerHeartbeats": True, "reportedProblemsSearchAttribute": True} and failing == {"count": "1"}
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("`TemporalScheduledById` is not null", "0"),  # its chip "Scheduled"
+        ('TemporalNamespaceDivision="TemporalScheduler" AND ExecutionStatus="Running"', "0"),  # what it counts schedules with
+        ("TemporalSchedulePaused = true OR TemporalScheduledStartTime > '2020-01-01' OR BuildIds = 'unversioned'", "0"),
+        ("TemporalScheduledById IS NULL AND BuildIds IS NULL AND TemporalSchedulePaused IS NULL", "2"),
+        ('`TemporalChangeVersion`="gift-wrap-1"', "1"),
+    ],
+)
+async def test_attributes_that_temporal_defines_are_known(server: WebServer, query: str, count: str) -> None:
+    """Though no run may have one."""
+    version = Payload({"encoding": b"json/plain", "type": b"KeywordList"}, b'["gift-wrap-1"]')
+    server.add(summary("order-1", search_attributes={"TemporalChangeVersion": version}))
+    server.add(summary("order-2"))
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/workflow-count", params={"query": query}))
+        listed = ok(await client.get(f"{API}/workflows", params={"query": query}))
+        grouped = ok(await client.get(f"{API}/workflow-count", params={"query": f"{query} GROUP BY ExecutionStatus"}))
+        wrong = await client.get(f"{API}/workflows", params={"query": "TemporalScheduledBy = 'x'"})
+    assert found.get("count", "0") == count == grouped.get("count", "0") == str(len(listed.get("executions", [])))
+    assert wrong.status_code == 400
 
 
 async def test_settings_of_temporals_web_ui(server: WebServer) -> None:

@@ -122,6 +122,23 @@ COLUMNS: dict[str, Column] = {
     )
 }
 
+_PREDEFINED = {
+    "TemporalNamespaceDivision": ValueType.KEYWORD,
+    "TemporalScheduledById": ValueType.KEYWORD,
+    "TemporalScheduledStartTime": ValueType.DATETIME,
+    "TemporalSchedulePaused": ValueType.BOOL,
+    "TemporalChangeVersion": ValueType.KEYWORD_LIST,
+    "TemporalPauseInfo": ValueType.KEYWORD_LIST,
+    "BinaryChecksums": ValueType.KEYWORD_LIST,
+    "BuildIds": ValueType.KEYWORD_LIST,
+    "TemporalWorkerDeployment": ValueType.KEYWORD,
+    "TemporalWorkerDeploymentVersion": ValueType.KEYWORD,
+    "TemporalWorkflowVersioningBehavior": ValueType.KEYWORD,
+    "TemporalUsedWorkerDeploymentVersions": ValueType.KEYWORD_LIST,
+}
+#: Search attributes that Temporal defines: queries may name them though no run has one, as those of its web UI do. No run has the key 0.
+PREDEFINED: dict[str, Attribute] = {name: Attribute(name, (AttributeKey(0, name, kind),)) for name, kind in _PREDEFINED.items()}
+
 
 def tie_of(key: bytes) -> int:
     """63 bits of a hash of what stands behind the last `/`: of a run's key as of its run id, the column `tie`."""

@@ -17,6 +17,7 @@ from odradek.visibility.errors import QueryError
 from odradek.visibility.query.columns import (
     ATTRIBUTE_TIME_NS,
     COLUMNS,
+    PREDEFINED,
     AttributeKey,
     Catalog,
     Column,
@@ -179,7 +180,7 @@ class _Compiler:
             self._counted = self._counted and column.counted
             return column
         self._counted = False
-        attribute = self._catalog.attribute(name.text)
+        attribute = self._catalog.attribute(name.text) or PREDEFINED.get(name.text)
         if attribute is not None:
             return attribute
         near = near_names(name.text, self._catalog)

@@ -1,12 +1,13 @@
 """Queries over workers: the language of lists (`odradek.visibility.query`) over what members say of themselves.
 
-Texts know `=`, `!=`, `IN` and `STARTS_WITH`, times every comparison. What Odradek's members do not say (SDK, deployment, start) is absent:
-it equals nothing, and `IS NULL` finds it.
+Texts know `=`, `!=`, `IN` and `STARTS_WITH`, times every comparison. What members do not say (SDK, deployment, start) is NULL, and a
+comparison with it neither true nor false, as in lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from odradek.visibility.errors import QueryError
 from odradek.visibility.query import parse
@@ -14,7 +15,9 @@ from odradek.visibility.query.literals import TIME_EXAMPLE, parse_time_ns
 from odradek.visibility.query.tree import And, Between, Comparison, Condition, Expression, In, IsNull, Literal, Name, Not, Or, StartsWith
 from odradek.wire.outcomes import MemberStatus
 
+T = TypeVar("T")
 Value = str | int | None
+Test = Callable[[MemberStatus], bool | None]
 _RUNNING = "Running"  # members that have gone are not among those that are asked
 _TEXTS: dict[str, Callable[[MemberStatus], str | None]] = {
     "WorkerInstanceKey": lambda member: member.member_id,
@@ -47,7 +50,28 @@ def worker_filter(query: str) -> Callable[[MemberStatus], bool]:
     tree = parse(query)
     for name in (*tree.group_by, *(item.name for item in tree.order_by)):
         raise _Tests(query).error("workers can be neither grouped nor ordered", name)
-    return (lambda member: True) if tree.filter is None else _Tests(query).expression(tree.filter)
+    if tree.filter is None:
+        return lambda member: True
+    test = _Tests(query).expression(tree.filter)
+    return lambda member: test(member) is True
+
+
+def _known(read: Callable[[MemberStatus], T | None], compare: Callable[[T], bool]) -> Test:
+    def test(member: MemberStatus) -> bool | None:
+        found = read(member)
+        return None if found is None else compare(found)
+
+    return test
+
+
+def _all(values: Iterable[bool | None]) -> bool | None:
+    """SQL's AND."""
+    seen = set(values)
+    return False if False in seen else None if None in seen else True
+
+
+def _not(value: bool | None) -> bool | None:
+    return None if value is None else not value
 
 
 class _Tests:
@@ -60,20 +84,20 @@ class _Tests:
         """An error at a name or a value."""
         return QueryError(problem, query=self._query, column=where.column, length=where.length)
 
-    def expression(self, node: Expression) -> Callable[[MemberStatus], bool]:
+    def expression(self, node: Expression) -> Test:
         """The test of a part of the tree."""
         if isinstance(node, And):
             terms = [self.expression(term) for term in node.terms]
-            return lambda member: all(term(member) for term in terms)
+            return lambda member: _all(term(member) for term in terms)
         if isinstance(node, Or):
             choices = [self.expression(term) for term in node.terms]
-            return lambda member: any(choice(member) for choice in choices)
+            return lambda member: _not(_all(_not(choice(member)) for choice in choices))
         if isinstance(node, Not):
             inner = self.expression(node.term)
-            return lambda member: not inner(member)
+            return lambda member: _not(inner(member))
         return self._condition(node)
 
-    def _condition(self, node: Condition) -> Callable[[MemberStatus], bool]:
+    def _condition(self, node: Condition) -> Test:
         name = node.name.text
         if isinstance(node, IsNull):
             read = self._reader(node.name)
@@ -88,27 +112,25 @@ class _Tests:
             raise self.error(f"a worker has no {name.text}; it has {', '.join((*_TEXTS, *_TIMES_NS))}", name)
         return found
 
-    def _text(self, node: Comparison | In | Between | StartsWith, read: Callable[[MemberStatus], Value]) -> Callable[[MemberStatus], bool]:
+    def _text(self, node: Comparison | In | Between | StartsWith, read: Callable[[MemberStatus], Value]) -> Test:
         if isinstance(node, Comparison) and node.operator in ("=", "!="):
             value, equal = self._string(node.value), node.operator == "="
-            return lambda member: (read(member) == value) is equal
+            return _known(read, lambda found: (found == value) is equal)
         if isinstance(node, In):
             values = {self._string(one) for one in node.values}
-            return lambda member: (read(member) in values) is not node.negated
+            return _known(read, lambda found: (found in values) is not node.negated)
         if isinstance(node, StartsWith):
             prefix = self._string(node.prefix)
-            return lambda member: str(read(member) or "").startswith(prefix) is not node.negated
+            return _known(read, lambda found: str(found).startswith(prefix) is not node.negated)
         raise self.error(f"{node.name.text} is text: it knows =, !=, IN and STARTS_WITH", node.name)
 
-    def _time(
-        self, node: Comparison | In | Between | StartsWith, read: Callable[[MemberStatus], int | None]
-    ) -> Callable[[MemberStatus], bool]:
+    def _time(self, node: Comparison | In | Between | StartsWith, read: Callable[[MemberStatus], int | None]) -> Test:
         if isinstance(node, Comparison):
             moment, compare = self._moment(node.value), _COMPARE[node.operator]
-            return lambda member: (at := read(member)) is not None and compare(at, moment)
+            return _known(read, lambda at: compare(at, moment))
         if isinstance(node, Between):
             low, high = self._moment(node.low), self._moment(node.high)
-            return lambda member: (at := read(member)) is not None and (low <= at <= high) is not node.negated
+            return _known(read, lambda at: (low <= at <= high) is not node.negated)
         raise self.error(f"{node.name.text} is a time: it knows comparisons and BETWEEN", node.name)
 
     def _string(self, literal: Literal) -> str:
