@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from odradek.web.ui.arguments import payload_of, payloads_of
 from odradek.web.ui.event_groups import groups_of
 from odradek.web.ui.event_text import Names, category, line, title, tone
 from odradek.web.ui.run_filter import RunFilter, quoted, split_order
+from odradek.web.ui.stacks import stacks_of
 from odradek.wire.history import (
     ActivityTaskFailedEvent,
     ActivityTaskScheduled,
@@ -229,3 +231,26 @@ def test_pretty_json_is_escaped_and_loses_nothing(value: Any) -> None:
     assert isinstance(html, Markup) and "<script" not in html
     assert json.loads(Markup(str(html).replace("<b>", "").replace("</b>", "")).unescape()) == value
     assert len(text.pretty("x" * 200_000)) < 110_000
+
+
+# ---------------------------------------------------------------- stacks
+
+
+def test_stacks_of_a_run() -> None:
+    """As `__stack_trace` writes them: Python's own format, a block a task."""
+    here = [
+        traceback.FrameSummary("/app/saga.py", 41, "run", line="receipt = await charge("),
+        traceback.FrameSummary("/venv/odradek/workflow/conditions.py", 12, "wait_condition", line="await future"),
+    ]
+    text_of = "Stack for main (most recent call last):\n" + "\n".join(traceback.format_list(here))
+    new = "Stack for Task-2 (most recent call last):\n"
+    found = stacks_of(f"{text_of}\n\n{new}")
+    assert found is not None and [stack.task for stack in found] == ["main", "Task-2"]
+    run, waits = found[0].frames
+    assert (run.function, run.place, run.code, run.library) == ("run", "app/saga.py:41", "receipt = await charge(", False)
+    assert waits.library and waits.path == "/venv/odradek/workflow/conditions.py" and found[1].frames == []
+
+
+@pytest.mark.parametrize("other", ["at OrderSaga.run (saga.ts:4)", "Stack for main:\n  somewhere else", "\n\n", '  File "a", line 1, in b'])
+def test_a_stack_of_another_format_is_shown_as_it_came(other: str) -> None:
+    assert stacks_of(other) is None

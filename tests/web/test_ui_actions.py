@@ -121,12 +121,37 @@ def test_what_is_pending(site: Site, page: Any) -> None:
     assert re.fullmatch(r"in 1 m \d\d s", texts["Next retry"]) and texts["Heartbeat"] == "—" and texts["Worker"] == "payments@h3"
     assert texts["Command"] == "—"
     texts = {cell.get_attribute("data-label"): cell.inner_text() for cell in runs.locator("td").all()}
-    assert texts["State"] == "started" and re.fullmatch(r'[\d.]+ m?s ago \{"sent": 2\}', texts["Heartbeat"]), texts
+    assert re.fullmatch(r"started for [\d.]+ m?s", texts["State"]) and texts["Next retry"] == "—"
+    assert re.fullmatch(r'[\d.]+ m?s ago \{"sent": 2\}', texts["Heartbeat"]), texts
     runs.get_by_role("link", name="1 / 64").click()
     page.wait_for_selector("#sheet p:has-text('odradek.default.notifications.commands / 1 / 64')")
     page.keyboard.press("Escape")
     timer = page.locator("section:has(h2:text-is('Pending timers')) tbody tr")
     assert "in 1 m" in timer.inner_text()
+    waits.locator("summary").click()  # the failure with its chain
+    waits.get_by_text("caused by").wait_for()
+
+
+@pytest.mark.parametrize("width", [1024, 800, 390])
+def test_pending_activities_are_cards_where_columns_would_be_squeezed(site: Site, page: Any, width: int) -> None:
+    troubled_order(site.server)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(site.url + RUN)
+    cells = page.locator("section:has(h2:text-is('Pending activities')) tbody td[data-label=Worker]").all()
+    for cell in cells:
+        assert cell.evaluate("one => one.getClientRects()[0].height") < 30  # on one line
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_phone_sees_what_an_event_says_and_where_it_is(site: Site, page: Any) -> None:
+    troubled_order(site.server)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{site.url}{RUN}/history?view=full")
+    row = page.locator("details.ev[data-row='13']")
+    assert row.locator(".kind").inner_text() == "Activity task failed" and row.locator(".says").is_visible()
+    page.goto(f"{site.url}/batches")
+    box = page.locator(".nav a[aria-current]").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390  # the row of pages is scrolled to it
 
 
 def test_filter_of_a_history_by_type(site: Site, page: Any) -> None:

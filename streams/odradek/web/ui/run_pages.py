@@ -28,6 +28,7 @@ from odradek.web.ui.event_text import related
 from odradek.web.ui.histories import History
 from odradek.web.ui.history_view import Choice, HistoryView
 from odradek.web.ui.run_filter import quoted
+from odradek.web.ui.stacks import stacks_of
 from odradek.web.ui.text import segment, shown
 from odradek.web.ui.visit import Visit
 from odradek.wire.events import QueryWorkflow
@@ -172,7 +173,9 @@ async def call_stack(visit: Visit) -> Response:
     """Where its coroutines wait."""
     facts = await facts_of(visit)
     answer = await _ask(visit, facts, STACK_TRACE, "")
-    return visit.render("run_stack.html", part="parts/stack.html", tab="stack", facts=facts, answer=answer)
+    text = (answer.get("payloads") or [{}])[0].get("value")
+    stacks = stacks_of(text) if isinstance(text, str) and text else None
+    return visit.render("run_stack.html", part="parts/stack.html", tab="stack", facts=facts, answer=answer, stacks=stacks)
 
 
 async def queries(visit: Visit) -> Response:

@@ -273,6 +273,17 @@ document.addEventListener("click", (event) => {
   if (row && !event.target.closest("a, button, input, label, summary") && !String(getSelection())) location.assign(row.dataset.href);
 });
 
+// On a narrow page the row of pages is scrolled: to where it is, and its end fades while there is more.
+const nav = $(".nav");
+if (nav) {
+  const here = $("[aria-current]", nav);
+  if (here) nav.scrollLeft = here.offsetLeft - nav.offsetLeft - (nav.clientWidth - here.clientWidth) / 2;
+  const faded = () => nav.classList.toggle("all", nav.scrollLeft + nav.clientWidth >= nav.scrollWidth - 2);
+  nav.addEventListener("scroll", faded, { passive: true });
+  addEventListener("resize", faded);
+  faded();
+}
+
 drawZone();
 decorate(document);
 setInterval(tick, 1000);

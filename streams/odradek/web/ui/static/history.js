@@ -4,7 +4,8 @@
 import { decorate, fetchPart, put, setPulse, throttle } from "./app.js";
 
 const panel = document.querySelector("#history");
-const ROW = { timeline: 34, compact: 35, full: 35, json: 420 };
+const NARROW = matchMedia("(max-width: 700px)").matches;
+const ROW = { timeline: 34, compact: NARROW ? 47 : 35, full: NARROW ? 47 : 35, json: 420 };
 const NEAR = "1500px";
 
 // ---------------------------------------------------------------- stretches
@@ -178,7 +179,7 @@ if (run) {
     if (busy() && !document.hidden) looking = setTimeout(head, every);
   };
   const head = throttle(async () => {
-    if (document.hidden) return;
+    if (document.hidden || run.querySelector("details[open]")) return; // somebody reads a failure
     const before = busy();
     const response = await fetchPart(location.pathname);
     if (response.ok) put(run, await response.text());
