@@ -31,6 +31,7 @@ _START = {
 _START_IGNORED = {"namespace", "requestEagerExecution", "links", "control", "priority", "eagerWorkerDeploymentOptions"}
 _START_REFUSED = {
     "continuedFailure", "lastCompletionResult", "completionCallbacks", "versioningOverride", "onConflictOptions", "timeSkippingConfig",
+    "timeSkippingStatePropagation", "propagatedNexusSerializationContext",
 }  # fmt: skip
 _EXECUTION = {"workflowId", "runId"}
 

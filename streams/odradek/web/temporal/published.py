@@ -1,6 +1,6 @@
 """Paths of Temporal's published HTTP API that Odradek does not serve: they answer 501, everything else 404.
 
-From its OpenAPI description of 2026; method, path below `/api/v1`, name of the call. Names in braces are single segments.
+From its OpenAPI description (API 1.64.3, November 2026); method, path below `/api/v1`, name of the call. Names in braces are single segments.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ POST /workflows/{}/activities/{}/unpause UnpauseActivityExecution
 POST /workflows/{}/activities/{}/update-options UpdateActivityExecutionOptions
 POST /workflows/{}/pause PauseWorkflowExecution
 POST /workflows/{}/reset ResetWorkflowExecution
+GET /workflows/{}/time-skipping/poll PollWorkflowExecutionTimeSkipping
 POST /workflows/{}/trigger-rule TriggerWorkflowRule
 POST /workflows/{}/unpause UnpauseWorkflowExecution
 POST /workflows/{}/update/{} UpdateWorkflowExecution
