@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from odradek import cli
+from odradek.processor import lane
+from odradek.processor.errors import Dropped
+from odradek.processor.work import Work
 from odradek.web.kafka.facts import SILENT_AFTER_MS, STALLED_AFTER_MS
 from odradek.wire.events import SignalWorkflow
+from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -100,3 +104,35 @@ def test_a_processor_that_is_stopped(wire: Wire, describe: Describe) -> None:
         wire.send(SignalWorkflow(key_for(wire, 0), "count"))
         wire.flush()
         until(lambda: wire.counts().get(key_for(wire, 0)) == [1])
+
+
+def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It owns, restores and begins anew each time, and is at the same input all along; its neighbour has nothing to do, which is fine."""
+    real = lane.Lane._transact
+
+    def transact(self: lane.Lane, work: Work) -> None:
+        if self.partition == 0 and work.messages:
+            raise Dropped("trouble of the cluster", blameless=True)
+        real(self, work)
+
+    monkeypatch.setattr(lane.Lane, "_transact", transact)
+    processor = make_processor(wire.settings, QUEUE)
+
+    def standing() -> list[int]:
+        return [status.progress_time_ms for status in processor.lane_statuses()]
+
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        wire.send(SignalWorkflow(key_for(wire, 0), "count"))
+        wire.flush()
+        until(lambda: processor.statistics().totals.dropped >= 2)
+        first, neighbour = standing()
+        until(lambda: processor.statistics().totals.dropped >= 6)
+        assert abs(standing()[0] - first) < 50, "each own restored something and committed a position, which is no progress"
+        until(lambda: standing()[1] > neighbour)
+        monkeypatch.setattr(lane.Lane, "_transact", real)
+        until(lambda: wire.counts() == {key_for(wire, 0): [1]})
+        until(lambda: standing()[0] > first + 50)
+    finally:
+        processor.stop()

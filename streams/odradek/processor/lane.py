@@ -765,10 +765,12 @@ class Lane(threading.Thread):
 
     def _idle(self) -> None:
         assert self._store is not None and self._timers is not None
-        now = self.progress_at = time.monotonic()
+        now = time.monotonic()
+        if self._began or now - self._owned_at > 2 * IDLE_WAKE_SECONDS:  # an empty inbox just after the seek says nothing yet
+            self.progress_at = now
         self._alarm(now)
         if self._care.careful and (self._began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
-            self._end_care()  # all that was there has been taken; an empty inbox just after the seek says nothing yet
+            self._end_care()  # all that was there has been taken
         if self._care.proven(now - self._owned_at) or now - self._committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()
         self._store.flush_if_older(STORE_FLUSH_SECONDS)
