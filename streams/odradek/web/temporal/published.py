@@ -1,6 +1,6 @@
 """Paths of Temporal's published HTTP API that Odradek does not serve: they answer 501, everything else 404.
 
-From its OpenAPI description (API 1.64.3, November 2026); method, path below `/api/v1`, name of the call. Names in braces are single segments.
+From its OpenAPI description (API 1.64.3, November 2026): method, path below `/api/v1`, call. Names in braces are single segments.
 """
 
 from __future__ import annotations
