@@ -1,64 +1,28 @@
-"""The UI on real runs: a real broker, a real worker, the server as its own process, Chromium in front.
+"""A run on real Kafka, in Chromium: looked at from every side, steered, followed into its records. Lists: test_ui_lists_on_kafka.py.
 
-Everything an operator does on a page is done here once, and looked up where it must have arrived: in the workflow, in Kafka.
+What an operator does on a page is done here once, and looked up where it must have arrived: in the workflow, in Kafka.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
-from odradek import activity, workflow
 from odradek.client import Client, WorkflowFailureError
-from odradek.common import RetryPolicy
 from odradek.config import Settings
-from odradek.exceptions import ApplicationError, CancelledError, TerminatedError
+from odradek.exceptions import CancelledError, TerminatedError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
 from odradek.wire.topics import Topics
-from odradek.worker import Worker
-from tests.kafka.test_web_server import server
-from tests.web.conftest import NO_BROWSER, how_to_launch, keep_async
+from tests.web.conftest import keep_async
+from tests.web.on_kafka import QUEUE, OrderSaga, RefundSaga, seen
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
-QUEUE = "orders"
-
-
-@activity.defn
-async def charge_card(amount: int) -> str:
-    if activity.info().attempt < 2:
-        raise ApplicationError("gateway timeout", type="GatewayError")
-    return f"charged {amount}"
-
-
-@workflow.defn
-class OrderSaga:
-    def __init__(self) -> None:
-        self.approved = ""
-
-    @workflow.run
-    async def run(self, amount: int) -> str:
-        receipt: str = await workflow.execute_activity(
-            charge_card,
-            amount,
-            start_to_close_timeout=timedelta(seconds=20),
-            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=50)),
-        )
-        await workflow.wait_condition(lambda: bool(self.approved), timeout=timedelta(hours=1))
-        return f"{receipt}, approved by {self.approved}"
-
-    @workflow.signal
-    def approve(self, by: str) -> None:
-        self.approved = by
-
-    @workflow.query
-    def state(self, label: str) -> str:
-        return f"{label}: {self.approved or 'waiting'}"
 
 
 @pytest.fixture
@@ -69,28 +33,17 @@ def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
 
 
 async def test_seen_and_steered_in_a_browser(settings: Settings, tmp_path: Path) -> None:
-    api = pytest.importorskip("playwright.async_api", reason=NO_BROWSER)
-    async with server(settings, tmp_path) as serving, api.async_playwright() as playwright:
-        browser = await playwright.chromium.launch(**how_to_launch(playwright))
-        context = await browser.new_context(viewport={"width": 1280, "height": 820}, timezone_id="UTC", accept_downloads=True)
-        context.set_default_timeout(25_000)
-        page = await context.new_page()
-        complaints: list[str] = []
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        client = await Client.connect(settings=settings)
-        async with Worker(client, task_queue=QUEUE, workflows=[OrderSaga], activities=[charge_card]):
-            await _list_and_run(page, serving.url, client)
-            await _questions(page, serving.url)
-            await _kafka_beside(page, settings)
-            await _signal(page, client)
-            await _download_and_import(page, serving.url, tmp_path)
-            await _batch(page, serving.url, client)
-            await _queues(page, serving.url)
-            await _dead_letter(page, serving.url, settings)
-            await page.goto(f"{serving.url}/dashboard")
-            await page.wait_for_selector(".figure:has-text('Started') .big:text-is('6')")
-        await browser.close()
-        assert complaints == []
+    async with seen(settings, tmp_path) as on:
+        page, client = on.page, on.client
+        await _list_and_run(page, on.url, client)
+        await _questions(page)
+        await _kafka_beside(page, settings)
+        await _history(page)
+        await _signal(page, client)
+        await _download_and_import(page, on.url, tmp_path)
+        await _pending_and_ended(page, on.url, client)
+        await _queues(page, on.url)
+        await _dead_letter(page, on.url, settings)
 
 
 async def _list_and_run(page: Any, url: str, client: Client) -> None:
@@ -105,10 +58,14 @@ async def _list_and_run(page: Any, url: str, client: Client) -> None:
     await page.wait_for_selector("dt:has-text('Partition')")
 
 
-async def _questions(page: Any, url: str) -> None:
+async def _questions(page: Any) -> None:
     """Call stack, and a query with an argument."""
     await page.click("a:text-is('Call stack')")
-    await page.wait_for_selector("pre:has-text('wait_condition')")
+    own = page.locator(".coroutine li:not(.library)")
+    await own.first.wait_for()
+    assert "run" in await own.last.inner_text() and "on_kafka.py:" in await own.last.inner_text()
+    await page.wait_for_selector(".coroutine li:last-child:has-text('wait_condition')")
+    await keep_async(page, "call-stack")
     await page.click("a:text-is('Queries')")
     await page.wait_for_selector("button:text-is('state')")  # the workflow's code says which queries it answers
     await page.fill("input[name=type]", "state")
@@ -155,6 +112,29 @@ async def _command_deleted(page: Any, settings: Settings) -> None:
     await page.keyboard.press("Escape")
 
 
+async def _history(page: Any) -> None:
+    """Filtered by text and by type; a part of its time."""
+    await page.click("a:text-is('History')")
+    await page.click("a:text-is('Full')")
+    await page.wait_for_selector("details.ev")
+    whole = int(await page.locator("[data-total]").get_attribute("data-total"))
+    await page.fill("input[name=text]", "gateway timeout")  # of the attempt before, in the Started event alone
+    await page.wait_for_selector("[data-total='1']")
+    await page.wait_for_selector("details.ev:has-text('Activity task started'):has-text('attempt 2')")
+    await page.fill("input[name=text]", "")
+    await page.wait_for_selector(f"[data-total='{whole}']")
+    await page.locator("label.chip:has-text('timer')").click()
+    await page.wait_for_selector("[data-total='1']")
+    assert await page.locator("details.ev .kind").all_inner_texts() == ["Timer started"]
+    await page.locator("label.chip:has-text('timer')").click()
+    await page.click("a:text-is('Timeline')")
+    await page.wait_for_selector(".tl.axis")
+    await page.keyboard.press("+")
+    await page.wait_for_selector(".axis[data-zoomed]")
+    await page.keyboard.press("0")
+    await page.wait_for_selector(".axis:not([data-zoomed])")
+
+
 async def _signal(page: Any, client: Client) -> None:
     """A signal from the page ends the run, and the page says so without being loaded anew."""
     await page.click("a:text-is('History')")
@@ -181,28 +161,30 @@ async def _download_and_import(page: Any, url: str, folder: Path) -> None:
     await page.wait_for_selector(".tl:has-text('charge_card')")
 
 
-async def _batch(page: Any, url: str, client: Client) -> None:
-    """Cancel four by a query, terminate one by its page; counts follow."""
-    handles = [await client.start_workflow(OrderSaga.run, number, id=f"batch-{number}", task_queue=QUEUE) for number in range(5)]
-    await page.goto(f"{url}/runs")
-    await page.wait_for_selector("[data-status=Running] .count:text-is('5')")
-    await page.click("a:text-is('batch-4')")
-    await page.click("a:text-is('Terminate…')")
-    await page.fill("#sheet input[name=reason]", "enough")
-    await page.click("#sheet button:text-is('Terminate')")
-    await page.wait_for_selector("#run-live .knot.terminated")
-    await page.goto(f"{url}/runs?query=WorkflowId+STARTS_WITH+'batch-'")
-    await page.click("button:text-is('Cancel…')")
-    await page.wait_for_selector("h1:has-text('Cancel 4 open runs?')")
-    await page.fill("input[name=confirm]", "cancel")
-    await page.click("button:text-is('Cancel 4')")
-    await page.wait_for_selector("h1:has-text('finished')")
-    await page.goto(f"{url}/runs")
-    await page.wait_for_selector("[data-status=Canceled] .count:text-is('4')")
-    for number, handle in enumerate(handles):
+async def _pending_and_ended(page: Any, url: str, client: Client) -> None:
+    """What an activity waits for; then cancelled and terminated from their pages, and the workflows say so."""
+    handles = [await client.start_workflow(RefundSaga.run, number, id=f"refund-{number}", task_queue=QUEUE) for number in range(2)]
+    await page.goto(f"{url}/workflows/refund-0")
+    cell = "section:has(h2:text-is('Pending activities')) td[data-label={}]"
+    await page.wait_for_selector(f"{cell.format('Failure')}:has-text('BankError: the bank is closed')")
+    assert await page.locator(cell.format("Attempt")).inner_text() == "2"
+    assert re.match(r"in (59 m|1 h)", await page.locator("td[data-label='Next retry']").inner_text())
+    await page.locator(f"{cell.format('Failure')} summary.bad").click()
+    await page.wait_for_selector(f"{cell.format('Failure')} details[open] :text('the bank is closed')")
+    # The timeline shows the time to come: the second attempt is due, the first has no place of its own.
+    await page.wait_for_selector(".tl .attempt:has-text('attempt 2 in')")
+    assert [await page.locator(f".tl rect.{kind}").count() for kind in ("tries", "backoff", "work")] == [1, 1, 0]
+    for number, (action, button, end) in enumerate(
+        (("Cancel", "Request cancellation", CancelledError), ("Terminate", "Terminate", TerminatedError))
+    ):
+        await page.goto(f"{url}/workflows/refund-{number}")
+        await page.click(f"a:text-is('{action}…')")
+        await page.fill("#sheet input[name=reason]", "enough")
+        await page.click(f"#sheet button:text-is('{button}')")
+        await page.wait_for_selector(f"#run-live .knot.{'canceled' if action == 'Cancel' else 'terminated'}")
         with pytest.raises(WorkflowFailureError) as failed:
-            await handle.result()
-        assert isinstance(failed.value.cause, TerminatedError if number == 4 else CancelledError)
+            await handles[number].result()
+        assert isinstance(failed.value.cause, end)
 
 
 async def _queues(page: Any, url: str) -> None:
