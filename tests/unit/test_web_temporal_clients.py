@@ -12,6 +12,7 @@ from odradek.web.context import server_version
 from odradek.web.options import ServerOptions
 from odradek.web.temporal.cluster import API_VERSION
 from odradek.web.temporal.routes import SERVED, older_path, temporal_routes
+from odradek.wire.outcomes import PendingActivity, WorkflowDescription
 from odradek.wire.payload import Payload
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, ok, summary
 
@@ -180,3 +181,18 @@ async def test_settings_of_a_server_that_is_read_only(tmp_path: Path) -> None:
     async with web.client() as client:
         assert ok(await client.get("/api/v1/settings"))["DisableWriteActions"] is True
     web.store.close()
+
+
+# ---------------------------------------------------------------- what they show
+
+
+async def test_scheduled_time_is_that_of_the_next_attempt(server: WebServer) -> None:
+    """As in Temporal's server; its web UI counts down to it. Before the first retry it is when the workflow asked."""
+    run = server.add(summary("order-1"))
+    again = PendingActivity("1", "charge", "orders", "SCHEDULED", 3, START_MS, START_MS + 2_000, next_attempt_time_ms=START_MS + 60_000)
+    first = PendingActivity("2", "notify", "orders", "STARTED", 1, START_MS, START_MS + 2_000)
+    server.owner.descriptions["order-1"] = WorkflowDescription(run, pending_activities=[again, first])
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/workflows/order-1"))["pendingActivities"]
+    assert [one["scheduledTime"] for one in found] == ["2026-09-21T14:14:20Z", "2026-09-21T14:13:20Z"]
+    assert found[0]["nextAttemptScheduleTime"] == found[0]["scheduledTime"] and "nextAttemptScheduleTime" not in found[1]

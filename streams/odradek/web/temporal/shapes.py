@@ -100,7 +100,7 @@ def pending_activity(activity: PendingActivity) -> Json:
         lastStartedTime=TIME.write(activity.last_started_time_ms),
         attempt=activity.attempt or None,
         maximumAttempts=activity.maximum_attempts or None,
-        scheduledTime=TIME.write(activity.scheduled_time_ms),
+        scheduledTime=TIME.write(activity.next_attempt_time_ms or activity.scheduled_time_ms),  # of the attempt, as in Temporal
         nextAttemptScheduleTime=TIME.write(activity.next_attempt_time_ms),
         lastFailure=write_failure(activity.last_failure),
         lastWorkerIdentity=activity.last_worker_identity or None,
