@@ -5,6 +5,7 @@ deletion, task queues, records, dead letters. One worker and one server for all 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -309,7 +310,12 @@ def test_unpark(odradek: Run, tmp_path: Path) -> None:
     started(odradek, "parked", type="Blocked", argument=str(flag))
     shown(odradek, "WorkflowId = 'parked' AND ParkedReason IS NOT NULL", 1)
     described = odradek("workflow", "describe", "-w", "parked").stdout
-    assert "Parked" in described
+    assert "Parked" in described and "TemporalReportedProblems" in described
+    table = odradek("workflow", "list", "--query", "TemporalReportedProblems = 'category=Parked' AND WorkflowId = 'parked'").stdout
+    assert "Running (parked)" in table.splitlines()[1]
+    (info,) = listed(odradek, "WorkflowId = 'parked'")
+    told = info["searchAttributes"]["indexedFields"]["TemporalReportedProblems"]
+    assert json.loads(base64.b64decode(told["data"]))[-1] == "category=Parked"
     flag.touch()
     done = odradek("workflow", "unpark", "--query", "WorkflowId = 'parked'", "--yes")
     assert done.returncode == 0 and "unparked: 1" in done.stdout, done.stderr

@@ -191,15 +191,30 @@ def test_runs_whose_task_keeps_failing_are_found(store: VisibilityStore) -> None
     assert found_by(store, "TemporalReportedProblems IS NOT NULL") == []
 
 
-@pytest.mark.parametrize("condition", ["IS NOT NULL", "IN ('category=WorkflowTaskFailed')", "!= 'category=Parked'"])
-def test_they_are_found_by_an_index(store: VisibilityStore, condition: str) -> None:
-    """There are few of them among many: no query of theirs walks over all runs."""
-    query = parse(f"TemporalReportedProblems {condition}")
-    compiled = compile_query(query, NoAttributes())
+@pytest.mark.parametrize(
+    ("query", "uses"),
+    [
+        ("TemporalReportedProblems IS NOT NULL", True),
+        ("(NOT TemporalReportedProblems IS NULL) AND NOT NOT WorkflowType = 'Order'", True),
+        ("ExecutionStatus = 'Running' AND TemporalReportedProblems IN ('category=WorkflowTaskFailed')", True),
+        ("WorkflowType = 'Order' AND NOT TemporalReportedProblems STARTS_WITH 'cause='", True),
+        ("NOT (TemporalReportedProblems != 'category=Parked') ORDER BY WorkflowId", True),
+        ("TemporalReportedProblems IS NULL", False),
+        ("NOT TemporalReportedProblems IS NOT NULL AND WorkflowType = 'Order'", False),
+        ("WorkflowType = 'Order' OR TemporalReportedProblems IS NOT NULL", False),
+        ("NOT (WorkflowType = 'Order' AND TemporalReportedProblems IS NOT NULL)", False),
+    ],
+)
+def test_they_are_read_from_their_index(store: VisibilityStore, query: str, uses: bool) -> None:
+    """There are few of them among many: a query that finds nobody else walks over nobody else, whatever else it says."""
+    store.apply([change(0, "fine"), change(1, "failing", reported_problems=PROBLEMS)])
+    compiled = compile_query(parse(query), NoAttributes())
+    order = ", ".join(key.sql for key in compiled.order_by) or "e.start_time_ms"
     with sqlite3.connect(store.path) as connection:
-        explain = f"EXPLAIN QUERY PLAN SELECT count(*) FROM executions e WHERE {compiled.where}"
+        explain = f"EXPLAIN QUERY PLAN SELECT e.id FROM {compiled.table} WHERE {compiled.where} ORDER BY {order}"
         plan = " ".join(str(row[3]) for row in connection.execute(explain, compiled.parameters))
-    assert "executions_by_problems" in plan, plan
+    assert ("executions_by_problems" in plan) is uses, plan
+    assert store.count(query.partition(" ORDER ")[0]).count == len(store.list(query).executions)
 
 
 def test_a_store_of_the_format_before_begins_anew(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ class Column:
 
     unit_ns: nanoseconds of one unit of a time or duration as stored.  open_since: what an order takes for a NULL, the time that has passed
     since then.  counted: `run_counts` has it too, so that counts over it are kept
-    ready.  hashed: it has no index of its own but one of its hash, the column `tie`. A list stands there as a JSON array of texts.
+    ready.  hashed: it has no index of its own but one of its hash, the column `tie`.  sparse: the index of the few rows that have a value;
+    a query that finds none but such rows is read from it. A list stands in its column as a JSON array of texts.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Column:
     unit_ns: int = 1
     counted: bool = False
     hashed: bool = False
+    sparse: str = ""
     open_since: str = ""
 
 
@@ -118,7 +120,9 @@ COLUMNS: dict[str, Column] = {
         Column("RootRunId", ValueType.KEYWORD, "root_run_id", nullable=True),
         Column("FirstExecutionRunId", ValueType.KEYWORD, "first_execution_run_id", nullable=True),  # the chain's first run
         Column("ParkedReason", ValueType.KEYWORD, "parked_reason", nullable=True),  # of a run whose code cannot go on
-        Column("TemporalReportedProblems", ValueType.KEYWORD_LIST, "reported_problems", nullable=True),  # of one whose task keeps failing
+        Column(  # of a run whose workflow task keeps failing
+            "TemporalReportedProblems", ValueType.KEYWORD_LIST, "reported_problems", nullable=True, sparse="executions_by_problems"
+        ),
     )
 }
 

@@ -74,7 +74,8 @@ class Compiled:
     """A query as SQL over `executions e`. `where` is "1" for every run.
 
     counted: filter and groups use nothing but columns that `run_counts` has, so that a count may ask it instead.
-    equalities: columns that must equal one value, and the value.
+    equalities: columns that must equal one value, and the value.  table: `executions e`, with the index to read it from where SQLite
+    would have to guess.
     """
 
     query: Query
@@ -84,6 +85,7 @@ class Compiled:
     group_by: tuple[GroupKey, ...]
     counted: bool
     equalities: Mapping[str, Any]
+    table: str = "executions e"
 
 
 def compile_query(query: Query, catalog: Catalog, *, unindexed: Collection[str] = (), now_ms: int = 0) -> Compiled:
@@ -108,7 +110,7 @@ class _Compiler:
         groups = tuple(self._group_key(name) for name in query.group_by)
         counted = self._counted
         order = tuple(self._sort_key(item.name, item.descending) for item in query.order_by)
-        return Compiled(query, where, tuple(parameters), order, groups, counted, self._equalities())
+        return Compiled(query, where, tuple(parameters), order, groups, counted, self._equalities(), self._table())
 
     def _equalities(self) -> dict[str, Any]:
         filter_ = self._query.filter
@@ -119,6 +121,20 @@ class _Compiler:
                 if column is not None and column.counted:
                     found[column.sql] = literal_value(column.value_type, term.value, self._query.text)
         return found
+
+    def _table(self) -> str:
+        """From a sparse index, if the filter finds none but the rows in it: any condition but IS NULL on its column, among terms of AND."""
+        filter_ = self._query.filter
+        for stated in filter_.terms if isinstance(filter_, And) else (filter_,):
+            term, negated = stated, False
+            while isinstance(term, Not):
+                term, negated = term.term, not negated
+            if term is None or isinstance(term, And | Or):
+                continue
+            column = COLUMNS.get(term.name.text)
+            if column is not None and column.sparse and not (isinstance(term, IsNull) and term.negated is negated):
+                return f"executions e INDEXED BY {column.sparse}"
+        return "executions e"
 
     # --- expressions
 

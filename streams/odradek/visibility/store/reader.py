@@ -292,7 +292,8 @@ def _page_rows(connection: sqlite3.Connection, compiled: Compiled, cursor: Curso
     sort_parameters = tuple(value for key in order for value in key.parameters)
     rows: list[tuple[Any, ...]] = []
     for phase in phases_after(order, cursor):
-        sql = f"SELECT {_COLUMNS_SQL}, {sort_values} FROM executions e WHERE {compiled.where} AND {phase.sql} ORDER BY {order_text} LIMIT ?"
+        where = f"{compiled.where} AND {phase.sql}"
+        sql = f"SELECT {_COLUMNS_SQL}, {sort_values} FROM {compiled.table} WHERE {where} ORDER BY {order_text} LIMIT ?"
         parameters = (*sort_parameters, *compiled.parameters, *phase.parameters, *order_parameters, limit - len(rows))
         rows += connection.execute(sql, parameters).fetchall()
         if len(rows) == limit:
@@ -301,14 +302,14 @@ def _page_rows(connection: sqlite3.Connection, compiled: Compiled, cursor: Curso
 
 
 def _count(connection: sqlite3.Connection, compiled: Compiled) -> Count:
-    table, runs = ("run_counts", "coalesce(sum(e.runs), 0)") if compiled.counted else ("executions", "count(*)")
+    table, runs = ("run_counts e", "coalesce(sum(e.runs), 0)") if compiled.counted else (compiled.table, "count(*)")
     if not compiled.group_by:
-        sql = f"SELECT {runs} FROM {table} e WHERE {compiled.where}"
+        sql = f"SELECT {runs} FROM {table} WHERE {compiled.where}"
         return Count(connection.execute(sql, compiled.parameters).fetchone()[0])
     groups = ", ".join(key.sql for key in compiled.group_by)
     places = ", ".join(str(number + 1) for number in range(len(compiled.group_by)))
     parameters = (*(value for key in compiled.group_by for value in key.parameters), *compiled.parameters)
-    grouped = f"SELECT {groups}, {runs} AS runs FROM {table} e WHERE {compiled.where} GROUP BY {places} HAVING {runs} > 0"
+    grouped = f"SELECT {groups}, {runs} AS runs FROM {table} WHERE {compiled.where} GROUP BY {places} HAVING {runs} > 0"
     ordered = f"SELECT *, sum(runs) OVER () FROM ({grouped}) ORDER BY runs DESC, {places} LIMIT ?"
     rows = connection.execute(ordered, (*parameters, MAX_GROUPS + 1)).fetchall()
     found = [CountGroup(tuple(map(_group_value, compiled.group_by, row)), row[-2]) for row in rows[:MAX_GROUPS]]
