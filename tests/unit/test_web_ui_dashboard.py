@@ -123,8 +123,18 @@ def test_percentiles_are_of_the_whole_range() -> None:
 
 
 def test_a_window_that_fills_yet_is_no_fall() -> None:
-    runs = plots_of([window(0, started=4), window(1, started=1)], MINUTE_MS, START_MS + MINUTE_MS + 5_000)[0]
-    assert [texts[0] for _, texts in runs.rows] == ["4", "—"]
+    runs, lost = plots_of([window(0, started=4, failed=2), window(1, started=1)], MINUTE_MS, START_MS + MINUTE_MS + 5_000)[:2]
+    assert [texts[0] for _, texts in runs.rows] == ["4", "—"] and [texts[0] for _, texts in lost.rows] == ["2", "—"]
+    assert all(
+        shape.area.count("L") == 1 for shape in lost.shapes
+    )  # one place above, one below: nothing is drawn to where nothing is known
+
+
+def test_a_long_window_that_fills_yet_counts_over_what_has_passed() -> None:
+    """A system of five minutes, looked at over a week: not empty, and not as slow as if two hours had passed."""
+    hour = WindowStatistics(START_MS, 120 * MINUTE_MS, "OrderSaga", started=600)
+    runs = plots_of([hour], 120 * MINUTE_MS, START_MS + 5 * MINUTE_MS)[0]
+    assert runs.rows == ((START_MS, ("120", "0")),) and not runs.empty and runs.shapes[0].path.endswith("h5")
 
 
 # ---------------------------------------------------------------- backlog

@@ -561,6 +561,15 @@ async def test_requests_that_only_looked_are_counted(server: UiServer) -> None:
         assert "left out" not in text_of((await client.get(f"{RUN}/records?all=1")).text)
 
 
+async def test_a_run_that_its_owner_has_forgotten(server: UiServer) -> None:
+    """After its retention the read side may know it a little longer: nobody is silent, and nothing comes back."""
+    run = server.add(summary("old", status=COMPLETED, close_time_ms=START_MS + 5), owner=False)
+    async with browser(server) as client:
+        said = text_of((await client.get(f"/workflows/old/{run.run_id}")).text)
+    assert "The run itself is gone" in said and "went with the run" in said
+    assert "does not answer" not in said and "Download history" not in said
+
+
 async def test_dead_letters(server: UiServer) -> None:
     async with browser(filled(server)) as client:
         assert "UNDECODABLE" in (await client.get("/dead-letters")).text

@@ -168,6 +168,8 @@ def test_ticks_of_a_long_run_say_where_they_are() -> None:
     day = 86_400_000
     scale = Scale(START_MS, START_MS + 3 * day, START_MS).part(day + 3_600_000, day + 3_630_000)
     assert [text for _, text in scale.ticks()] == ["25:00:00", "25:00:05", "25:00:10", "25:00:15", "25:00:20", "25:00:25"]
+    assert [text for _, text in Scale(START_MS, START_MS + 600_000, START_MS).ticks()] == ["0", "2 m", "4 m", "6 m", "8 m"]
+    assert [text for _, text in Scale(START_MS, START_MS + 4 * day, START_MS).ticks()] == ["0", "1 d", "2 d", "3 d"]
     fine = Scale(START_MS, START_MS + 3 * day, START_MS).part(65_000, 65_400)
     assert [text for _, text in fine.ticks()] == ["1:05.000", "1:05.100", "1:05.200", "1:05.300"]
 

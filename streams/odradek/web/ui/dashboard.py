@@ -123,14 +123,19 @@ async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
 
 
 def plots_of(windows: Sequence[Window], step_ms: int, now_ms: int) -> list[Plot]:
-    """The four plots of a stretch of time. A line of rates ends with the last whole window: one that fills yet would look like a fall."""
+    """The four plots of a stretch of time. In a window that fills yet, a rate is over the time that has passed, or it would look like a
+    fall; in its first minute there is none.
+    """
     starts = [window.start_ms for window in windows]
-    minutes = step_ms / MINUTE_MS
 
-    def rates(name: str, tone: str, count: Callable[[Window], int], *, whole: bool = False) -> Series:
-        return Series(name, tone, [None if whole and window.start_ms + step_ms > now_ms else count(window) / minutes for window in windows])
+    def rate(window: Window, count: int) -> float | None:
+        passed_ms = min(step_ms, now_ms - window.start_ms)
+        return None if passed_ms < MINUTE_MS else count * MINUTE_MS / passed_ms
 
-    begun = [rates("started", "ink", lambda w: w.started, whole=True), rates("completed", "good", lambda w: w.completed, whole=True)]
+    def rates(name: str, tone: str, count: Callable[[Window], int]) -> Series:
+        return Series(name, tone, [rate(window, count(window)) for window in windows])
+
+    begun = [rates("started", "ink", lambda w: w.started), rates("completed", "good", lambda w: w.completed)]
     lost = [
         rates("failed", "bad", lambda w: w.failed),
         rates("timed out", "warn", lambda w: w.timed_out),

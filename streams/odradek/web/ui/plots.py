@@ -100,7 +100,7 @@ def plot(
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top, 1)
 
     shapes = []
-    floor: Sequence[float | None] = [0.0] * count
+    floor: Sequence[float | None] = [0.0] * len(starts_ms)
     for one, own in zip(drawn, series, strict=True):
         points = [(x(index + 0.5), None if value is None else y(value)) for index, value in enumerate(one.values)]
         area = _area(points, [(x(index + 0.5), y(value or 0.0)) for index, value in enumerate(floor)]) if stacked else ""
@@ -192,7 +192,7 @@ def _stack(series: Sequence[Series]) -> list[Series]:
     below: list[float] = [0.0] * max((len(one.values) for one in series), default=0)
     for one in series:
         below = [base + (value or 0.0) for base, value in zip(below, one.values, strict=True)]
-        stacked.append(Series(one.name, one.tone, list(below)))
+        stacked.append(Series(one.name, one.tone, [None if own is None else sum_ for own, sum_ in zip(one.values, below, strict=True)]))
     return stacked
 
 
@@ -205,7 +205,7 @@ def _line(points: Sequence[tuple[float, float | None]]) -> str:
             pen_down = False
             continue
         alone = not pen_down and (index + 1 == len(points) or points[index + 1][1] is None)
-        parts.append(f"{'L' if pen_down else 'M'}{at},{value}" + ("h2" if alone else ""))
+        parts.append(f"M{round(at - 2.5, 1)},{value}h5" if alone else f"{'L' if pen_down else 'M'}{at},{value}")
         pen_down = True
     return "".join(parts)
 
@@ -214,8 +214,9 @@ def _area(points: Sequence[tuple[float, float | None]], floor: Sequence[tuple[fl
     upper = [(at, value) for at, value in points if value is not None]
     if not upper:
         return ""
+    lower = [place for place, (_, value) in zip(floor, points, strict=True) if value is not None]
     path = "M" + "L".join(f"{at},{value}" for at, value in upper)
-    return path + "L" + "L".join(f"{at},{value}" for at, value in reversed(floor)) + "Z"
+    return path + "L" + "L".join(f"{at},{value}" for at, value in reversed(lower)) + "Z"
 
 
 def _when(start_ms: int, step_ms: int) -> str:

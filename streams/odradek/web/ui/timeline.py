@@ -118,7 +118,7 @@ def _since(ms: int, step_ms: int) -> str:
     if not ms:
         return "0"
     if ms < 60_000 or step_ms % 60_000 == 0:
-        return duration(ms)
+        return duration(ms).removesuffix(" 00 s").removesuffix(" 00 m").removesuffix(" 0 h")
     seconds, part = divmod(ms, 1_000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
@@ -142,7 +142,9 @@ def row_of(group: Group, scale: Scale) -> Row:
         return Row(group, (), scale.at(group.start_ms), "", says=_spoken(group, ""))
     end = group.end_ms or scale.open_ms
     stretches = _timer(group, scale) if group.category == TIMER else _activity(group, scale)
-    bars = tuple(bar for bar in (_bar(scale, *stretch) for stretch in stretches) if bar is not None)
+    found = [bar for bar in (_bar(scale, *stretch) for stretch in stretches) if bar is not None]
+    # A wait too short to be seen is left out where there is something else to see.
+    bars = tuple(bar for bar in found if bar.kind != "wait" or bar.width > _LEAST or len(found) == 1)
     taken = duration(max(0, end - group.start_ms))
     label = f"{taken} …" if group.state in (OPEN, WAITING) else taken
     return Row(group, bars, None, label, _attempt_label(group, bars), _spoken(group, label))
