@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import odradek.engine.engine as engine_module
-from odradek.engine.ports import EngineLimits, RowChange
+from odradek.engine.ports import EXECUTIONS, EngineLimits, Refusal, RowChange
 from odradek.wire.events import DescribeWorkflow, TerminateWorkflow, UnparkWorkflow
 from odradek.wire.history import WorkflowTaskFailed
 from odradek.wire.outcomes import ExecutionSummary
@@ -29,7 +29,7 @@ class Code:
     def __call__(self, ctx: Any) -> Any:
         if self.error is not None:
             raise self.error
-        yield lambda: bool(ctx.signals)
+        yield lambda: any(name == "go" for name, _ in ctx.signals)
 
 
 def begun(error: Exception | None, **limits: Any) -> tuple[World, Code]:
@@ -154,6 +154,26 @@ def test_a_step_that_does_not_commit_says_it_again() -> None:
     w.twice = True  # each step is done, evicted and done again: both have to say the same
     w.advance(30_000)
     assert said(w) == [[], [TASK_FAILED, UNHANDLED]]
+
+
+def test_while_the_topic_of_lists_cannot_be_had_it_waits_and_nothing_else_does() -> None:
+    """The run is retried, goes on, and is listed at its next task: no news about a task may cost a task."""
+    w, code = begun(RuntimeError("bug"))
+    refusal = Refusal("topic executions is missing", retryable=True)
+    w.outlet.refusals[EXECUTIONS, ""] = refusal
+    w.advance(20_000)
+    tries = w.run().task_attempt
+    assert tries > 4 and w.run().task_retry_due_ms > w.now_ms and w.run().parked_reason == "" and said(w) == [[]]
+    w.outlet.refusals.clear()
+    w.advance(60_000)
+    assert said(w) == [[], [TASK_FAILED, UNHANDLED]]
+    w.outlet.refusals[EXECUTIONS, ""] = refusal
+    code.error = None
+    w.advance(60_000)
+    assert w.run().task_failure is None and len(w.summaries) == 2
+    w.outlet.refusals.clear()
+    w.step(w.signal("note"))
+    assert said(w)[2:] == [[]]
 
 
 def test_describe_says_what_lists_say() -> None:

@@ -10,30 +10,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from odradek.engine.summaries import summary_refusal
 from odradek.wire.problems import CAUSE, PARKED, TASK_FAILED, cause_value
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
+    from odradek.engine.step import WorkflowStep
 
 
-def report(run: LiveRun, *, failures: int, reported_from: int, cause: str = "", parked: bool = False) -> None:
+def report(step: WorkflowStep, run: LiveRun, cause: str = "", *, parked: bool = False) -> None:
     """Note what the run's summary has to say after a task failed or the run was parked; the summary goes out if that is news.
 
-    failures: of the task, in a row.  cause: of the last one; "" when the run was parked without, and the cause reported before stays.
+    cause: of the failure; "" when the run was parked without, and the cause reported before stays.
     """
-    wanted: list[str] = []
-    if parked or failures >= reported_from:
-        causes = [cause_value(cause)] if cause else [value for value in run.row.reported_problems if value.startswith(CAUSE)]
+    row, wanted = run.row, list[str]()
+    if parked or row.task_attempt - 1 >= step.limits.problems_reported_from:
+        causes = [cause_value(cause)] if cause else [value for value in row.reported_problems if value.startswith(CAUSE)]
         wanted = [TASK_FAILED, *causes, *([PARKED] if parked else [])]
-    _set(run, wanted)
+    _set(step, run, wanted)
 
 
-def clear(run: LiveRun) -> None:
+def clear(step: WorkflowStep, run: LiveRun) -> None:
     """The task succeeded: nothing to report."""
-    _set(run, [])
+    _set(step, run, [])
 
 
-def _set(run: LiveRun, wanted: list[str]) -> None:
-    if run.row.reported_problems != wanted:
+def _set(step: WorkflowStep, run: LiveRun, wanted: list[str]) -> None:
+    """Only if the summary can be written now: such news may wait for the next task, and no task has to fail for them."""
+    if run.row.reported_problems != wanted and (run.summary_dirty or summary_refusal(step, run.row) is None):
         run.row.reported_problems = wanted
         run.dirty = run.summary_dirty = True

@@ -13,7 +13,7 @@ from odradek.engine import closing
 from odradek.engine.keys import deletion_key, timer_key
 from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER
 from odradek.engine.requests import answer_again, target, verdict
-from odradek.engine.summaries import emit_tombstone, tombstone_refusal
+from odradek.engine.summaries import emit_tombstone, summary_refusal
 from odradek.wire import outcomes
 from odradek.wire.state import RequestRow, TimerRow
 
@@ -39,7 +39,7 @@ def retire(step: WorkflowStep, timer: TimerRow) -> None:
         return
     if row.retention_due_ms != timer.due_ms:
         return
-    if tombstone_refusal(step, row) is not None:
+    if summary_refusal(step, row) is not None:
         run = step.run(timer.run_id)
         if run is not None:
             run.row.retention_due_ms = step.now_ms + RETENTION_RETRY_MS
@@ -59,7 +59,7 @@ def apply_delete(step: WorkflowStep, event: DeleteWorkflow) -> None:
     if run is None:
         return
     row = run.row
-    refusal = tombstone_refusal(step, row)
+    refusal = summary_refusal(step, row)
     if refusal is not None:
         verdict(step, event, outcomes.UNAVAILABLE, f"workflow {row.workflow_id} cannot be deleted now: {refusal.message}", row=row)
         return

@@ -55,8 +55,8 @@ def emit_summary(step: WorkflowStep, run: LiveRun) -> None:
         raise OutputRefusedError(f"The summary of run {row.run_id} cannot be written: {refusal.message}")
 
 
-def tombstone_refusal(step: WorkflowStep, row: RunRow) -> Refusal | None:
-    """Why the tombstone of a run cannot be written now; None when it can."""
+def summary_refusal(step: WorkflowStep, row: RunRow) -> Refusal | None:
+    """Why the summary of a run, or its tombstone, cannot be written now; None when it can."""
     found = step.outlet.check(EXECUTIONS, "", _last_of(step, row))
     return found if isinstance(found, Refusal) else None
 

@@ -112,11 +112,11 @@ def _succeeded(step: WorkflowStep, run: LiveRun) -> None:
     row = run.row
     if row.task_retry_due_ms:
         set_task_timer(step, run, 0)
-    if row.task_failure is not None or row.parked_reason:
+    if row.task_failure is not None or row.parked_reason or row.reported_problems:
         run.dirty = True
         run.summary_dirty = run.summary_dirty or bool(row.parked_reason)
         row.task_failure, row.task_attempt, row.parked_reason = None, 1, ""
-        problems.clear(run)
+        problems.clear(step, run)
         step.context.clear_failed(row.run_id)
 
 
@@ -127,7 +127,7 @@ def park(step: WorkflowStep, run: LiveRun, reason: str, cause: str = "") -> None
     if run.row.parked_reason != reason:
         run.row.parked_reason = reason
         run.summary_dirty = True
-    _report(step, run, cause, parked=True)
+    problems.report(step, run, cause, parked=True)
     run.dirty = True
     set_task_timer(step, run, PARKED_DUE_MS)
     step.context.mark_failed(run.row.run_id)
@@ -149,17 +149,12 @@ def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
     if failed.park:
         park(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause)
         return
-    _report(step, run, failed.cause)
+    problems.report(step, run, failed.cause)
     if row.parked_reason:
         row.parked_reason = ""
         run.summary_dirty = True
     set_task_timer(step, run, run.time_ms + min(wait_ms, limits.task_retry_maximum_ms))
     step.context.mark_failed(row.run_id)
-
-
-def _report(step: WorkflowStep, run: LiveRun, cause: str, *, parked: bool = False) -> None:
-    failures, reported_from = run.row.task_attempt - 1, step.limits.problems_reported_from
-    problems.report(run, failures=failures, reported_from=reported_from, cause=cause, parked=parked)
 
 
 def enforce_limits(step: WorkflowStep, run: LiveRun) -> None:
