@@ -112,8 +112,11 @@ def test_links_toggle() -> None:
     choice = RunFilter.of([("status", "Failed"), ("type", "A&B")], NOW)
     assert choice.toggled("statuses", "Failed") == "/runs?type=A%26B"
     assert choice.toggled("types", "C") == "/runs?status=Failed&type=A%26B&type=C"
-    assert choice.sorted_by("StartTime").endswith("sort=-StartTime") or "sort=-StartTime" in choice.sorted_by("StartTime")
-    assert "sort=StartTime" in RunFilter.of([("sort", "-StartTime")], NOW).sorted_by("StartTime")
+    assert "sort=-CloseTime" in choice.sorted_by("CloseTime")
+    # The latest start comes first without being asked for: a click on it turns the list round.
+    assert choice.order == "-StartTime" and "sort=StartTime" in choice.sorted_by("StartTime")
+    assert "sort=-StartTime" in RunFilter.of([("sort", "StartTime")], NOW).sorted_by("StartTime")
+    assert RunFilter.of([("query", "ORDER BY CloseTime")], NOW).order == ""
 
 
 @given(st.text(max_size=30), st.text(max_size=30))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from odradek.engine.history_json import to_json
@@ -559,6 +560,14 @@ async def test_requests_that_only_looked_are_counted(server: UiServer) -> None:
     async with browser(filled(server)) as client:
         assert "12 requests that only looked are left out" in text_of((await client.get(f"{RUN}/records")).text)
         assert "left out" not in text_of((await client.get(f"{RUN}/records?all=1")).text)
+
+
+async def test_a_queue_that_is_served_in_part(server: UiServer) -> None:
+    """One partition of four has no owner: that is not nobody."""
+    async with browser(server) as client:
+        assert "in part" in text_of((await client.get("/queues")).text)
+        server.kafka.queues = lambda: [msgspec.structs.replace(server.kafka.queue("orders"), processors=0)]
+        assert "nobody" in text_of((await client.get("/queues")).text)
 
 
 async def test_a_run_that_its_owner_has_forgotten(server: UiServer) -> None:

@@ -19,6 +19,8 @@ from odradek.wire.problems import NAME as REPORTED_PROBLEMS
 
 #: Ranges of start times to choose from, in milliseconds.
 RANGES = {"15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000, "30d": 30 * 86_400_000}
+#: The read side's, of a query without ORDER BY.
+DEFAULT_ORDER = "-StartTime"
 _MULTI = ("status", "type", "queue")
 #: Parameters that narrow the list: whoever acts on "this list" has to take all of them along.
 NARROWING = ("query", *_MULTI, "failing", "range")
@@ -142,6 +144,11 @@ class RunFilter:
         changed = tuple(one for one in present if one != value) if value in present else (*present, value)
         return self.link(**{name: changed})
 
+    @property
+    def order(self) -> str:
+        """The column that the list is in order of, `-` before it for descending; "" when the box has an order of its own."""
+        return "" if self.box[1] else self.sort or DEFAULT_ORDER
+
     def sorted_by(self, name: str) -> str:
         """The address with another column to sort by; the same column the other way round."""
-        return self.link(sort=name if self.sort == f"-{name}" else f"-{name}")
+        return self.link(sort=name if self.order == f"-{name}" else f"-{name}")
