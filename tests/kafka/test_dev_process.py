@@ -32,7 +32,7 @@ def list_run(address: str, name: str) -> None:
 
 def listed(url: str) -> list[str]:
     status, found = get(f"{url}/api/v1/namespaces/default/workflows")
-    return [one["execution"]["workflowId"] for one in found["executions"]] if status == 200 else []
+    return [one["execution"]["workflowId"] for one in found.get("executions", [])] if status == 200 else []
 
 
 def family(command: Command) -> list[psutil.Process]:

@@ -41,7 +41,7 @@ def write(settings: Settings, *names: str) -> None:
 
 def listed(url: str) -> set[str]:
     status, found = get(f"{url}/api/v1/namespaces/default/workflows")
-    return {one["execution"]["workflowId"] for one in found["executions"]} if status == 200 else set()
+    return {one["execution"]["workflowId"] for one in found.get("executions", [])} if status == 200 else set()
 
 
 def ready(url: str) -> bool:
