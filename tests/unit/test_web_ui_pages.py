@@ -612,6 +612,8 @@ async def test_dashboard(server: UiServer) -> None:
             shown = text_of((await client.get(f"/dashboard/table?range=1h&plot={key}")).text)
             assert all(text in shown for text in texts), shown
         assert (await client.get("/dashboard/table?plot=nonsense")).status_code == 404
+        html = (await client.get("/dashboard?type=Nobody")).text
+        assert "Nothing to plot yet" in html and "OrderSaga" in html  # a type that never ran, and those that did
         server.context.queues = None
         assert (await client.get("/dashboard")).status_code == 200
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from odradek.engine.history_json import to_json
@@ -320,6 +321,21 @@ def test_dashboard(site: Site, new_page: NewPage) -> None:
     page.get_by_role("link", name="RefundSaga", exact=True).click()
     page.wait_for_url("**type=RefundSaga*")
     assert page.locator("figure.plot").count() == 4 + 2 and page.locator("h1").inner_text() == "Dashboard RefundSaga"
+
+
+def test_backlog_moves_without_any_run(site: Site, new_page: NewPage) -> None:
+    many_orders(site.server, 20)
+    site.server.context.backlog.note(site.server.kafka.queues())
+    page = new_page()
+    page.clock.install()
+    page.goto(f"{site.url}/dashboard")
+    page.wait_for_selector("#pulse[data-state=live]")
+    plot = "figure:has(h3:text('Inputs that wait')) svg[aria-label*='highest {}']"
+    page.wait_for_selector(plot.format(6))
+    waits = [msgspec.structs.replace(queue, lag=70) for queue in site.server.kafka.queues()]
+    site.server.context.backlog.note(waits)
+    page.clock.run_for(16_000)
+    page.wait_for_selector(plot.format(70))
 
 
 def test_read_only_has_no_actions(new_site: NewSite, new_page: NewPage) -> None:
