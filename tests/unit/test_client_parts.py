@@ -130,6 +130,16 @@ async def test_located_once_then_remembered() -> None:
     assert [queue for queue, record in transport.sent if isinstance(record, SignalWorkflow)] == ["b", "b"]
 
 
+async def test_workflow_whose_description_no_reply_takes_is_located() -> None:
+    """The owner says that it cannot tell all of it, so it has it."""
+    transport = FakeTransport()
+    transport.serve(
+        "a", lambda _, record: reply_to(record, outcomes.RESOURCE_EXHAUSTED if isinstance(record, DescribeWorkflow) else outcomes.OK)
+    )
+    await connect(transport).get_workflow_handle("w").signal("s")
+    assert len(transport.records(SignalWorkflow)) == 1
+
+
 async def test_remembered_queue_that_lost_it_is_located_anew() -> None:
     transport = FakeTransport()
     transport.serve("a", has("w"))  # type: ignore[arg-type]

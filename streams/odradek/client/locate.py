@@ -15,7 +15,7 @@ from odradek.client.verdicts import rpc_error
 from odradek.exceptions import OdradekError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import DescribeWorkflow
-from odradek.wire.outcomes import NOT_FOUND, OK
+from odradek.wire.outcomes import NOT_FOUND, OK, RESOURCE_EXHAUSTED
 
 # Queues without a living owner are asked only to be sure (one that comes up has not said so yet); they get this long.
 SILENT_QUEUE_S = 1.0
@@ -76,7 +76,7 @@ async def _has(channel: RequestChannel, queue: str, workflow_id: str, run_id: st
         reply = await channel.ask(queue, DescribeWorkflow(workflow_id=workflow_id, run_id=run_id), timeout_s, fail_early=True)
     except (Unanswered, RPCError, OdradekError):
         return None
-    if reply.status == OK:
+    if reply.status in (OK, RESOURCE_EXHAUSTED):  # it has the workflow, and no reply takes the description
         return True
     return False if reply.status == NOT_FOUND else None
 

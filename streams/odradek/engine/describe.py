@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from odradek.engine.activities import BACKOFF, STARTED
+from odradek.engine.sizes import failure_bytes, payloads_bytes
 from odradek.engine.summaries import summary_of
 from odradek.wire.outcomes import PendingActivity, PendingTimer, WorkflowDescription
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
+    from odradek.wire.payload import Failure
     from odradek.wire.state import ActivityRow
+
+# Bytes of failures and heartbeat details that pending activities may bring. A description is one reply (16 MiB), and a run may have
+# thousands of them pending, each with a failure and a heartbeat of a megabyte.
+DETAILS_MAX_BYTES = 4 * 1024 * 1024
+CUT_TO_CHARACTERS = 500
 
 
 def description_of(step: WorkflowStep, run: LiveRun) -> WorkflowDescription:
@@ -26,11 +35,35 @@ def description_of(step: WorkflowStep, run: LiveRun) -> WorkflowDescription:
         cancel_requested=row.cancel_requested,
         static_summary=row.static_summary,
         static_details=row.static_details,
-        pending_activities=[_pending(activity) for _, activity in sorted(run.activities.items())],
+        pending_activities=_pending_activities(run),
         pending_timers=[PendingTimer(timer.timer_id, timer.started_event_id, timer.due_ms) for _, timer in sorted(run.timers.items())],
         pending_task_attempt=row.task_attempt if row.task_failure is not None else 0,
         pending_task_failure=row.task_failure,
     )
+
+
+def _pending_activities(run: LiveRun) -> list[PendingActivity]:
+    """All of them; their failures and heartbeat details whole for as long as there is room."""
+    found: list[PendingActivity] = []
+    left = DETAILS_MAX_BYTES
+    for _, row in sorted(run.activities.items()):
+        pending = _pending(row)
+        size = payloads_bytes(row.heartbeat_details) + failure_bytes(row.last_failure)
+        if size <= left:
+            left -= size
+        else:
+            pending.heartbeat_details = []
+            pending.last_failure = _cut_short(row.last_failure)
+        found.append(pending)
+    return found
+
+
+def _cut_short(failure: Failure | None) -> Failure | None:
+    """What a list has room for: what happened, without where and why. The whole of it is in the history once the activity has closed."""
+    if failure is None:
+        return None
+    text = f"{failure.message[:CUT_TO_CHARACTERS]}… (cut short: a description holds {DETAILS_MAX_BYTES} bytes of failures and heartbeats)"
+    return msgspec.structs.replace(failure, message=text, stack_trace="", details=[], encoded_attributes=None, cause=None)
 
 
 def _pending(row: ActivityRow) -> PendingActivity:

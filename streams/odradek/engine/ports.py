@@ -128,7 +128,7 @@ class EngineLimits(msgspec.Struct):
     request_window_ms: int = 3_600_000
     retention_ms: int = 3 * 24 * 3_600_000
     max_cached_workflows: int = 1_000
-    reply_max_bytes: int = 900_000
+    page_max_bytes: int = 900_000  # a page of history; one event or result may be larger: the host checks what `replies` takes
     max_tasks_per_step: int = 10  # activations of one run inside one step (cancelled activities resolve at once), then the rest next batch
     task_retry_initial_ms: int = 1_000
     task_retry_maximum_ms: int = 60_000

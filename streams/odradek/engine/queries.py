@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from odradek.engine.activation import Activation, QueryJob, RespondToQuery, TaskFailed
 from odradek.engine.failures import application
 from odradek.engine.requests import verdict
-from odradek.engine.sizes import failure_bytes, payloads_bytes
 from odradek.engine.tasks import make_instance
 from odradek.wire import outcomes
 
@@ -71,19 +70,12 @@ def _respond(step: WorkflowStep, run: LiveRun, event: QueryWorkflow, response: R
     if response.failure is not None:
         _refuse(step, run, [event], response.failure, response.failure.message)
         return
-    size, limit = payloads_bytes(response.result), step.limits.reply_max_bytes
-    if size > limit:
-        message = f"The query result takes {size} bytes, a reply at most {limit}: return less, or page it"
-        _refuse(step, run, [event], application(message, "QueryResultTooLarge", non_retryable=True), message)
-        return
     verdict(step, event, outcomes.OK, row=run.row)
     step.replies[-1].payloads = response.result
 
 
 def _refuse(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow], failure: Failure | None, message: str) -> None:
-    """QUERY_FAILED, with the failure as far as a reply takes it."""
-    if failure is not None and failure_bytes(failure) > step.limits.reply_max_bytes:
-        failure = application(failure.message[:1_000], failure.type)
+    """QUERY_FAILED, with the failure."""
     for event in events:
         verdict(step, event, outcomes.QUERY_FAILED, message, row=run.row)
         step.replies[-1].failure = failure if failure is not None else application(message, "QueryFailed")

@@ -11,7 +11,7 @@ from odradek.engine.describe import description_of
 from odradek.engine.failures import canceled, terminated, workflow_timed_out
 from odradek.engine.ports import HISTORY
 from odradek.engine.requests import not_found
-from odradek.engine.sizes import event_bytes, failure_bytes, payloads_bytes
+from odradek.engine.sizes import event_bytes
 from odradek.engine.step import last_event_id
 from odradek.engine.summaries import result_of
 from odradek.engine.waiters import WAIT_DEFAULT_MS, Waiter
@@ -117,13 +117,8 @@ def _await(step: WorkflowStep, run: LiveRun, event: AwaitResult) -> None:
 
 def _outcome(step: WorkflowStep, run: LiveRun, client_id: str, request_id: str) -> Reply:
     answer = _reply(step, run, client_id, request_id, "AwaitResult")
-    result = closed_result(step, run)
-    size, limit = payloads_bytes(result.result) + failure_bytes(result.failure), step.limits.reply_max_bytes
-    if size > limit:
-        answer.status = outcomes.RESOURCE_EXHAUSTED
-        answer.message = f"The result takes {size} bytes, a reply at most {limit}; read it from the results topic"
-    else:
-        answer.result = result
+    # Whole, whatever its size: what `results` took, `replies` takes sixteen times, unless somebody lowered it.
+    answer.result = closed_result(step, run)
     return answer
 
 
@@ -182,13 +177,13 @@ def _fetch(step: WorkflowStep, run: LiveRun, event: FetchHistory) -> None:
 
 
 def _page(step: WorkflowStep, run: LiveRun, event: FetchHistory) -> Reply:
-    """Events from `from_event_id` on, as many as a reply takes, at least one."""
+    """Events from `from_event_id` on, as many as a page takes, at least one."""
     answer = _reply(step, run, event.reply_to, event.request_id, "FetchHistory")
     size = 0
     history: list[HistoryEvent] = []
     for found in step.history(run, from_event_id=max(event.from_event_id, 1)):
         size += event_bytes(found)
-        if history and (size > step.limits.reply_max_bytes or len(history) >= max(event.max_events, 1)):
+        if history and (size > step.limits.page_max_bytes or len(history) >= max(event.max_events, 1)):
             answer.next_event_id = found.event_id
             break
         history.append(found)

@@ -149,7 +149,7 @@ class Processor:
             admin=admin,
             codec=codec,
             outlet=outlet,
-            replies=Replies(self._producer, outlet, codec, topics.replies),
+            replies=Replies(self._producer, outlet, codec, topics),
             ends=ends,
             restorer=Restorer(topics.state(queue), self._restore_consumer),
             new_reader=self._restore_consumer,
