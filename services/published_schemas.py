@@ -37,5 +37,5 @@ def _take(schemas: Schemas, value: bytes) -> None:
         name, fields = schemas.decode(value)
         if name == "PublishedSchema":
             schemas.learn(json.loads(fields["schema"]))
-    except (NotReadable, ValueError) as error:  # one that nobody can read must not hide those behind it
+    except (NotReadable, ValueError, RecursionError) as error:  # one that nobody can read must not hide those behind it
         print(f"a published schema cannot be read: {error}", flush=True)

@@ -133,7 +133,7 @@ def _readable(payload: dict[str, Any]) -> Any:
     if encoding.startswith("json/"):
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass  # told as it is
     return {"encoding": encoding, "base64": base64.b64encode(data).decode()}
 

@@ -194,7 +194,7 @@ class Payments:
             return _failed("CardDeclined", str(error), non_retryable=True)
         except BankUnreachable as error:
             return _failed("BankUnreachable", str(error))
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, ValueError, RecursionError) as error:
             return _failed(type(error).__name__, f"arguments cannot be read: {error!r}", non_retryable=True)
         except Exception as error:  # whatever the database does: the engine decides about another attempt
             return _failed(type(error).__name__, str(error))

@@ -199,11 +199,12 @@ async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settin
         pytest.param(b"\xc3\x01" + bytes(8) + b"who knows", "UNKNOWN_SCHEMA", marks=pytest.mark.slow),
         (b"{", "INVALID_JSON"),
         (b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "typo": 1}', "INVALID_JSON"),
+        (b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "input": [' + b"[" * 1_500 + b"]" * 1_500 + b"]}", "INVALID_JSON"),
         # Sound, refused by the owner, and nobody waits for the answer.
         (b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "cron_schedule": "nope"}', "REJECTED"),
         (b'{"kind": "SignalWorkflow", "signal_name": "go"}', "REJECTED"),
     ],
-    ids=["garbage", "unknown schema", "half JSON", "JSON with an unknown field", "refused start", "signal to nobody"],
+    ids=["garbage", "unknown schema", "half JSON", "JSON with an unknown field", "JSON nested deeply", "refused start", "signal to nobody"],
 )
 async def test_record_that_nobody_can_use(client: Client, tmp_path: Path, value: bytes, reason: str) -> None:
     """Goes to dead letters with the reason and with where it stood; the partition goes on."""

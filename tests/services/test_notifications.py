@@ -49,6 +49,7 @@ def _result(payloads: list[dict[str, Any]]) -> Record:
         (b"binary/plain", b"\xff\x00", {"encoding": "binary/plain", "base64": "/wA="}),
         (b"binary/encrypted", b"secret", {"encoding": "binary/encrypted", "base64": "c2VjcmV0"}),
         (b"json/plain", b"{", {"encoding": "json/plain", "base64": "ew=="}),
+        (b"json/plain", b"[" * 9_000, {"encoding": "json/plain", "base64": "W1tb" * 3_000}),
         (b"", b"", {"encoding": "", "base64": ""}),
     ],
 )
@@ -61,3 +62,22 @@ def test_result_of_any_workflow_is_told(encoding: bytes, data: bytes, told: Any)
 def test_run_without_a_result() -> None:
     row = _row(Reader("nowhere:1", "schemas"), _result([]))  # type: ignore[arg-type]
     assert row is not None and json.loads(row[-1]) is None
+
+
+def test_failure_chain_without_end_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    """fastavro's C reader would end the process."""
+    schemas = Schemas(schemas_folder())
+    fields = schemas.decode(_result([]).value())[1]
+
+    def failed(depth: int) -> bytes:
+        failure = None
+        for _ in range(depth):
+            failure = {"message": "unique", "cause": failure}
+        return schemas.encode("WorkflowResult", fields | {"failure": failure})
+
+    one, two = failed(1), failed(2)
+    begin = two.index(b"unique") - 1
+    cause = next(n for n in range(len(one)) if one[n] != two[n])  # the branch of the union: null or another failure
+    chain = two[: cause + 1] + two[begin : cause + 1] * 20_000
+    assert _row(Reader("nowhere:1", "schemas"), Record(chain)) is None  # type: ignore[arg-type]
+    assert "recursion" in capsys.readouterr().out

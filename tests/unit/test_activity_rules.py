@@ -176,5 +176,6 @@ def test_task_token_bytes_are_stable() -> None:
         b'{"namespace":"ns","queue":"orders","workflow_id":"wf-1","run_id":"run-1","scheduled_event_id":5,"activity_id":"7","attempt":2}'
     )
     assert TaskToken.decode(token.encode()) == token
-    with pytest.raises(ValueError, match="not a task token"):
-        TaskToken.decode(b"x")
+    for strange in (b"x", b'{"namespace": "\xff', b'{"else": ' + b"[" * 5_000):
+        with pytest.raises(ValueError, match="not a task token"):
+            TaskToken.decode(strange)

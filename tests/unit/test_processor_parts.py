@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +12,57 @@ from confluent_kafka import KafkaError, KafkaException
 
 from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.exceptions import ConfigurationError
+from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.kafka.slots import group_identity, take_slot
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, classify
 from odradek.processor.held import HoldingActivator, held_reason, why_held
 from odradek.processor.inbox import RECORDS_MAX, Inbox
+from odradek.processor.inputs import Sorter
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
+from odradek.wire.codec import Codec, encode
+from odradek.wire.events import SignalWorkflow
+
+# ---------------------------------------------------------------- sorting
+
+
+class Raises(Codec):
+    """A codec that meets what nobody foresaw."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def decode(self, data: bytes) -> Any:
+        if data == b"strange":
+            raise self._error
+        return super().decode(data)
+
+
+def record(value: bytes, offset: int) -> Any:
+    """What a Sorter reads of a message."""
+    return SimpleNamespace(value=lambda: value, key=lambda: b"w", headers=list, offset=lambda: offset, timestamp=lambda: (1, 1_000))
+
+
+def test_unforeseen_error_of_one_record_is_its_dead_letter(caplog: pytest.LogCaptureFixture) -> None:
+    sound = encode(SignalWorkflow("w", "s"))
+    messages = [record(sound, 5), record(b"strange", 6), record(sound, 7)]
+    sorter = Sorter(Raises(RuntimeError("who would have thought")), topic="t", topic_id="id", partition=0, partitions=1)
+    found = sorter.sort(messages, 0)
+    assert [each.offset for each in found.inputs] == [5, 7] and found.taken == 3
+    (letter,) = found.letters
+    assert (letter.reason, letter.message.offset()) == ("UNDECODABLE", 6)
+    assert letter.text == "RuntimeError: who would have thought"
+    (logged,) = caplog.records
+    assert "t/0/6" in logged.getMessage() and logged.exc_info
+
+
+@pytest.mark.parametrize("error", [SchemaRegistryUnreachableError("http://registry", "refused"), MemoryError()])
+def test_what_is_no_fault_of_the_record_passes(error: Exception) -> None:
+    sorter = Sorter(Raises(error), topic="t", topic_id="id", partition=0, partitions=1)
+    with pytest.raises(type(error)):
+        sorter.sort([record(b"strange", 6)], 0)
+
 
 # ---------------------------------------------------------------- states
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, cast
 
+import pytest
 from confluent_kafka import Message
 
 from odradek.web.kafka.facts import RecordView
 from odradek.web.kafka.reading import record_view
 from odradek.wire.codec import Codec, encode
 from odradek.wire.events import SignalWorkflow
+from odradek.wire.payload import Payload
 from odradek.wire.topics import Topics
 
 TOPICS = Topics("default")
@@ -61,6 +64,19 @@ def test_json_that_is_no_event_is_shown_as_it_is() -> None:
         assert wrong.value == {"kind": "SignalWorkflow", "nope": 1} and "JSON event" in wrong.error and "Avro" not in wrong.error
         cut = view(b'{"kind": "StartWorkflow", "input": [', topic)
         assert cut.value == '{"kind": "StartWorkflow", "input": [' and "JSON event" in cut.error
+
+
+@pytest.mark.parametrize("depth", [101, 500, 900, 5_000])
+def test_json_nested_deeply_is_shown_as_bytes(depth: int) -> None:
+    """Whatever Python makes of it on this stack: what pages and answers are given can be written."""
+    nested = b"[" * depth + b"]" * depth
+    event = view(encode(SignalWorkflow("order-1", "approve", input=[Payload({"encoding": b"json/plain"}, nested)])))
+    assert event.value["input"][0]["data"] == base64.b64encode(nested).decode()
+    assert "nested more than 100 levels deep" in event.value["input"][0]["unreadable"]
+    plain = view(b'{"kind": "SignalWorkflow", "nope": ' + nested + b"}")
+    assert isinstance(plain.value, str) and plain.error
+    flat = view(encode(SignalWorkflow("order-1", "approve", input=[Payload({"encoding": b"json/plain"}, b"[" + b"[[]]," * 200 + b"1]")])))
+    assert flat.value["input"][0]["value"][-1] == 1
 
 
 def test_other_bytes_are_shown_in_base64() -> None:

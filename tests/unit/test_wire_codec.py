@@ -225,7 +225,18 @@ def test_unknown_schema_names_fingerprint_and_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "7", '{"type": "record"}', '{"type": "record", "name": "x.Other", "fields": []}', '["null"]', '"nope"']
+    "text",
+    [
+        "{",
+        "7",
+        '{"type": "record"}',
+        '{"type": "record", "name": "x.Other", "fields": []}',
+        '["null"]',
+        '"nope"',
+        pytest.param("[" * 100_000, id="nested lists"),
+        pytest.param('{"type": "array", "items": ' * 1_500 + '"int"' + "}" * 1_500, id="nested arrays"),
+        pytest.param(f'{{"type": "record", "name": "x.SignalWorkflow", "fields": {"[" * 400 + "]" * 400}}}', id="nested fields"),
+    ],
 )
 def test_published_nonsense(text: str) -> None:
     schemas = Schemas({b"12345678": text})
@@ -244,6 +255,21 @@ def test_damaged_body_of_another_version() -> None:
             codec.decode(head + body[:cut])
     with pytest.raises(UndecodableRecord):
         codec.decode(head + body + b"\x00")
+
+
+def test_failure_chain_without_end_of_another_version() -> None:
+    """fastavro's C reader has no limit of its own: 20,000 causes would end the process, not the read."""
+    schemas = Schemas()
+    head = framed(schemas.publish(newer(ActivityTaskFailed, mood="")), b"")
+    codec = Codec(lookup=schemas)
+    link = encode(ActivityTaskFailed("w", "r", 5, "5", 1, Failure(message="m", cause=Failure(message="m"))))[10:]
+    once = encode(ActivityTaskFailed("w", "r", 5, "5", 1, Failure(message="m")))[10:]
+    assert codec.decode(head + link + b"\x08good").failure.cause == Failure(message="m")
+    before = next(n for n in range(len(once)) if once[n] != link[n])  # the branch of the union: null or a cause
+    repeated = link[link.index(b"\x02m") : before + 1]
+    chain = link[: before + 1] + repeated * 20_000
+    with pytest.raises(UndecodableRecord, match="RecursionError"):
+        codec.decode(head + chain)
 
 
 def test_history_event_that_only_newer_code_knows_becomes_other_event() -> None:

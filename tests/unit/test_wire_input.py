@@ -83,6 +83,15 @@ def test_not_utf8(text: bytes) -> None:
         decode_json(b'{"kind": "CancelWorkflow"}', b"\xff")
 
 
+@pytest.mark.parametrize("depth", [1_500, 1_000_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_nested_without_end(depth: int, opening: str, closing: str) -> None:
+    """What msgspec answers with RecursionError is an error of this record like any other."""
+    nested = opening * depth + "1" + closing * depth
+    with pytest.raises(JsonInputError, match="nested too deeply"):
+        decode_json(f'{{"kind": "StartWorkflow", "workflow_type": "t", "input": [{nested}]}}'.encode(), b"w")
+
+
 @given(st.binary(max_size=60))
 def test_anything_that_begins_like_json_ends_in_a_record_or_an_error(rest: bytes) -> None:
     assert is_json(b"{" + rest)

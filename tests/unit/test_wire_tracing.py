@@ -41,6 +41,7 @@ def test_a_command_of_a_traced_workflow_has_w3c_headers() -> None:
         carrier(traceparent=7),
         Payload({"encoding": b"json/plain"}, b"[]"),
         Payload({"encoding": b"json/plain"}, b"{"),
+        Payload({"encoding": b"json/plain"}, b"[" * 100_000),
         Payload({"encoding": b"binary/encrypted"}, json.dumps({"traceparent": PARENT}).encode()),
     ],
 )

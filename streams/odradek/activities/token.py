@@ -28,7 +28,7 @@ class TaskToken(msgspec.Struct, frozen=True):
         """Inverse of `encode`. `ValueError` for bytes that are no task token."""
         try:
             return _DECODER.decode(token)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"not a task token of Odradek: {error}. Pass the bytes of activity.info().task_token unchanged") from error
 
 

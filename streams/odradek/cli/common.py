@@ -74,6 +74,8 @@ def json_value(text: str, what: str) -> Any:
     """A JSON value from the command line."""
     try:
         return json.loads(text)
+    except RecursionError:
+        raise UsageError(f"{what} is nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{what} is not JSON: {error}. A text needs its quotes: '\"text\"'") from error
 

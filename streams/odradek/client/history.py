@@ -63,7 +63,10 @@ class WorkflowHistory:
     @staticmethod
     def from_json(workflow_id: str, history: str | dict[str, Any]) -> WorkflowHistory:
         """A history from JSON text or the dict of it: ours, or one exported by Temporal's tools. `ValueError` when it is none."""
-        parsed = json.loads(history) if isinstance(history, str) else history
+        try:
+            parsed = json.loads(history) if isinstance(history, str) else history
+        except RecursionError as error:
+            raise ValueError("JSON history nested too deeply") from error
         if not isinstance(parsed, dict):
             raise ValueError("JSON history not a dictionary")
         read = history_json.from_json(parsed, workflow_id=workflow_id)
@@ -119,5 +122,5 @@ def _read_token(token: bytes) -> tuple[str, int]:
     try:
         run_id, event_id = json.loads(token)
         return str(run_id), int(event_id)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"not a page token of a history: {token!r}") from error

@@ -77,7 +77,7 @@ class ServerApi:
     def _read(self, status: int, body: bytes, what: str) -> dict[str, Any]:
         try:
             value = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):
             if status == 200:

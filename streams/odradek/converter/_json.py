@@ -95,7 +95,7 @@ def loads(data: bytes) -> Any:
     """The value of JSON bytes, as `json.loads` gives it. `RuntimeError` when they are not JSON."""
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # What json.loads takes beyond the standard: NaN, Infinity, numbers out of range, lone surrogates, UTF-16.
         return loads_with(None, data)
 
@@ -104,5 +104,5 @@ def loads_with(decoder_class: type[json.JSONDecoder] | None, data: bytes) -> Any
     """The same through a decoder class."""
     try:
         return json.loads(data, cls=decoder_class)
-    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
         raise RuntimeError("Failed parsing") from err

@@ -9,6 +9,7 @@ Never: lose a record silently, apply an event where it does not belong, or wait 
 
 from __future__ import annotations
 
+import logging
 import typing
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from odradek.engine.ports import Input
+from odradek.exceptions import OdradekError
 from odradek.wire import dead_letters, headers
 from odradek.wire.codec import Codec
 from odradek.wire.errors import JsonInputError, UndecodableRecord, UnknownSchemaError
@@ -35,6 +37,8 @@ from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.payload import Failure
 from odradek.wire.tracing import TRACER_DATA, tracer_data
+
+logger = logging.getLogger(__name__)
 
 _EVENT_TYPES = frozenset(typing.get_args(Event))
 _TRACED = frozenset({StartWorkflow, SignalWorkflow, QueryWorkflow})
@@ -97,6 +101,11 @@ class Sorter:
                 self._undecodable(message, dead_letters.UNDECODABLE, error, result)
             except JsonInputError as error:
                 self._undecodable(message, dead_letters.INVALID_JSON, error, result)
+            except (OdradekError, MemoryError):  # a registry is away, no memory: not the record's fault
+                raise
+            except Exception as error:  # a defect of ours, found by one record: it must not take its partition along
+                logger.exception("%s/%d/%s: a record could not be decoded", self._topic, self._partition, message.offset())
+                self._undecodable(message, dead_letters.UNDECODABLE, _told(error), result)
             else:
                 if type(event) not in _EVENT_TYPES:
                     text = f"{type(event).__name__} does not belong on an events topic"
@@ -164,6 +173,12 @@ class Sorter:
                     workflow_id=routing.workflow_id,
                 )
             )
+
+
+def _told(error: Exception) -> UndecodableRecord:
+    found = UndecodableRecord(f"{type(error).__name__}: {error}")
+    found.__cause__ = error
+    return found
 
 
 def _take_trace(event: StartWorkflow | SignalWorkflow | QueryWorkflow, message: Message) -> None:

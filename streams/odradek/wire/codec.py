@@ -17,13 +17,13 @@ import io
 import json
 import threading
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import fastavro
 import msgspec
-from fastavro.schema import SchemaParseException
+from fastavro._read_py import schemaless_reader as careful_reader
 
 from odradek.wire import history
 from odradek.wire.decoders import DECODE_ERRORS, Decoder, decoder
@@ -66,6 +66,7 @@ class _Foreign:
 
     schema: Any
     record_type: RecordType
+    read: Callable[..., Any]
 
 
 class Codec:
@@ -174,15 +175,19 @@ class Codec:
 
     def _prepare_foreign(self, text: str, name: str) -> _Foreign | Decoder:
         try:
-            schema = fastavro.parse_schema(json.loads(text))
+            plain = json.loads(text)
+            schema = fastavro.parse_schema(plain)
             record_name = schema["name"] if isinstance(schema, dict) else ""
-        except (ValueError, KeyError, TypeError, SchemaParseException, fastavro.schema.UnknownType) as error:
+            found = schema_fingerprint(plain)
+        except Exception as error:  # of many kinds, RecursionError among them; all mean that the schema is none
             raise UndecodableRecord(f"the schema published under {name} is no Avro schema: {error}") from error
         record_type = RECORDS_BY_NAME.get(str(record_name).rpartition(".")[2])
         if record_type is None:
             raise UndecodableRecord(f"schema {name} is of {record_name or 'no record'}, which is no record of ours")
-        own = self._own_decoders().get(schema_fingerprint(json.loads(text)))
-        return own if own is not None else _Foreign(schema, record_type)
+        own = self._own_decoders().get(found)
+        # fastavro's C reader recurses without a limit: a record nested often enough ends the process. Its Python reader raises.
+        read = careful_reader if _names_itself(schema) else fastavro.schemaless_reader
+        return own if own is not None else _Foreign(schema, record_type, read)
 
     # --- state rows
 
@@ -225,15 +230,28 @@ def _read_foreign(foreign: _Foreign, data: bytes, start: int) -> Any:
     body = io.BytesIO(data)
     body.seek(start)
     try:
-        plain = fastavro.schemaless_reader(body, foreign.schema, None, return_record_name=True, return_record_name_override=True)
+        plain = foreign.read(body, foreign.schema, None, return_record_name=True, return_record_name_override=True)
         # By name: what our Struct lacks is skipped, what the writer lacked takes our default.
         record = msgspec.convert(_untag(plain), foreign.record_type)
-    except (*DECODE_ERRORS, EOFError, msgspec.ValidationError) as error:
+    except Exception as error:  # of many kinds: what fastavro meets in a damaged body, and what msgspec finds wrong with it
         name = foreign.record_type.__name__
         raise UndecodableRecord(f"{name} of another version cannot be read: {type(error).__name__}: {error}") from error
     if body.tell() != len(data):
         raise UndecodableRecord(f"damaged record: {len(data)} bytes, its schema accounts for {body.tell()}")
     return record
+
+
+def _names_itself(schema: Any, within: tuple[str, ...] = ()) -> bool:
+    """Whether a type of this parsed schema (full names, first use defined in place) holds itself, as a failure does by its cause."""
+    if isinstance(schema, str):
+        return schema in within
+    if isinstance(schema, list):
+        return any(_names_itself(branch, within) for branch in schema)
+    inner = within if "name" not in schema else (*within, schema["name"])
+    parts = [schema.get("items"), schema.get("values"), *(field["type"] for field in schema.get("fields", ()))]
+    if isinstance(schema["type"], dict | list):
+        parts.append(schema["type"])
+    return any(_names_itself(part, inner) for part in parts if part is not None)
 
 
 def _untag(value: Any) -> Any:

@@ -99,6 +99,8 @@ def decode_json(data: bytes, key: bytes | None) -> StartWorkflow | SignalWorkflo
         raise JsonInputError(f"JSON event: {error}") from error
     except UnicodeDecodeError as error:
         raise JsonInputError(f"JSON event: not UTF-8: {error}") from error
+    except RecursionError as error:  # some thousand brackets; msgspec has no error of its own for it
+        raise JsonInputError(f"JSON event: nested too deeply: {error}") from error
     workflow_id = _workflow_id(parsed.workflow_id, key)
     if isinstance(parsed, _Start):
         return _start(parsed, workflow_id)

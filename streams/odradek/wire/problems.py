@@ -41,7 +41,10 @@ def take_problems(attributes: dict[str, Payload]) -> list[str]:
     payload = attributes.pop(NAME, None)
     if payload is None:
         return []
-    values = json.loads(payload.data)
+    try:
+        values = json.loads(payload.data)
+    except RecursionError as error:
+        raise ValueError(f"{NAME} is nested too deeply") from error
     if not isinstance(values, list):
         raise ValueError(f"{NAME} is no list")
     return [str(value) for value in values]

@@ -33,7 +33,7 @@ def trace_headers(headers: Mapping[str, Payload]) -> list[tuple[str, bytes]]:
         return []
     try:
         carrier = json.loads(payload.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if not isinstance(carrier, dict) or not _is_parent(carrier.get(TRACEPARENT)):
         return []

@@ -129,7 +129,7 @@ def decode_token(compiled: Compiled, token: bytes) -> Cursor:
         if version != _VERSION:
             raise PageTokenError("the page token is of another version: begin again without one")
         fingerprint, values, tie, now_ms = msgspec.convert(parts, tuple[bytes, tuple[Any, ...], int, int])
-    except (binascii.Error, msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+    except (binascii.Error, msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise PageTokenError("the page token is damaged: begin again without one") from error
     if fingerprint != _fingerprint(compiled) or len(values) != len(order_of(compiled)):
         raise PageTokenError("the page token belongs to another query: give it the query it came from, or begin again without one")

@@ -5,7 +5,6 @@ A consumer of its own each time: assigned by hand, member of no group, gone afte
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from odradek.kafka.errors import translate
 from odradek.kafka.settings import KafkaSettings
 from odradek.web.kafka.facts import RecordView
 from odradek.web.kafka.views import header_texts, record_value
+from odradek.web.shown_json import parse_shown
 from odradek.wire.codec import Codec
 from odradek.wire.errors import WireError
 from odradek.wire.headers import KIND
@@ -158,7 +158,7 @@ def record_view(message: Message, topics: Topics, codec: Codec) -> RecordView:
         try:
             record = decode_json(value, _bytes(message.key())) if plain else codec.decode(value)
             kind, shown = type(record).__name__, record_value(record)
-        except WireError as error:
+        except (WireError, RecursionError) as error:
             shown, problem = _json_or_text(value) if plain else record_value(value), str(error)
     return RecordView(
         topic=topic,
@@ -177,7 +177,7 @@ def record_view(message: Message, topics: Topics, codec: Codec) -> RecordView:
 
 def _json_or_text(value: bytes) -> Any:
     try:
-        return json.loads(value)
+        return parse_shown(value)
     except ValueError:
         return value.decode("utf-8", "replace")
 

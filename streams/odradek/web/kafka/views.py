@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from odradek.web.shown_json import parse_shown
 from odradek.wire.payload import Payload
 
 _PLAIN_ENCODINGS = (b"json/plain", b"json/protobuf")
@@ -43,7 +43,7 @@ def payload_view(payload: Payload) -> dict[str, Any]:
         return view | {"value": None}
     if encoding in _PLAIN_ENCODINGS:
         try:
-            return view | {"value": json.loads(payload.data)}
+            return view | {"value": parse_shown(payload.data)}
         except ValueError as error:
             return view | {"unreadable": f"it says {encoding.decode()} and is no JSON: {error}", "data": _base64(payload.data)}
     view["data"] = _base64(payload.data)

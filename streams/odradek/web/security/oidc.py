@@ -173,7 +173,7 @@ class OidcAuthenticator:
                 leeway=self._leeway_s,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, RecursionError):  # it parses the JSON of a token before it knows who made it
             return None
         return claims
 
@@ -199,7 +199,7 @@ def fetch_json(request: urllib.request.Request) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         kind = ProviderRefusedError if error.code in (400, 401) else ProviderError
         raise kind(f"{request.full_url.partition('?')[0]}: {error}") from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, OSError, ValueError, RecursionError) as error:
         raise ProviderError(f"{request.full_url.partition('?')[0]}: {error}") from error
     if not isinstance(value, dict):
         raise ProviderError(f"{request.full_url.partition('?')[0]} answers no JSON object")

@@ -106,7 +106,7 @@ def _read_token(token: bytes) -> tuple[str, int] | None:
         return None
     try:
         run_id, event_id = json.loads(token)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise invalid("Invalid NextPageToken.") from None
     if not isinstance(run_id, str) or not isinstance(event_id, int) or not 0 < event_id < 2**40:
         raise invalid("Invalid NextPageToken.")

@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from odradek.web.errors import invalid
+from odradek.web.shown_json import parse_shown
 from odradek.wire.payload import Payload
 
 _MESSAGE_TYPE = "_protoMessageType"
@@ -51,7 +52,7 @@ def _short(value: dict[str, Any]) -> Any:
     if encoding not in (b"json/plain", b"json/protobuf"):
         return _NO
     try:
-        data = json.loads(base64.b64decode(value.get("data", "")))
+        data = parse_shown(base64.b64decode(value.get("data", "")))
     except ValueError:
         return _NO
     if encoding == b"json/plain":

@@ -141,7 +141,7 @@ def _picked(form: Form) -> list[Target] | None:
 def _target(text: str) -> Target:
     try:
         value: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, list) or len(value) not in (2, 3) or not all(isinstance(part, str) for part in value):
         raise invalid("run: not a workflow id with a run id")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from starlette.responses import Response
@@ -11,6 +10,7 @@ from starlette.responses import Response
 from odradek.web.api import kafka as api
 from odradek.web.errors import not_found
 from odradek.web.kafka.follower import ACTIVITIES
+from odradek.web.shown_json import parse_shown
 from odradek.web.threads import in_kafka_thread
 from odradek.web.ui.text import segment
 from odradek.web.ui.visit import Visit
@@ -94,7 +94,7 @@ async def _share_groups(visit: Visit, names: set[str]) -> set[str]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_shown(text)
     except ValueError:
         return text
 
