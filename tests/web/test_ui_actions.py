@@ -159,6 +159,10 @@ def test_a_phone_sees_what_an_event_says_and_where_it_is(site: Site, page: Any) 
     page.goto(f"{site.url}{RUN}/history?view=full")
     row = page.locator("details.ev[data-row='13']")
     assert row.locator(".kind").inner_text() == "Activity task failed" and row.locator(".says").is_visible()
+    cut = "[...document.querySelectorAll('details.ev .kind')].filter(one => one.scrollWidth > one.clientWidth).length"
+    assert page.evaluate(cut) == 0  # kinds are whole
+    row.locator(".came a").click()
+    page.wait_for_selector("#sheet p:has-text('odradek.default.orders.events / 2 / 47')")
     page.goto(f"{site.url}/batches")
     box = page.locator(".nav a[aria-current]").bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 390  # the row of pages is scrolled to it

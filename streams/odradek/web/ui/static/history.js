@@ -4,7 +4,7 @@
 import { decorate, fetchPart, put, setPulse, throttle } from "./app.js";
 
 const panel = document.querySelector("#history");
-const NARROW = matchMedia("(max-width: 700px)").matches;
+const NARROW = matchMedia("(max-width: 900px)").matches;
 const ROW = { timeline: 34, compact: NARROW ? 47 : 35, full: NARROW ? 47 : 35, json: 420 };
 const NEAR = "1500px";
 
