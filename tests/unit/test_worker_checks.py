@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,8 @@ from odradek.worker import (
     FixedSizeSlotSupplier,
     Interceptor,
     Plugin,
+    PollerBehaviorAutoscaling,
+    PollerBehaviorSimpleMaximum,
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerConfig,
@@ -85,6 +88,69 @@ def test_duplicates_and_what_cannot_be_registered() -> None:
 def test_queue_that_can_name_no_topic(queue: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Worker(client(), task_queue=queue, activities=[work])
+
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "told"),
+    [
+        ("task_queue", None, "must be a text"),
+        ("identity", 7, "must be a text"),
+        ("max_cached_workflows", -1, "0 or more"),
+        ("max_cached_workflows", 1.5, "whole number"),
+        ("max_cached_workflows", None, "whole number"),
+        ("max_concurrent_activities", 0, "1 or more"),
+        ("max_concurrent_activities", -1, "1 or more"),
+        ("max_concurrent_activities", "ten", "whole number"),
+        ("max_concurrent_activities", True, "whole number"),
+        ("max_concurrent_workflow_tasks", 0, "1 or more"),
+        ("max_concurrent_local_activities", -1, "1 or more"),
+        ("max_concurrent_nexus_tasks", -1, "1 or more"),
+        ("max_concurrent_workflow_task_polls", 0, "1 or more"),
+        ("max_concurrent_activity_task_polls", 0, "1 or more"),
+        ("max_workflow_task_external_storage_concurrency", 0, "1 or more"),
+        ("max_eager_activity_reservations_per_workflow_task", 0, "must be positive"),
+        ("max_activities_per_second", 0, "must be positive"),
+        ("max_activities_per_second", -0.5, "must be positive"),
+        ("max_activities_per_second", float("nan"), "must be positive"),
+        ("max_activities_per_second", float("inf"), "must be positive"),
+        ("max_task_queue_activities_per_second", -1, "must be positive"),
+        ("nonsticky_to_sticky_poll_ratio", -0.1, "not negative"),
+        ("graceful_shutdown_timeout", -SECOND, "must not be negative"),
+        ("graceful_shutdown_timeout", 5, "must be a timedelta"),
+        ("plugin_shutdown_timeout", -SECOND, "must not be negative"),
+        ("sticky_queue_schedule_to_start_timeout", -SECOND, "must not be negative"),
+        ("max_heartbeat_throttle_interval", -SECOND, "must not be negative"),
+        ("max_heartbeat_throttle_interval", None, "must be a timedelta"),
+        ("default_heartbeat_throttle_interval", -SECOND, "must not be negative"),
+        ("tuner", WorkerTuner.create_fixed(activity_slots=0), "1 or more"),
+        ("workflow_task_poller_behavior", PollerBehaviorSimpleMaximum(0), "1 or more"),
+        ("activity_task_poller_behavior", PollerBehaviorAutoscaling(minimum=5, maximum=2), "5 or more"),
+    ],
+)
+def test_value_out_of_range_is_refused_by_name(keyword: str, value: Any, told: str) -> None:
+    """Here, as the settings model refuses them, and not by a worker that hangs or a run that fails."""
+    arguments: dict[str, Any] = {"task_queue": "q", "workflows": [Flow], "activities": [work], keyword: value}
+    with pytest.raises(ValueError, match=f"^{keyword}.*{told}"):
+        Worker(client(), **arguments)
+
+
+def test_values_at_the_edge_of_their_range() -> None:
+    Worker(
+        client(),
+        task_queue="q",
+        activities=[work],
+        workflows=[Flow],
+        max_cached_workflows=0,
+        max_concurrent_activities=1,
+        max_activities_per_second=0.01,
+        graceful_shutdown_timeout=timedelta(0),
+        plugin_shutdown_timeout=None,
+        max_heartbeat_throttle_interval=timedelta(0),
+        default_heartbeat_throttle_interval=timedelta(0),
+    )
 
 
 def test_lazy_clients_are_refused() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 from odradek.client.activity_handle import AsyncActivityHandle, AsyncActivityIDReference
 from odradek.client.connection import Connection
+from odradek.client.durations import seconds_of
 from odradek.client.handle import WorkflowHandle
 from odradek.client.impl import ClientImpl
 from odradek.client.inputs import CountWorkflowsInput, ListWorkflowsInput, StartWorkflowInput
@@ -172,6 +173,7 @@ class Client:
             BrokerUnreachableError: No broker answers, within a few seconds.
             TopicMissingError: A topic is missing and may not be created.
             ConfigurationError: A setting is unknown or wrong.
+            ValueError: `connect_timeout` is negative.
         """
         settings = Connection.settings_for(
             target_host,
@@ -185,7 +187,7 @@ class Client:
         connection = Connection(
             settings,
             lazy=lazy,
-            connect_timeout_s=CONNECT_TIMEOUT_S if connect_timeout is None else connect_timeout.total_seconds(),
+            connect_timeout_s=CONNECT_TIMEOUT_S if connect_timeout is None else seconds_of(connect_timeout, "connect_timeout"),
             api_key=api_key,
             rpc_metadata=rpc_metadata,
             runtime=runtime,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from odradek.client.activity_completion import ActivityCompletion
 from odradek.client.call import Unanswered
 from odradek.client.description import WorkflowExecutionDescription, status_of
+from odradek.client.durations import seconds_of
 from odradek.client.encode import headers_of, payloads_of, single_value, start_record
 from odradek.client.errors import WorkflowQueryFailedError, WorkflowQueryRejectedError
 from odradek.client.handle import WorkflowHandle
@@ -114,13 +115,14 @@ class ClientImpl(OutboundInterceptor):
         return await self._result(record, input, converter, None if input.rpc_timeout is None else timeout_s)
 
     async def _prepare_start(self, input: StartWorkflowInput) -> tuple[StartWorkflow, float]:
+        timeout_s = self._timeout(input.rpc_timeout)
         converter = self.converter_for(input.id)
         record = await start_record(
             input, converter, run_id=self._channel.new_run_id(), header_codec_behavior=self._client._config["header_codec_behavior"]
         )
         await self._prepare(input.task_queue, create=True)
         self._channel.remember_queue(input.id, input.task_queue)
-        return record, self._timeout(input.rpc_timeout)
+        return record, timeout_s
 
     async def _result(self, record: StartWorkflow, input: StartWorkflowInput, converter: DataConverter, timeout_s: float | None) -> Any:
         record.await_result = True
@@ -136,7 +138,7 @@ class ClientImpl(OutboundInterceptor):
 
     async def await_result(self, handle: WorkflowHandle[Any, Any], follow_runs: bool, rpc_timeout: timedelta | None) -> Any:
         """The outcome of the run that a handle stands for, over restarts of its owners."""
-        timeout_s = None if rpc_timeout is None else rpc_timeout.total_seconds()
+        timeout_s = None if rpc_timeout is None else self._timeout(rpc_timeout)
         record: StartWorkflow | AwaitResult
         if handle._unconfirmed_start is not None:
             record = handle._unconfirmed_start
@@ -352,7 +354,7 @@ class ClientImpl(OutboundInterceptor):
         return await headers_of(self.converter_for(workflow_id), headers, self._client._config["header_codec_behavior"])
 
     def _timeout(self, rpc_timeout: timedelta | None) -> float:
-        return self._default_timeout_s if rpc_timeout is None else rpc_timeout.total_seconds()
+        return self._default_timeout_s if rpc_timeout is None else seconds_of(rpc_timeout, "rpc_timeout")
 
     def _accept(self, unanswered: Unanswered, what: str, queue: str, rpc_timeout: timedelta | None) -> None:
         accept(unanswered, what=what, task_queue=queue, address=self._channel.transport.address, explicit=rpc_timeout is not None)

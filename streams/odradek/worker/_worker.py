@@ -20,6 +20,7 @@ from odradek.client import Client
 from odradek.common import VersioningBehavior
 from odradek.processor import Processor
 from odradek.wire.topics import Topics
+from odradek.worker._checks import check_values
 from odradek.worker._config import WorkerConfig, WorkerDeploymentConfig
 from odradek.worker._hosts import make_activity_host, make_processor, settings_of
 from odradek.worker._plugin import Plugin
@@ -109,7 +110,7 @@ class Worker:
 
         Raises:
             ValueError, TypeError: Nothing is registered, a name stands twice, an activity or workflow cannot be registered; the task
-                queue is empty or too long for a topic's name.
+                queue is empty or too long for a topic's name; a number or duration is out of its range.
         """
         config: WorkerConfig = {key: value for key, value in locals().items() if key in WorkerConfig.__annotations__}  # type: ignore[assignment] # its keys are the keywords above
         from_client: list[Plugin] = [plugin for plugin in client.config()["plugins"] if isinstance(plugin, Plugin)]
@@ -345,5 +346,4 @@ def _check(config: WorkerConfig) -> None:
             "max_eager_activity_reservations_per_workflow_task must be positive; "
             "use disable_eager_activity_execution=True to disable eager activity execution"
         )
-    if (config.get("max_activities_per_second") or 1) <= 0:
-        raise ValueError("max_activities_per_second must be positive")
+    check_values(config)
