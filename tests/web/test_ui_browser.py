@@ -306,13 +306,14 @@ def test_dashboard(site: Site, new_page: NewPage) -> None:
     many_orders(site.server, 1_500)
     some_backlog(site.server)
     page = new_page()
-    page.goto(f"{site.url}/dashboard")
+    with page.expect_response(lambda response: "x-part" in response.request.headers):  # the first look of the live part
+        page.goto(f"{site.url}/dashboard")
     assert page.locator("figure.plot").count() == 4 + 3 + 2  # of all, by type, of queues
     assert page.locator("figure.plot path.stroke[d^=M]").count() >= 18
     keep(page, "dashboard")
     backlog = page.locator("figure:has(h3:text('Commands that wait'))")
     assert re.search(r"payments: last \d, highest 4\d\d; orders: last", backlog.locator("svg[role=img]").get_attribute("aria-label"))
-    backlog.scroll_into_view_if_needed()
+    backlog.evaluate("one => one.scrollIntoView({block: 'end'})")
     keep(page, "dashboard-backlog")
     backlog.get_by_role("link", name="as a table").click()
     page.wait_for_selector("#sheet th:text-is('payments')")
