@@ -79,6 +79,18 @@ def test_a_taken_port_is_said_and_the_broker_s_end_is_the_end(tmp_path: Path) ->
         assert not psutil.wait_procs(processes, timeout=20)[1]
 
 
+@pytest.mark.parametrize("brokers", ["1", "2"])
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_data_dir_that_cannot_be_made_is_one_line(tmp_path: Path, brokers: str, below: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    with running(tmp_path / "1", "dev", "--no-server", "--brokers", brokers, "--data-dir", str(file / below)) as refused:
+        assert refused.process.wait(30) == 2
+        said = refused.errors.read_text()
+        assert f"{file} is a file. Give another --data-dir" in said and "Traceback" not in said, said
+        assert "bootstrap" not in refused.out.read_text()
+
+
 def test_kill_9_of_dev_leaves_nothing(tmp_path: Path) -> None:
     with running(tmp_path / "1", "dev", "--ui-port", "0") as dev:
         url = dev.line("ui")

@@ -82,6 +82,17 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         ("workflow describe -w x y", "unexpected argument 'y'. See"),
         ("workflow describe -w x -o jsn", "invalid choice: 'jsn'"),
         ("workflow describe -w x --rpc-timeout soon", "'soon' is no duration: write 500ms"),
+        ("worker m:f --processes two", "argument --processes: 'two' is no whole number: give 1 or more. See"),
+        ("worker m:f --processes 0", "argument --processes: 0 is out of range: give 1 or more. See"),
+        ("worker m:f --max-concurrent-activities -1", "argument --max-concurrent-activities: -1 is out of range: give 1 or more. See"),
+        ("workflow cancel -q x --rps many", "argument --rps: 'many' is no number. See"),
+        ("workflow cancel -q x --rps inf", "argument --rps: must be more than 0. See"),
+        ("dev --port 99999", "argument --port: 99999 is out of range: give 0 to 65535. See `odradek dev --help`"),
+        ("dev --port -1", "argument --port: -1 is out of range: give 0 to 65535. See"),
+        ("dev --ui-port 99999", "argument --ui-port: 99999 is out of range: give 0 to 65535. See"),
+        ("dev --brokers 0", "argument --brokers: 0 is out of range: give 1 or more. See"),
+        ("server --port 99999", "argument --port: 99999 is out of range: give 0 to 65535. See"),
+        ("dead-letter list -q x --limit -1", "argument --limit: -1 is out of range: give 1 or more. See"),
     ],
 )
 def test_usage_errors_are_one_line_with_the_cure(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,28 +128,28 @@ async def test_own_deadline_with_a_living_owner_is_deadline_exceeded() -> None:
     await client.start_workflow("W", id="w", task_queue="q")
 
 
-@pytest.mark.parametrize(("timeout", "told"), [(timedelta(seconds=-1), "must not be negative"), (5, "must be a timedelta")])
-async def test_timeout_that_is_none_is_refused_before_anything_is_sent(timeout: Any, told: str) -> None:
+@pytest.mark.parametrize(("given", "told"), [(timedelta(seconds=-1), "must not be negative"), (5, "must be a timedelta")])
+async def test_timeout_that_is_none_is_refused_before_anything_is_sent(given: Any, told: str) -> None:
     """As in Temporal's client, which raises ValueError for a negative one."""
     transport = FakeTransport()
     transport.serve("q", lambda _, r: reply_to(r, outcomes.OK, run_id="r"))
     client = connect(transport)
     handle = client.get_workflow_handle("w", task_queue="q")
     calls: list[Callable[[], Awaitable[Any]]] = [
-        lambda: client.start_workflow("W", id="w", task_queue="q", rpc_timeout=timeout),
-        lambda: client.execute_workflow("W", id="w", task_queue="q", rpc_timeout=timeout),
-        lambda: handle.signal("s", rpc_timeout=timeout),
-        lambda: handle.query("s", rpc_timeout=timeout),
-        lambda: handle.cancel(rpc_timeout=timeout),
-        lambda: handle.terminate(rpc_timeout=timeout),
-        lambda: handle.describe(rpc_timeout=timeout),
-        lambda: handle.result(rpc_timeout=timeout),
+        lambda: client.start_workflow("W", id="w", task_queue="q", rpc_timeout=given),
+        lambda: client.execute_workflow("W", id="w", task_queue="q", rpc_timeout=given),
+        lambda: handle.signal("s", rpc_timeout=given),
+        lambda: handle.query("s", rpc_timeout=given),
+        lambda: handle.cancel(rpc_timeout=given),
+        lambda: handle.terminate(rpc_timeout=given),
+        lambda: handle.describe(rpc_timeout=given),
+        lambda: handle.result(rpc_timeout=given),
     ]
     for call in calls:
         with pytest.raises(ValueError, match=f"^rpc_timeout {told}"):
             await call()
     with pytest.raises(ValueError, match=f"^connect_timeout {told}"):
-        await Client.connect("localhost:1", connect_timeout=timeout)
+        await Client.connect("localhost:1", connect_timeout=given)
     assert not transport.sent
 
 

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Protocol
 
 from odradek.broker.cluster import LocalCluster
-from odradek.broker.errors import BrokerError
+from odradek.broker.errors import BrokerError, DataDirError
 from odradek.broker.local import LocalBroker
 from odradek.broker.progress import StderrProgress
 
@@ -80,7 +80,7 @@ def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1,
         return 0
     except BrokerError as error:
         progress.say(f"odradek dev: {error}")
-        return 1
+        return 2 if isinstance(error, DataDirError) else 1
     finally:
         # From here on a second signal must not leave half a broker behind: the guard ends it in any case.
         for number in previous:

@@ -25,6 +25,10 @@ class DataDirInUseError(BrokerError):
     """Another broker runs on this data directory."""
 
 
+class DataDirError(BrokerError):
+    """The data directory cannot be made or written: a file stands there, or it is not ours."""
+
+
 class BrokerStartError(BrokerError):
     """The broker ended, or did not answer in time, while it was starting.
 

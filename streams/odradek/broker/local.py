@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from odradek.broker.errors import BrokerError, BrokerStartError, PortInUseError
+from odradek.broker.folder import make_folder
 from odradek.broker.jars import kafka_jars
 from odradek.broker.java import find_java
 from odradek.broker.node import Node, NodeOptions, owned_by_this_process
@@ -151,7 +152,7 @@ class LocalBroker:
             raise PortInUseError(f"port {self._port} on {HOST} is in use by another program. Stop that, or give another --port.")
         temporary = self._data_dir is None
         root = self._data_dir or Path(tempfile.mkdtemp(prefix="odradek-broker-"))
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         port = self._port or _last_port(root) or free_ports(1)[0]
         voter = Voter(node_id=1, port=port, controller_port=free_ports(1)[0])
         return Node(root, voter, [voter], options, temporary=temporary)

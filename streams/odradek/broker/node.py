@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from odradek.broker.errors import BrokerError, BrokerStartError, DataDirInUseError
+from odradek.broker.folder import make_folder
 from odradek.broker.jars import KafkaJars, random_uuid
 from odradek.broker.java import Java
 from odradek.broker.ports import HOST, accepts_connections
@@ -83,7 +84,7 @@ class Node:
         if self.running:
             raise BrokerError(f"the broker on {self.bootstrap} runs already")
         data = self.root / "data"
-        data.mkdir(parents=True, exist_ok=True)
+        make_folder(data)
         lock = self._take_lock()
         self._format(data, cluster_id or random_uuid())
         properties = self.root / "server.properties"

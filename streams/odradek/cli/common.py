@@ -70,6 +70,26 @@ def duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 500ms, 10s, 5min, 1h or 3d") from None
 
 
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """argparse type of a whole number from `least` to `most`."""
+    bounds = f"{least} or more" if most is None else f"{least} to {most}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number: give {bounds}") from None
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{value} is out of range: give {bounds}")
+        return value
+
+    return parse
+
+
+POSITIVE = whole_number(1)
+PORT = whole_number(0, 65_535)  # 0: any free one
+
+
 def json_value(text: str, what: str) -> Any:
     """A JSON value from the command line."""
     try:

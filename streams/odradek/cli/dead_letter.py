@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from odradek.cli.app import Commands, add_command, add_group
-from odradek.cli.common import cluster_options
+from odradek.cli.common import POSITIVE, cluster_options, whole_number
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.kafka import Cluster, cluster
 from odradek.cli.output import is_json, output_options, print_fields, print_many, print_value, time_text
@@ -49,7 +49,7 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument("--task-queue", "-t", help="task queue (default: all)")
     _filter_options(parser)
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many of each queue at most (default: 100)")
+    parser.add_argument("--limit", type=POSITIVE, default=100, metavar="N", help="how many of each queue at most (default: 100)")
     parser = add_command(
         actions,
         "show",
@@ -60,7 +60,7 @@ def register(commands: Commands) -> None:
         parents=shared,
     )
     parser.add_argument("--task-queue", "-t", required=True, help="task queue")
-    parser.add_argument("--offset", type=int, required=True, metavar="N", help="its offset, as `list` shows it")
+    parser.add_argument("--offset", type=whole_number(0), required=True, metavar="N", help="its offset, as `list` shows it")
     parser = add_command(
         actions,
         "redrive",
@@ -77,7 +77,7 @@ is harmless: its reader drops what it has applied. Status 1 if one could not be 
         parents=shared,
     )
     parser.add_argument("--task-queue", "-t", required=True, help="task queue")
-    parser.add_argument("--offset", type=int, action="append", metavar="N", help="its offset; may be given again")
+    parser.add_argument("--offset", type=whole_number(0), action="append", metavar="N", help="its offset; may be given again")
     _filter_options(parser)
     parser.add_argument("--all", action="store_true", help="every dead letter of the queue")
     add_yes(parser)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from odradek.broker.ports import is_free
 from odradek.cli.app import Commands, add_command
+from odradek.cli.common import PORT, POSITIVE
 from odradek.cli.server import DEFAULT_PORT, missing_packages
 from odradek.cli.status import Status, status_of
 from odradek.config import Settings
@@ -32,10 +33,10 @@ def register(commands: Commands) -> None:
     parser = add_command(
         commands, "dev", run, help="run a local Kafka broker, and the server with API and UI", epilog=EXAMPLES, statuses=STATUSES
     )
-    parser.add_argument("--port", type=int, help="port for Kafka's clients (default: a free one)")
+    parser.add_argument("--port", type=PORT, help="port for Kafka's clients (default: a free one)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="keep data here, lists too (default: a temporary directory)")
-    parser.add_argument("--brokers", type=int, default=1, help="more than one: a replicated cluster on free ports (default: 1)")
-    parser.add_argument("--ui-port", type=int, metavar="PORT", help=f"port of the server (default: {DEFAULT_PORT}, or the next free one)")
+    parser.add_argument("--brokers", type=POSITIVE, default=1, help="more than one: a replicated cluster on free ports (default: 1)")
+    parser.add_argument("--ui-port", type=PORT, metavar="PORT", help=f"port of the server (default: {DEFAULT_PORT}, or the next free one)")
     parser.add_argument("--no-server", action="store_true", help="the broker alone: no lists, no HTTP API, no UI")
 
 

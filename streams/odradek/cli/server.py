@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import cluster_options, settings_of
+from odradek.cli.common import PORT, cluster_options, settings_of
 from odradek.cli.status import SERVING, UsageError
 
 DEFAULT_PORT = 8088
@@ -41,7 +41,7 @@ def register(commands: Commands) -> None:
         statuses=SERVING,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"port to listen on, 0: any free one (default: {DEFAULT_PORT})")
+    parser.add_argument("--port", type=PORT, default=DEFAULT_PORT, help=f"port to listen on, 0: any free one (default: {DEFAULT_PORT})")
     parser.add_argument("--read-only", action="store_true", help="refuse everything that changes a workflow")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that callers must have")
     parser.add_argument("--authenticator", default="", metavar="MODULE:NAME", help="another way to authenticate, by import path")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import cluster_options, duration
+from odradek.cli.common import POSITIVE, cluster_options, duration
 from odradek.cli.kafka import Cluster, cluster
 from odradek.cli.output import output_options, print_json, print_line, print_table, text_of, time_text
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
@@ -53,7 +53,7 @@ take the place of others in --limit. No worker needs to live.""",
     parser.add_argument("--task-queue", "-t", help="task queue that it was started on (default: all are searched)")
     parser.add_argument("--kind", action="append", choices=KINDS, help="topics of this kind only; may be given again")
     parser.add_argument("--since", type=duration, metavar="DURATION", help="records of this last stretch of time only")
-    parser.add_argument("--limit", type=int, default=10_000, metavar="N", help="how many at most (default: 10000)")
+    parser.add_argument("--limit", type=POSITIVE, default=10_000, metavar="N", help="how many at most (default: 10000)")
     parser.add_argument("--timeout", type=duration, default="30s", metavar="DURATION", help="longest search (default: 30s)")
     parser.add_argument("--follow", "-f", action="store_true", help="go on as records come, until Ctrl-C")
     parser.add_argument("--detailed", action="store_true", help="what each record holds as well")

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import cluster_options, settings_of
+from odradek.cli.common import POSITIVE, cluster_options, settings_of
 from odradek.cli.status import SERVING, UsageError
 from odradek.config import Settings
 from odradek.telemetry.logs import log_as_set
@@ -47,11 +47,11 @@ def register(commands: Commands) -> None:
     parser.add_argument("workflows", nargs="?", metavar="MODULE:WORKFLOWS", help="workflow classes")
     parser.add_argument("--activities", action="append", metavar="MODULE:ACTIVITIES", help="activity functions; may be given again")
     parser.add_argument("--task-queue", "-t", help="task queue (setting `task_queue`)")
-    parser.add_argument("--processes", type=_positive, default=1, metavar="N", help="processes, each a member of the group (default: 1)")
+    parser.add_argument("--processes", type=POSITIVE, default=1, metavar="N", help="processes, each a member of the group (default: 1)")
     parser.add_argument(
         "--supervise", action="store_true", help="with one process too: a parent that ends and restarts it when its interpreter hangs"
     )
-    parser.add_argument("--max-concurrent-activities", type=_positive, metavar="N", help="activities at a time (setting of that name)")
+    parser.add_argument("--max-concurrent-activities", type=POSITIVE, metavar="N", help="activities at a time (setting of that name)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -172,10 +172,3 @@ def _handle_signals(stopping: asyncio.Event, supervised: bool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
