@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from services.yaml_text import load_yaml
+
 
 class OdradekSection(BaseModel):
     """Where Kafka is and which queue this service serves: all that a foreign service knows of Odradek."""
@@ -74,11 +76,11 @@ def load(model: type[C], description: str, argv: list[str] | None = None) -> C:
     parser.add_argument("--config", type=Path, required=True, help="YAML file of this service")
     path: Path = parser.parse_args(argv).config
     try:
-        content: Any = yaml.safe_load(path.read_text())
+        content: Any = load_yaml(path.read_text(encoding="utf-8"))
         config = model.model_validate(content)
         config._file = path
         return config
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SystemExit(f"{path}: cannot be read: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 
 from odradek.exceptions import ConfigurationError
+from odradek.yaml_text import load_yaml
 
 __all__ = ["FILE_VARIABLE", "Settings", "default_state_dir", "format_duration", "parse_duration", "settings_page", "settings_table"]
 
@@ -280,7 +281,7 @@ def _read_file() -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as err:
         reason = err.strerror or str(err)
         raise ConfigurationError(f"settings file {path} cannot be read: {reason}. Correct its path", source=str(path)) from err

@@ -36,9 +36,9 @@ def test_each_has_a_file_that_says_where_and_which_queue(service: str, name: str
     assert section.get("task_queue") == QUEUES[service]
 
 
-def started_with(service: str, config: dict[str, Any], folder: Path) -> tuple[int, str]:
+def started_with(service: str, config: dict[str, Any] | str, folder: Path) -> tuple[int, str]:
     file = folder / "service.yaml"
-    file.write_text(yaml.safe_dump(config))
+    file.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
     command = [sys.executable, "-m", f"services.{service}", "--config", str(file)]
     paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
     done = subprocess.run(
@@ -55,6 +55,13 @@ def test_an_unknown_key_is_an_error_that_names_it(service: str, place: str, tmp_
     status, said = started_with(service, config, tmp_path)
     assert status == 1 and "tsk_queue" in said and len(said.splitlines()) == 1, said
     assert not list(tmp_path.glob("data/*")), "before it makes anything"
+
+
+@pytest.mark.parametrize("service", QUEUES)
+def test_a_key_that_stands_twice_is_an_error_that_names_it(service: str, tmp_path: Path) -> None:
+    text = yaml.safe_dump(config_of(service, "config.yaml")) + "odradek: {address: 'elsewhere:9092'}\n"
+    status, said = started_with(service, text, tmp_path)
+    assert status == 1 and "`odradek` stands twice" in said and len(said.splitlines()) == 1, said
 
 
 @pytest.mark.parametrize("service", QUEUES)

@@ -142,6 +142,29 @@ def test_bad_files_are_named(write: Write, tmp_path: Path) -> None:
             Settings.load(write(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("task_queue: a\npartitions: 2\ntask_queue: b\n", "`task_queue` stands twice in one mapping, in lines 1 and 3"),
+        ("odradek:\n  kafka:\n    acks: 1\n    acks: all\n", "`acks` stands twice in one mapping, in lines 3 and 4"),
+        ("{task_queue: a, task_queue: b}", "`task_queue` stands twice in one mapping, in lines 1 and 1"),
+        ("odradek: {}\nodradek: {}\n", "`odradek` stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_named(write: Write, text: str, told: str) -> None:
+    """YAML forbids it; PyYAML would take the last."""
+    with pytest.raises(ConfigurationError, match=rf"service\.yaml is not valid YAML: {told}"):
+        Settings.load(write(text))
+
+
+def test_merged_keys_are_no_repetition(write: Write) -> None:
+    text = (
+        "base: &base {partitions: 2, task_queue: a}\nodradek:\n  <<: *base\n  task_queue: b\nother: &other\n  <<: *base\n  partitions: 3\n"
+    )
+    settings = Settings.load(write(text))
+    assert (settings.partitions, settings.task_queue) == (2, "b")
+
+
 def test_passwords_are_not_shown() -> None:
     settings = Settings(kafka={"sasl.password": "secret"})
     assert "secret" not in repr(settings)
