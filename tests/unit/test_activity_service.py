@@ -28,8 +28,9 @@ from odradek.activities.rate import RateLimit
 from odradek.activities.runner import ActivityRunner
 from odradek.activities.service import Service, TimerKind
 from odradek.common import RawValue
-from odradek.converter import DataConverter, PayloadCodec
+from odradek.converter import DataConverter, DefaultPayloadConverter, PayloadCodec
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory
+from odradek.wire.codec import encode
 from odradek.wire.events import ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed
 from odradek.wire.payload import Payload
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
@@ -781,3 +782,58 @@ def no_leftovers() -> Iterator[None]:
     before = set(threading.enumerate())  # the server's pools of other tests stay
     yield
     assert not [thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("odradek")]
+
+
+# --- outcomes and heartbeats that are no records
+
+
+class _Unwritable(DefaultPayloadConverter):
+    """Gives for some values what looks like a payload and cannot be written."""
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        if "unwritable" in values:
+            return [Payload({"encoding": "no bytes"}, b"")]  # type: ignore[dict-item]
+        return super().to_payloads(values)
+
+
+@activity.defn
+async def unwritable(how: str) -> str:
+    if how == "error":
+        raise ApplicationError("cannot read bad-\udcff", type="bad-\udcff")
+    if how == "heartbeat":
+        activity.heartbeat("unwritable")
+        await asyncio.Event().wait()
+    if how == "late heartbeat":
+        activity.heartbeat("fine")
+        activity.heartbeat("unwritable")
+        await asyncio.Event().wait()
+    return "unwritable"
+
+
+@pytest.mark.parametrize("how", ["result", "error", "heartbeat", "late heartbeat"])
+async def test_what_cannot_be_written_fails_the_attempt(how: str) -> None:
+    """Neither the attempt is lost, nor the thread that sends held back heartbeats."""
+    bench = Bench([unwritable, add], converter=DataConverter(payload_converter_class=_Unwritable))
+    report = bench.answers.report
+
+    def encoding(topic: str, record: Any, *arguments: Any) -> None:  # as `Answers` does
+        encode(record)
+        report(topic, record, *arguments)
+
+    bench.answers.report = encoding  # type: ignore[method-assign]
+    attempt = bench.give(bench.task("unwritable", how, heartbeat_timeout_ms=60_000))
+    bench.service.pump()
+    if how == "late heartbeat":
+        await bench.until(
+            lambda: attempt.heartbeats is not None and attempt.heartbeats.last is not None and len(bench.service.timer_requests) > 1
+        )
+        bench.clock.now += 60.0
+        await asyncio.to_thread(bench.service.timer_due, TimerKind.HEARTBEAT, attempt)
+    await asyncio.wait_for(bench.service.idle.wait(), 10)
+    outcome = bench.answers.records[-1]
+    assert isinstance(outcome, ActivityTaskFailed)
+    if how == "error":
+        assert (outcome.failure.message, outcome.failure.type) == ("cannot read bad-\\udcff", "bad-\\udcff")
+    else:
+        assert "cannot be written" in outcome.failure.message
+    assert attempt.reported and not bench.service.running

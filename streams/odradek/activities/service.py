@@ -193,7 +193,7 @@ class Service:
 
         try:
             self._answers.report(topic, outcome, attempt.acknowledge, instead)
-        except UnencodableRecord as error:  # a converter or codec of the user gave something that is no payload
+        except (UnencodableRecord, UnicodeError) as error:  # a converter or codec of the user gave something that is no payload
             text = f"the outcome of the activity cannot be written: {error}"
             outcome = failed(attempt, Failure(message=text, type="UnencodableRecord", non_retryable=True), self._identity)
             outcome.last_heartbeat_details = []
@@ -304,7 +304,11 @@ class Service:
         record = ActivityTaskHeartbeat(
             task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, details, self._identity
         )
-        self._answers.report(self.events_topic(attempt), record, None, functools.partial(self._heartbeat_too_large, attempt))
+        try:
+            self._answers.report(self.events_topic(attempt), record, None, functools.partial(self._heartbeat_too_large, attempt))
+        except (UnencodableRecord, UnicodeError) as error:  # as when they do not convert; the consumer's thread must go on
+            text = f"the heartbeat details of the activity cannot be written: {error}"
+            self._from_thread(self._heartbeat_failed, attempt, ValueError(text))
 
     def _heartbeat_too_large(self, attempt: Attempt, size: int, limit: int) -> None:
         error = too_large(attempt, self.events_topic(attempt), size, limit, self._identity, what="a heartbeat of the activity").failure

@@ -15,10 +15,10 @@ from odradek.client.verdicts import rpc_error
 from odradek.common import HeaderCodecBehavior, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.converter import DataConverter, encode_search_attributes
 from odradek.service import RPCStatusCode
+from odradek.wire.clean import clean_text
 from odradek.wire.events import StartWorkflow
+from odradek.wire.limits import NAME_MAX
 from odradek.wire.payload import Payload
-
-MAX_ID_LENGTH = 1000  # as Temporal's server by default
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -69,8 +69,11 @@ def check_id(workflow_id: str, task_queue: str) -> None:
     if not workflow_id or not task_queue:
         missing = "WorkflowId" if not workflow_id else "TaskQueue"
         raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{missing} is not set on request")
-    if len(workflow_id) > MAX_ID_LENGTH:
-        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"WorkflowId length {len(workflow_id)} exceeds {MAX_ID_LENGTH}")
+    for name, text in (("WorkflowId", workflow_id), ("TaskQueue", task_queue)):
+        if clean_text(text) != text:
+            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{name} {text!r} is no text that UTF-8 can carry")
+    if len(workflow_id) > NAME_MAX:
+        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"WorkflowId length {len(workflow_id)} exceeds {NAME_MAX}")
 
 
 async def start_record(

@@ -27,7 +27,7 @@ from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.wire.codec import Codec
-from odradek.wire.errors import WireError
+from odradek.wire.errors import UnencodableRecord, WireError
 from odradek.wire.events import Event
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import Reply
@@ -143,8 +143,11 @@ class KafkaTransport:
         assert self._producer is not None and self._loop is not None and self._replies is not None, "not open"
         self._replies.begin()
         queue = self._queues[task_queue]
-        value = self._codec.encode(record)
-        key = record.workflow_id.encode()
+        try:
+            value = self._codec.encode(record)
+            key = record.workflow_id.encode()
+        except (UnencodableRecord, UnicodeError) as error:  # a lone surrogate in an id, a number beyond 64 bits, a payload that is none
+            raise ValueError(f"{type(record).__name__} of workflow {record.workflow_id!r} cannot be sent: {error}") from error
         size = len(value) + len(key) + _RECORD_OVERHEAD
         if size > queue.limit:
             raise RecordTooLargeError(

@@ -19,6 +19,7 @@ import msgspec
 from odradek import exceptions
 from odradek.converter._payload_converter import PayloadConverter
 from odradek.wire import payload as wire
+from odradek.wire.clean import clean_link
 from odradek.wire.payload import Failure, Payload
 
 logger = logging.getLogger("odradek.converter")
@@ -63,6 +64,7 @@ class DefaultFailureConverter(FailureConverter):
             if cause is not None:
                 failure.cause = Failure()
                 self.to_failure(cause, payload_converter, failure.cause)
+        clean_link(failure)
         if self._encode_common_attributes:
             attributes = {"message": failure.message, "stack_trace": failure.stack_trace}
             failure.encoded_attributes = payload_converter.to_payloads([attributes])[0]
@@ -199,6 +201,7 @@ def _copy(source: Failure, target: Failure) -> None:
     if source.cause is not None:
         target.cause = Failure()
         _copy(source.cause, target.cause)
+        clean_link(target.cause)
 
 
 def _with_decoded_attributes(failure: Failure, payload_converter: PayloadConverter) -> Failure:

@@ -23,6 +23,7 @@ from odradek.engine.keys import event_key
 from odradek.engine.matching import open_timer, patch_marker
 from odradek.engine.ports import USER_TIMER
 from odradek.engine.retry import problem_of
+from odradek.engine.writable import command_problem
 from odradek.wire.history import TimerCanceled, TimerStarted, UpsertWorkflowSearchAttributes, WorkflowPropertiesModified
 from odradek.wire.state import UserTimerRow
 
@@ -37,6 +38,10 @@ def check(step: WorkflowStep, run: LiveRun, commands: list[TaskCommand]) -> Task
     scheduled = 0
     ids: set[str] | None = None
     for command in commands:
+        unwritable = command_problem(command)
+        if unwritable is not None:
+            cause, message = unwritable
+            return TaskFailed(application(message, "BadCommand"), cause)
         if isinstance(command, ScheduleActivity):
             scheduled += 1
             if not (command.start_to_close_timeout_ms or command.schedule_to_close_timeout_ms):

@@ -84,6 +84,7 @@ class WorkflowEngine:
             work.timers.append(timer)
         effects = Effects()
         for workflow_id, work in works.items():
+            work.refused.update(batch.refused)
             self._apply(tables, outlet, batch.now_ms, workflow_id, work, effects)
         self._cache.trim()
         return effects

@@ -65,11 +65,15 @@ class Input(msgspec.Struct):
 
 
 class Batch(msgspec.Struct):
-    """What a lane hands over at once: inputs in offset order, and timers that are due and released (inputs go first)."""
+    """What a lane hands over at once: inputs in offset order, and timers that are due and released (inputs go first).
+
+    `refused`: run id -> why what its workflow task made in an earlier try of this batch cannot be written. That task fails; inputs append.
+    """
 
     now_ms: int
     inputs: list[Input]
     timers: list[TimerRow] = []
+    refused: dict[str, str] = {}
 
 
 class RowChange(msgspec.Struct):

@@ -8,7 +8,9 @@ from odradek.engine.activation import Activation, QueryJob, RespondToQuery, Task
 from odradek.engine.failures import application
 from odradek.engine.requests import verdict
 from odradek.engine.tasks import make_instance
+from odradek.engine.writable import failure_problem, payloads_problem
 from odradek.wire import outcomes
+from odradek.wire.clean import clean_text
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
@@ -70,12 +72,20 @@ def _respond(step: WorkflowStep, run: LiveRun, event: QueryWorkflow, response: R
     if response.failure is not None:
         _refuse(step, run, [event], response.failure, response.failure.message)
         return
+    unwritable = payloads_problem(response.result)
+    if unwritable:
+        message = f"The result of the query cannot be written: {unwritable}"
+        _refuse(step, run, [event], application(message, "QueryResultUnwritable", non_retryable=True), message)
+        return
     verdict(step, event, outcomes.OK, row=run.row)
     step.replies[-1].payloads = response.result
 
 
 def _refuse(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow], failure: Failure | None, message: str) -> None:
     """QUERY_FAILED, with the failure."""
+    message = clean_text(message)
+    if failure is not None and failure_problem(failure):  # a failure converter of the user's
+        failure = application(failure.message, failure.type)
     for event in events:
         verdict(step, event, outcomes.QUERY_FAILED, message, row=run.row)
         step.replies[-1].failure = failure if failure is not None else application(message, "QueryFailed")

@@ -7,6 +7,7 @@ before the expiration. The outcome is a RetryState name; IN_PROGRESS means "agai
 from __future__ import annotations
 
 from odradek.engine.failures import TIMEOUT_NAMES
+from odradek.wire.limits import DURATION_MAX_MS
 from odradek.wire.payload import APPLICATION, CANCELED, SERVER, TERMINATED, TIMEOUT, Failure, RetryPolicy
 
 IN_PROGRESS = "IN_PROGRESS"
@@ -46,6 +47,8 @@ def problem_of(policy: RetryPolicy | None) -> str:
         return "retry policy: backoff_coefficient must be at least 1"
     if policy.maximum_interval_ms < 0 or (policy.maximum_interval_ms and policy.maximum_interval_ms < policy.initial_interval_ms):
         return "retry policy: maximum_interval must not be below initial_interval"
+    if policy.initial_interval_ms > DURATION_MAX_MS:
+        return f"retry policy: initial_interval is longer than {DURATION_MAX_MS} ms (5,000 years)"
     if policy.maximum_attempts < 0:
         return "retry policy: maximum_attempts must not be negative"
     return ""
@@ -84,7 +87,8 @@ def decide(policy: RetryPolicy | None, failure: Failure, *, attempt: int, now_ms
         return NON_RETRYABLE_FAILURE, 0
     if 0 < policy.maximum_attempts <= attempt:
         return MAXIMUM_ATTEMPTS_REACHED, 0
-    wait = interval_ms(policy, attempt) if failure.next_retry_delay_ms is None else max(failure.next_retry_delay_ms, 0)
+    delay = failure.next_retry_delay_ms
+    wait = interval_ms(policy, attempt) if delay is None else min(max(delay, 0), INTERVAL_MAX_MS)
     if expiration_ms and now_ms + wait > expiration_ms:
         return EXPIRED, 0
     return IN_PROGRESS, wait

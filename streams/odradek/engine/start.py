@@ -17,6 +17,7 @@ from odradek.engine.signals import add_signal
 from odradek.engine.waiters import WAIT_DEFAULT_MS, Waiter
 from odradek.wire import outcomes
 from odradek.wire.history import WorkflowExecutionStarted
+from odradek.wire.limits import DURATION_MAX_MS
 from odradek.wire.state import RunRow
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def problem_of(event: StartWorkflow) -> str:
     for name in ("execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms"):
         if getattr(event, name) < 0:
             return f"{name} must not be negative"
+        if getattr(event, name) > DURATION_MAX_MS:
+            return f"{name} is longer than {DURATION_MAX_MS} ms (5,000 years)"
     if event.cron_schedule and event.start_delay_ms:
         return "start_delay cannot go together with cron_schedule"
     return cron.problem_of(event.cron_schedule) or retry.problem_of(event.retry_policy)

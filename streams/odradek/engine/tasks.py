@@ -20,6 +20,8 @@ from odradek.engine.jobs import take_jobs
 from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.replay import replay
 from odradek.engine.timers import set_task_timer
+from odradek.engine.writable import failure_problem
+from odradek.wire.clean import clean_failure
 from odradek.wire.history import WorkflowTask, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def _execute(step: WorkflowStep, run: LiveRun) -> None:
         return
     problem = make_instance(step, run)
     if isinstance(problem, FailWorkflow):
+        clean_failure(problem.failure)
         closing.fail(step, run, problem.failure, _completed(step, run, suggest=False))
         return
     if problem is not None:
@@ -138,6 +141,8 @@ def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
     """The task failed: nothing of it counts, the run stays open, the task is tried again after a back-off."""
     row, limits = run.row, step.limits
     run.drop_instance()
+    if failure_problem(failed.failure):  # a failure converter of the user's
+        failed.failure = application(failed.failure.message, failed.failure.type)
     if row.task_failure is None:
         scheduled = run.append(WorkflowTaskScheduled(step.context.task_queue))
         started = run.append(WorkflowTaskStarted(scheduled, history_size_bytes=row.history_size_bytes))

@@ -32,9 +32,10 @@ _TEXT_MAX = 1_000
 Held = Callable[[str, str], str]
 
 
-def held_reason(why: str) -> str:
-    """`parked_reason` of a run that is to be held."""
-    return f"{MARK}{why.partition(chr(10))[0][:_TEXT_MAX]}"
+def held_reason(why: str, dead_letter: str = "") -> str:
+    """`parked_reason` of a run that is to be held. `dead_letter`: where its input lay that was not applied."""
+    hint = f" (its input {dead_letter} was not applied and is a dead letter: redrive it once the run is unparked)" if dead_letter else ""
+    return f"{MARK}{why.partition(chr(10))[0][: _TEXT_MAX - len(hint)]}{hint}"
 
 
 def why_held(parked_reason: str) -> str:
@@ -49,13 +50,13 @@ class HeldRuns:
     def __init__(self) -> None:
         self.unparked: set[str] = set()  # workflow ids of held runs that an operator lets go on
 
-    def hold(self, tables: Tables, workflow_id: str, run_id: str, reason: str) -> RunRow | None:
+    def hold(self, tables: Tables, workflow_id: str, run_id: str, reason: str, *, dead_letter: str = "") -> RunRow | None:
         """The row of the run (of the current one without a run id), held; None when there is no such open run."""
         run = _open_run(tables, workflow_id, run_id)
         if run is None:
             return None
         self.unparked.discard(run.workflow_id)
-        return msgspec.structs.replace(run, parked_reason=held_reason(reason), reported_problems=HELD_PROBLEMS)
+        return msgspec.structs.replace(run, parked_reason=held_reason(reason, dead_letter), reported_problems=HELD_PROBLEMS)
 
     def is_held(self, tables: Tables, workflow_id: str, run_id: str) -> bool:
         """Whether the run is open and held, let go on or not."""

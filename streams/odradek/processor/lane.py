@@ -427,16 +427,18 @@ class Lane(threading.Thread):
                 return
         self._sorter.give_up.add(schema_id)
 
-    def _apply(self, work: Work) -> None:
-        """One transaction; in halves when a record of it is refused, down to the one that is guilty."""
+    def _apply(self, work: Work, refused: dict[str, str] | None = None) -> None:
+        """One transaction; in halves when a record of it is refused, down to the one that is guilty. `refused`: see `Batch`."""
         try:
-            self._transact(work)
+            self._transact(work, refused or {})
         except Refused as refusal:
             self._abort(refusal)
             if len(work) > 1:
                 assert self._sorter is not None
                 for half in work.halves(self._sorter):
                     self._apply(half)
+            elif refusal.unwritable and refused is None and self._refused:  # what came in stays in the history, its task fails
+                self._apply(work, dict.fromkeys(self._refused, str(refusal).partition("\n")[0]))
             elif work.resumes:
                 self._hold_all(self._refused, refusal)
             else:
@@ -444,7 +446,7 @@ class Lane(threading.Thread):
             if self._state is LaneState.RETRYING:
                 self._become(LaneState.RUNNING)
 
-    def _transact(self, work: Work) -> None:
+    def _transact(self, work: Work, refused: dict[str, str]) -> None:
         """Engine, then the transaction. Raises Refused or Dropped; nothing is applied then."""
         assert self._engine is not None and self._store is not None
         effects, began, time_ms = Effects(), time.monotonic(), now_ms()
@@ -452,7 +454,7 @@ class Lane(threading.Thread):
             self._held_runs.unparked.update(work.sorted.unparks)
         if work.sorted.inputs or work.timers or work.resumes:
             try:
-                effects = self._engine.step(self._store, self._services.outlet, Batch(time_ms, work.sorted.inputs, work.timers))
+                effects = self._engine.step(self._store, self._services.outlet, Batch(time_ms, work.sorted.inputs, work.timers, refused))
                 self.tally.step_seconds.observe(time.monotonic() - began)
             except LaneError:
                 raise  # the store's
@@ -464,8 +466,8 @@ class Lane(threading.Thread):
         try:
             rows = self._encode_rows(effects.rows, work.timers)
             records = self._outputs(work, effects)
-        except (WireError, UnicodeError) as error:
-            raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False) from error
+        except (WireError, ValueError, TypeError, AttributeError) as error:
+            raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, unwritable=True) from error
         position = work.next_offset(self.position)
         self._care.progress()
         self._commit(rows, records, position, opened=effects.opened)
@@ -496,7 +498,7 @@ class Lane(threading.Thread):
             value = encode(row)  # type: ignore[arg-type]  # a Row
             if len(value) > limit:
                 takes = f"the {limit} bytes that {self._services.state_topic} takes (`max.message.bytes`)"
-                raise Refused(f"state row {key} of {len(value)} bytes exceeds {takes}", in_transaction=False)
+                raise Refused(f"state row {key} of {len(value)} bytes exceeds {takes}", in_transaction=False, unwritable=True)
             rows[key.encode()] = value
         return rows
 
@@ -634,7 +636,7 @@ class Lane(threading.Thread):
         workflow_id, run_id = work.whose()
         ids = {"workflow_id": workflow_id, "run_id": run_id}
         logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason, extra=ids)
-        held = self._hold(workflow_id, run_id, reason)
+        held = self._hold(workflow_id, run_id, reason, lost=work.offsets() if work.messages else "")
         rows = held_rows(self._services.codec, held)
         orphan = work.timers[0] if work.timers and (consume or not rows) else None
         tombstones: dict[bytes, bytes | None] = {}
@@ -684,10 +686,11 @@ class Lane(threading.Thread):
             self._abort(again)
             raise Dropped(f"parked runs cannot be held: {again}") from again
 
-    def _hold(self, workflow_id: str, run_id: str, reason: str) -> RunRow | None:
-        """The row of the run, held; None when there is no such open run."""
+    def _hold(self, workflow_id: str, run_id: str, reason: str, *, lost: str = "") -> RunRow | None:
+        """The row of the run, held; None when there is no such open run. `lost`: the offset of its input, which becomes a dead letter."""
         assert self._engine is not None and self._store is not None
-        held = self._held_runs.hold(self._store, workflow_id, run_id, reason)
+        where = f"{self._services.events_topic}/{self.partition}/{lost}" if lost else ""
+        held = self._held_runs.hold(self._store, workflow_id, run_id, reason, dead_letter=where)
         if held is not None:
             self._engine.evict([held.run_id])
         return held

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 from odradek.config import Settings
 from odradek.log_fields import log_fields
+from odradek.wire.clean import clean_text
 
 TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 #: In this order, behind what every line has.
@@ -67,7 +68,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return clean_text(json.dumps(line, ensure_ascii=False, default=str))  # a lone surrogate becomes JSON's own escape of it
 
 
 def ids_of(record: logging.LogRecord) -> dict[str, Any]:

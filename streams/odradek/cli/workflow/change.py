@@ -67,7 +67,9 @@ def register(actions: Commands) -> None:
         "try a parked workflow again now (Odradek's own)",
         "odradek workflow unpark -w order-1",
         """odradek workflow unpark --query "WorkflowType = 'OrderWorkflow'" --yes""",
-        note="A run is parked when its code cannot go on: a defect, code that does not yield. --query hits the parked ones.",
+        note="A run is parked when its code cannot go on: a defect, code that does not yield. --query hits the parked ones.\n"
+        "If `workflow describe` (Parked) names an input that is a dead letter, put it back afterwards:\n"
+        "`odradek dead-letter redrive -t QUEUE -w ID`.",
     )
     parser = add_command(
         actions,
