@@ -1,11 +1,13 @@
 """HTTP in the shop's words. Placing the same order number twice gives the first order.
 
 `POST /orders` (body: order_no, user_id, items, amount; `?wait=SECONDS` waits for the outcome), `GET /orders/{order_no}`,
-`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404. While nobody processes
-orders, one can be placed (it is durable: `accepted`, with the reason why no more is known), and asking for one is 503.
+`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404, one that makes no sense 422
+(`shapes.py` has the limits), one of too many bytes 413. While nobody processes orders, one can be placed (it is durable: `accepted`, with
+the reason why no more is known), and asking for one is 503.
 
 An order is over when it is `completed`, `compensated` (a step failed, all was undone), `cancelled` (as asked, all was undone) or `stopped`
-(an operator ended it as it stood). It is known for as long as its run is kept (Odradek's setting `retention`); so is its number.
+(an operator ended it as it stood). It is known for as long as its run is kept (Odradek's setting `retention`); so is its number. One whose
+own code fails is `held`, with the reason: it stands where it stood and goes on, a cancel request included, once an operator has mended it.
 """
 
 from __future__ import annotations
@@ -17,53 +19,29 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Query, Response
-from pydantic import BaseModel, Field
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 
-from odradek.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryRejectedError
+from odradek.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from odradek.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.config import Settings
-from odradek.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
+from odradek.exceptions import (
+    ApplicationError,
+    BrokerUnreachableError,
+    CancelledError,
+    RecordTooLargeError,
+    TopicError,
+    WorkflowAlreadyStartedError,
+)
 from odradek.service import RPCError, RPCStatusCode
 from odradek.telemetry.endpoint import renderer
 from odradek.telemetry.sources import Sample, client_samples
-from services.orders.models import ORDER_TASK_QUEUE, Item, Order, OrderResult, workflow_id
+from services.order_api.shapes import CancelIn, OrderIn, OrderOut, too_large
+from services.orders.models import ORDER_TASK_QUEUE, OrderResult, workflow_id
 from services.orders.workflow import OrderSaga
 
 ANSWER_WITHIN = timedelta(seconds=10)
-
-
-class ItemIn(BaseModel):
-    """A line of an order."""
-
-    product: str = Field(min_length=1, max_length=200)
-    quantity: int = Field(gt=0)
-
-
-class OrderIn(BaseModel):
-    """What a shop hands in. `amount` in cents."""
-
-    order_no: str = Field(min_length=1, max_length=100, pattern=r"^[^/\s]+$")  # it is part of a path
-    user_id: str = Field(min_length=1, max_length=200)
-    items: list[ItemIn] = Field(min_length=1, max_length=1000)
-    amount: int = Field(ge=0)
-
-
-class CancelIn(BaseModel):
-    """Why the customer changed their mind."""
-
-    reason: str = Field("cancelled by the customer", max_length=1000)
-
-
-class OrderOut(BaseModel):
-    """How an order stands."""
-
-    order_no: str
-    status: str
-    order_id: str | None = None
-    reservation_id: str | None = None
-    freeze_id: str | None = None
-    reason: str | None = None
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -94,17 +72,18 @@ def create_app(settings: Settings) -> FastAPI:
     async def health() -> dict[str, str]:
         return {"status": "ready"}  # it answers once it has connected to Kafka; whether orders are processed, each answer says
 
+    app.add_exception_handler(RequestValidationError, _refusal)
+
     def handle_of(order_no: str) -> WorkflowHandle[Any, Any]:
         return connection["client"].get_workflow_handle_for(OrderSaga.run, workflow_id(order_no), task_queue=task_queue)
 
     @app.post("/orders", status_code=202)
     async def place(order: OrderIn, wait: float = Query(0.0, ge=0.0, le=60.0, description="seconds to wait for the outcome")) -> OrderOut:
         with _shop_words(order.order_no):
-            items = [Item(item.product, item.quantity) for item in order.items]
             try:
                 handle = await connection["client"].start_workflow(
                     OrderSaga.run,
-                    Order(order.order_no, order.user_id, items, order.amount),
+                    order.order(),
                     id=workflow_id(order.order_no),
                     task_queue=task_queue,
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -140,22 +119,35 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+async def _refusal(_: Request, error: Exception) -> JSONResponse:
+    """422 as FastAPI's, without the input: it may be a megabyte, or text that no answer can have (half of a surrogate pair)."""
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"detail": [{key: each[key] for key in ("type", "loc", "msg")} for each in error.errors()]}, 422)
+
+
 async def _outcome(handle: WorkflowHandle[Any, Any], order_no: str, wait_seconds: float) -> OrderOut:
-    status = await _status(handle)
-    if status is not None and wait_seconds > 0:
+    under_way = await _under_way(handle, order_no)
+    if under_way is not None and wait_seconds > 0:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):
                 return await _end(handle, order_no)
-        status = await _status(handle)
-    return await _end(handle, order_no) if status is None else OrderOut(order_no=order_no, status=status)
+        under_way = await _under_way(handle, order_no)
+    return under_way or await _end(handle, order_no)
 
 
-async def _status(handle: WorkflowHandle[Any, Any]) -> str | None:
+async def _under_way(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOut | None:
     """How far it is; None once it is over, however it ended: the last status of a run that was terminated says nothing."""
     try:
-        return await handle.query(OrderSaga.status, reject_condition=QueryRejectCondition.NOT_OPEN, rpc_timeout=ANSWER_WITHIN)
+        status = await handle.query(OrderSaga.status, reject_condition=QueryRejectCondition.NOT_OPEN, rpc_timeout=ANSWER_WITHIN)
     except WorkflowQueryRejectedError:
         return None
+    except WorkflowQueryFailedError as error:
+        return OrderOut(order_no=order_no, status="held", reason=f"it waits for an operator: {error}")
+    except RPCError as error:
+        if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+            raise
+        return OrderOut(order_no=order_no, status="accepted", reason=str(error))  # its code has not run yet
+    return OrderOut(order_no=order_no, status=status)
 
 
 async def _end(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOut:
@@ -177,7 +169,7 @@ def _failed(order_no: str, error: WorkflowFailureError) -> OrderOut:
 
 
 class _shop_words:
-    """Turns the engine's errors into the shop's: 404 no such order, 503 the order system does not answer."""
+    """Turns the engine's errors into the shop's: 404 no such order, 413 too large, 503 the order system does not answer."""
 
     def __init__(self, order_no: str) -> None:
         self._order_no = order_no
@@ -186,9 +178,14 @@ class _shop_words:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, RecordTooLargeError):  # topics that take less than Kafka's default
+            raise too_large(self._order_no, error.size, error.limit) from error
+        if isinstance(error, BrokerUnreachableError | TopicError):
+            raise HTTPException(503, f"orders are not being processed right now: {error}") from error
         if not isinstance(error, RPCError):
             return
         if error.status is RPCStatusCode.NOT_FOUND:
             raise HTTPException(404, f"no order {self._order_no}") from error
         if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
             raise HTTPException(503, f"orders are not being processed right now: {error}") from error
+        raise HTTPException(500, f"order {self._order_no}: {error}") from error

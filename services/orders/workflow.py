@@ -24,6 +24,7 @@ STEP_RETRY = RetryPolicy(
 COMPENSATION_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1))
 COMPENSATION_AGAIN_AFTER = timedelta(minutes=1)
 UNWRITTEN_RESULT = frozenset({"RecordTooLargeError", "UnencodableRecord"})
+REASON_MAX_CHARACTERS = 1_000
 PAYMENT_REMINDER_AFTER = timedelta(hours=24)
 
 
@@ -61,10 +62,15 @@ class OrderSaga:
         return OrderResult(order_id, reservation_id, freeze_id)
 
     @workflow.signal(name="cancel-order")
-    def cancel_order(self, reason: str = "") -> None:
-        """Cancel the order, at any point: the step under way is told to stop, what was done is undone."""
+    def cancel_order(self, *reason: Any) -> None:
+        """Cancel the order, at any point: the step under way is told to stop, what was done is undone.
+
+        reason: a text, or nothing. Whatever else comes cancels too: a handler that cannot be called as it was sent fails the task, again
+        at each try, and the order could neither be cancelled nor undone any more.
+        """
         if self._cancel_reason is None and self._status != "completed":
-            self._cancel_reason = reason or "cancelled by the customer"
+            texts = (text[:REASON_MAX_CHARACTERS] for text in reason if isinstance(text, str) and text)
+            self._cancel_reason = next(texts, "cancelled by the customer")
             if self._step is not None:
                 self._step.cancel()
 

@@ -146,6 +146,32 @@ def test_cancel_signal_with_the_start() -> None:
     assert saga.tasks == [], "nothing was begun, nothing is undone"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "cancelled by the customer"),
+        ([None], "cancelled by the customer"),
+        ([""], "cancelled by the customer"),
+        ([{"reason": "typo"}, 7], "cancelled by the customer"),
+        ([7, "too dear"], "too dear"),
+        (["too dear", "and too late"], "too dear"),
+        (["x" * 5_000], "x" * 1_000),
+    ],
+)
+def test_cancel_signal_of_another_shape_cancels_too(arguments: list[object], reason: str) -> None:
+    """Anybody may write one to `events`. One that failed the task would hold the order for ever, neither cancelled nor undone."""
+    saga = SagaWorld()
+    saga.place()
+    saga.succeed("CreateOrder")
+    task = saga.next_task("ReserveInventory")
+    saga.step(saga.signal("cancel-order", *arguments, workflow_id=SAGA_ID))
+    saga.step(saga.give_up(task))
+    compensate(saga, ["CreateOrder", "ReserveInventory"])
+    assert saga.outcome() == ("FAILED", "OrderCancelled")
+    failure = saga.results[0].failure
+    assert failure is not None and failure.message == reason
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_cancel_signal_in_the_same_batch_as_a_steps_answer(step: str) -> None:
     """Also with the last answer: an order that somebody cancelled before it was complete never completes."""
