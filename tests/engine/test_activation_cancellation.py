@@ -276,23 +276,32 @@ def test_a_handle_cancelled_at_once() -> None:
     assert result_of(commands) == ["plain", "activity error"]
 
 
-def test_a_cancellation_with_an_activity_result_is_not_lost() -> None:
-    """Whichever of the two comes first, the run method sees the cancellation."""
-    run = Driver(TwoSteps)
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_cancellation_with_an_activity_result_is_not_lost(steps: int, order: int) -> None:
+    """Whichever of the two comes first, and also with the last one's result, the run method sees the cancellation."""
+    run = Driver(Steps, "", steps)
     run.start()
-    commands = run.step(completed(1, "one"), CancelJob("now"))
-    assert kinds(commands) == ["CancelWorkflowExecution"]  # the second activity was scheduled and taken back
-    run = Driver(TwoSteps)
+    for number in range(1, steps):
+        run.step(completed(number, "so far"))
+    jobs: list[Any] = [completed(steps, "at last"), CancelJob("now")][::order]
+    assert kinds(run.step(*jobs)) == ["CancelWorkflowExecution"]
+    run.replay()
+
+
+def test_a_cancellation_with_an_activitys_failure_is_not_lost() -> None:
+    run = Driver(Steps, "", 1)
     run.start()
-    assert kinds(run.step(CancelJob("now"), completed(1, "one"))) == ["CancelWorkflowExecution"]
+    assert kinds(run.step(failed(1), CancelJob("now"))) == ["CancelWorkflowExecution"]
 
 
 @workflow.defn
-class TwoSteps:
+class Steps:
     @workflow.run
-    async def run(self) -> None:
-        await act("one")
-        await act("two")
+    async def run(self, steps: int) -> str:
+        for _ in range(steps):
+            await act()
+        return "all done"
 
 
 @workflow.defn

@@ -1,11 +1,13 @@
 """Random programs on random batches of inputs: the recorded activations, fed to a fresh instance, give the same commands.
 
-And while they run: only what is open is cancelled, nothing comes after a completion, and what was cancelled at once left no command.
+Also when interceptors are turned on or off under the run, at every step. And while they run: only what is open is cancelled, nothing
+comes after a completion, and what was cancelled at once left no command.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from odradek import workflow
+from odradek.activation import PythonActivator
 from odradek.engine.activation import (
     CancelJob,
     CancelTimer,
@@ -28,7 +31,8 @@ from odradek.engine.activation import (
     StartTimer,
 )
 from odradek.exceptions import ActivityError
-from tests.engine.activation_driver import Driver, FireTimer, activator, cancelled, completed, failed, signal
+from tests.engine.activation_driver import Driver, FireTimer, cancelled, completed, failed, signal
+from tests.engine.test_activation_interceptors import both
 
 CLOSING = (CompleteWorkflow, FailWorkflow, CancelWorkflowExecution, ContinueAsNew)
 TYPES = workflow.ActivityCancellationType
@@ -91,6 +95,16 @@ class Interpreter:
                 task.cancel()
         return [len(done), len(pending), [tasks.index(task) for task in done]]
 
+    async def do_wait(self, *steps: Any) -> Any:
+        """asyncio's own goes through sets, in the order of the tasks' numbers."""
+        tasks = [asyncio.create_task(self.execute(step)) for step in steps]
+        try:
+            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return [[tasks.index(task) for task in some] for some in (done, pending)]
+
     async def do_timeout(self, seconds: float, step: Any) -> Any:
         try:
             return await asyncio.wait_for(self.execute(step), seconds)
@@ -130,6 +144,12 @@ class Interpreter:
             await asyncio.sleep(number)
             self.log.append(-number)
 
+    @workflow.signal
+    def nudge(self, number: int) -> None:
+        self.signals += 1
+        if number % 2 == 0:
+            self.background.append(asyncio.create_task(self.do_activity("nudged", 0)))
+
 
 leaf = st.one_of(
     st.tuples(st.just("sleep"), st.sampled_from([0, 0.5, 2, 10])),
@@ -147,6 +167,7 @@ def nested(step: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         several.map(lambda steps: ("gather", *steps)),
         several.map(lambda steps: ("group", *steps)),
         several.map(lambda steps: ("race", *steps)),
+        several.map(lambda steps: ("wait", *steps)),
         st.tuples(st.just("timeout"), st.sampled_from([1, 5]), step),
         step.map(lambda inner: ("shield", inner)),
         step.map(lambda inner: ("background", inner)),
@@ -155,7 +176,7 @@ def nested(step: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 programs = st.lists(st.recursive(leaf, nested, max_leaves=6), min_size=1, max_size=4)
-MADE_BY = activator(Interpreter)
+MADE_BY, INTERCEPTED = both(Interpreter)
 
 
 class World:
@@ -190,7 +211,7 @@ class World:
         if self.cancelling:
             return [self.end_activity(seq, cancelled(seq)) for seq in [self.cancelling.pop(0) for _ in list(self.cancelling)]]
         choices: list[tuple[str, int]] = [("timer", seq) for seq in self.timers] + [("activity", seq) for seq in self.activities]
-        choices += [("signal", number) for number in range(1, 4)] + [("cancel", 0)]
+        choices += [(name, number) for name in ("poke", "nudge") for number in range(1, 4)] + [("cancel", 0)]
         jobs: list[Job] = []
         for kind, number in data.draw(st.lists(st.sampled_from(choices), min_size=1, max_size=4, unique=True)):
             if kind == "timer":
@@ -199,8 +220,8 @@ class World:
             elif kind == "activity":
                 outcome = data.draw(st.sampled_from([completed(number, "result"), failed(number), cancelled(number)]))
                 jobs.append(self.end_activity(number, outcome))
-            elif kind == "signal":
-                jobs.append(signal("poke", number))
+            elif kind in ("poke", "nudge"):
+                jobs.append(signal(kind, number))
             elif data.draw(st.integers(0, 3)) == 0:
                 jobs.append(CancelJob("because"))
         return jobs or [signal("poke", 1)]
@@ -210,11 +231,8 @@ class World:
         return job
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(program=programs, data=st.data())
-@pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedSignalHandlersWarning")
-def test_replay_gives_the_same_commands(program: list[Any], data: st.DataObject) -> None:
-    run = Driver(MADE_BY, "Interpreter", program)
+def play(run: Driver, data: st.DataObject, between: Callable[[], object]) -> None:
+    """A run's life. `between` is called after each of its activations."""
     world = World()
     first = [signal("poke", number) for number in data.draw(st.lists(st.integers(1, 3), max_size=2))]
     result = run.completion(run.initialize(), *first)
@@ -223,8 +241,35 @@ def test_replay_gives_the_same_commands(program: list[Any], data: st.DataObject)
         if commands is None:  # an ExceptionGroup, say: the task failed, nothing of it counts
             break
         world.apply(commands)
+        between()
         if world.closed:
             break
         result = run.completion(*world.draw(data))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(program=programs, data=st.data())
+@pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedSignalHandlersWarning")
+def test_replay_gives_the_same_commands(program: list[Any], data: st.DataObject) -> None:
+    run = Driver(MADE_BY, "Interpreter", program)
+    play(run, data, lambda: None)
     run.replay()
+    run.instance.close()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(program=programs, data=st.data(), first=st.sampled_from([MADE_BY, INTERCEPTED]))
+@pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedSignalHandlersWarning")
+def test_interceptors_may_be_turned_on_and_off_at_every_step(program: list[Any], data: st.DataObject, first: PythonActivator) -> None:
+    run = Driver(first, "Interpreter", program)
+
+    def turn() -> None:
+        """The next activation is done by a worker of the other kind, which replays everything before."""
+        run.activator = MADE_BY if run.activator is INTERCEPTED else INTERCEPTED
+        run.replay()
+
+    play(run, data, turn)
+    for made_by in (MADE_BY, INTERCEPTED):
+        run.activator = made_by
+        run.replay()
     run.instance.close()

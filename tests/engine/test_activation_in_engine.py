@@ -21,6 +21,7 @@ from odradek.wire.tasks import ActivityTask
 from tests.engine.activation_driver import activator
 from tests.engine.script import values
 from tests.engine.test_activation_determinism import Interpreter, programs
+from tests.engine.test_activation_interceptors import both
 from tests.engine.world import World, canceled, completed, failed
 
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -266,6 +267,10 @@ def test_continue_as_new_and_retry() -> None:
 # ---------------------------------------------------------------- random programs, random owners
 
 
+KINDS = both(Interpreter)
+"""Workers without and with interceptors."""
+
+
 class Player:
     """Draws what happens next to one run of the interpreter."""
 
@@ -280,9 +285,9 @@ class Player:
     def events(self) -> list[Event]:
         draw = self.data.draw
         events: list[Event] = []
-        for kind in draw(st.lists(st.sampled_from(["signal", "activity", "activity", "cancel"]), min_size=1, max_size=3)):
-            if kind == "signal":
-                events.append(self.lane.signal("poke", draw(st.integers(1, 3)), request_id=f"s{len(self.lane.effects)}-{len(events)}"))
+        for kind in draw(st.lists(st.sampled_from(["poke", "nudge", "activity", "activity", "cancel"]), min_size=1, max_size=3)):
+            if kind in ("poke", "nudge"):
+                events.append(self.lane.signal(kind, draw(st.integers(1, 3)), request_id=f"s{len(self.lane.effects)}-{len(events)}"))
             elif kind == "cancel" and draw(st.integers(0, 3)) == 0:
                 events.append(CancelWorkflow("w", request_id=f"c{len(self.lane.effects)}-{len(events)}", reply_to="client"))
             elif self.open_tasks():
@@ -296,12 +301,15 @@ class Player:
         draw, lane = self.data.draw, self.lane
         lane.step(lane.start("Interpreter", program), *([lane.signal("poke", 1)] if draw(st.booleans()) else []))
         for _ in range(steps):
-            what = draw(st.sampled_from(["events", "events", "time", "restart", "evict"]))
+            what = draw(st.sampled_from(["events", "events", "time", "restart", "evict", "other code"]))
             if what == "events":
                 lane.step(*self.events())
             elif what == "time":
                 lane.advance(draw(st.sampled_from([100, 1_000, 5_000, 30_000])))
             elif what == "restart":
+                lane.restart()
+            elif what == "other code":  # a new owner of the partition, with interceptors where the former had none
+                lane.activator = draw(st.sampled_from(KINDS))
                 lane.restart()
             else:
                 lane.engine.evict_all()

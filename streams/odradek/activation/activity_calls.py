@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from odradek.activation.loop import WorkflowTask
+from odradek.activation.loop import WorkflowLoop, WorkflowTask
 from odradek.common import RetryPolicy
 from odradek.converter import PayloadConverter
 from odradek.engine.activation import ResolveActivity, ScheduleActivity
@@ -55,6 +55,7 @@ class ActivityResult(asyncio.Future[Any]):
         self.ret_type = ret_type
         self.scheduled_in = context.loop.activation
         self.awaited = False
+        self.handle_number = 0
         self.cancel_requested = False
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -102,11 +103,13 @@ class ActivityResult(asyncio.Future[Any]):
 
 
 class ActivityHandle(WorkflowTask[T]):
-    """What `start_activity` returns: an `asyncio.Task` that ends as the activity does."""
+    """What `start_activity` returns and `execute_activity` awaits: an `asyncio.Task` that ends as the activity does."""
 
     def __init__(self, result: ActivityResult) -> None:
         self._result_future = result
-        super().__init__(_outcome(result), result.context.loop, f"activity: {result.activity_type}")
+        loop = result.context.loop
+        super().__init__(_outcome(result, loop), loop, f"activity: {result.activity_type}", forgotten=False)
+        result.handle_number = self.number
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask for the activity's cancellation. See the module's docstring for what the handle then ends with."""
@@ -117,12 +120,18 @@ class ActivityHandle(WorkflowTask[T]):
         if result.context.closing or result.done():
             return super().cancel(msg)
         asked = result.cancel(msg)
-        return asked if result.awaited else super().cancel(msg)
+        if result.awaited:
+            return asked
+        self.add_done_callback(result.context.loop.forget)  # its coroutine will not run
+        return super().cancel(msg)
 
 
-async def _outcome(result: ActivityResult) -> Any:
+async def _outcome(result: ActivityResult, loop: WorkflowLoop) -> Any:
     result.awaited = True
-    return await result
+    try:
+        return await result
+    finally:
+        loop.tasks.pop(result.handle_number, None)  # cheaper than a done callback: this is the most frequent task
 
 
 def milliseconds(duration: timedelta | None, name: str) -> int:

@@ -7,6 +7,7 @@ with commands, timers, callbacks and logging off.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,12 @@ def close(context: WorkflowContext) -> None:
     try:
         tasks = list(loop.tasks.values())
         for task in tasks:
-            _close_chain(task.get_coro(), context)
+            task.variables.run(_close_chain, task.get_coro(), context)
             # What nobody will retrieve is no news: the run goes on elsewhere.
             task._log_traceback = False
-        for task in tasks:
-            task.cancel()  # its coroutine has ended: this only parts task and future, which hold each other
+        for task in tasks:  # their coroutines have ended: this only parts those who hold each other
+            task.cancel()  # task and future
+            asyncio.Future.cancel(task)  # task and task that awaits it
     finally:
         leave(before)
         loop.detach()

@@ -8,6 +8,7 @@ jobs (the instance does) and runs nothing (the loop does).
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ from odradek.engine.activation import (
     StartTimer,
 )
 from odradek.exceptions import FailureError
+from odradek.log_fields import log_fields, set_log_fields
 from odradek.wire.payload import Failure, Payload
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class WorkflowContext:
         self.run_id = run_id
         self.workflow_type = workflow_type
         self.payload_converter = settings.payload_converter
+        self.variables = _clean_variables()  # in which everything of the run runs; tasks have copies, as in asyncio
         self.loop: WorkflowLoop = WorkflowLoop(self, run_id)  # type: ignore[abstract]  # the rest of its methods is set below the class
         self.handlers: HandlerTable  # set by the instance
         self.instance: Any = None  # the user's object
@@ -248,7 +251,7 @@ class WorkflowContext:
         self.assert_writable("wait condition")
         future: asyncio.Future[None] = self.loop.create_future()
         if seconds is None:
-            self.loop.conditions.append((predicate, future))
+            self.loop.conditions.append((predicate, future, contextvars.copy_context()))
             await future
             return
         if seconds <= 0:
@@ -256,7 +259,7 @@ class WorkflowContext:
         if summary:
             self.timer_summary = self.payload_converter.to_payload(summary)
         timer = self.loop.call_later(seconds, _set_timeout, future)
-        self.loop.conditions.append((predicate, future))
+        self.loop.conditions.append((predicate, future, contextvars.copy_context()))
         try:
             await future
         finally:
@@ -335,6 +338,19 @@ class WorkflowContext:
 
     # ------------------------------------------------------------ failures
 
+    def decode(self, payloads: Sequence[Payload], types: list[Any] | None, of: str) -> list[Any]:
+        """Arguments from their payloads. As in Temporal, an error that may fail the workflow passes; any other becomes `RuntimeError`."""
+        if not payloads:
+            return []
+        if types is not None and len(types) != len(payloads):  # fewer arguments than parameters is fine: defaults
+            types = types[: len(payloads)] if len(types) > len(payloads) else None
+        try:
+            return self.payload_converter.from_payloads(payloads, types)
+        except Exception as error:
+            if self.is_failure_exception(error):
+                raise
+            raise RuntimeError(f"Failed decoding arguments of {of}: {error}") from error
+
     def is_failure_exception(self, error: BaseException) -> bool:
         """Whether `error` fails the workflow; any other fails its task."""
         if isinstance(error, FailureError | asyncio.TimeoutError):
@@ -358,6 +374,15 @@ class WorkflowContext:
     def from_failure(self, failure: Failure) -> BaseException:
         """A wire record as an exception."""
         return self.settings.failure_converter.from_failure(failure, self.payload_converter)
+
+
+def _clean_variables() -> contextvars.Context:
+    """The `contextvars` of a new run: nobody's, since a replay elsewhere could not see them, but for the ids of log lines."""
+    variables = contextvars.Context()
+    fields = log_fields()
+    if fields:
+        variables.run(set_log_fields, **fields)
+    return variables
 
 
 def _set_none(future: asyncio.Future[None]) -> None:

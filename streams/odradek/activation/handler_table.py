@@ -55,14 +55,11 @@ class HandlerTable:
         return None if definition is None else definition.bind(self._context.instance)
 
     def arguments(self, definition: HandlerDefinition, name: str, payloads: Sequence[Payload]) -> list[Any]:
-        """Decode the arguments of a call, in the form that the handler takes."""
-        converter = self._context.payload_converter
+        """Decode the arguments of a call, in the form that the handler takes. Raises as `WorkflowContext.decode`."""
         if definition.name is not None:
-            if not payloads:
-                return []
-            return converter.from_payloads(payloads, _hints_for(definition.arg_types, len(payloads)))
+            return self._context.decode(payloads, definition.arg_types, f"handler '{name}'")
         if definition.dynamic_vararg:
-            return [name, *converter.from_payloads(payloads)]
+            return [name, *self._context.decode(payloads, None, f"dynamic handler of '{name}'")]
         return [name, [RawValue(payload) for payload in payloads]]
 
     # ------------------------------------------------------------ signals
@@ -87,6 +84,15 @@ class HandlerTable:
             )
             return
         self._deliver(definition, job, args)
+
+    async def run_signal(self, name: str, args: Sequence[Any]) -> None:
+        """Call the handler of a signal: the one of now, which a signal before it may have set."""
+        definition = self.find(self.signals, name)
+        if definition is None:
+            raise RuntimeError(f"the handler of signal '{name}' was removed while the signal was on its way to it")
+        result = definition.bind(self._context.instance)(*args)
+        if definition.is_coroutine:
+            await result
 
     def started(self, definition: SignalDefinition, name: str) -> int:
         """A signal handler begins; returns a number for `finished`."""
@@ -161,10 +167,3 @@ def _changed(handlers: Mapping[str | None, D], name: str | None, kind: type[D], 
     if handler is not None:
         changed[name] = kind(name, handler, is_method=False)
     return changed
-
-
-def _hints_for(types: list[Any] | None, count: int) -> list[Any] | None:
-    """Hints for `count` payloads: fewer arguments than parameters is fine (defaults), more than that fails in the call itself."""
-    if types is None or len(types) == count:
-        return types
-    return types[:count] if len(types) > count else None

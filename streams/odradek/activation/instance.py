@@ -68,6 +68,9 @@ class PythonWorkflowInstance:
 
     def activate(self, activation: Activation) -> Completion:
         """See `WorkflowInstance.activate`."""
+        return self.context.variables.run(self._activate, activation)
+
+    def _activate(self, activation: Activation) -> Completion:
         context = self.context
         loop = context.loop
         context.activation = activation
@@ -117,10 +120,14 @@ class PythonWorkflowInstance:
             job = jobs[0]
             kind = type(job)
             if kind is QueryJob:
-                context.commands.append(queries.answer(context, job))
+                self._answer(job)
                 return
             self._apply_one(kind, job)
             loop.run_until_idle(kind is not NotifyHasPatch)
+            return
+        if context.completed and context.instance is None:  # it failed over its arguments, or in `__init__`: only queries can come
+            for job in jobs:
+                self._answer(job)
             return
         patches, messages, rest, asked = [], [], [], []
         for job in jobs:
@@ -146,7 +153,11 @@ class PythonWorkflowInstance:
                     self._apply_one(type(job), job)
                 loop.run_until_idle(True)
         for job in asked:
-            context.commands.append(queries.answer(context, job))
+            self._answer(job)
+
+    def _answer(self, job: QueryJob) -> None:
+        """Run a query in a copy of the run's variables: what it sets is gone with it."""
+        self.context.commands.append(self.context.variables.copy().run(queries.answer, self.context, job))
 
     def _apply_one(self, kind: type[Any], job: Any) -> None:
         if kind is ResolveActivity:
@@ -168,7 +179,7 @@ class PythonWorkflowInstance:
             raise RuntimeError(f"unknown job {kind.__name__}; this activator is older than its engine")
 
     def _prepare(self, job: InitializeWorkflow) -> None:
-        """Decode the arguments: before anything of the workflow runs, so that a wrong one fails the task cleanly."""
+        """Decode the arguments: before anything of the workflow runs, so that a wrong one fails the task (or the workflow) cleanly."""
         context = self.context
         context.initialize = job
         context.first_task_time_ms = context.activation.time_ms
@@ -176,14 +187,8 @@ class PythonWorkflowInstance:
         definition = context.definition
         if definition.name is None:
             self._args = [[RawValue(payload) for payload in payloads]]
-        elif payloads:
-            types = definition.arg_types
-            if types is not None and len(types) != len(payloads):
-                types = types[: len(payloads)] if len(types) > len(payloads) else None
-            try:
-                self._args = context.payload_converter.from_payloads(payloads, types)
-            except Exception as error:
-                raise RuntimeError(f"Failed decoding arguments of workflow {context.workflow_type}: {error}") from error
+        else:
+            self._args = context.decode(payloads, definition.arg_types, f"workflow {context.workflow_type}")
 
     def _make_instance(self) -> None:
         """Make the user's object, inside the loop: its `__init__` may ask for `workflow.info()` or patches."""
@@ -239,36 +244,24 @@ class PythonWorkflowInstance:
             self._ended(error)
 
     def _deliver_signal(self, definition: SignalDefinition, job: SignalJob, args: list[Any]) -> None:
-        """Run a signal handler: a task, or, when nothing in it can wait, one callback."""
+        """Run a signal handler, also a plain one, in a task of its own."""
         context = self.context
         number = context.handlers.started(definition, job.signal_name)
-        if context.inbound is not None:
-            signal = HandleSignalInput(signal=job.signal_name, args=args, headers=job.headers)
-            coroutine = self._run_signal(number, context.inbound.handle_signal, (signal,))
-        elif definition.is_coroutine:
-            coroutine = self._run_signal(number, definition.bind(context.instance), args)
-        else:
-            context.loop.call_soon(self._run_plain_signal, number, definition.bind(context.instance), args)
-            return
-        context.loop.create_task(coroutine, name=f"signal: {job.signal_name}")
+        context.loop.create_task(self._run_signal(number, job, args), name=f"signal: {job.signal_name}")
 
-    async def _run_signal(self, number: int, handler: Callable[..., Any], args: Any) -> None:
+    async def _run_signal(self, number: int, job: SignalJob, args: list[Any]) -> None:
+        context = self.context
         try:
-            await handler(*args)
+            if context.inbound is None:
+                await context.handlers.run_signal(job.signal_name, args)
+            else:
+                await context.inbound.handle_signal(HandleSignalInput(signal=job.signal_name, args=args, headers=job.headers))
         except GeneratorExit:
             raise
         except BaseException as error:
             self._ended(error)
         finally:
-            self.context.handlers.finished(number)
-
-    def _run_plain_signal(self, number: int, handler: Callable[..., Any], args: Any) -> None:
-        try:
-            handler(*args)
-        except BaseException as error:
-            self._ended(error)
-        finally:
-            self.context.handlers.finished(number)
+            context.handlers.finished(number)
 
     def _ended(self, error: BaseException) -> None:
         """The run method or a signal handler raised: close the run, or fail the task."""

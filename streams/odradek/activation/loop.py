@@ -114,15 +114,25 @@ class WorkflowTask(asyncio.Task[T]):
     """
 
     def __init__(
-        self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], loop: WorkflowLoop, name: str | None = None, **options: Any
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        loop: WorkflowLoop,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        *,
+        forgotten: bool = True,
+        **options: Any,
     ) -> None:
         loop.task_count = self.number = loop.task_count + 1
         self._hash = loop.task_hash_base | self.number
+        # Kept, to close the coroutine in it; `Task.get_context` is of Python 3.12.
+        self.variables = contextvars.copy_context() if context is None else context
         # asyncio's own default name counts the tasks of the process.
-        super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", **options)
+        super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", context=self.variables, **options)
         loop.tasks[self.number] = self  # asyncio itself holds tasks weakly
         self._log_destroy_pending = False
-        self.add_done_callback(loop.forget)
+        if forgotten:  # else its coroutine leaves `loop.tasks` itself
+            self.add_done_callback(loop.forget)
 
     def __hash__(self) -> int:
         return self._hash
@@ -143,7 +153,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.timers: dict[int, Timer] = {}
         self.tasks: dict[int, WorkflowTask[Any]] = {}  # those not done, by number
         self.task_count = 0
-        self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None], contextvars.Context]] = []
         self.failure: BaseException | None = None  # ends the current pass
         self._ready: deque[Callback] = deque()
         self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
@@ -177,13 +187,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _check_conditions(self) -> None:
         waiting = []
-        for predicate, future in self.conditions:
+        for condition in self.conditions:
+            predicate, future, variables = condition
             if future.done():
                 continue
-            if predicate():
+            if variables.run(predicate):
                 future.set_result(None)
             else:
-                waiting.append((predicate, future))
+                waiting.append(condition)
         self.conditions = waiting
 
     def _callback_failed(self, callback: Callback, error: Exception) -> None:
@@ -251,7 +262,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             if host.closing:
                 raise WorkflowEvictedError
             host.refuse("create task")
-        return WorkflowTask(coro, self, name, context=context, **options)
+        return WorkflowTask(coro, self, name, context, **options)
 
     def forget(self, task: WorkflowTask[Any]) -> None:
         """A task is done."""

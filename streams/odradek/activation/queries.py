@@ -40,6 +40,8 @@ def _run(context: WorkflowContext, job: QueryJob) -> Any:
     if definition is None:
         known = sorted([name for name in handlers.queries if name] + list(BUILT_IN))
         raise RuntimeError(f"Query handler for '{job.query_type}' expected but not found, known queries: [{' '.join(known)}]")
+    if context.instance is None:
+        raise RuntimeError(f"workflow {context.workflow_type} failed before its object was made: nobody can answer '{job.query_type}'")
     args = handlers.arguments(definition, job.query_type, job.input)
     if context.inbound is not None:
         query = HandleQueryInput(id=job.query_id, query=job.query_type, args=args, headers=job.headers)

@@ -146,6 +146,45 @@ def start_activity(
     Raises:
         ValueError: No timeout is given, or a negative one.
     """
+    return _start(
+        activity,
+        arg,
+        args,
+        task_queue,
+        result_type,
+        schedule_to_close_timeout,
+        schedule_to_start_timeout,
+        start_to_close_timeout,
+        heartbeat_timeout,
+        retry_policy,
+        cancellation_type,
+        activity_id,
+        versioning_intent,
+        summary,
+        event_groups,
+        priority,
+    )
+
+
+def _start(
+    activity: Any,
+    arg: Any,
+    args: Sequence[Any],
+    task_queue: str | None,
+    result_type: Any,
+    schedule_to_close_timeout: timedelta | None,
+    schedule_to_start_timeout: timedelta | None,
+    start_to_close_timeout: timedelta | None,
+    heartbeat_timeout: timedelta | None,
+    retry_policy: RetryPolicy | None,
+    cancellation_type: ActivityCancellationType,
+    activity_id: str | None,
+    versioning_intent: VersioningIntent | None,
+    summary: str | None,
+    event_groups: Sequence[EventGroup] | None,
+    priority: Priority,
+) -> ActivityHandle[Any]:
+    """Schedule an activity, through interceptors if there are any. Positional, since every activity comes by here."""
     context = current()
     name, arg_types, ret_type = resolve_activity_type(activity, result_type)
     arguments = _arg_or_args(arg, args)
@@ -236,34 +275,14 @@ async def execute_activity(
     Raises:
         ActivityError: It failed, timed out or was cancelled; the cause says which.
     """
-    context = current()
-    if context.outbound is not None:
-        return await start_activity(
-            activity,
-            arg,
-            args=args,
-            task_queue=task_queue,
-            result_type=result_type,
-            schedule_to_close_timeout=schedule_to_close_timeout,
-            schedule_to_start_timeout=schedule_to_start_timeout,
-            start_to_close_timeout=start_to_close_timeout,
-            heartbeat_timeout=heartbeat_timeout,
-            retry_policy=retry_policy,
-            cancellation_type=cancellation_type,
-            activity_id=activity_id,
-            versioning_intent=versioning_intent,
-            summary=summary,
-            event_groups=event_groups,
-            priority=priority,
-        )
-    # Without interceptors nobody sees a handle: the calling task awaits the result itself.
-    name, _, ret_type = resolve_activity_type(activity, result_type)
-    result = schedule_activity(
-        context,
-        name,
-        _arg_or_args(arg, args),
-        ret_type,
+    # Through a handle always, as in Temporal: without one a result would arrive a tick of the loop earlier, and a cancellation
+    # that comes with it would be lost in it.
+    return await _start(
+        activity,
+        arg,
+        args,
         task_queue,
+        result_type,
         schedule_to_close_timeout,
         schedule_to_start_timeout,
         start_to_close_timeout,
@@ -271,11 +290,11 @@ async def execute_activity(
         retry_policy,
         cancellation_type,
         activity_id,
+        versioning_intent,
         summary,
-        None,
+        event_groups,
+        priority,
     )
-    result.awaited = True
-    return await result
 
 
 # ---------------------------------------------------------------- methods
