@@ -403,9 +403,48 @@ def test_activity_reports_of_unknown_runs_change_nothing() -> None:
     assert w.step(report).rows == []
 
 
+LONG = "ö" * 1_001
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (StartWorkflow(LONG, "waiting"), "WorkflowId"),
+        (StartWorkflow("w", LONG), "WorkflowType"),
+        (StartWorkflow("w", "waiting", run_id=LONG), "RunId"),
+        (StartWorkflow("w", "waiting", request_id=LONG), "RequestId"),
+        (StartWorkflow("w", "waiting", signal_name=LONG), "SignalName"),
+        (StartWorkflow("w", "waiting", cron_schedule=LONG), "CronSchedule"),
+        (StartWorkflow("w", "waiting", reply_to=LONG), "reply_to"),
+        (SignalWorkflow("open", LONG), "SignalName"),
+        (SignalWorkflow("open", "s", request_id=LONG), "RequestId"),
+        (CancelWorkflow("open", request_id=LONG), "RequestId"),
+        (TerminateWorkflow("open", request_id=LONG), "RequestId"),
+    ],
+)
+def test_name_that_is_too_long_is_refused(event: Any, name: str) -> None:
+    """Names become keys and headers: a megabyte of one would be refused by Kafka, and hold its partition up."""
+    w = world()
+    w.step(w.start("waiting", workflow_id="open"))
+    rows = dict(w.tables.table("run"))
+    event.reply_to = event.reply_to or "client"
+    assert w.step(event).rows == []
+    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.INVALID_ARGUMENT, f"{name} length 1001 exceeds 1000")
+    assert w.tables.table("run") == rows
+
+
+def test_names_of_a_thousand_characters_are_taken() -> None:
+    w = world()
+    name = "ö" * 1_000
+    w.step(StartWorkflow(name, "waiting", request_id=name, run_id=name, reply_to="client"))
+    w.step(SignalWorkflow(name, name, request_id=name, run_id=name, reply_to="client"))
+    assert [reply.status for reply in w.replies] == [outcomes.OK, outcomes.OK]
+
+
 @pytest.mark.parametrize(
     ("event", "told"),
     [
+        (StartWorkflow(LONG, "waiting"), "INVALID_ARGUMENT: WorkflowId length 1001 exceeds 1000"),
         (StartWorkflow("w", "waiting", cron_schedule="nope"), "INVALID_ARGUMENT: "),
         (StartWorkflow("w", "waiting", run_id="a/b"), "INVALID_ARGUMENT: run_id"),
         (StartWorkflow("open", "waiting"), "ALREADY_EXISTS: Workflow execution is already running"),

@@ -203,8 +203,18 @@ async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settin
         # Sound, refused by the owner, and nobody waits for the answer.
         (b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "cron_schedule": "nope"}', "REJECTED"),
         (b'{"kind": "SignalWorkflow", "signal_name": "go"}', "REJECTED"),
+        (b'{"kind": "StartWorkflow", "workflow_type": "' + b"D" * 900_000 + b'"}', "REJECTED"),
     ],
-    ids=["garbage", "unknown schema", "half JSON", "JSON with an unknown field", "JSON nested deeply", "refused start", "signal to nobody"],
+    ids=[
+        "garbage",
+        "unknown schema",
+        "half JSON",
+        "JSON with an unknown field",
+        "JSON nested deeply",
+        "refused start",
+        "signal to nobody",
+        "endless name",
+    ],
 )
 async def test_record_that_nobody_can_use(client: Client, tmp_path: Path, value: bytes, reason: str) -> None:
     """Goes to dead letters with the reason and with where it stood; the partition goes on."""

@@ -158,9 +158,15 @@ def test_a_key_that_stands_twice_is_named(write: Write, text: str, told: str) ->
 
 
 def test_merged_keys_are_no_repetition(write: Write) -> None:
-    text = (
-        "base: &base {partitions: 2, task_queue: a}\nodradek:\n  <<: *base\n  task_queue: b\nother: &other\n  <<: *base\n  partitions: 3\n"
-    )
+    text = """
+base: &base {partitions: 2, task_queue: a}
+odradek:
+  <<: *base
+  task_queue: b
+other: &other
+  <<: *base
+  partitions: 3
+"""
     settings = Settings.load(write(text))
     assert (settings.partitions, settings.task_queue) == (2, "b")
 

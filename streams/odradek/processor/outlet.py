@@ -26,7 +26,7 @@ from odradek.wire.topics import Topics
 
 logger = logging.getLogger(__name__)
 
-# Around a value stand its key, headers and the batch: the topic's limit is one of batches.
+# Around a value stand its key, headers and the batch: the topic's limit is one of batches. This is for what is always there.
 OVERHEAD_BYTES = 1_024
 KNOWN_FOR_SECONDS = 600.0  # a limit that somebody lowers meanwhile shows as a refused record, which is dealt with
 MISSING_FOR_SECONDS = 2.0
@@ -87,12 +87,14 @@ class TopicOutlet:
         if known.missing:
             return Refusal(known.missing, retryable=True)
         size = len(value) + OVERHEAD_BYTES
+        if len(value) > known.limit // 4:  # key and headers repeat fields of the value: three times its size at most, all in all
+            size += _around(record)
         if size > known.limit:
-            what = f"{type(record).__name__} of {len(value)} bytes"
+            what = f"{type(record).__name__} of {size - OVERHEAD_BYTES} bytes"
             return Refusal(
                 f"{what} exceeds the {known.limit} bytes that topic {topic} takes (`max.message.bytes`). "
                 "Raise it on the topic, compress with a payload codec, or pass a reference instead of the data",
-                size=len(value),
+                size=size - OVERHEAD_BYTES,
                 limit=known.limit,
             )
         return value
@@ -176,3 +178,14 @@ class TopicOutlet:
         if known is not None and not known.missing:
             return _Known(known.limit, time.monotonic() + MISSING_FOR_SECONDS, partitions=known.partitions)
         return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, f"topic {topic} cannot be looked up: {error}")
+
+
+def _around(record: Any) -> int:
+    """Bytes of a record's headers and of its key, which is a workflow id, alone or with a run id."""
+    key = len(getattr(record, "workflow_id", "").encode()) + len(getattr(record, "run_id", "").encode())
+    return header_bytes(headers_for(record)) + key
+
+
+def header_bytes(headers: Headers) -> int:
+    """Bytes of headers, without what Kafka puts around them."""
+    return sum(len(name) + len(raw) for name, raw in headers)

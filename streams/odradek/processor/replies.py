@@ -9,7 +9,7 @@ import msgspec
 
 from odradek.engine.failures import application
 from odradek.kafka.producer import PlainProducer
-from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet
+from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet, header_bytes
 from odradek.wire.codec import Codec
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import QUERY_FAILED, RESOURCE_EXHAUSTED, Reply
@@ -35,11 +35,12 @@ class Replies:
         limit = self._outlet.limit(self._topic) - OVERHEAD_BYTES
         for each in replies:
             reply = each
-            value = self._codec.encode(reply)
-            if len(value) > limit > 0:
-                value = self._codec.encode(reply := self._too_large(reply, len(value), limit))
+            value, headers = self._codec.encode(reply), headers_for(reply)
+            if (size := len(value) + len(reply.client_id) + header_bytes(headers)) > limit > 0:
+                value = self._codec.encode(reply := self._too_large(reply, size, limit))
+                headers = headers_for(reply)
             try:
-                self._producer.produce(self._topic, reply.client_id.encode(), value, headers_for(reply))
+                self._producer.produce(self._topic, reply.client_id.encode(), value, headers)
                 self.sent += 1
             except Exception as error:  # at most once: the client's own timeout speaks
                 self.failed += 1

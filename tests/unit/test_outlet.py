@@ -1,0 +1,62 @@
+"""Outputs before the transaction: what passes the check is taken by its topic, key and headers included."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from odradek.engine import ports
+from odradek.engine.ports import Output, Refusal
+from odradek.kafka.admin import ClusterAdmin
+from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet
+from odradek.wire.codec import Codec
+from odradek.wire.payload import Payload
+from odradek.wire.record_size import record_size
+from odradek.wire.tasks import ActivityTask
+from odradek.wire.topics import Topics
+from odradek.wire.tracing import TRACER_DATA
+
+LIMIT = 50_000
+NAME = "ö" * 1_000
+TRACE = Payload(
+    {"encoding": b"json/plain"},
+    b'{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "baggage": "' + b"a" * 8_000 + b'"}',
+)
+
+
+class Admin:
+    """Every topic is there and takes LIMIT bytes."""
+
+    def ensure(self, topics: list[str]) -> dict[str, Any]:
+        return {topic: SimpleNamespace(require=lambda _: SimpleNamespace(partitions=2)) for topic in topics}
+
+    def max_message_bytes(self, topics: list[str]) -> dict[str, int]:
+        return dict.fromkeys(topics, LIMIT)
+
+
+def task(size: int, name: str, headers: dict[str, Payload]) -> ActivityTask:
+    return ActivityTask("default", "q", name, name, name, "q", name, name, 5, 1, [Payload({}, b"x" * size)], headers)
+
+
+@pytest.mark.parametrize("headers", [{}, {TRACER_DATA: TRACE}], ids=["plain", "traced"])
+@pytest.mark.parametrize("name", ["w", NAME], ids=["short names", "long names"])
+def test_what_passes_is_taken(name: str, headers: dict[str, Payload]) -> None:
+    """The check is exact to a kilobyte: nothing that passes is too large, nothing that would fit easily is refused."""
+    outlet = TopicOutlet(cast(ClusterAdmin, Admin()), Codec(), Topics("default"), "q")
+    passed = refused = 0
+    for size in range(0, LIMIT + 2_000, 250):
+        record = task(size, name, headers)
+        value = outlet.check(ports.COMMANDS, "q", record)
+        encoded = value if isinstance(value, bytes) else Codec().encode(record)
+        ready = outlet.record(Output(ports.COMMANDS, "q", name, record, encoded))
+        written = record_size(ready.key, ready.value, cast(Any, ready.headers))
+        if isinstance(value, Refusal):
+            refused += 1
+            assert written > LIMIT - 2 * OVERHEAD_BYTES
+            assert f"takes {LIMIT}" in value.message or f"{LIMIT} bytes" in value.message
+        else:
+            passed += 1
+            assert written <= LIMIT
+    assert passed and refused
