@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -155,6 +157,103 @@ async def test_workflow_code_that_raises(client: Client) -> None:
     async with Worker(client, task_queue=QUEUE, workflows=[Raises], workflow_failure_exception_types=[KeyError]):
         with pytest.raises(WorkflowFailureError):
             await asyncio.wait_for(handle.result(), 40)
+
+
+#: Workflow ids whose code has been repaired.
+repaired: set[str] = set()
+paid: list[str] = []
+
+
+@activity.defn
+async def pay(workflow_id: str) -> str:
+    paid.append(workflow_id)
+    return "bad-\udcff"  # a file name, say
+
+
+@workflow.defn
+class Unwritable:
+    """Makes of an activity's result, or at a signal, what no record can hold."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @workflow.run
+    async def run(self, how: str) -> list[str]:
+        name: str = await workflow.execute_activity(pay, workflow.info().workflow_id, start_to_close_timeout=30 * SECOND)
+        if workflow.info().workflow_id not in repaired:
+            await self._make(how, name)
+        await workflow.wait_condition(lambda: "end" in self.told)
+        return self.told
+
+    async def _make(self, how: str, name: str) -> None:
+        match how:
+            case "timer":
+                await asyncio.wait_for(asyncio.Event().wait(), sys.maxsize)
+            case "error":
+                raise ValueError(f"cannot use {name}")
+            case "activity":
+                await workflow.execute_activity(name, start_to_close_timeout=30 * SECOND)
+            case "memo":
+                workflow.upsert_memo({name: 1})
+
+    @workflow.signal
+    async def tell(self, text: str) -> None:
+        self.told.append(text)
+        if text == "far" and workflow.info().workflow_id not in repaired:
+            await asyncio.sleep(1e18)
+
+
+CAUSES = {
+    "timer": "BAD_START_TIMER_ATTRIBUTES",
+    "error": "WORKFLOW_WORKER_UNHANDLED_FAILURE",
+    "activity": "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES",
+    "memo": "BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES",
+    "signal": "BAD_START_TIMER_ATTRIBUTES",
+}
+
+
+async def test_workflow_code_that_makes_what_cannot_be_written(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """The task fails, whatever it was; the activity's result and the signals stay, and repaired code completes without paying again."""
+    caplog.set_level(logging.CRITICAL, logger="odradek")  # xdist cannot carry such texts in what a test logged
+    handles = {}
+    async with Worker(client, task_queue=QUEUE, workflows=[Unwritable, Doubles], activities=[pay, double]):
+        for how, cause in CAUSES.items():
+            handle = handles[how] = await client.start_workflow(Unwritable.run, how, id=how, task_queue=QUEUE)
+            if how == "signal":
+                await described(handle, lambda description: not description.pending_activities and paid[-1:] == ["signal"])
+                await handle.signal(Unwritable.tell, "far")
+            failed = await task_failure(handle)
+            assert failed.cause == cause
+            await handle.signal(Unwritable.tell, "more")
+            description = await handle.describe()
+            assert (description.status, description.parked_reason) == (WorkflowExecutionStatus.RUNNING, "")
+            kinds = [type(event.attributes).__name__ async for event in handle.fetch_history_events()]
+            assert "ActivityTaskCompletedEvent" in kinds and "WorkflowExecutionSignaled" in kinds, (how, kinds)
+        await neighbours_are_well(client)
+    repaired.update(handles)
+    async with Worker(client, task_queue=QUEUE, workflows=[Unwritable], activities=[pay]):
+        for how, handle in handles.items():
+            await handle.signal(Unwritable.tell, "end")
+            assert await asyncio.wait_for(handle.result(), 40) == [*(["far"] if how == "signal" else []), "more", "end"]
+    assert sorted(paid) == sorted(handles)
+
+
+async def test_requests_that_cannot_be_written(client: Client) -> None:
+    """The caller learns it, and nothing is sent."""
+    async with Worker(client, task_queue=QUEUE, workflows=[Waits, Doubles], activities=[double]):
+        with pytest.raises(RPCError, match="no text that UTF-8 can carry"):
+            await client.start_workflow(Waits.run, id="bad-\udcff", task_queue=QUEUE)
+        with pytest.raises(ValueError, match="cannot be sent"):
+            await client.start_workflow("bad-\udcff", id="w", task_queue=QUEUE)
+        with pytest.raises(ValueError, match="cannot be sent"):
+            await client.start_workflow(Waits.run, id="w", task_queue=QUEUE, memo={"bad-\udcff": 1})
+        handle = await client.start_workflow(Waits.run, id="w", task_queue=QUEUE)
+        with pytest.raises(ValueError, match="cannot be sent"):
+            await handle.signal("bad-\udcff")
+        with pytest.raises(ValueError):
+            await client.get_workflow_handle("bad-\udcff").signal("x")
+        await neighbours_are_well(client)
+        await handle.terminate()
 
 
 @workflow.defn

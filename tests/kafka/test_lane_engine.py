@@ -26,6 +26,7 @@ from odradek.processor import Processor
 from odradek.processor.held import held_reason
 from odradek.wire.codec import encode_row
 from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow, StartWorkflow, UnparkWorkflow
+from odradek.wire.history import ActivityTaskCompletedEvent
 from odradek.wire.outcomes import COMPLETED, FAILED
 from odradek.wire.payload import Failure, Payload
 from odradek.wire.rows import state_key
@@ -187,5 +188,43 @@ def test_held_run_waits_for_an_operator(wire: Wire) -> None:
         (result,) = until(lambda: wire.records(wire.topics.results))
         assert result.status == COMPLETED
         assert ran == ["one"]
+    finally:
+        processor.stop()
+
+
+@pytest.mark.parametrize("what", ["number", "size"])
+def test_unwritable_row_fails_its_task_and_keeps_the_input(wire: Wire, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The lane's own net, below the checks of commands: the step is done again with the task failing, and the input is in the history."""
+    monkeypatch.setattr("odradek.engine.commands.command_problem", lambda command: None)
+    broken = [True]
+
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        if isinstance(activation.jobs[0], InitializeWorkflow):
+            return [_activity()]
+        if not broken[0] or workflow_id != "w":
+            return [CompleteWorkflow(result=[])]
+        if what == "number":
+            return [StartTimer(seq=1, timer_id="1", duration_ms=1 << 70)]
+        return [StartTimer(seq=1, timer_id="1", duration_ms=60_000, summary=Payload(data=os.urandom(17 * 1024 * 1024)))]
+
+    processor = _running(wire, script)
+    try:
+        other = key_for(wire, 0, "other")
+        for workflow_id in ("w", other):
+            wire.send(StartWorkflow(workflow_id, "T", run_id=f"run-{workflow_id}"))
+        wire.flush()
+        tasks = until(lambda: len(found := wire.records(wire.commands)) == 2 and found)
+        for task in tasks:
+            wire.send(ActivityTaskCompleted(task.workflow_id, task.run_id, task.scheduled_event_id, "1", 1))
+        wire.flush()
+        until(lambda: wire.records(wire.topics.results))
+        until(lambda: wire.rows()["run", "run-w"].task_failure is not None)
+        row = wire.rows()["run", "run-w"]
+        assert row.parked_reason == "" and not wire.records(wire.topics.dead_letters(QUEUE))
+        assert ("fit a long" if what == "number" else "max.message.bytes") in row.task_failure.message
+        history = [found for (table, key), found in wire.rows().items() if table == "history" and key.startswith("run-w/")]
+        assert any(type(event.attributes) is ActivityTaskCompletedEvent for found in history for event in found.events)
+        broken[0] = False
+        until(lambda: len(wire.records(wire.topics.results)) == 2)
     finally:
         processor.stop()
