@@ -605,7 +605,10 @@ def test_activities_without_a_timeout_and_too_many_fail_the_task() -> None:
         yield lambda: False
 
     w = World(ScriptActivator(bare=bare, many=many), limits=EngineLimits(pending_activities_max=2))
-    w.step(w.start("bare", workflow_id="a"), w.start("many", workflow_id="b"))
+    effects = w.step(w.start("bare", workflow_id="a"), w.start("many", workflow_id="b"))
+    told = [(each.workflow_id, each.workflow_type, each.cause) for each in effects.failed_tasks]
+    assert told == [("a", "bare", "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES"), ("b", "many", "PENDING_ACTIVITIES_LIMIT_EXCEEDED")]
+    assert "limit is 2" in effects.failed_tasks[1].message
     failures = [w.run(id).task_failure for id in ("a", "b")]
     assert failures[0] is not None and "start_to_close_timeout" in failures[0].message
     assert failures[1] is not None and "limit is 2" in failures[1].message

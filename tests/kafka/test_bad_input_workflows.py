@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -19,6 +20,7 @@ from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecutionSta
 from odradek.common import RetryPolicy
 from odradek.config import Settings
 from odradek.exceptions import ActivityError, ApplicationError
+from odradek.telemetry.logs import JsonFormatter
 from odradek.worker import Worker
 from tests.kafka.bad_input import (
     QUEUE,
@@ -405,3 +407,31 @@ async def test_signal_to_a_closed_run(client: Client) -> None:
         assert await handle.query(Waits.given) == [0]
         assert await handle.result() == [0]
         assert len((await handle.fetch_history()).events) == events
+
+
+@workflow.defn
+class TooMany:
+    """More pending activities than its settings allow."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.gather(*(workflow.execute_activity(double, n, start_to_close_timeout=10 * SECOND) for n in range(4)))
+
+
+async def test_failed_task_that_no_code_raised_is_in_the_log(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """At WARNING, as an exception of workflow code is, and with the ids: the owner finds these, the history alone has them otherwise."""
+    few = settings.replace(pending_activities_max=3)
+    async with connected(few) as client, Worker(client, task_queue=QUEUE, workflows=[TooMany, Doubles], activities=[double]):
+        many = await client.start_workflow(TooMany.run, id="many", task_queue=QUEUE)
+        await client.start_workflow("Unheard", id="unheard", task_queue=QUEUE)
+        assert (await task_failure(many)).cause == "PENDING_ACTIVITIES_LIMIT_EXCEEDED"
+
+        async def lines() -> dict[str, str]:
+            records = [record for record in caplog.records if record.name == "odradek.workflow" and record.levelname == "WARNING"]
+            found = {json.loads(JsonFormatter().format(record))["workflow_id"]: record.getMessage() for record in records}
+            return found if {"many", "unheard"} <= set(found) else {}
+
+        found = await eventually(lines)
+        assert "PENDING_ACTIVITIES_LIMIT_EXCEEDED" in found["many"] and "limit is 3" in found["many"]
+        assert "Unheard is not registered" in found["unheard"]
+        await neighbours_are_well(client)

@@ -322,7 +322,8 @@ class PythonWorkflowInstance:
         except Exception as conversion:
             failure = Failure(message=f"{type(error).__name__}, and its conversion failed: {conversion!r}", type=type(error).__name__)
         nondeterministic = isinstance(error, NondeterminismError)
-        return TaskFailed(failure, cause="NON_DETERMINISTIC_ERROR" if nondeterministic else "WORKFLOW_WORKER_UNHANDLED_FAILURE")
+        cause = "NON_DETERMINISTIC_ERROR" if nondeterministic else "WORKFLOW_WORKER_UNHANDLED_FAILURE"
+        return TaskFailed(failure, cause, logged=True)
 
     def _warn_of_unfinished_handlers(self) -> None:
         warning = self.context.handlers.unfinished_warning()

@@ -260,7 +260,7 @@ class WatchedInstance:
             f"It stood at\n{stack}"
         )
         logger.error("%s", message, extra=self.log_ids)
-        return TaskFailed(Failure(message=message, type="DeadlockError", stack_trace=stack), park=True)
+        return TaskFailed(Failure(message=message, type="DeadlockError", stack_trace=stack), park=True, logged=True)
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
         """See `WorkflowInstance.nondeterminism`."""

@@ -198,12 +198,14 @@ class TaskFailed(msgspec.Struct):
     Nothing of it counts.
 
     `cause` is Temporal's WorkflowTaskFailedCause without prefix. `park`: do not retry by back-off alone; wait for new code or an operator.
+    `logged`: whoever made it has told it, with more than stands here.
     The instance is of no further use; the engine closes it and replays into a new one.
     """
 
     failure: Failure
     cause: str = "WORKFLOW_WORKER_UNHANDLED_FAILURE"
     park: bool = False
+    logged: bool = False
 
 
 Completion = Commands | TaskFailed

@@ -158,6 +158,7 @@ class WorkflowEngine:
             if not run.is_open:
                 self._cache.release(run_id)
         effects.parked.extend(step.parked)
+        effects.failed_tasks.extend(step.failed_tasks)
         effects.steps += step.tasks
         effects.opened += step.opened
         effects.dead_letters.extend([DeadLetter(offset, reason, rejected=True) for offset, reason in step.unheard])

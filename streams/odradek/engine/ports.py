@@ -108,6 +108,16 @@ class DeadLetter(msgspec.Struct):
     rejected: bool = False
 
 
+class FailedTask(msgspec.Struct, frozen=True):
+    """A workflow task that failed without a word in the log so far."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    cause: str
+    message: str
+
+
 class Effects(msgspec.Struct):
     """What one step wants done: rows and outputs in one transaction, replies after its commit."""
 
@@ -119,6 +129,7 @@ class Effects(msgspec.Struct):
     steps: int = 0  # workflow tasks executed, for statistics
     opened: int = 0  # runs that began, less those that closed
     parked: list[str] = []
+    failed_tasks: list[FailedTask] = []  # for the log, once committed
 
 
 class EngineLimits(msgspec.Struct):

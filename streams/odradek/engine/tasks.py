@@ -18,6 +18,7 @@ from odradek.engine.activation import Activation, FailWorkflow, TaskFailed
 from odradek.engine.failures import application
 from odradek.engine.jobs import take_jobs
 from odradek.engine.keys import PARKED_DUE_MS
+from odradek.engine.ports import FailedTask
 from odradek.engine.replay import replay
 from odradek.engine.timers import set_task_timer
 from odradek.engine.writable import failure_problem
@@ -151,6 +152,8 @@ def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
     row.task_attempt += 1
     row.task_failure = failed.failure
     run.dirty = True
+    if not failed.logged:
+        step.failed_tasks.append(FailedTask(row.workflow_id, row.run_id, row.workflow_type, failed.cause, failed.failure.message))
     if failed.park:
         park(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause)
         return

@@ -115,7 +115,7 @@ class _HeldInstance:
         self._why = why
 
     def activate(self, activation: Activation) -> Completion:
-        return TaskFailed(Failure(message=held_reason(self._why), kind=SERVER, source="odradek"), cause=CAUSE, park=True)
+        return TaskFailed(Failure(message=held_reason(self._why), kind=SERVER, source="odradek"), cause=CAUSE, park=True, logged=True)
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
         return None

@@ -36,6 +36,7 @@ from odradek.processor import faults
 from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
 from odradek.processor.delivery_reports import DeliveryReports
 from odradek.processor.errors import Dropped, Refused, Stopping
+from odradek.processor.failed_tasks import log_failed_tasks
 from odradek.processor.held import HeldRuns, held_rows, held_summary
 from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
@@ -437,7 +438,7 @@ class Lane(threading.Thread):
                 assert self._sorter is not None
                 for half in work.halves(self._sorter):
                     self._apply(half)
-            elif refusal.unwritable and refused is None and self._refused:  # what came in stays in the history, its task fails
+            elif refusal.of_records and refused is None and self._refused:  # what came in stays in the history, its task fails
                 self._apply(work, dict.fromkeys(self._refused, str(refusal).partition("\n")[0]))
             elif work.resumes:
                 self._hold_all(self._refused, refusal)
@@ -467,7 +468,7 @@ class Lane(threading.Thread):
             rows = self._encode_rows(effects.rows, work.timers)
             records = self._outputs(work, effects)
         except (WireError, ValueError, TypeError, AttributeError) as error:
-            raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, unwritable=True) from error
+            raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
         position = work.next_offset(self.position)
         self._care.progress()
         self._commit(rows, records, position, opened=effects.opened)
@@ -479,6 +480,7 @@ class Lane(threading.Thread):
         if replies:
             self._services.replies.send(replies)
         self.tally.committed(work, effects, time_ms)
+        log_failed_tasks(effects.failed_tasks, self._services.namespace, self._services.task_queue)
 
     # ------------------------------------------------------------------------------------------------ the transaction
 
@@ -498,7 +500,7 @@ class Lane(threading.Thread):
             value = encode(row)  # type: ignore[arg-type]  # a Row
             if len(value) > limit:
                 takes = f"the {limit} bytes that {self._services.state_topic} takes (`max.message.bytes`)"
-                raise Refused(f"state row {key} of {len(value)} bytes exceeds {takes}", in_transaction=False, unwritable=True)
+                raise Refused(f"state row {key} of {len(value)} bytes exceeds {takes}", in_transaction=False, of_records=True)
             rows[key.encode()] = value
         return rows
 
