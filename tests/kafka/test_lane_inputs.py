@@ -142,6 +142,8 @@ def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processo
     run = wire.rows()["run", bad]
     assert isinstance(run, RunRow)
     assert run.parked_reason.startswith("held: ")
+    place = parse_dead_letter(letter.headers())
+    assert f"(its input {place.topic}/{place.partition}/{place.offset} was not applied and is a dead letter" in run.parked_reason
     (listed,) = until(lambda: [one for one in wire.records(wire.topics.executions) if one.workflow_id == bad])
     assert (listed.parked_reason, listed.reported_problems) == (run.parked_reason, HELD_PROBLEMS), "lists have it before its next input"
     (reply,) = until(lambda: wire.records(wire.topics.replies))

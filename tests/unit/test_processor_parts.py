@@ -214,6 +214,9 @@ def test_held_reason_is_one_bounded_line() -> None:
     reason = held_reason("x" * 5_000 + "\nsecond line")
     assert len(reason) < 1_100
     assert "\n" not in reason
+    told = held_reason("x" * 5_000, "events/0/7")
+    assert len(told) < 1_100 and "events/0/7 was not applied" in told
+    assert held_reason(why_held(told)) == told, "the engine says it again at each task"
     assert why_held("") == why_held("parked for another reason") == ""
 
 

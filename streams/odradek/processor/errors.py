@@ -34,12 +34,12 @@ _CONTENT = frozenset(
 
 class Refused(Exception):
     """A record of the transaction is refused. `in_transaction`: it was begun, so it has to be aborted.
-    `unwritable`: what the engine's step made cannot be written, so the step may be done again with the workflow task failing for it."""
+    `of_records`: what the engine's step made cannot be written, so the step may be done again with the workflow task failing for it."""
 
-    def __init__(self, message: str, *, in_transaction: bool, unwritable: bool = False) -> None:
+    def __init__(self, message: str, *, in_transaction: bool, of_records: bool = False) -> None:
         super().__init__(message)
         self.in_transaction = in_transaction
-        self.unwritable = unwritable
+        self.of_records = of_records or in_transaction
 
 
 class Dropped(Exception):
