@@ -174,6 +174,10 @@ async def test_policies() -> None:
         {"task_queue": ""},
         {"id": "x" * 1001},
         {"run_timeout": timedelta(seconds=-1)},
+        {"run_timeout": timedelta.max},
+        {"task_timeout": timedelta(days=366 * 5_000)},
+        {"execution_timeout": timedelta.max},
+        {"start_delay": timedelta.max},
         {"cron_schedule": "* * * * *", "start_delay": timedelta(seconds=1)},
         {
             "id_reuse_policy": WorkflowIDReusePolicy.TERMINATE_IF_RUNNING,

@@ -23,6 +23,7 @@ from odradek.common import (
     TypedSearchAttributes,
     WorkerDeploymentVersion,
 )
+from odradek.engine.retry import problem_of
 from odradek.wire.payload import Payload
 
 
@@ -34,6 +35,14 @@ def test_retry_policy_defaults_go_to_the_wire() -> None:
 
 def test_an_interval_below_a_millisecond_does_not_become_zero() -> None:
     assert RetryPolicy(initial_interval=timedelta(microseconds=1)).to_wire().initial_interval_ms == 1
+
+
+@pytest.mark.parametrize("maximum", [None, timedelta.max])
+def test_the_longest_interval_that_python_has_is_refused_by_who_runs_it(maximum: timedelta | None) -> None:
+    """Not here, where it would be an OverflowError that names nothing."""
+    record = RetryPolicy(initial_interval=timedelta.max, maximum_interval=maximum).to_wire()
+    assert "longer than" in problem_of(record)
+    assert record.initial_interval_ms == 86_400_000 * 10**9 and record.maximum_interval_ms < 1 << 63
 
 
 @given(

@@ -17,19 +17,22 @@ from odradek.converter import DataConverter, encode_search_attributes
 from odradek.service import RPCStatusCode
 from odradek.wire.clean import clean_text
 from odradek.wire.events import StartWorkflow
-from odradek.wire.limits import NAME_MAX
+from odradek.wire.limits import DURATION_MAX_MS, NAME_MAX
 from odradek.wire.payload import Payload
 
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 def milliseconds(duration: timedelta | None, name: str) -> int:
-    """Whole milliseconds, rounded up so that a short one does not become 0, which means none. INVALID_ARGUMENT when negative."""
+    """Whole milliseconds, rounded up so that a short one does not become 0, which means none. INVALID_ARGUMENT when out of range."""
     if duration is None:
         return 0
     if duration < timedelta(0):
         raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{name} is negative: {duration}")
-    return -(-duration // _MILLISECOND)
+    whole, rest = divmod(duration, _MILLISECOND)
+    if whole + bool(rest) > DURATION_MAX_MS:
+        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{name} is longer than 5,000 years: {duration}")
+    return whole + bool(rest)
 
 
 async def payloads_of(converter: DataConverter, values: Sequence[Any]) -> list[Payload]:

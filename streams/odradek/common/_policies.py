@@ -12,6 +12,12 @@ from odradek.wire import payload as wire
 _MILLISECOND = timedelta(milliseconds=1)
 
 
+def _whole_milliseconds(duration: timedelta) -> int:
+    """Rounded up; also of the longest one, which has no negative."""
+    whole, rest = divmod(duration, _MILLISECOND)
+    return whole + bool(rest)
+
+
 @dataclass
 class RetryPolicy:
     """How an activity or workflow is retried.
@@ -53,11 +59,11 @@ class RetryPolicy:
     def to_wire(self) -> wire.RetryPolicy:
         """The wire record, after validation. Intervals become whole milliseconds, rounded up so that a short one does not become 0."""
         self.validate()
-        maximum = self.initial_interval * 100 if self.maximum_interval is None else self.maximum_interval
+        initial_ms = _whole_milliseconds(self.initial_interval)
         return wire.RetryPolicy(
-            initial_interval_ms=-(-self.initial_interval // _MILLISECOND),
+            initial_interval_ms=initial_ms,
             backoff_coefficient=float(self.backoff_coefficient),
-            maximum_interval_ms=-(-maximum // _MILLISECOND),
+            maximum_interval_ms=100 * initial_ms if self.maximum_interval is None else _whole_milliseconds(self.maximum_interval),
             maximum_attempts=self.maximum_attempts,
             non_retryable_error_types=list(self.non_retryable_error_types or ()),
         )
