@@ -9,8 +9,9 @@ import pytest
 from odradek.engine import retry
 from odradek.engine.activities import CANCEL_GRACE_MS, WAITING_RETRY_MS
 from odradek.engine.ports import COMMANDS, EngineLimits, Refusal
+from odradek.wire.clean import LINKS_MAX
 from odradek.wire.events import TerminateWorkflow
-from odradek.wire.history import ActivityTaskScheduled, ActivityTaskStartedEvent
+from odradek.wire.history import ActivityTaskFailedEvent, ActivityTaskScheduled, ActivityTaskStartedEvent
 from odradek.wire.payload import Failure, RetryPolicy
 from tests.engine.script import ActivityFailure, ScriptActivator, values
 from tests.engine.world import T0, World, canceled, completed, failed, heartbeat, started
@@ -677,3 +678,31 @@ def test_policy_defaults_are_those_of_temporal() -> None:
 )
 def test_what_is_retryable(failure: Failure, retryable: bool) -> None:
     assert retry.is_retryable(failure, retry.DEFAULT_POLICY) is retryable
+
+
+@pytest.mark.parametrize("attempts", [1, 0])
+def test_failure_of_hundreds_of_causes_is_cut(attempts: int) -> None:
+    """Records are read by recursion: what is read on a short stack must be readable on a long one, or the run's rows are lost."""
+
+    def act(ctx: Any) -> Any:
+        try:
+            yield ctx.activity("act", retry_policy=RetryPolicy(maximum_attempts=attempts))
+        except ActivityFailure:
+            return "told"
+
+    w = World(ScriptActivator(act=act))
+    w.step(w.start("act"))
+    report = failed(w.last_task())
+    for depth in range(300):
+        report.failure = Failure(message=f"{depth}", cause=report.failure)
+    w.step(report)
+
+    def links(failure: Failure | None) -> int:
+        return 0 if failure is None else 1 + links(failure.cause)
+
+    if attempts:
+        closed = next(event.attributes for event in w.history() if isinstance(event.attributes, ActivityTaskFailedEvent))
+        assert links(closed.failure) == LINKS_MAX and closed.failure.message == "299"
+    else:
+        (row,) = w.activities()
+        assert row.attempt == 2 and links(row.last_failure) == LINKS_MAX

@@ -11,6 +11,7 @@ from odradek.activities.attempt import Attempt
 from odradek.activities.log import logger
 from odradek.converter import DataConverter
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError, RecordTooLargeError
+from odradek.wire.clean import clean_failure
 from odradek.wire.events import ActivityOutcome, ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed
 from odradek.wire.headers import Routing
 from odradek.wire.payload import Failure, Payload
@@ -56,6 +57,7 @@ def canceled(attempt: Attempt, identity: str) -> ActivityTaskCanceled:
 
 def failed(attempt: Attempt, failure: Failure, identity: str) -> ActivityTaskFailed:
     """The attempt failed. The newest heartbeat details go with it, those still held back too."""
+    clean_failure(failure)
     task = attempt.task
     details = attempt.heartbeats.last if attempt.heartbeats is not None else None
     return ActivityTaskFailed(

@@ -18,6 +18,7 @@ from odradek.engine.failures import COMMAND_TOO_LARGE, activity_timeout, applica
 from odradek.engine.keys import event_key
 from odradek.engine.matching import open_activity
 from odradek.engine.ports import ACTIVITY, COMMANDS, CONTROL
+from odradek.wire.clean import clean_failure
 from odradek.wire.events import (
     ActivityOutcome,
     ActivityReport,
@@ -253,6 +254,7 @@ def _started(
 
 
 def _failed(step: WorkflowStep, run: LiveRun, row: ActivityRow, event: ActivityTaskFailed) -> None:
+    clean_failure(event.failure)  # a service in any language may send a chain that can just be read, and not again from deeper calls
     if event.last_heartbeat_details:
         row = copy.copy(row)
         row.heartbeat_details = event.last_heartbeat_details
