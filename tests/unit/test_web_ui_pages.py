@@ -134,6 +134,18 @@ async def test_markup_in_data_is_text(server: UiServer) -> None:
             assert EVIL not in response.text and Page(response.text).refused == [], path
 
 
+async def test_text_that_utf8_cannot_carry_is_shown_escaped(server: UiServer) -> None:
+    """JSON in a payload may hold a lone surrogate; lists and pages of all runs must not fail over one."""
+    run = summary("w", "r1", memo={"file": Payload({"encoding": b"json/plain"}, b'"bad-\\udcff"')})
+    server.add(run, completed_history(run))
+    async with browser(server) as client:
+        for path in ("/runs", "/workflows/w/r1"):
+            assert (await client.get(path)).status_code == 200
+        assert "bad-\\udcff" in (await client.get("/workflows/w/r1")).text
+        listed = await client.get("/api/v1/namespaces/default/workflows")
+        assert listed.status_code == 200 and "bad-\\udcff" in listed.text
+
+
 # ---------------------------------------------------------------- the list
 
 

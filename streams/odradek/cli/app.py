@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import io
 import logging
 import os
 import sys
@@ -45,6 +46,8 @@ settings come from ODRADEK_… variables and --config FILE; arguments win.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a lone surrogate, which JSON in a payload may hold, becomes JSON's escape of it
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     options.arguments = arguments
     level = options.log_level or "warning"

@@ -124,7 +124,7 @@ def sse(event: str, data: Any, *, id: str = "") -> bytes:
     """One message."""
     lines = [f"id: {id}"] if id else []
     lines += [f"event: {event}", f"data: {json.dumps(data, separators=(',', ':'), ensure_ascii=False)}"]
-    return ("\n".join(lines) + "\n\n").encode()
+    return ("\n".join(lines) + "\n\n").encode("utf-8", "backslashreplace")
 
 
 #: Keeps a stream open through proxies; browsers do not see it.

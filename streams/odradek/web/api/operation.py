@@ -7,6 +7,7 @@ Types and limits are checked before the handler is called; what does not fit is 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ class Operation:
                 answer = await self.handler(asked)
         except Exception as error:
             return refused(error)
-        return Response(msgspec.json.encode(answer), media_type="application/json")
+        return Response(_json(answer), media_type="application/json")
 
     def _parameters(self, request: Request) -> Any:
         known = set(self.parameters.__struct_encode_fields__)
@@ -105,7 +106,14 @@ class Operation:
             raise invalid(f"body: {error}") from None
 
 
+def _json(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a lone surrogate, which JSON in a payload may hold: its escape
+        return json.dumps(msgspec.to_builtins(value)).encode()
+
+
 def refused(error: BaseException) -> Response:
     """Any error as an answer."""
     found: ApiError = api_error(error)
-    return Response(msgspec.json.encode(found.body()), found.http_status, found.headers, media_type="application/json")
+    return Response(_json(found.body()), found.http_status, found.headers, media_type="application/json")

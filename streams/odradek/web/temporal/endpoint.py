@@ -111,7 +111,8 @@ def route(method: str, path: str, handler: Handler) -> Route:
 def json_response(value: Any, *, status: int = 200, pretty: bool = False, headers: dict[str, str] | None = None) -> Response:
     """A value as JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2 if pretty else None, separators=None if pretty else (",", ":"))
-    return Response(text, status, headers, media_type="application/json")
+    # A lone surrogate, which JSON in a payload may hold, becomes JSON's own escape of it.
+    return Response(text.encode("utf-8", "backslashreplace"), status, headers, media_type="application/json")
 
 
 def error_response(error: ApiError, *, pretty: bool = False) -> Response:

@@ -134,7 +134,8 @@ class Visit:
         """A page; only its template `part` when a script asked for that."""
         name = part if part and self.wants_part else template
         html = self.state.environment.get_template(name).render(**self._common(), **values)
-        return HTMLResponse(html, status)
+        # A lone surrogate, which JSON in a payload may hold, is shown as Python writes it.
+        return HTMLResponse(html.encode("utf-8", "backslashreplace"), status)
 
     def go(self, path: str, **parameters: str) -> Response:
         """See another page, after something was done."""
