@@ -309,6 +309,27 @@ def test_refused_step_done_again_fails_its_task() -> None:
     assert values(lane.results[0].result) == ["paid"]
 
 
+def test_defect_with_such_a_text_keeps_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is parked with its inputs, and the reason can be written."""
+
+    class Breaks(Exception):
+        def __str__(self) -> str:
+            return BAD
+
+    def breaks_plainly(*arguments: Any) -> None:
+        raise Breaks
+
+    todo[0] = None
+    lane = world(Does)
+    lane.step(lane.start("Does"))
+    monkeypatch.setattr("odradek.engine.tasks.commands.apply", breaks_plainly)
+    lane.step(completed(lane.last_task(), "paid"))
+    assert "ActivityTaskCompleted" in lane.names() and "bad-\\udcff" in lane.run().parked_reason
+    monkeypatch.undo()
+    lane.restart()
+    assert values(lane.results[0].result) == ["paid"]
+
+
 def test_clean() -> None:
     assert clean_text("häßlich 😀") == "häßlich 😀" and clean_text("\ud800x") == "\\ud800x" and clean_text(ValueError) == str(ValueError)
     endless = Failure(message="\ud800")

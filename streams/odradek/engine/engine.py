@@ -25,6 +25,7 @@ from odradek.engine.tasks import enforce_limits, park, run_tasks
 from odradek.engine.timers import apply_timer
 from odradek.engine.waiters import Waiters
 from odradek.wire import outcomes
+from odradek.wire.clean import clean_text
 from odradek.wire.events import ActivityReport
 from odradek.wire.state import TimerRow
 
@@ -181,7 +182,7 @@ class _Broken(Exception):
         super().__init__(part)
         self.part = part
         self.position = position
-        self.trace = traceback.format_exc()
+        self.trace = clean_text(traceback.format_exc())  # it becomes part of rows and replies
 
     def note(self, work: _Work) -> None:
         work.trace = self.trace

@@ -13,6 +13,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError, KafkaException
 
 from odradek.kafka.errors import FORBIDDEN, UNAUTHENTICATED, UNREACHABLE
+from odradek.wire.clean import clean_text
 
 # Errors that speak of a record's content or destination, not of who we are. Everything that is not listed drops the lane.
 _CONTENT = frozenset(
@@ -37,7 +38,7 @@ class Refused(Exception):
     `of_records`: what the engine's step made cannot be written, so the step may be done again with the workflow task failing for it."""
 
     def __init__(self, message: str, *, in_transaction: bool, of_records: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(clean_text(message))  # it becomes part of rows and replies
         self.in_transaction = in_transaction
         self.of_records = of_records or in_transaction
 

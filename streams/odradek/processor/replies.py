@@ -35,11 +35,11 @@ class Replies:
         limit = self._outlet.limit(self._topic) - OVERHEAD_BYTES
         for each in replies:
             reply = each
-            value, headers = self._codec.encode(reply), headers_for(reply)
-            if (size := len(value) + len(reply.client_id) + header_bytes(headers)) > limit > 0:
-                value = self._codec.encode(reply := self._too_large(reply, size, limit))
-                headers = headers_for(reply)
             try:
+                value, headers = self._codec.encode(reply), headers_for(reply)
+                if (size := len(value) + len(reply.client_id) + header_bytes(headers)) > limit > 0:
+                    value = self._codec.encode(reply := self._too_large(reply, size, limit))
+                    headers = headers_for(reply)
                 self._producer.produce(self._topic, reply.client_id.encode(), value, headers)
                 self.sent += 1
             except Exception as error:  # at most once: the client's own timeout speaks
