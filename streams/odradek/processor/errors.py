@@ -1,6 +1,6 @@
 """How a lane reads an error of its transaction. The taxonomy is the design:
 
-    Refused     the broker or a limit refused a record: abort, evict, go on in halves, park the guilty run
+    Refused     the broker or a limit refused a record: abort, evict, go on in halves; the guilty run's task fails, refused again it is held
     Dropped     anything else (fenced, producer id unknown, outcome unknown, timeout): no abort, nothing is believed, own anew;
                 most of them speak of the cluster, so no input is ever blamed for it, however often it comes back
     Stopping    the partition is given back or the process drains: leave, nothing is half done

@@ -7,7 +7,7 @@
            encode and check everything                                   one bad output never stops a batch
            begin; produce rows, outputs, position row; commit            open for milliseconds
            apply to the local store -> replies -> next                   the store may lag the changelog, never lead it
-    Refused (a record is refused):   abort, evict what was touched, go again in halves; the guilty run is parked and dead-lettered
+    Refused (a record is refused):   abort, evict what was touched, go again in halves; the guilty run's task fails; else it is held
     Dropped (anything else):         no abort: nothing of the last transaction is believed; own anew if still assigned
 
 The transactional id belongs to the partition, so fencing is the broker's, immediate and complete. No consumer offsets stand in the
