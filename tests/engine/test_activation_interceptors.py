@@ -114,6 +114,10 @@ class Replaces:
         return Awaited(self.seen)
 
     @workflow.signal
+    def remove(self) -> None:
+        workflow.set_signal_handler("say", None)
+
+    @workflow.signal
     def say(self, text: str) -> None:
         self.seen.append(f"old {text}")
 
@@ -135,7 +139,7 @@ SCRIPTS: dict[type, list[list[Any]]] = {
         [signal("plain"), signal("plain"), *(completed(seq) for seq in range(2, 7))],
         [signal("finish")],
     ],
-    Replaces: [[signal("change"), signal("say", "one")], [signal("say", "two")]],
+    Replaces: [[signal("remove"), signal("say", "one"), signal("change")], [signal("say", "two")]],
 }
 
 
@@ -171,6 +175,16 @@ def test_a_signal_reaches_the_handler_that_the_one_before_it_has_set() -> None:
         run = Driver(made_by, "Replaces")
         run.start(signal("change"), signal("say", "one"))
         assert result_of(run.step(signal("say", "two"))) == ["new one", "new two"]
+
+
+def test_a_signal_behind_one_that_removes_its_handler_waits_for_the_next() -> None:
+    """In one batch as in two; a plain function's result is not awaited."""
+    for made_by in both(Replaces):
+        run = Driver(made_by, "Replaces")
+        run.start(signal("remove"), signal("say", "one"))
+        assert run.step(signal("say", "two")) == []
+        assert result_of(run.step(signal("change"))) == ["new one", "new two"]
+        run.replay()
 
 
 async def in_time() -> Any:

@@ -86,10 +86,10 @@ class HandlerTable:
         self._deliver(definition, job, args)
 
     async def run_signal(self, name: str, args: Sequence[Any]) -> None:
-        """Call the handler of a signal: the one of now, which a signal before it may have set."""
+        """Call the handler of a signal."""
         definition = self.find(self.signals, name)
         if definition is None:
-            raise RuntimeError(f"the handler of signal '{name}' was removed while the signal was on its way to it")
+            raise RuntimeError(f"the handler of signal '{name}' was removed while an interceptor held the signal")
         result = definition.bind(self._context.instance)(*args)
         if definition.is_coroutine:
             await result

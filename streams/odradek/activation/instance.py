@@ -247,12 +247,14 @@ class PythonWorkflowInstance:
         """Run a signal handler, also a plain one, in a task of its own."""
         context = self.context
         number = context.handlers.started(definition, job.signal_name)
-        context.loop.create_task(self._run_signal(number, job, args), name=f"signal: {job.signal_name}")
+        context.loop.create_task(self._run_signal(number, definition, job, args), name=f"signal: {job.signal_name}")
 
-    async def _run_signal(self, number: int, job: SignalJob, args: list[Any]) -> None:
+    async def _run_signal(self, number: int, definition: SignalDefinition, job: SignalJob, args: list[Any]) -> None:
         context = self.context
         try:
-            if context.inbound is None:
+            if context.handlers.find(context.handlers.signals, job.signal_name) is not definition:
+                context.handlers.signal(job)  # a signal before it has set another handler, or none: as if this one had come later
+            elif context.inbound is None:
                 await context.handlers.run_signal(job.signal_name, args)
             else:
                 await context.inbound.handle_signal(HandleSignalInput(signal=job.signal_name, args=args, headers=job.headers))
