@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from odradek.engine.activation import (
     Activation,
@@ -226,5 +227,37 @@ def test_unwritable_row_fails_its_task_and_keeps_the_input(wire: Wire, monkeypat
         assert any(type(event.attributes) is ActivityTaskCompletedEvent for found in history for event in found.events)
         broken[0] = False
         until(lambda: len(wire.records(wire.topics.results)) == 2)
+    finally:
+        processor.stop()
+
+
+def test_output_that_the_broker_refuses_fails_its_task_and_keeps_the_input(wire: Wire, bootstrap: str) -> None:
+    """A limit was lowered behind the checks: the transaction is aborted, the task fails, and at its retry the new limit is known."""
+
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        if isinstance(activation.jobs[0], InitializeWorkflow):
+            return [_activity()]
+        (job,) = activation.jobs
+        assert isinstance(job, ResolveActivity)
+        return [CompleteWorkflow(result=[Payload(data=os.urandom(200_000))])]
+
+    processor = _running(wire, script)
+    try:
+        wire.send(StartWorkflow("w", "T", run_id="run"))
+        wire.flush()
+        (task,) = until(lambda: wire.records(wire.commands))
+        entry = ConfigEntry("max.message.bytes", "50000", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, wire.topics.results, incremental_configs=[entry])
+        admin = AdminClient({"bootstrap.servers": bootstrap})
+        admin.incremental_alter_configs([resource])[resource].result(20)
+        wire.send(ActivityTaskCompleted("w", "run", task.scheduled_event_id, "1", 1))
+        wire.flush()
+        (result,) = until(lambda: wire.records(wire.topics.results))
+        assert result.status == FAILED and "max.message.bytes" in result.failure.message
+        assert processor.statistics().totals.refused == 1
+        history = [found for (table, _), found in wire.rows().items() if table == "history"]
+        kinds = [type(event.attributes).__name__ for found in history for event in found.events]
+        assert kinds.count("ActivityTaskCompletedEvent") == kinds.count("WorkflowTaskFailed") == 1
+        assert not wire.records(wire.topics.dead_letters(QUEUE))
     finally:
         processor.stop()

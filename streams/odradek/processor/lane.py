@@ -439,6 +439,8 @@ class Lane(threading.Thread):
                 for half in work.halves(self._sorter):
                     self._apply(half)
             elif refusal.of_records and refused is None and self._refused:  # what came in stays in the history, its task fails
+                if refusal.in_transaction:  # the checks had let it pass
+                    self._services.outlet.doubt()
                 self._apply(work, dict.fromkeys(self._refused, str(refusal).partition("\n")[0]))
             elif work.resumes:
                 self._hold_all(self._refused, refusal)
