@@ -54,7 +54,7 @@ def test_what_passes_is_taken(name: str, headers: dict[str, Payload]) -> None:
         written = record_size(ready.key, ready.value, cast(Any, ready.headers))
         if isinstance(value, Refusal):
             refused += 1
-            assert written > LIMIT - 2 * OVERHEAD_BYTES
+            assert written > LIMIT - 2 * OVERHEAD_BYTES - len(name.encode())  # of some kinds of records the key has the run id too
             assert f"takes {LIMIT}" in value.message or f"{LIMIT} bytes" in value.message
         else:
             passed += 1
