@@ -157,10 +157,6 @@ def _shown(value: Any) -> str:
 # ---------------------------------------------------------------- commands
 
 
-def _optional(check: Check) -> Check:
-    return lambda value: "" if value is None else check(value)
-
-
 class _Rule:
     """How one type of command is looked at: `cause` is Temporal's WorkflowTaskFailedCause, `fields` those that are written."""
 
@@ -183,13 +179,11 @@ _RULES: dict[type, _Rule] = {
         schedule_to_start_timeout_ms=duration_problem,
         start_to_close_timeout_ms=duration_problem,
         heartbeat_timeout_ms=duration_problem,
-        retry_policy=_optional(retry_policy_problem),
+        retry_policy=retry_policy_problem,
         cancellation_type=text_problem,
-        summary=_optional(payload_problem),
+        summary=payload_problem,
     ),
-    StartTimer: _Rule(
-        "BAD_START_TIMER_ATTRIBUTES", timer_id=name_problem, duration_ms=duration_problem, summary=_optional(payload_problem)
-    ),
+    StartTimer: _Rule("BAD_START_TIMER_ATTRIBUTES", timer_id=name_problem, duration_ms=duration_problem, summary=payload_problem),
     CompleteWorkflow: _Rule("BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES", result=payloads_problem),
     FailWorkflow: _Rule("BAD_FAIL_WORKFLOW_EXECUTION_ATTRIBUTES", failure=failure_problem),
     CancelWorkflowExecution: _Rule("BAD_CANCEL_WORKFLOW_EXECUTION_ATTRIBUTES", details=payloads_problem),
@@ -199,12 +193,12 @@ _RULES: dict[type, _Rule] = {
         task_queue=name_problem,
         input=payloads_problem,
         headers=map_problem,
-        memo=_optional(map_problem),
-        search_attributes=_optional(map_problem),
-        run_timeout_ms=_optional(duration_problem),
-        task_timeout_ms=_optional(duration_problem),
+        memo=map_problem,
+        search_attributes=map_problem,
+        run_timeout_ms=duration_problem,
+        task_timeout_ms=duration_problem,
         backoff_start_interval_ms=duration_problem,
-        retry_policy=_optional(retry_policy_problem),
+        retry_policy=retry_policy_problem,
     ),
     SetPatchMarker: _Rule("BAD_RECORD_MARKER_ATTRIBUTES", patch_id=text_problem),
     UpsertMemo: _Rule("BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES", memo=map_problem),
@@ -219,8 +213,8 @@ def command_problem(command: Any) -> tuple[str, str] | None:
     if rule is None:
         return None
     for name, check in rule.fields:
-        problem = check(getattr(command, name))
-        if problem:
+        value = getattr(command, name)
+        if value and (problem := check(value)):  # what is not set can be written
             return rule.cause, f"{_named(command)}: {name}: {problem}"
     return None
 
