@@ -8,10 +8,12 @@ import importlib.metadata
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from odradek.cli.output import visible
 from odradek.cli.parser import Parser
 from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
 from odradek.telemetry.logs import configure_logging
@@ -41,6 +43,7 @@ EXAMPLES = """examples:
 settings come from ODRADEK_… variables and --config FILE; arguments win.
 
 """
+_LINE_BREAKS = re.compile(r"\s*\n\s*")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Status.PIPE_CLOSED
     except (Exception, KeyboardInterrupt) as error:
         status, message = status_of(error)
-        print(f"odradek: {message}", file=sys.stderr)
+        print(f"odradek: {visible(_LINE_BREAKS.sub(' ', message))}", file=sys.stderr)
         return status
 
 

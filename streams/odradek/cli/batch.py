@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
-from odradek.cli.output import is_json, print_value
+from odradek.cli.output import is_json, print_value, visible
 from odradek.cli.status import CommandFailedError, UsageError
 from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowHandle
 from odradek.client.verdicts import noting_pending
@@ -110,7 +110,7 @@ def narrowed(query: str, restrict: str) -> tuple[str, str]:
 
 async def _preview(client: Client, query: str, size: int = 5) -> None:
     async for execution in client.list_workflows(query, limit=size):
-        print(f"  {execution.id}  {execution.workflow_type}  {execution.raw_info.status}", file=sys.stderr)
+        print(visible(f"  {execution.id}  {execution.workflow_type}  {execution.raw_info.status}"), file=sys.stderr)
 
 
 async def _run(client: Client, query: str, rps: float | None, act: Act, outcome: Outcome) -> None:
@@ -174,7 +174,7 @@ def _report(options: argparse.Namespace, query: str, past: str, outcome: Outcome
     pending = f"  accepted, not applied before a processor is up: {outcome.pending}" if outcome.pending else ""
     print(f"{past}: {outcome.done}{pending}  skipped (gone or closed meanwhile): {outcome.skipped}  failed: {outcome.failed}")
     for id, run_id, message in outcome.failures[:_FAILURES_SHOWN]:
-        print(f"  {id}  {run_id}  {message}", file=sys.stderr)
+        print(visible(f"  {id}  {run_id}  {message}"), file=sys.stderr)
     if outcome.failed > _FAILURES_SHOWN:
         print(f"  … {outcome.failed - _FAILURES_SHOWN} more; -o json has them", file=sys.stderr)
 

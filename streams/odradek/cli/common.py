@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from odradek.cli.payloads import SHOWING
 from odradek.cli.status import UsageError
 from odradek.client import Client
 from odradek.config import Settings, parse_duration
@@ -48,15 +49,26 @@ def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T
     """Connect, `use` the client, close it. lazy: connect to Kafka with the first call that needs it, which lists do not."""
 
     async def run() -> T:
-        async with await Client.connect(settings=settings_of(options), api_key=api_key_of(options), lazy=lazy) as client:
+        settings, token = settings_of(options), api_key_of(options)
+        if token is None:
+            _check_token(settings.server_token, "the setting `server_token`")
+        async with await Client.connect(settings=settings, api_key=token, lazy=lazy, data_converter=SHOWING) as client:
             return await use(client)
 
     return asyncio.run(run())
 
 
 def api_key_of(options: argparse.Namespace) -> str | None:
-    """The server's token, if an argument or Temporal's variable has it."""
-    return getattr(options, "api_key", None) or os.environ.get("ODRADEK_API_KEY", "").strip() or None
+    """The server's token, if an argument or Temporal's variable has it. Raises `UsageError` for one that no header holds."""
+    given = _check_token(getattr(options, "api_key", None), "--api-key")
+    return given or _check_token(os.environ.get("ODRADEK_API_KEY", "").strip(), "ODRADEK_API_KEY") or None
+
+
+def _check_token(token: str | None, what: str) -> str | None:
+    """The token. It travels in an HTTP header: Latin-1 without control characters. What it is instead is not said: it is a secret."""
+    if token and any(ord(one) < 0x20 or ord(one) == 0x7F or ord(one) > 0xFF for one in token):
+        raise UsageError(f"{what}: a token is one line of Latin-1 characters, and this one has a line break or others")
+    return token
 
 
 def duration(text: str) -> timedelta:

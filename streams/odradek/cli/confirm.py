@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from odradek.cli.output import is_json
+from odradek.cli.output import is_json, visible
 from odradek.cli.status import CommandFailedError, UsageError
 
 
@@ -25,7 +25,7 @@ def confirm(options: argparse.Namespace, question: str) -> None:
     if options.yes:
         return
     check_may_ask(options)
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{visible(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     try:
         answer = input()
     except EOFError:

@@ -13,7 +13,7 @@ from odradek.cli.app import Commands, add_command, add_group
 from odradek.cli.common import POSITIVE, cluster_options, whole_number
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.kafka import Cluster, cluster
-from odradek.cli.output import is_json, output_options, print_fields, print_many, print_value, time_text
+from odradek.cli.output import is_json, output_options, print_fields, print_many, print_value, time_text, visible
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status, UsageError
 from odradek.exceptions import OdradekError
 from odradek.wire.topics import DEAD_LETTERS
@@ -140,7 +140,7 @@ def show(options: argparse.Namespace) -> int:
         }
     )
     if letter.stack_trace:
-        print(f"\n{letter.stack_trace.rstrip()}")
+        print(f"\n{visible(letter.stack_trace.rstrip(), lines=True)}")
     return 0
 
 
@@ -163,7 +163,7 @@ def redrive(options: argparse.Namespace) -> int:
         print_value(options, {"taskQueue": queue, "redriven": [one for one in results if "message" not in one], "failed": failed})
     else:
         for one in results:
-            print(f"{queue} offset {one['offset']}: {one.get('message') or 'put back to ' + _place_text(one['place'])}")
+            print(visible(f"{queue} offset {one['offset']}: {one.get('message') or 'put back to ' + _place_text(one['place'])}"))
     if failed:
         missing = all(one["missing"] for one in failed)
         raise CommandFailedError(

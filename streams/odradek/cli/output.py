@@ -16,9 +16,20 @@ from typing import Any
 
 import msgspec
 
+from odradek.cli.payloads import Unreadable
+
 FORMS = ("text", "table", "json", "jsonl")
 # What a column is cut to on a terminal, at least.
 _NARROWEST = 12
+# What steers a terminal or turns text around: C0, DEL, C1, line and paragraph separators, bidirectional controls.
+_BEYOND_LATIN = (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_BEYOND_LATIN)}
+_VISIBLE = (
+    {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+    | {code: f"\\u{code:04x}" for code in _BEYOND_LATIN}
+    | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+)
+_VISIBLE_LINES = {code: text for code, text in _VISIBLE.items() if chr(code) not in "\n\t"}
 
 
 def output_options() -> argparse.ArgumentParser:
@@ -35,6 +46,8 @@ def is_json(options: argparse.Namespace) -> bool:
 
 def plain(value: Any) -> Any:
     """A value as JSON can write it; what it cannot becomes text."""
+    if isinstance(value, Unreadable):
+        return value.to_json()
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -52,14 +65,28 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def visible(text: str, *, lines: bool = False) -> str:
+    """Text as it may go to a terminal, on one line: control and bidirectional characters as `\\x1b`, `\\u202e`, `\\n`.
+
+    Ids, types, messages and keys are anybody's words; as they are they could move the cursor, retitle the window, forge a line.
+    lines: line breaks and tabs stay, for texts that have several.
+    """
+    return text.translate(_VISIBLE_LINES if lines else _VISIBLE)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that steers no terminal: what JSON leaves as it is of `visible`'s characters is escaped as JSON does; the value is the same."""
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False).translate(_IN_JSON)
+
+
 def print_json(value: Any) -> None:
     """Indented JSON on stdout."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    print(json_text(value, indent=2))
 
 
 def print_line(value: Any) -> None:
     """JSON on one line, at once."""
-    print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+    print(json_text(value), flush=True)
 
 
 def print_value(options: argparse.Namespace, value: Any) -> None:
@@ -91,12 +118,13 @@ def print_fields(fields: dict[str, Any]) -> None:
     shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        print(f"{name:<{width}}  {value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)}")
+        print(f"{name:<{width}}  {visible(value) if isinstance(value, str) else json_text(value)}")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, widths: Sequence[int] = (), headed: bool = True) -> list[int]:
     """Columns as wide as they need to be; their widths, so that more rows can follow. On a terminal the last column is cut to its width."""
-    shown = [header, *rows] if headed else list(rows)
+    cells = [[visible(cell) for cell in row] for row in rows]
+    shown = [header, *cells] if headed else cells
     least = list(widths) or [0] * len(header)
     used = [max([least[column], *(len(row[column]) for row in shown)]) for column in range(len(header))]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0

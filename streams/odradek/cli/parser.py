@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from odradek.cli.output import visible
 from odradek.cli.status import Status
 
 _MISSING = "the following arguments are required: "
@@ -33,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         """One line, and the end."""
         if message.startswith(_MISSING):
             message = self._missing(message.removeprefix(_MISSING))
-        text = " ".join(message.split())
+        text = visible(" ".join(message.split()))
         self.exit(Status.USAGE, f"odradek: {text}{'' if text.endswith('?') else '.'} See `{self.prog} --help`\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

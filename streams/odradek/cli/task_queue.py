@@ -12,7 +12,18 @@ from odradek.cli.app import Commands, add_command, add_group
 from odradek.cli.common import cluster_options, duration
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.kafka import Cluster, cluster
-from odradek.cli.output import age_text, is_json, output_options, print_fields, print_many, print_table, print_value, text_of, time_text
+from odradek.cli.output import (
+    age_text,
+    is_json,
+    output_options,
+    print_fields,
+    print_many,
+    print_table,
+    print_value,
+    text_of,
+    time_text,
+    visible,
+)
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
 
 if TYPE_CHECKING:
@@ -135,9 +146,9 @@ def delete(options: argparse.Namespace) -> int:
                 f"task queue {options.task_queue!r} is not deleted: {'; '.join(removal.obstacles)}. --force deletes it all the same"
             )
         for obstacle in removal.obstacles if not is_json(options) else ():
-            print(f"with --force: {obstacle}")
+            print(visible(f"with --force: {obstacle}"))
         for caution in removal.cautions:
-            print(caution, file=sys.stderr)
+            print(visible(caution), file=sys.stderr)
         confirm(
             options, f"delete task queue {options.task_queue!r}: {len(removal.topics)} topics, {len(removal.runs.listed)} runs in lists?"
         )
@@ -164,7 +175,7 @@ def _print_removal(options: argparse.Namespace, removal: Removal) -> None:
         "groupsLeft": removal.groups_left,
     }
     for remainder in removal.remains:
-        print(remainder, file=sys.stderr)
+        print(visible(remainder), file=sys.stderr)
     if removal.waiting:
         done["unappliedInputs"] = removal.waiting
     if is_json(options):

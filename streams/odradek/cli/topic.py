@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ import msgspec
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, duration
 from odradek.cli.kafka import Cluster, cluster
-from odradek.cli.output import output_options, print_json, print_line, print_table, text_of, time_text
+from odradek.cli.output import json_text, output_options, print_json, print_line, print_table, text_of, time_text, visible
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
 from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, EXECUTIONS, QUEUE_KINDS, RESULTS, unescape
 
@@ -111,7 +110,7 @@ def _follow(options: argparse.Namespace, kafka: Cluster, reader: Any, since_ms: 
             if options.output in ("json", "jsonl"):
                 print_line(msgspec.to_builtins(record))
             else:
-                print("  ".join(_row(record)), flush=True)
+                print(visible("  ".join(_row(record))), flush=True)
                 if options.detailed:
                     _print_value(record)
 
@@ -142,7 +141,7 @@ def _print(options: argparse.Namespace, records: list[RecordView]) -> None:
             print_line(msgspec.to_builtins(record))
     elif options.detailed:
         for record in records:
-            print("  ".join(_row(record)))
+            print(visible("  ".join(_row(record))))
             _print_value(record)
     elif records:
         print_table(_HEADER, [_row(record) for record in records])
@@ -171,5 +170,5 @@ def what(record: RecordView) -> str:
 
 
 def _print_value(record: RecordView) -> None:
-    text = json.dumps({"headers": record.headers, "value": record.value}, indent=2, ensure_ascii=False)
+    text = json_text({"headers": record.headers, "value": record.value}, indent=2)
     print("    " + text.replace("\n", "\n    "), flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 from odradek.cli.app import Commands, add_command
 from odradek.cli.batch import OPEN, Act, add_batch_options, check_target, run_batch
 from odradek.cli.common import cluster_options, input_options, inputs_of, server_options, with_client
-from odradek.cli.output import is_json, output_options, print_json, print_value
+from odradek.cli.output import is_json, output_options, print_json, print_value, visible
 from odradek.cli.status import ONE_WORKFLOW, UsageError
 from odradek.cli.workflow.options import add_one, handle_of
 from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
@@ -189,7 +189,7 @@ def _change(options: argparse.Namespace, *, verb: str, past: str, restrict: str,
             told = {"action": past, **pending_fields(pending)} if pending else {"done": past}
             print_value(options, {"workflowId": options.workflow_id, **told})
         else:
-            print(f"{options.workflow_id}: {pending_text(pending) or past}")
+            print(visible(f"{options.workflow_id}: {pending_text(pending) or past}"))
         return 0
 
     async def many(client: Client) -> int:

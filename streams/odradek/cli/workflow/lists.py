@@ -7,7 +7,7 @@ from typing import Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, server_options, with_client
-from odradek.cli.output import is_json, output_options, plain, print_json, print_line, print_table, print_value, text_of, time_text
+from odradek.cli.output import is_json, output_options, plain, print_json, print_line, print_table, print_value, text_of, time_text, visible
 from odradek.cli.workflow.options import add_timeout
 from odradek.client import Client, WorkflowExecution
 from odradek.wire.outcomes import ExecutionSummary
@@ -85,7 +85,7 @@ def count_workflows(options: argparse.Namespace) -> int:
             return
         print(f"Total: {found.count}")
         for group in found.groups:
-            print(f"Group total: {group.count}, values: {text_of(list(group.group_values))}")
+            print(visible(f"Group total: {group.count}, values: {text_of(list(group.group_values))}"))
 
     with_client(options, use, lazy=True)
     return 0

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, input_options, inputs_of, with_client
-from odradek.cli.output import is_json, output_options, print_fields, print_json, print_line, print_table, print_value, time_text
+from odradek.cli.output import (
+    is_json,
+    json_text,
+    output_options,
+    print_fields,
+    print_json,
+    print_line,
+    print_table,
+    print_value,
+    time_text,
+    visible,
+)
+from odradek.cli.payloads import Unreadable
 from odradek.cli.status import ONE_WORKFLOW
 from odradek.cli.workflow.options import add_one, handle_of, member, names
 from odradek.client import Client, WorkflowExecutionDescription, WorkflowHistory
@@ -126,7 +137,7 @@ def stack(options: argparse.Namespace) -> int:
         if is_json(options):
             print_value(options, {"queryResult": answer})
         else:
-            print(answer)
+            print(visible(str(answer), lines=True))
 
     with_client(options, use)
     return 0
@@ -151,7 +162,7 @@ def show(options: argparse.Namespace) -> int:
         elif options.follow or options.detailed:
             async for event in events:
                 number, time, kind = _row(event)
-                print(f"{number:>5}  {time}  {kind}", flush=True)
+                print(visible(f"{number:>5}  {time}  {kind}"), flush=True)
                 if options.detailed:
                     _print_attributes(event)
         else:
@@ -208,7 +219,7 @@ async def _fields(found: WorkflowExecutionDescription) -> dict[str, Any]:
         "FirstRunId": summary.first_execution_run_id if summary.first_execution_run_id != found.run_id else None,
         "Summary": await found.static_summary(),
         "Details": await found.static_details(),
-        "Memo": dict(await found.memo()),
+        "Memo": {key: str(value) if isinstance(value, Unreadable) else value for key, value in (await found.memo()).items()},
         "SearchAttributes": {name: value[0] if len(value) == 1 else value for name, value in found.search_attributes.items()},
         "CancelRequested": "yes" if raw.cancel_requested else None,
         "Parked": found.parked_reason,
@@ -265,4 +276,4 @@ def _print_attributes(event: Any) -> None:
         for name, value in written.items():
             if name.endswith("EventAttributes"):
                 for field, one in shorten(value).items():
-                    print(f"         {field}: {one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)}")
+                    print(f"         {field}: {visible(one) if isinstance(one, str) else json_text(one)}")

@@ -1,0 +1,57 @@
+"""Payloads that cannot be read here: a codec wrote them, or their bytes are damaged. They are shown as what they are and end no command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from odradek.converter import DataConverter, DefaultPayloadConverter
+from odradek.wire.payload import Payload
+
+_OWN = ("json/plain", "binary/plain", "binary/null")
+_PROTOBUF = ("json/protobuf", "binary/protobuf")
+
+
+class Unreadable:
+    """Stands for the value of such a payload. `str` of it is for people, `to_json` for programs."""
+
+    def __init__(self, payload: Payload) -> None:
+        self.payload = payload
+
+    def __str__(self) -> str:
+        encoding = self.payload.metadata.get("encoding", b"").decode("utf-8", "replace")
+        if encoding in _OWN:
+            why = "damaged"
+        elif encoding in _PROTOBUF:
+            why = "of a message type that is not known here"
+        else:
+            why = "written by a payload codec"
+        return f"unreadable: encoding {encoding or 'none'}, {len(self.payload.data)} bytes, {why}"
+
+    def to_json(self) -> Any:
+        """As Temporal writes such a payload: `metadata` and `data` in base64; a protobuf message in JSON as its fields."""
+        from odradek.engine.json_fields import write_payload
+        from odradek.web.temporal.shorthand import shorten
+
+        return shorten(write_payload(self.payload))
+
+
+class ShowingPayloadConverter(DefaultPayloadConverter):
+    """Writes as the default one does, and reads what it can; anything else becomes `Unreadable`, not an error."""
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[Any] | None = None) -> list[Any]:
+        """One value a payload. Never raises: a value that does not fit its hint comes as it is."""
+        hints = [*(type_hints or ()), *[None] * len(payloads)]
+        return [self._value(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
+
+    def _value(self, payload: Payload, hint: Any) -> Any:
+        for one in (hint, None) if hint is not None else (None,):
+            try:
+                return super().from_payloads([payload], None if one is None else [one])[0]
+            except Exception:  # whatever a converter makes of foreign bytes: they are only shown
+                continue
+        return Unreadable(payload)
+
+
+#: What commands connect with.
+SHOWING = DataConverter(payload_converter_class=ShowingPayloadConverter)
