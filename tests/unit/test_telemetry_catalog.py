@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from odradek.web.context import ServerContext
 from odradek.web.kafka.facts import QueueDetail
 from odradek.web.metrics import server_samples
 from odradek.web.options import ServerOptions
+from odradek.wire import dead_letters
+from odradek.wire.history import ActivityTaskStartedEvent, WorkflowTask, WorkflowTaskFailed, WorkflowTaskScheduled
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/odradek.json").read_text())
@@ -58,7 +60,7 @@ def processor() -> ProcessorStatistics:
         run_seconds={"T": one()},
         task_seconds={"T": one()},
         events={"TimerFired": 1},
-        dead_letters={"undecodable": 1},
+        dead_letters={dead_letters.UNDECODABLE: 1},
     )
     lane = LaneStatistics(0, "RUNNING", True, 5, 1, 2, 0, 4, 3, 0.0, 1, 0, 0.1, True, "")
     return ProcessorStatistics(
@@ -109,6 +111,59 @@ def test_what_is_exported_is_the_catalog_with_its_labels(tmp_path: Path) -> None
         exported[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
     assert exported == {metric.name: set(metric.labels) for metric in CATALOG}
     assert kinds == {metric.name: metric.kind for metric in CATALOG}
+
+
+def series(samples: Iterable[Sample], metric: Metric) -> dict[tuple[str, ...], float]:
+    return {sample.labels: sample.value for sample in samples if sample.metric is metric and isinstance(sample.value, (int, float))}
+
+
+def test_series_that_alarms_count_are_there_before_the_first_event() -> None:
+    """`increase` and `rate` see nothing of a series that is born at 1."""
+    idle = dataclasses.replace(processor(), partitions={}, lanes={})
+    reasons = set(dead_letters.INPUT_REASONS)
+    found = series(processor_samples(idle, Health()), catalog.DEAD_LETTERS)
+    assert found == {("default", "q", reason): 0 for reason in reasons} and len(found) >= 7
+
+    busy = series(processor_samples(processor(), Health()), catalog.DEAD_LETTERS)
+    assert busy == found | {("default", "q", dead_letters.UNDECODABLE): 1}
+
+
+def test_every_status_and_outcome_of_a_type_is_there_from_its_first_start() -> None:
+    part = dataclasses.replace(partition_totals(Tally(), None), starts={"T": 1, "U": 2}, closes={("U", "FAILED"): 2})
+    statuses = ("COMPLETED", "FAILED", "CANCELED", "TERMINATED", "TIMED_OUT", "CONTINUED_AS_NEW")
+    found = series(processor_samples(dataclasses.replace(processor(), partitions={0: part}), Health()), catalog.WORKFLOW_CLOSES)
+    expected = {("default", "q", kind, status): 0 for kind in "TU" for status in statuses}
+    assert found == expected | {("default", "q", "U", "FAILED"): 2}
+
+    begun = dataclasses.replace(activities(), starts={"A": 1}, outcomes={})
+    ended = series(activity_samples(begun, Health()), catalog.ACTIVITY_OUTCOMES)
+    assert ended == {("default", "q", "A", outcome): 0 for outcome in ("completed", "failed", "canceled", "async")}
+
+
+def test_alarms_on_the_first_event_hold_for_series_that_are_born_with_it() -> None:
+    """A process that is scraped for the first time after the event has no zero before it."""
+    found = {rule["alert"]: rule["expr"] for rule in ALERTS if re.search(r"increase\(.*> 0", rule["expr"])}
+    assert set(found) == {"OdradekDeadLetters", "OdradekRunsParked"}
+    for expression in found.values():
+        (name,) = set(re.findall(r"odradek_\w+_total", expression))
+        by = re.match(r"sum by \([^)]*\)", expression)
+        assert by is not None
+        rising, born = expression.split(" or ")
+        assert rising == f"{by.group()} (increase({name}[15m])) > 0"
+        assert born == f"{by.group()} ({name} unless {name} offset 15m) > 0"
+
+
+def test_a_workflow_task_counts_as_the_events_that_it_stands_for() -> None:
+    """One row of a history is three of Temporal's events."""
+    tally = Tally()
+    tally.events = {WorkflowTask: 2, WorkflowTaskScheduled: 1, WorkflowTaskFailed: 1, ActivityTaskStartedEvent: 3}
+    assert partition_totals(tally, None).events == {
+        "WorkflowTaskScheduled": 3,
+        "WorkflowTaskStarted": 2,
+        "WorkflowTaskCompleted": 2,
+        "WorkflowTaskFailed": 1,
+        "ActivityTaskStarted": 3,
+    }
 
 
 def test_a_broken_source_hides_no_other() -> None:

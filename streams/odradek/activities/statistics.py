@@ -14,6 +14,8 @@ from odradek.wire.tasks import ActivityTask
 
 #: An attempt whose outcome comes from outside (`activity.raise_complete_async`).
 LEFT_OPEN = "async"
+#: What `ActivityTally.ended` counts.
+OUTCOMES = ("completed", "failed", "canceled", LEFT_OPEN)
 
 
 class ActivityTally:

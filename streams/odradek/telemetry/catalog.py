@@ -54,7 +54,7 @@ WORKFLOW_CLOSES = _metric(
     COUNTER,
     "runs",
     f"{QUEUE} workflow_type status",
-    "Runs that closed. status: COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, CONTINUED_AS_NEW.",
+    "Runs that closed. status: COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, CONTINUED_AS_NEW, each from 0 once a run of the type began or closed here.",
 )
 WORKFLOW_SECONDS = _metric("workflow_run_seconds", HISTOGRAM, "seconds", f"{QUEUE} workflow_type", "Start to close of a run.")
 TASK_SECONDS = _metric(
@@ -71,7 +71,7 @@ HISTORY_EVENTS = _metric(
     COUNTER,
     "events",
     f"{QUEUE} event_type",
-    "Events written to histories, by Temporal's event types: signals, timers, cancellations, activity timeouts, failed workflow tasks.",
+    "Events written to histories, by Temporal's event types: signals, timers, cancellations, activity timeouts, failed workflow tasks. A task that completed is its three: WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskCompleted.",
 )
 
 _section("Lanes", "One lane is one owned partition of `events`. Counters go on when a partition leaves and comes back to the process.")
@@ -158,7 +158,11 @@ FAILING = _metric(
     "lane_failing_runs", GAUGE, "runs", LANE, "Open runs whose workflow task failed last: parked, or waiting for their back-off."
 )
 DEAD_LETTERS = _metric(
-    "dead_letters_total", COUNTER, "records", f"{QUEUE} reason", "Inputs written to `dead-letters`, by the reason in their headers."
+    "dead_letters_total",
+    COUNTER,
+    "records",
+    f"{QUEUE} reason",
+    "Inputs written to `dead-letters`, by the reason in their headers. Each reason is there from 0.",
 )
 CACHE_SIZE = _metric("cache_runs", GAUGE, "runs", LANE, "Live runs in memory.")
 CACHE_HITS = _metric("cache_hits_total", COUNTER, "look-ups", LANE, "Runs found in memory.")
@@ -184,7 +188,7 @@ ACTIVITY_OUTCOMES = _metric(
     COUNTER,
     "attempts",
     f"{QUEUE} activity_type outcome",
-    "Attempts that ended here. outcome: completed, failed, canceled, async (its outcome comes from outside).",
+    "Attempts that ended here. outcome: completed, failed, canceled, async (its outcome comes from outside), each from 0 once the type has begun.",
 )
 ACTIVITY_SECONDS = _metric("activity_run_seconds", HISTOGRAM, "seconds", f"{QUEUE} activity_type", "An attempt from slot to outcome.")
 ACTIVITY_WAIT = _metric(

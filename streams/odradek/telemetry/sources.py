@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from odradek.activities.statistics import ActivityStatistics
+from odradek.activities.statistics import OUTCOMES, ActivityStatistics
 from odradek.processor.statistics import LaneStatistics, PartitionTotals, ProcessorStatistics
 from odradek.statistics import Distribution, merged, summed
 from odradek.telemetry import catalog as m
 from odradek.telemetry.catalog import Metric
 from odradek.telemetry.health import Health
+from odradek.wire.dead_letters import INPUT_REASONS
+from odradek.wire.outcomes import CLOSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,14 @@ def processor_samples(found: ProcessorStatistics, health: Health) -> Iterator[Sa
     """Of one stream processor."""
     queue = (found.namespace, found.task_queue)
     parts = list(found.partitions.values())
-    yield from _counts(m.WORKFLOW_STARTS, queue, summed([dict(part.starts) for part in parts]))
-    for (workflow_type, status), count in summed([dict(part.closes) for part in parts]).items():
-        yield Sample(m.WORKFLOW_CLOSES, (*queue, workflow_type, status), count)
+    starts = summed([dict(part.starts) for part in parts])
+    yield from _counts(m.WORKFLOW_STARTS, queue, starts)
+    yield from _by_type(m.WORKFLOW_CLOSES, queue, starts, summed([dict(part.closes) for part in parts]), CLOSED)
     yield from _distributions(m.WORKFLOW_SECONDS, queue, merged([dict(part.run_seconds) for part in parts]))
     yield from _distributions(m.TASK_SECONDS, queue, merged([dict(part.task_seconds) for part in parts]))
     yield from _counts(m.HISTORY_EVENTS, queue, summed([dict(part.events) for part in parts]))
-    yield from _counts(m.DEAD_LETTERS, queue, summed([dict(part.dead_letters) for part in parts]))
+    letters = dict.fromkeys(INPUT_REASONS, 0) | summed([dict(part.dead_letters) for part in parts])
+    yield from _counts(m.DEAD_LETTERS, queue, letters)
     if parts:
         yield Sample(m.REPLAY_SECONDS, queue, _sum(part.replay_seconds for part in parts))
         yield Sample(m.LANE_BATCH, queue, _sum(part.batch_inputs for part in parts))
@@ -97,8 +100,7 @@ def activity_samples(found: ActivityStatistics, health: Health) -> Iterator[Samp
     """Of one activity service."""
     queue = (found.namespace, found.task_queue)
     yield from _counts(m.ACTIVITY_STARTS, queue, found.starts)
-    for (activity_type, outcome), count in found.outcomes.items():
-        yield Sample(m.ACTIVITY_OUTCOMES, (*queue, activity_type, outcome), count)
+    yield from _by_type(m.ACTIVITY_OUTCOMES, queue, found.starts, found.outcomes, OUTCOMES)
     yield from _distributions(m.ACTIVITY_SECONDS, queue, found.run_seconds)
     yield from _distributions(m.ACTIVITY_WAIT, queue, found.schedule_to_start_seconds)
     yield Sample(m.SLOTS, queue, found.slots_total)
@@ -144,6 +146,15 @@ def disk_samples(state_dir: Path) -> Iterator[Sample]:
 def _counts(metric: Metric, where: tuple[str, ...], counts: Mapping[str, int]) -> Iterator[Sample]:
     for name, count in counts.items():
         yield Sample(metric, (*where, name), count)
+
+
+def _by_type(
+    metric: Metric, where: tuple[str, ...], begun: Iterable[str], ended: Mapping[tuple[str, str], int], ends: Iterable[str]
+) -> Iterator[Sample]:
+    """Every end of every type that has begun or ended, at 0 where none was: a series that is born at 1 shows no increase."""
+    kinds = dict.fromkeys([*begun, *(kind for kind, _ in ended)])
+    for (kind, end), count in ({(kind, end): 0 for kind in kinds for end in ends} | dict(ended)).items():
+        yield Sample(metric, (*where, kind, end), count)
 
 
 def _distributions(metric: Metric, where: tuple[str, ...], found: Mapping[str, Distribution]) -> Iterator[Sample]:

@@ -32,6 +32,9 @@ NOT_APPLIED = "NOT_APPLIED"  # a defect met while it was applied; its run is par
 REJECTED = "REJECTED"  # a sound request that was refused (no such workflow, a policy, an argument), and nobody waits for the answer
 REFUSED = "REFUSED"  # an output that the broker refuses, such as one too large
 
+#: What an input can become a dead letter for at a stream processor.
+INPUT_REASONS = (UNDECODABLE, UNKNOWN_SCHEMA, INVALID_JSON, UNEXPECTED_RECORD, WRONG_PARTITION, NOT_APPLIED, REJECTED)
+
 _STACK_TRACE_CHARACTERS = 8_192
 _OWN = frozenset({REASON, MESSAGE, TOPIC, PARTITION, OFFSET, TIME_MS, ERROR_TYPE, STACK_TRACE})
 
