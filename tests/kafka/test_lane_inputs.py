@@ -117,6 +117,20 @@ def test_unknown_schema_is_waited_for(wire: Wire, processor: Processor, monkeypa
     until(lambda: wire.counts() == {workflow_id: [1, 2]})
 
 
+def test_registry_framing_without_a_registry_is_not_waited_for(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could tell its schema: a dead letter at once, and its partition goes on."""
+    monkeypatch.setattr("odradek.processor.lane.SCHEMA_PATIENCE_SECONDS", 3_600)
+    workflow_id = key_for(wire, 0)
+    wire.send(SignalWorkflow(workflow_id, "before"))
+    wire.send_raw(workflow_id.encode(), b"\x00\x00\x00\x00\x07garbage")
+    wire.send(SignalWorkflow(workflow_id, "after"))
+    wire.flush()
+    (letter,) = _letters(wire, 1)
+    found = parse_dead_letter(letter.headers())
+    assert found.reason == dead_letters.UNKNOWN_SCHEMA and "schema_registry_url" in found.message
+    until(lambda: wire.counts() == {workflow_id: [1, 2]})
+
+
 def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
     wire.send(QueryWorkflow("w1", "status", request_id="r", reply_to="me", deadline_ms=int(time.time() * 1000) - 1_000))
     wire.flush()

@@ -325,10 +325,12 @@ def test_confluent_framing_of_another_version() -> None:
 
 
 def test_confluent_framing_without_a_registry_says_so() -> None:
-    with pytest.raises(UnknownSchemaError, match="it has no `schema_registry_url`"):
+    with pytest.raises(UnknownSchemaError, match="it has no `schema_registry_url`") as nobody:
         decode(b"\x00\x00\x00\x00\x07abc")
-    with pytest.raises(UnknownSchemaError, match="id 7, which the schema registry does not hold"):
+    assert not nobody.value.may_come, "nobody could ever say what it is"
+    with pytest.raises(UnknownSchemaError, match="id 7, which the schema registry does not hold") as missing:
         Codec(framing=Registry()).decode(b"\x00\x00\x00\x00\x07abc")
+    assert missing.value.may_come
 
 
 # --- state rows -------------------------------------------------------------------------------------------------------

@@ -187,6 +187,9 @@ class ConsumerThread:
         try:
             task = self._codec.decode(value or b"")
         except UnknownSchemaError as error:
+            if not error.may_come:
+                self._refusals.command(self._answers, message, cell, error)
+                return
             logger.info("%s[%d]@%d: %s; waiting for it", self._topic, owner.partition, cell.offset, error)
             self._unread.append((now, message, owner, cell))
             return

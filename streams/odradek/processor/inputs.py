@@ -93,7 +93,7 @@ class Sorter:
             try:
                 event = self._read(message)
             except UnknownSchemaError as error:
-                if error.schema_id not in self.give_up:
+                if error.may_come and error.schema_id not in self.give_up:
                     result.unknown_schema = error
                     return result
                 self._undecodable(message, dead_letters.UNKNOWN_SCHEMA, error, result)

@@ -162,15 +162,17 @@ class Codec:
     def _find(self, head: bytes) -> _Foreign | Decoder:
         if head[:1] == CONFLUENT_MARKER:
             schema_id = int.from_bytes(head[1:], "big")
+            looks = self._framing is not None
             text = self._framing.find_by_id(schema_id) if self._framing is not None else None
             name = f"id {schema_id}"
-            where = "the schema registry" if self._framing is not None else "this process (it has no `schema_registry_url`)"
+            where = "the schema registry" if looks else "this process (it has no `schema_registry_url`)"
         else:
+            looks = self._lookup is not None
             text = self._lookup.find(head[2:]) if self._lookup is not None else None
             name = f"fingerprint {head[2:].hex()}"
-            where = "the schemas topic" if self._lookup is not None else "this process"
+            where = "the schemas topic" if looks else "this process"
         if text is None:
-            raise UnknownSchemaError(name, where)
+            raise UnknownSchemaError(name, where, may_come=looks)
         return self._prepare_foreign(text, name)
 
     def _prepare_foreign(self, text: str, name: str) -> _Foreign | Decoder:

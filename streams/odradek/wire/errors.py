@@ -21,13 +21,17 @@ class UndecodableRecord(WireError):
 
 
 class UnknownSchemaError(UndecodableRecord):
-    """The writer's schema is known to nobody. `schema_id` is the fingerprint (hex) or the registry's number."""
+    """The writer's schema is known to nobody. `schema_id` is the fingerprint (hex) or the registry's number.
 
-    def __init__(self, schema_id: str, where: str) -> None:
+    may_come: it may still be published where this process looks; False: there is nowhere to look, so waiting for it helps nobody.
+    """
+
+    def __init__(self, schema_id: str, where: str, *, may_come: bool = True) -> None:
         super().__init__(
             f"record written with schema {schema_id}, which {where} does not hold; a writer publishes its schema before its first record"
         )
         self.schema_id = schema_id
+        self.may_come = may_come
 
 
 class NewerFormatError(UndecodableRecord):

@@ -45,8 +45,11 @@ class SummaryDecoder:
             changes.append(Change(partition, record.offset, key, summary))
         return changes
 
+    def _came(self, error: UnknownSchemaError) -> bool:
+        return error.may_come and self._wait_for_schema is not None and self._wait_for_schema(error.schema_id)
+
     def _again(self, partition: int, record: Any, error: UndecodableRecord) -> ExecutionSummary | None:
-        if isinstance(error, UnknownSchemaError) and self._wait_for_schema is not None and self._wait_for_schema(error.schema_id):
+        if isinstance(error, UnknownSchemaError) and self._came(error):
             try:
                 found = self._codec.decode(record.value)
                 if isinstance(found, ExecutionSummary) and record.key is not None:
