@@ -17,7 +17,7 @@ from odradek.visibility.store.histogram import bucket_of
 from odradek.web.kafka import backlog as sampling
 from odradek.web.kafka.backlog import KEPT_MINUTES, MINUTE_MS, Backlog
 from odradek.web.ui import plots
-from odradek.web.ui.dashboard import backlog_plots, plots_of, type_row
+from odradek.web.ui.dashboard import RANGES, backlog_plots, plots_of, type_row
 from odradek.web.ui.plots import COUNT, DURATION, RATE, Series, axis_of
 
 START_MS = 1_790_000_040_000 // 3_600_000 * 3_600_000  # a whole hour
@@ -38,6 +38,14 @@ def test_plot_leaves_gaps_and_stacks() -> None:
     stacked = draw(Series("a", "ink", [1.0, 2.0]), Series("b", "bad", [3.0, 8.0]), stacked=True)
     assert stacked.y_ticks[-1][1] == "10" and [shape.latest for shape in stacked.shapes] == ["8", "2"]
     assert draw(Series("a", "ink", []), stacked=True).empty
+
+
+@pytest.mark.parametrize(
+    ("name", "window"), [("1h", "minute"), ("6h", "5 minutes"), ("24h", "15 minutes"), ("7d", "2 hours"), ("30d", "8 hours")]
+)
+def test_a_plot_says_what_its_latest_values_are_of(name: str, window: str) -> None:
+    step_ms = RANGES[name][1]
+    assert plots.plot("k", "t", "", [0], step_ms, [Series("a", "ink", [1.0])], kind=COUNT).window == window
 
 
 def test_the_same_as_a_table_and_in_a_sentence() -> None:

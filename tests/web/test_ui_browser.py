@@ -310,6 +310,7 @@ def test_dashboard(site: Site, new_page: NewPage) -> None:
         page.goto(f"{site.url}/dashboard")
     assert page.locator("figure.plot").count() == 4 + 3 + 2  # of all, by type, of queues
     assert page.locator("figure.plot path.stroke[d^=M]").count() >= 18
+    assert page.locator(".plot .legend").first.text_content().startswith("latest minute")  # tiles are of the whole range
     keep(page, "dashboard")
     backlog = page.locator("figure:has(h3:text('Commands that wait'))")
     assert re.search(r"payments: last \d, highest 4\d\d; orders: last", backlog.locator("svg[role=img]").get_attribute("aria-label"))

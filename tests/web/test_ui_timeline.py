@@ -51,6 +51,19 @@ def test_a_bar_opens_the_event_that_tells_of_it(site: Site, new_page: NewPage) -
     assert retry.locator("rect.backoff").count() == 1 and page.locator(".axis .now").count() == 1
 
 
+def test_a_label_hides_the_bar_under_it(site: Site, new_page: NewPage) -> None:
+    """A bar that shows between two words strikes them through. What is under the label is clicked all the same."""
+    troubled_order(site.server)
+    page = new_page()
+    page.goto(f"{site.url}{RUN}/history")
+    label = page.locator(".tl:has-text('charge_card') .attempt").last
+    space = label.evaluate("label => label.getSubStringLength(label.textContent.indexOf(' '), 1)")
+    style = label.evaluate("label => (({strokeWidth, stroke, paintOrder}) => ({strokeWidth, stroke, paintOrder}))(getComputedStyle(label))")
+    assert space > 0 and float(style["strokeWidth"].removesuffix("px")) >= space + 2  # and the letters' own edges
+    assert style["stroke"] != "none" and style["paintOrder"].startswith("stroke")
+    keep(page, "attempt-label")
+
+
 def test_keys_look_nearer_and_further(site: Site, new_page: NewPage) -> None:
     long_run(site)
     page = new_page()

@@ -39,7 +39,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A series as drawn: path data, and what the legend says."""
+    """A series as drawn: path data, and what the legend says, the value of the latest window that has one."""
 
     name: str
     tone: str
@@ -59,11 +59,14 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing. `key`: its name in an address; `empty`: no series has a value; `rows`: the same as a table, start and texts by series."""
+    """A drawing. `key`: its name in an address; `window`: how long one is, in words; `empty`: no series has a value; `rows`: the same as a
+    table, start and texts by series.
+    """
 
     key: str
     title: str
     unit: str
+    window: str
     shapes: tuple[Shape, ...]
     y_ticks: tuple[tuple[float, str], ...]
     x_ticks: tuple[tuple[float, int, str], ...]
@@ -122,6 +125,7 @@ def plot(
         key,
         title,
         unit,
+        window_text(step_ms),
         tuple(reversed(shapes)) if stacked else tuple(shapes),
         tuple((y(value), text) for value, text in ticks),
         _x_ticks(starts_ms, step_ms, x),
@@ -131,6 +135,13 @@ def plot(
         tuple(one.name for one in series),
         tuple(zip(starts_ms, texts, strict=True)),
     )
+
+
+def window_text(step_ms: int) -> str:
+    """How long a window is, as it follows "latest": minute, 5 minutes, 2 hours."""
+    minutes = step_ms // 60_000
+    count, unit = (minutes // 60, "hour") if minutes % 60 == 0 else (minutes, "minute")
+    return unit if count == 1 else f"{count} {unit}s"
 
 
 def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> str:
