@@ -10,6 +10,7 @@ import pytest
 
 from odradek import cli
 from odradek.cli import page
+from odradek.cli.anywhere import ANYWHERE, EACH
 from odradek.cli.app import build_parser
 from odradek.cli.completion import SHELLS
 from odradek.cli.tree import Command, command_tree
@@ -61,8 +62,14 @@ def test_the_page_has_it(command: Command) -> None:
     for example in page.examples_of(command):
         assert example in section
     for option in command.options:
-        assert option.flags[0] == "-h" or f"`{option.flags[0]}`" in section, option.flags
+        assert option.flags[0] in ("-h", *EACH) or f"`{option.flags[0]}`" in section, option.flags
     assert "\nExit status: 0" in section
+
+
+def test_the_page_has_the_options_of_every_command_once() -> None:
+    head = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
+    assert all(f"`{flag}`" in head for flag in (*EACH, *(flag for flag in ANYWHERE if flag.startswith("--"))))
+    assert all({flag for option in command.options for flag in option.flags} >= set(EACH) for command in LEAVES)
 
 
 def test_the_page_is_the_parsers() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from odradek import cli
-from odradek.cli import common
+from odradek.client import Client
 from odradek.converter import DataConverter
 from odradek.wire import events, outcomes
 from odradek.wire.outcomes import ExecutionSummary, WorkflowDescription
@@ -34,7 +34,7 @@ def transport(monkeypatch: pytest.MonkeyPatch) -> FakeTransport:
     async def connected(*, settings: Any, api_key: Any, lazy: bool, **more: Any) -> Any:
         return connect(made, **more)
 
-    monkeypatch.setattr(common.Client, "connect", connected)
+    monkeypatch.setattr(Client, "connect", connected)
     return made
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from odradek.cli.anywhere import add_each, leaves
 from odradek.cli.output import visible
 from odradek.cli.parser import Parser
 from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     options.arguments = arguments
     level = options.log_level or "warning"
-    configure_logging("text", level)
+    configure_logging(options.log_format or "text", level)
     if level in ("warning", "error"):
         # librdkafka tells every attempt to reach a broker; the error that ends the command says it once.
         logging.getLogger("odradek.kafka").setLevel(logging.CRITICAL)
@@ -94,11 +95,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    levels = ("debug", "info", "warning", "error")
-    parser.add_argument("--log-level", choices=levels, help="what is logged to stderr (default: warning, or the setting `log_level`)")
+    add_each(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in COMMANDS:
         importlib.import_module(module).register(commands)
+    for command in leaves(parser):
+        add_each(command, argparse.SUPPRESS)
     return parser
 
 

@@ -41,7 +41,8 @@ def server_options() -> argparse.ArgumentParser:
 
 def settings_of(options: argparse.Namespace, **more: Any) -> Settings:
     """Settings of file, environment and arguments, in rising order. Raises `ConfigurationError`."""
-    given = {"address": options.address, "namespace": options.namespace, "server_address": getattr(options, "server_address", None), **more}
+    given = {"address": options.address, "namespace": options.namespace, "server_address": getattr(options, "server_address", None)}
+    given |= {"log_format": getattr(options, "log_format", None), **more}
     return Settings.load(options.config, **{name: value for name, value in given.items() if value is not None})
 
 

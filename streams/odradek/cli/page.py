@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from odradek.cli.anywhere import EACH
 from odradek.cli.app import build_parser
 from odradek.cli.status import MEANINGS, Status
 from odradek.cli.tree import Command, Option, command_tree
@@ -28,7 +29,15 @@ _HEAD = """\
   request is safe, and the output claims no more than that: a line `accepted: …`; in JSON `"verdict": "pending"` (and no `done`), so that
   a script can tell: `jq -e '.verdict != "pending"'`. A batch counts them as `pending`, not as `done`. What only reads is status 3 then.
 - **Completion**: `source <(odradek completion bash)`; zsh and fish too.
-- **Not yet**: updates (`workflow update` says so), schedules, `reset`, `trace`.
+- **Anywhere**: `--output`, `--address`, `--namespace`, `--config`, `--server-address` and `--api-key` stand before the command or behind
+  it (a command that has no such option says so), as do `--log-level`, `--log-format` and `--color`, which every command has. `--color` is
+  taken as `temporal` takes it; the output has no colors.
+- **What cannot be shown as it is**: a payload that a codec wrote is `unreadable: encoding …`, in JSON its `metadata` and `data` in base64.
+  Control characters of ids, messages and keys are written as escapes (`\\x1b`, `\\u202e`), in JSON as JSON's.
+- **Not yet**, of what `temporal` has: updates (`workflow update` says so); `workflow metadata`, `workflow reset`, `workflow trace`;
+  `schedule`, `batch`, `activity`, `operator` (`namespace`, `search-attribute`, `cluster`), `env` and `config`; `--time-format`;
+  `--input-meta`, `--input-base64`; `start --priority-key` and `--fairness-key`; `describe --raw` and `--reset-points`; `list --archived`;
+  `task-queue describe --task-queue-type`.
 
 ## Exit statuses
 
@@ -77,8 +86,9 @@ def _section(command: Command) -> str:
     parts = [f"### {command.name}", _sentence(command.help)]
     if said:
         parts.append(f"```\n{said}\n```")
-    options = [option for option in (*command.positionals, *command.options) if option.flags[:1] != ("-h",)]
-    parts.append("| option | |\n|---|---|\n" + "\n".join(_row(option) for option in options))
+    options = [option for option in (*command.positionals, *command.options) if not {"-h", *EACH}.intersection(option.flags)]
+    if options:
+        parts.append("| option | |\n|---|---|\n" + "\n".join(_row(option) for option in options))
     parts.append("Exit status: " + ", ".join(str(status.value) for status in statuses_of(command)) + ".")
     return "\n\n".join(parts) + "\n"
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from odradek.cli.anywhere import ANYWHERE, EACH, behind_the_command, commands_of
 from odradek.cli.output import visible
 from odradek.cli.status import Status
 
 _MISSING = "the following arguments are required: "
-# How alike two words are when one may be the other mistyped.
-_ALIKE = 0.6
+# One slip for every so many letters: two words further apart are two words, not one mistyped.
+_LETTERS_PER_SLIP = 4
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,12 +23,22 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As ever, but what this command does not know is its own error, not that of `odradek`: it knows what may have been meant."""
-        self._given = list(sys.argv[1:] if args is None else args)
+        self._given = behind_the_command(self, sys.argv[1:] if args is None else args)
+        if commands_of(self) is not None and self._given:
+            self._check_first(self._given[0])
         found, unknown = super().parse_known_args(self._given, namespace)
         if unknown:
             options = [one for one in unknown if one.startswith("-") and one != "-"]
             self.error(self._unknown_option(options[0]) if options else f"unexpected argument {unknown[0]!r}")
         return found, unknown
+
+    def _check_first(self, word: str) -> None:
+        """Where a command is to stand: what begins like an option is one. argparse would take the value behind it for the command."""
+        if not word.startswith("-") or word in ("-", "--") or self._is_option(word):
+            return
+        if word in ANYWHERE or word in EACH:
+            self.error(f"argument {word}: expected one argument")
+        self.error(self._unknown_option(word))
 
     def error(self, message: str) -> NoReturn:
         """One line, and the end."""
@@ -46,7 +56,7 @@ class Parser(argparse.ArgumentParser):
     def _missing(self, names: str) -> str:
         """Arguments are missing; perhaps since one that is there is mistyped."""
         if names == "COMMAND":
-            commands = next((one for one in self._actions if isinstance(one, argparse._SubParsersAction)), None)
+            commands = commands_of(self)
             return f"name a command: {', '.join(commands.choices if commands is not None else ())}"
         for one in self._given:
             if one == "--":
@@ -60,7 +70,10 @@ class Parser(argparse.ArgumentParser):
         return f"unknown option {name}{did_you_mean(name, self._flags())}"
 
     def _flags(self) -> list[str]:
-        return [flag for flag in self._option_string_actions if flag.startswith("--")]
+        known = dict.fromkeys(self._option_string_actions)
+        if commands_of(self) is not None:
+            known |= dict.fromkeys((*ANYWHERE, *EACH))
+        return [flag for flag in known if flag.startswith("--")]
 
     def _is_option(self, word: str) -> bool:
         """Whether it is one of this command, perhaps shortened."""
@@ -69,9 +82,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """`: did you mean …?`, or "" when nothing known is like it."""
-    alike = difflib.get_close_matches(word, known, 1, _ALIKE)
-    return f": did you mean `{alike[0]}`?" if alike else ""
+    """`: did you mean …?`, or "" when nothing known is spelled nearly so."""
+    bare = word.lstrip("-")
+    slips, nearest = min(((_slips(bare, one.lstrip("-")), one) for one in known), default=(len(word), ""))
+    return f": did you mean `{nearest}`?" if slips <= max(1, len(bare) // _LETTERS_PER_SLIP) and slips < len(bare) else ""
+
+
+def _slips(word: str, other: str) -> int:
+    """Letters to add, drop, change or swap with the next one (each letter once) until one is the other."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(word, 1):
+        now = [row]
+        for column, wanted in enumerate(other, 1):
+            least = min(last[column] + 1, now[-1] + 1, last[column - 1] + (letter != wanted))
+            if row > 1 and column > 1 and letter == other[column - 2] and word[row - 2] == wanted:
+                least = min(least, before[column - 2] + 1)
+            now.append(least)
+        before, last = last, now
+    return last[-1]
 
 
 def _below(word: str, group: argparse._SubParsersAction[Any]) -> str:
