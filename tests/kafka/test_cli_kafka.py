@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import dataclasses
 import json
 import logging
 import os
@@ -10,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ import psutil
 import pytest
 
 from odradek import cli
+from odradek.client import Client
+from odradek.converter import DataConverter, PayloadCodec
+from odradek.wire.payload import Payload
 
 REPOSITORY = Path(__file__).parents[2]
 TARGET = "tests.kafka.client_workflows"
@@ -79,6 +85,39 @@ def until(check: Callable[[], Any], timeout_s: float = 60) -> Any:
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.1)
     return value
+
+
+class _Closed(PayloadCodec):
+    """A codec that the command line does not have."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload({"encoding": b"binary/encrypted"}, one.data[::-1]) for one in payloads]
+
+    decode = encode
+
+
+def test_what_the_command_line_cannot_read_or_must_not_write(
+    odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]], bootstrap: str, namespace: str
+) -> None:
+    start_worker()
+    workflow_id = "g\x1b[2J\u202e"
+
+    async def start() -> None:
+        converter = dataclasses.replace(DataConverter.default, payload_codec=_Closed())
+        async with await Client.connect(bootstrap, namespace=namespace, data_converter=converter) as client:
+            await client.start_workflow("Gate", id=workflow_id, task_queue="q", memo={"card": "4711"})
+
+    asyncio.run(start())
+    done = odradek("workflow", "describe", "-w", workflow_id)
+    assert (done.returncode, done.stderr) == (0, "") and all(line.isprintable() for line in done.stdout.splitlines())
+    assert r"g\x1b[2J\u202e" in done.stdout
+    assert "unreadable: encoding binary/encrypted, 6 bytes, written by a payload codec" in done.stdout
+    done = odradek("-o", "json", "workflow", "describe", "-w", workflow_id)
+    info = json.loads(done.stdout)["workflowExecutionInfo"]
+    assert info["execution"]["workflowId"] == workflow_id
+    assert base64.b64decode(info["memo"]["fields"]["card"]["data"]) == b'"1174"'
+    done = odradek("workflow", "signal", "-w", workflow_id, "--name", "finish")
+    assert done.returncode == 0 and done.stdout.replace("\n", "").isprintable()
 
 
 def test_a_workflow_by_hand(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
