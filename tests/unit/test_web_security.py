@@ -223,6 +223,16 @@ async def test_headers_of_a_proxy() -> None:
         HeaderAuthenticator(proxies=[])
 
 
+@pytest.mark.parametrize("name", ["x-forwarded-user", "x-forwarded-groups"])
+async def test_a_header_of_a_proxy_that_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
+    """One of the two is the client's own, which a proxy that only adds lets through."""
+    server = web(tmp_path, authenticator=HeaderAuthenticator(proxies=["127.0.0.1"], write_groups=["ops"]))
+    headers = [("x-forwarded-user", "ann"), ("x-forwarded-groups", "ops")]
+    async with server.client() as client:
+        assert (await client.get("/api/v1/system-info", headers=headers)).status_code == 200
+        assert (await client.get("/api/v1/system-info", headers=[*headers, (name.title(), "root")])).status_code == 401
+
+
 class Failing:
     """A hook with a defect."""
 

@@ -136,11 +136,14 @@ class HeaderAuthenticator:
         self._write_groups = frozenset(write_groups)
 
     async def authenticate(self, connection: HTTPConnection) -> Principal | None:
-        """By the header, if it comes from a proxy."""
-        user = connection.headers.get(self._user_header, "").strip()
-        if not user or connection.client is None or not self._trusted(connection.client.host):
+        """By the header, if it comes from a proxy. Nobody, if one of the two stands there twice: a client may have sent the other."""
+        users, group_lists = connection.headers.getlist(self._user_header), connection.headers.getlist(self._groups_header)
+        if len(users) != 1 or len(group_lists) > 1 or connection.client is None or not self._trusted(connection.client.host):
             return None
-        groups = {group.strip() for group in connection.headers.get(self._groups_header, "").split(",")}
+        user = users[0].strip()
+        if not user:
+            return None
+        groups = {group.strip() for listed in group_lists for group in listed.split(",")}
         return Principal(user, may_write=not self._write_groups or bool(groups & self._write_groups))
 
     def _trusted(self, address: str) -> bool:
