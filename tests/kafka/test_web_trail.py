@@ -8,8 +8,10 @@ import pytest
 from confluent_kafka import Producer
 
 from odradek.config import Settings
+from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
+from odradek.web.errors import ApiError
 from odradek.web.kafka.trail import RecordReader
 from odradek.wire.codec import Codec, encode
 from odradek.wire.events import DescribeWorkflow, Request, StartWorkflow, TerminateWorkflow
@@ -64,3 +66,15 @@ def test_bounds_of_what_is_still_there(settings: Settings) -> None:
     reader = RecordReader(settings, admin, Codec())
     assert reader.bounds([(topic, 0), (topic, 7), ("no.such.topic", 0)]) == {(topic, 0): (3, 5)}
     assert reader.record(topic, 0, 1, timeout_s=10) is None
+
+
+def test_a_partition_that_is_not_there_is_no_missing_topic(settings: Settings) -> None:
+    admin = ClusterAdmin(settings)
+    admin.ensure_queue(QUEUE)
+    topic, absent = admin.topics.events(QUEUE), admin.topics.events("absent")
+    reader = RecordReader(settings, admin, Codec())
+    with pytest.raises(ApiError) as refused:
+        reader.record(topic, 99, 0, timeout_s=10)
+    assert refused.value.http_status == 404 and refused.value.message == f"topic {topic} has no partition 99: it has 1, counted from 0"
+    with pytest.raises(TopicMissingError, match="reading a record creates no topic"):
+        reader.record(absent, 0, 0, timeout_s=10)

@@ -17,6 +17,7 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import reader_config
 from odradek.kafka.errors import translate
 from odradek.kafka.settings import KafkaSettings
+from odradek.web.errors import not_found
 from odradek.web.kafka.facts import RecordView, Trail
 from odradek.web.kafka.reading import Search, Stretch, headers_of, key_text, offsets_at, record_view
 from odradek.wire.codec import Codec
@@ -46,8 +47,10 @@ class RecordReader:
         if parsed is None or parsed.namespace != self._settings.namespace:
             raise TopicMissingError(topic, reason="it is no topic of this namespace")
         facts = self._admin.describe([topic]).get(topic)
-        if facts is None or not 0 <= partition < facts.partitions:
-            raise TopicMissingError(topic, reason=f"there is no partition {partition}")
+        if facts is None:
+            raise TopicMissingError(topic, reason="reading a record creates no topic")
+        if not 0 <= partition < facts.partitions:
+            raise not_found(f"topic {topic} has no partition {partition}: it has {facts.partitions}, counted from 0")
         start = self._admin.start_offsets(topic, [partition])[partition]
         end = self._admin.end_offsets(topic, [partition], committed=True)[partition]
         if not start <= offset < end:
