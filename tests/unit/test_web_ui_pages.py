@@ -273,6 +273,7 @@ async def test_a_silent_owner_is_named(server: UiServer) -> None:
     async with browser(server) as client:
         said = text_of((await client.get(RUN)).text)
         assert "does not answer" in said and "orders" in said and "order-1" in said
+        assert re.search(r"History ≥ \d+ events, ≥ \d+", said), "the last summary's, which is behind while the run goes on"
         assert (await client.get(f"{RUN}/history")).status_code in (503, 504)
         assert "does not answer" in text_of((await client.get(f"{RUN}/call-stack")).text)
 
