@@ -32,6 +32,7 @@ from odradek.wire.dead_letters import NOT_APPLIED, dead_letter_headers
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.topics import Topics
+from tests.kafka.server_commands import get
 
 pytestmark = pytest.mark.timeout(240)
 REPOSITORY = Path(__file__).parents[2]
@@ -73,6 +74,7 @@ def world(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         assert server.stdout is not None
         line = server.stdout.readline()
         assert line.startswith("ui: http://"), line
+        until(lambda: get(f"{line.removeprefix('ui: ').strip()}/health/ready")[0] == 200)  # before, it lists nothing
         made.environment |= {"ODRADEK_SERVER_ADDRESS": line.removeprefix("ui: ").strip(), "ODRADEK_SERVER_TOKEN": TOKEN}
         made.settings = made.settings.replace(server_address=made.environment["ODRADEK_SERVER_ADDRESS"], server_token=TOKEN)
         yield made

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from odradek.config import Settings
 from odradek.converter import encode_search_attributes
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import admin_config, transactional_producer_config
-from odradek.visibility import StoreLockedError
+from odradek.visibility import Change, StoreLockedError, VisibilityStore
+from odradek.visibility.intake.app import FETCH_RECORDS, WAITING_RECORDS_MAX
 from odradek.visibility.reader import VisibilityReader, store_path
+from odradek.visibility.store.writer import Applied
 from odradek.wire.codec import encode
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.state import PositionRow
@@ -238,6 +242,44 @@ def line_of(child: subprocess.Popen[str], errors: Path, wanted: Callable[[str], 
         if wanted(line):
             return line.strip()
     raise AssertionError(f"the process ended: {errors.read_text()[-3_000:]}")
+
+
+def test_a_part_that_a_killed_first_reading_left_is_not_taken_for_all(settings: Settings, runs: Runs, tmp_path: Path) -> None:
+    """More records than may wait: they are written in more than one transaction, and the process kills itself in the second."""
+    errors, many = tmp_path / "errors", WAITING_RECORDS_MAX + 2 * FETCH_RECORDS + 1
+    for begin in range(0, many, 5_000):
+        runs.write(*(run(f"r{number}") for number in range(begin, min(begin + 5_000, many))))
+    with process(settings, errors, "commit") as child:
+        child.wait(60)
+        assert child.returncode == -9, errors.read_text()[-2_000:]
+    with VisibilityReader(settings.replace(address="127.0.0.1:9")) as unreached:
+        assert 0 < unreached.store.count().count < many
+        assert unreached.building and not unreached.ready
+    with reading(settings) as reader:
+        assert reader.building == "" and reader.store.count().count == many
+    with VisibilityReader(settings.replace(address="127.0.0.1:9")) as unreached:  # a copy that was whole only lags
+        assert unreached.building == "" and unreached.store.count().count == many
+
+
+def test_a_first_reading_says_how_far_it_is(settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.write(*(run(f"r{number}") for number in range(50)))
+    held, apply = threading.Event(), VisibilityStore.apply
+
+    def slow(store: VisibilityStore, changes: Iterable[Change]) -> Applied:
+        assert held.wait(60)
+        return apply(store, changes)
+
+    monkeypatch.setattr(VisibilityStore, "apply", slow)
+    with VisibilityReader(settings) as reader:
+        try:
+            deadline_s = time.monotonic() + 60
+            while not reader.lag:
+                assert reader.building and time.monotonic() < deadline_s, reader.statistics()
+                time.sleep(0.02)
+            assert re.fullmatch(r"0 of about 5\d records read", reader.building) and not reader.ready
+        finally:
+            held.set()
+        assert reader.wait_ready(60) and reader.building == ""
 
 
 @pytest.mark.parametrize("fault", ["", "begin", "commit"])

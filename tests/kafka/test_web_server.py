@@ -104,6 +104,16 @@ class Server:
         return httpx.AsyncClient(base_url=self.url, timeout=40.0)
 
 
+async def ready(serving: Server) -> None:
+    """Wait until it answers lists too."""
+    async with serving.client() as http:
+
+        async def asked() -> bool:
+            return (await http.get("/health/ready")).status_code == 200
+
+        await until(asked)
+
+
 @asynccontextmanager
 async def server(settings: Settings, folder: Path) -> AsyncIterator[Server]:
     log = folder / "server.log"
@@ -116,7 +126,9 @@ async def server(settings: Settings, folder: Path) -> AsyncIterator[Server]:
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         assert line.startswith("ui: http://"), f"{line!r}; {log.read_text()[-2000:]}"
-        yield Server(process, line.removeprefix("ui: ").strip(), log)
+        serving = Server(process, line.removeprefix("ui: ").strip(), log)
+        await ready(serving)
+        yield serving
     finally:
         if process.returncode is None:
             process.kill()

@@ -367,6 +367,23 @@ def reopened(path: Path, source: Source, now_ms: int = T0) -> tuple[str, int]:
         return store.rebuilt_because, store.count().count
 
 
+def test_a_store_knows_whether_it_was_ever_a_complete_copy(tmp_path: Path) -> None:
+    """A process that dies in its first reading leaves a part, which the next one must not take for all."""
+    path, source = tmp_path / "store.sqlite", Source("default", "cluster", "topic")
+    with VisibilityStore.open(path, source) as store:
+        store.apply([change(0, "a")])
+        assert not store.complete
+    with VisibilityStore.open(path, source) as store:
+        assert not store.complete and store.count().count == 1
+        store.caught_up()
+        assert store.complete
+        store.apply([change(1, "b")])
+    with VisibilityStore.open(path, source) as store:
+        assert store.complete
+    with VisibilityStore.open(path, Source("default", "cluster", "made anew")) as store:
+        assert not store.complete
+
+
 def test_a_store_goes_on_with_its_topic_and_begins_anew_with_another(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     source = Source("default", "cluster", "topic")

@@ -15,6 +15,7 @@ import pytest
 from odradek.client import WorkflowFailureError
 from odradek.config import Settings
 from odradek.exceptions import CancelledError, TerminatedError
+from tests.kafka.server_commands import get, until
 from tests.web.on_kafka import QUEUE, OrderSaga, RefundSaga, Seen, seen
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -165,7 +166,9 @@ async def _read_only(settings: Settings, folder: Path) -> AsyncIterator[str]:
     try:
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
-        yield line.removeprefix("ui: ").strip()
+        url = line.removeprefix("ui: ").strip()
+        await asyncio.to_thread(until, lambda: get(f"{url}/health/ready")[0] == 200)  # before, it lists nothing
+        yield url
     finally:
         if process.returncode is None:
             process.kill()

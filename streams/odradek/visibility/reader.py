@@ -4,8 +4,9 @@
         reader.wait_ready(30)                       # everything that the topic held is in
         reader.store.list("ExecutionStatus = 'Failed' ORDER BY CloseTime DESC")
 
-Lists answer from the local copy as soon as `start` returns, also while no broker answers; `state` and `lag` say how old it may be. A
-failure of the app (broker gone, topic made anew, records handed over with a gap) ends it and starts it again, with a pause that doubles.
+Lists answer from the local copy as soon as `start` returns, also while no broker answers; `state` and `lag` say how old it may be. A copy
+that never was whole is a part of one: `building` says so, and a server refuses lists until it is. A failure of the app (broker gone, topic
+made anew, records handed over with a gap) ends it and starts it again, with a pause that doubles.
 
 Never in the path of a workflow: it writes nothing to Kafka, and joins groups of its own.
 """
@@ -152,6 +153,17 @@ class VisibilityReader:
         return self._was_ready or self._progress.ready
 
     @property
+    def building(self) -> str:
+        """How far the first copy is ("120 of about 5,000 records read"); "" from when it was whole once, in this process or a former one:
+        such a copy may lag. Records are counted since this process began; markers of transactions may count among the rest."""
+        if self.store.complete:
+            return ""
+        records, lag = self._counted[0] + self._progress.records, self.lag
+        if self.outage:
+            return f"{records:,} records read, no broker answers"
+        return f"{records:,} records read so far" if lag is None else f"{records:,} of about {records + lag:,} records read"
+
+    @property
     def outage(self) -> str:
         """Why nothing can be taken in now: no broker answers. "" while one does; known a few seconds late."""
         return self._unreachable or self._progress.outage
@@ -287,6 +299,7 @@ class VisibilityReader:
         if self.store.matches(source) and not self.store.may_miss_tombstones(retention_ms):
             return
         self.store.close()
+        self._was_ready = False
         self._open(source, retention_ms)
 
     def _wait_for_schema(self, schemas: SchemasTopic, name: str) -> bool:

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from odradek.config import Settings
 from odradek.web.batch import BatchJobs
-from odradek.web.errors import not_found, unavailable
+from odradek.web.errors import ReadSideBuildingError, not_found, unavailable
 from odradek.web.hub import Hub
 from odradek.web.kafka.backlog import Backlog
 from odradek.web.kafka.cluster import QueueReader
@@ -36,6 +36,8 @@ class ServerContext:
     hub: Hub = field(default_factory=Hub)
     #: The read side's store as it is now: it may be another one after it was rebuilt.
     read_side: Callable[[], Visibility] | None = None
+    #: How far the read side's first copy is; "" once it was whole. Until then it holds a part, which answers nothing.
+    building: Callable[[], str] = lambda: ""
     owners: Owners | None = None
     board: Board = field(default_factory=Board)
     queues: QueueReader | None = None
@@ -68,10 +70,13 @@ class ServerContext:
             raise not_found(f"Namespace {namespace} is not found. This server serves {self.namespace!r}: start one for each namespace")
 
     def need_visibility(self) -> Visibility:
-        """The read side, or UNAVAILABLE."""
+        """The read side, or UNAVAILABLE: there is none, or its first copy is not whole yet."""
         if self.read_side is None:
             raise unavailable("the read side of this server is not running: lists and counts are not to be had")
-        return self.read_side()
+        store = self.read_side()
+        if building := self.building():
+            raise ReadSideBuildingError(building)
+        return store
 
     def need_owners(self) -> Owners:
         """The way to owners, or UNAVAILABLE."""

@@ -76,6 +76,13 @@ class ApiError(OdradekError):
         return {"code": int(self.status), "message": self.message, "details": self.details}
 
 
+class ReadSideBuildingError(ApiError):
+    """UNAVAILABLE: the read side never was a complete copy yet, and half a list is a wrong one. `progress`: how far it is."""
+
+    def __init__(self, progress: str) -> None:
+        super().__init__(RPCStatusCode.UNAVAILABLE, f"the read side is being built: {progress}")
+
+
 def invalid(message: str) -> ApiError:
     """The request is wrong."""
     return ApiError(RPCStatusCode.INVALID_ARGUMENT, message)

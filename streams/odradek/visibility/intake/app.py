@@ -202,7 +202,8 @@ class VisibilityApp(faust.App):
         progress.lag = lag
         progress.began_s = began_s
         if lag == 0:
-            progress.ready = True
-            if began_s - self._noted_s >= _NOTE_EVERY_S:
+            # Noted first: what is ready answers.
+            if not self._store.complete or began_s - self._noted_s >= _NOTE_EVERY_S:
                 self._noted_s = began_s
                 await asyncio.get_running_loop().run_in_executor(self._writer, self._store.caught_up)
+            progress.ready = True

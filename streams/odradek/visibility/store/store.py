@@ -51,6 +51,8 @@ class VisibilityStore(StoreReader):
         self.path = path
         self.source = source
         self.rebuilt_because = ""
+        #: Whether it ever held everything that its topic held: from then on it may lag, before it is a part that means nothing.
+        self.complete = False
         self._clock_ms = clock_ms
         self._tombstone_retention_ms = tombstone_retention_ms
         self._listeners: list[Listener] = []
@@ -131,6 +133,9 @@ class VisibilityStore(StoreReader):
         self._check_open()
         now_ms = self._clock_ms()
         self._set_meta("caught_up_ms", str(now_ms))
+        if not self.complete:
+            self._set_meta("complete", "1")
+            self.complete = True
         if now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
             self._pruned_ms = now_ms
             windows.prune(self._connection, now_ms)
@@ -173,6 +178,7 @@ class VisibilityStore(StoreReader):
                 connection = _connect(self.path)
                 self.rebuilt_because = self._mismatch(connection)
                 if not self.rebuilt_because:
+                    self.complete = connection.execute("SELECT 1 FROM meta WHERE key = 'complete'").fetchone() is not None
                     return connection
                 connection.close()
             except sqlite3.DatabaseError as error:

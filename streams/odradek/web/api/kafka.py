@@ -118,7 +118,7 @@ async def trail(asked: Asked) -> Trail:
     records = server.need_records()
     queue, since_ms, activity_queues = given.task_queue, given.since_ms, set[str]()
     summary = None
-    if server.read_side is not None:
+    if server.read_side is not None and not server.building():  # a part of a copy may have an old summary; the owner knows better
         summary = await in_thread(server.need_visibility().get, given.workflow_id, given.run_id)
     if summary is not None:
         queue = queue or summary.task_queue

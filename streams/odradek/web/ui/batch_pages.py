@@ -72,6 +72,8 @@ async def start(visit: Visit) -> Response:
     query = form.text("frozen")
     if picked is None and OPEN not in query:
         raise invalid("a batch acts on open runs that a preview has shown: begin with the preview")
+    if picked is None:
+        visit.server.need_visibility()  # refused here rather than in a job that nobody watches
     expected = form.text("expected", "0")
     count = int(expected) if expected.isdecimal() and len(expected) < 16 else 0
     if _needs_word(action, picked, count) and form.text("confirm").strip().lower() not in (str(count), action):

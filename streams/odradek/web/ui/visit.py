@@ -18,7 +18,7 @@ from starlette.routing import Route
 from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked
 from odradek.web.context import ServerContext, server_of, server_version
-from odradek.web.errors import ApiError, api_error, invalid
+from odradek.web.errors import ApiError, ReadSideBuildingError, api_error, invalid
 from odradek.web.request_body import read_body
 from odradek.web.security.gate import may_write
 from odradek.web.ui import text
@@ -143,7 +143,7 @@ class Visit:
 
     def problem(self, error: ApiError) -> Response:
         """An error as a page."""
-        title = TITLES.get(error.status, "Something went wrong")
+        title = "Not all is read yet" if isinstance(error, ReadSideBuildingError) else TITLES.get(error.status, "Something went wrong")
         return self.render("problem.html", part="parts/problem.html", status=error.http_status, title=title, problem=error)
 
     def _common(self) -> dict[str, Any]:
