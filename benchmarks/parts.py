@@ -38,10 +38,6 @@ class Part:
         return [self._process] if self._alone else [self._process, *self._process.children(recursive=True)]
 
 
-#: An interrupt that comes while Python runs a finalizer is printed and lost. Longer than it takes to end the parts inside.
-_AGAIN_SECONDS = 20.0
-
-
 @contextmanager
 def processor(address: str, folder: Path) -> Iterator[Part]:
     """One stream processor of the benchmark's queue."""
@@ -79,12 +75,10 @@ def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
         process.wait()
         if not ending.is_set():
             died.set()
-            while True:  # whatever it waits for will not come
-                signal.pthread_kill(main_thread, signal.SIGINT)
-                if ending.wait(_AGAIN_SECONDS):
-                    return
+            signal.pthread_kill(main_thread, signal.SIGINT)  # whatever it waits for will not come
 
     main_thread = threading.get_ident()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is behind a `&` with it ignored
     threading.Thread(target=watch, name=f"watch-{name}", daemon=True).start()
     try:
         try:
@@ -97,6 +91,7 @@ def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
         if died.is_set():
             raise RuntimeError(f"{name} ended with status {process.returncode}; its log ends:\n{log.read_text(errors='replace')[-3000:]}")
     finally:
+        signal.signal(signal.SIGINT, before)
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(15)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.config import Settings
@@ -41,10 +42,10 @@ def frozen(broker: LocalBroker) -> Iterator[None]:
 
 
 def answered(call: Callable[[ClusterAdmin, str], object], admin: ClusterAdmin, topic: str) -> bool:
-    """A busy machine may take longer than the short timeout of this test."""
+    """A busy machine may take longer than the short timeout of this test; a broker that has just begun serves no groups."""
     try:
         call(admin, topic)
-    except BrokerUnreachableError:
+    except (BrokerUnreachableError, KafkaException):
         return False
     return True
 

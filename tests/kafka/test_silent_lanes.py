@@ -110,10 +110,10 @@ def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(wire: Wire, mo
     """It owns, restores and begins anew each time, and is at the same input all along; its neighbour has nothing to do, which is fine."""
     real = lane.Lane._transact
 
-    def transact(self: lane.Lane, work: Work) -> None:
+    def transact(self: lane.Lane, work: Work, refused: dict[str, str]) -> None:
         if self.partition == 0 and work.messages:
             raise Dropped("trouble of the cluster", blameless=True)
-        real(self, work)
+        real(self, work, refused)
 
     monkeypatch.setattr(lane.Lane, "_transact", transact)
     processor = make_processor(wire.settings, QUEUE)

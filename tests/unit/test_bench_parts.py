@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,14 @@ from benchmarks.parts import _process
 
 _DIES = [sys.executable, "-c", "print('the cause', flush=True); raise SystemExit(3)"]
 _WAITS = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+@pytest.fixture(autouse=True, params=[signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+def interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a shell starts behind a `&` ignores them from the beginning."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_early_death_interrupts_what_waits_and_tells_the_cause(tmp_path: Path) -> None:
