@@ -103,7 +103,7 @@ async def test_stopped_service_starts_nothing_of_what_others_took(engine: Engine
 async def test_sigterm_drains(engine: Engine, service: Callable[..., Service], group: str) -> None:
     one = service("one")
     await one.wrote("ready")
-    task = engine.task("sleep", "running", 1.5)
+    task = engine.task("sleep", "running", 3.0)  # long enough for its start to be told, on a busy machine too
     engine.schedule(task)
     await one.wrote("began running 1")
     one.send(signal.SIGTERM)

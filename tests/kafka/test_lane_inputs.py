@@ -193,7 +193,7 @@ def test_output_refused_once_the_metadata_is_there(wire: Wire) -> None:
         until(lambda: wire.counts().get(good) == [1])
         totals = processor.statistics().totals
         assert totals.parked == 1
-        assert 1 <= totals.dropped <= 3  # more than 1: see above
+        assert totals.dropped <= 3  # 0 when the new producer had the metadata in time; more than 1: see above
     finally:
         processor.stop()
 
