@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.config import Settings
@@ -45,7 +45,11 @@ def answered(call: Callable[[ClusterAdmin, str], object], admin: ClusterAdmin, t
     """A busy machine may take longer than the short timeout of this test; a broker that has just begun serves no groups."""
     try:
         call(admin, topic)
-    except (BrokerUnreachableError, KafkaException):
+    except BrokerUnreachableError:
+        return False
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.NOT_COORDINATOR:
+            raise
         return False
     return True
 

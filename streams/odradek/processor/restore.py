@@ -34,9 +34,7 @@ class Restorer:
         self._topic = topic
         self._consumer = consumer
 
-    def restore(
-        self, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None], stuck: Stuck = lambda position: None
-    ) -> int:
+    def restore(self, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None], stuck: Stuck) -> int:
         """Apply `start` to `end` (exclusive); returns the number of rows. `progress(remaining)` is called often and may raise to stop.
 
         `stuck(position)` is called once for a position that readers of committed records do not pass.
