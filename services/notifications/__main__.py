@@ -111,6 +111,8 @@ def _store(database: sqlite3.Connection, reader: Reader, messages: list[Message]
 
 
 def _row(reader: Reader, message: Message) -> tuple[Any, ...] | None:
+    if message.value() is None and dict(message.headers() or []).get("odradek-kind") == b"Nothing":
+        return None  # docs/wire.md
     try:
         name, fields = reader.decode(message.value() or b"")
     except NotReadable as error:

@@ -143,6 +143,8 @@ class Payments:
     async def _handle(self, event: EventT[bytes]) -> None:
         message = event.message
         self._telemetry.read()
+        if message.value is None and dict(message.headers or {}).get("odradek-kind") == b"Nothing":
+            return  # docs/wire.md: acknowledged, and skipped
         try:
             name, task = await self._decode(message.value or b"")
         except NotReadable as error:

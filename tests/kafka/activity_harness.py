@@ -89,7 +89,7 @@ class Engine:
             self._producer.flush(20)
             self._producer.abort_transaction(20)
 
-    def write(self, topic: str, key: bytes, value: bytes, headers: Any = (), **where: int) -> None:
+    def write(self, topic: str, key: bytes, value: bytes | None, headers: Any = (), **where: int) -> None:
         """A plain record."""
         self._plain.produce(topic, value, key, headers=list(headers), **where)
         assert self._plain.flush(20) == 0

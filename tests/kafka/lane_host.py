@@ -168,6 +168,7 @@ def main() -> int:
     values = json.loads(sys.argv[1])
     queue = values.pop("queue")
     file_size_limit = values.pop("file_size_limit", 0)
+    unended_every_seconds = values.pop("unended_every_seconds", None)
     lane.INPUTS_MAX = values.pop("batch", lane.INPUTS_MAX)  # many small transactions, for faults between them
     if file_size_limit:  # stands for a full disk: writes fail, reads go on
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
@@ -183,7 +184,8 @@ def main() -> int:
     def on_lane_failed(partition: int, error: BaseException) -> None:
         print(f"lane {partition} failed {type(error).__name__}: {error}", flush=True)
 
-    processor = make_processor(Settings(**values), queue, on_fatal=on_fatal, on_lane_failed=on_lane_failed)
+    options = {"on_fatal": on_fatal, "on_lane_failed": on_lane_failed, "unended_every_seconds": unended_every_seconds}
+    processor = make_processor(Settings(**values), queue, **options)
     processor.start()
     try:
         processor.wait_ready(60)

@@ -20,6 +20,7 @@ from odradek.kafka.client_config import producer_config, reader_config, topics_o
 from odradek.wire.codec import decode, decode_row, encode
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
+from odradek.wire.nothing import says_nothing
 from odradek.wire.rows import parse_state_key
 from odradek.wire.state import Row
 from tests.kafka.lane_host import host_arguments
@@ -100,7 +101,7 @@ class Wire:
         return messages
 
     def records(self, topic: str) -> list[Any]:
-        return [decode(m.value()) for m in self.read(topic)]
+        return [decode(m.value()) for m in self.read(topic) if not says_nothing(m.value(), m.headers())]
 
     def counts(self) -> dict[str, list[int]]:
         """What the counting engine commanded: workflow id -> activity ids in the order of the topic."""

@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.kafka.client_config import transactional_producer_config
 from odradek.processor import faults
+from odradek.wire import nothing
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
@@ -78,3 +79,26 @@ def test_one_without_a_position_row_is_aborted(namespace: str, tmp_path: Path) -
         after = wire.rows()
         position = ("position", "")
         assert {key: row for key, row in after.items() if key != position} == {key: row for key, row in before.items() if key != position}
+
+
+def test_readers_of_commands_do_not_wait_for_the_next_one(namespace: str, tmp_path: Path) -> None:
+    """The command of the last input: nothing more comes in, the lane writes a record that says nothing, and readers pass."""
+    with LocalBroker(jvm_options=QUICK_START) as broker:
+        wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+        wire.admin.ensure_queue(QUEUE)
+        with Host(wire, fault=f"{faults.AFTER_FLUSH}:kill:2") as first:  # the first is the position row of an own
+            first.line("ready")
+            _send(wire, 0, 1)
+            first.wait_killed()
+        forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
+        broker.kill()
+        broker.start()
+        reached, end = _bounds(wire, wire.commands, 0)
+        assert reached < end
+        with Host(wire, unended_every_seconds=0.5) as second:
+            second.line("ready")
+            wire.assert_exactly_once(1, 1)
+            assert second.drain() == 0
+        task, said = wire.read(wire.commands)
+        assert task.value() is not None
+        assert nothing.says_nothing(said.value(), said.headers()) and said.key() == nothing.KEY

@@ -93,6 +93,13 @@ class Wire:
         offsets = [place.offset for place in found.topic_partitions if place.topic == self.names.commands and place.offset >= 0]
         return sum(offsets) == 2 * commands - len(offsets)  # the last marker of a partition is not committed
 
+    def say_nothing(self) -> None:
+        """A record that says nothing, on each partition of the commands."""
+        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
+        for partition in range(2):
+            producer.produce(self.names.commands, key="nothing", partition=partition, headers={"odradek-kind": "Nothing"})
+        assert producer.flush(20) == 0
+
     def command(self, number: int, *, commit: bool = True, schemas: Schemas = SCHEMAS, **fields: Any) -> None:
         """One ActivityTask in a transaction of its own. The order number is `number`, and so is the workflow's."""
         order = {"order_no": str(number), "user_id": fields.pop("user_id", "user"), "items": [], "amount": fields.pop("amount", 100)}

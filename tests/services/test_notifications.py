@@ -14,11 +14,14 @@ from services.notifications.__main__ import Reader, _row
 class Record:
     """A record of `results`."""
 
-    def __init__(self, value: bytes) -> None:
-        self._value = value
+    def __init__(self, value: bytes | None, headers: list[tuple[str, bytes]] | None = None) -> None:
+        self._value, self._headers = value, headers
 
-    def value(self) -> bytes:
+    def value(self) -> bytes | None:
         return self._value
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self._headers
 
     def topic(self) -> str:
         return "odradek.default.results"
@@ -62,6 +65,14 @@ def test_result_of_any_workflow_is_told(encoding: bytes, data: bytes, told: Any)
 def test_run_without_a_result() -> None:
     row = _row(Reader("nowhere:1", "schemas"), _result([]))  # type: ignore[arg-type]
     assert row is not None and json.loads(row[-1]) is None
+
+
+def test_record_that_says_nothing_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    reader = Reader("nowhere:1", "schemas")
+    assert _row(reader, Record(None, [("odradek-kind", b"Nothing")])) is None  # type: ignore[arg-type]
+    assert capsys.readouterr().out == ""
+    assert _row(reader, Record(None)) is None  # type: ignore[arg-type]
+    assert "skipped odradek.default.results 3@7" in capsys.readouterr().out
 
 
 def test_failure_chain_without_end_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:

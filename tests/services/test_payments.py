@@ -32,6 +32,7 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Wire]:
 
 def test_answers_and_never_runs_an_aborted_command(wire: Wire) -> None:
     wire.start(limits={"poor": 5}, flaky_users={"flaky": 1})
+    wire.say_nothing()
     wire.command(1)
     wire.command(2, commit=False)
     wire.command(3, user_id="poor")

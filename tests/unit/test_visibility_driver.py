@@ -22,6 +22,7 @@ from odradek.visibility.intake.committed import RecordBatch
 from odradek.visibility.intake.decode import SummaryDecoder
 from odradek.visibility.intake.driver import SQLiteStore
 from odradek.visibility.intake.security import broker_credentials
+from odradek.wire import nothing
 from odradek.wire.codec import Codec, encode
 from odradek.wire.outcomes import ExecutionSummary
 
@@ -72,6 +73,13 @@ def test_a_changelog_batch_becomes_rows_and_an_offset(driver: SQLiteStore) -> No
 def test_a_changelog_batch_with_unreadable_records_moves_on(driver: SQLiteStore) -> None:
     apply(driver, event(0, "a", value("a")), event(1, "b", b"garbage"))
     assert driver.persisted_offset(TP(TOPIC, 0)) == 1 and len(driver) == 1 and driver.decoder.undecodable == 1
+
+
+def test_a_record_that_says_nothing_is_stepped_over(driver: SQLiteStore) -> None:
+    nobody = event(2, "", None)
+    nobody.message.key = nothing.KEY
+    apply(driver, event(1, "a", value("a")), nobody)
+    assert driver.persisted_offset(TP(TOPIC, 0)) == 2 and len(driver) == 1 and driver.decoder.undecodable == 0
 
 
 def test_rows_change_by_the_changelog_alone(driver: SQLiteStore) -> None:

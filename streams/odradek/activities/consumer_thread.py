@@ -31,6 +31,7 @@ from odradek.wire import dead_letters
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
 from odradek.wire.headers import HANDED_ON_FROM, place
+from odradek.wire.nothing import says_nothing
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
 
 logger = logging.getLogger("odradek.activities")
@@ -184,6 +185,10 @@ class ConsumerThread:
 
     def _read(self, message: Message, owner: OwnedPartition, cell: Cell, now: float) -> None:
         value = message.value()
+        headers: Any = message.headers()
+        if value is None and says_nothing(None, headers):
+            cell.acknowledged = True
+            return
         try:
             task = self._codec.decode(value or b"")
         except UnknownSchemaError as error:
@@ -204,7 +209,6 @@ class ConsumerThread:
             strange = UndecodableRecord(f"a {type(task).__name__} does not belong on a commands topic")
             self._refusals.command(self._answers, message, cell, strange, reason=dead_letters.UNEXPECTED_RECORD)
             return
-        headers: Any = message.headers()
         handed_on = bool(headers) and headers[-1][0] == HANDED_ON_FROM
         self._service.waiting.append(Attempt(task, message, owner, cell, now, handed_on=handed_on))
 

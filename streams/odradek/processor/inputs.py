@@ -33,6 +33,7 @@ from odradek.wire.events import (
     UnparkWorkflow,
 )
 from odradek.wire.json_input import decode_json, is_json
+from odradek.wire.nothing import says_nothing
 from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.payload import Failure
@@ -90,6 +91,9 @@ class Sorter:
         result = Sorted()
         inputs, origin, own, partitions = result.inputs, self._origin, self._partition, self._partitions
         for message in messages:
+            if message.value() is None and says_nothing(None, _headers(message)):
+                result.taken += 1
+                continue
             try:
                 event = self._read(message)
             except UnknownSchemaError as error:

@@ -43,32 +43,27 @@ from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.lane_state import LaneState, check_transition
 from odradek.processor.left_open import end_left_open
 from odradek.processor.outlet import Record
+from odradek.processor.outputs import dead_letter, encode_rows, output_records
 from odradek.processor.pacing import Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
 from odradek.processor.tripwires import check_nothing_skipped, first_start, known_start
+from odradek.processor.unended import Place, says_nothing_at
 from odradek.processor.work import (
     CLUSTER_ERRORS,
     INPUT_BYTES_MAX,
     Work,
     cut_by_bytes,
     dropped,
-    headers_of,
-    key_of,
-    log_ids,
     now_ms,
     offset_of,
     timer_row_key,
-    value_of,
 )
-from odradek.wire import dead_letters
-from odradek.wire.dead_letters import NOT_APPLIED, REJECTED
+from odradek.wire.dead_letters import NOT_APPLIED
 from odradek.wire.errors import WireError
 from odradek.wire.events import ActivityReport
-from odradek.wire.headers import FORWARDED_FROM, place
 from odradek.wire.outcomes import INTERNAL, Reply
-from odradek.wire.partitioner import partition_for
 from odradek.wire.rows import state_key
 from odradek.wire.state import PositionRow, RunRow, TimerRow
 
@@ -141,6 +136,7 @@ class Lane(threading.Thread):
         self._pacing = Pacing()
         self._defects = 0  # in a row, without progress
         self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
+        self._unended: deque[Place] = deque()
         self._question = 0
         self._restore_remaining = 0
         # What an own gives and a drop takes.
@@ -183,6 +179,11 @@ class Lane(threading.Thread):
     def gap(self, error: OdradekError) -> None:
         """The consumer found records deleted that were not read: stop with this error."""
         self._gap = error
+        self.inbox.wake()
+
+    def end_at(self, places: list[Place]) -> None:
+        """Readers stand still there: if it is for a transaction of this lane, end it."""
+        self._unended.extend(places)
         self.inbox.wake()
 
     def run(self) -> None:
@@ -333,6 +334,8 @@ class Lane(threading.Thread):
             self._resume_parked()
         while True:
             self._check_stop()
+            if self._unended and not self._care.careful:
+                self._end_unended()
             work = self._drain()
             if work is None:
                 self._idle()
@@ -467,8 +470,8 @@ class Lane(threading.Thread):
                 raise Refused(f"engine: {type(error).__name__}: {error}\n{traceback.format_exc()}", in_transaction=False) from error
         self._touched = effects.touched
         try:
-            rows = self._encode_rows(effects.rows, work.timers)
-            records = self._outputs(work, effects)
+            rows = encode_rows(self._services, effects.rows, work.timers)
+            records = output_records(self._services, work, effects, self.partition, self._identity_row.partitions)
         except (WireError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
         position = work.next_offset(self.position)
@@ -485,66 +488,6 @@ class Lane(threading.Thread):
         log_failed_tasks(effects.failed_tasks, self._services.namespace, self._services.task_queue)
 
     # ------------------------------------------------------------------------------------------------ the transaction
-
-    def _encode_rows(self, changes: list[RowChange], timers: list[TimerRow]) -> dict[bytes, bytes | None]:
-        """Each row once, the last change of a key; the same bytes go to `state` and to the store. Timers handed over are consumed."""
-        last: dict[str, object] = {}
-        for timer in timers:
-            last[f"timer/{timer_row_key(timer)}"] = None
-        for change in changes:
-            last[f"{change.table}/{change.key}"] = change.row
-        encode, limit = self._services.codec.encode_row, self._services.state_limit
-        rows: dict[bytes, bytes | None] = {}
-        for key, row in last.items():
-            if row is None:
-                rows[key.encode()] = None
-                continue
-            value = encode(row)  # type: ignore[arg-type]  # a Row
-            if len(value) > limit:
-                takes = f"the {limit} bytes that {self._services.state_topic} takes (`max.message.bytes`)"
-                raise Refused(f"state row {key} of {len(value)} bytes exceeds {takes}", in_transaction=False, of_records=True)
-            rows[key.encode()] = value
-        return rows
-
-    def _outputs(self, work: Work, effects: Effects) -> list[Record]:
-        """Everything but rows, ready to produce."""
-        services = self._services
-        records = [services.outlet.record(output) for output in effects.outputs]
-        for message, workflow_id in work.sorted.forwards:
-            key = workflow_id.encode()
-            target = partition_for(key, self._identity_row.partitions)
-            came_from = place(services.events_topic, self.partition, offset_of(message))
-            headers = [*headers_of(message), (FORWARDED_FROM, came_from)]
-            text, ids = "event of workflow %s lay on partition %d of %s, forwarded to %d", {"workflow_id": workflow_id}
-            logger.warning(text, workflow_id, self.partition, services.events_topic, target, extra=ids)
-            records.append(Record(services.events_topic, key, value_of(message), headers, target))
-        letters = work.sorted.letters
-        if effects.dead_letters:
-            by_offset = {message.offset(): message for message in work.messages}
-            letters = letters + [
-                Letter(by_offset[each.offset], REJECTED if each.rejected else NOT_APPLIED, each.reason, None, each.trace)
-                for each in effects.dead_letters
-            ]
-        records.extend(self._dead_letter(letter) for letter in letters)
-        return records
-
-    def _dead_letter(self, letter: Letter) -> Record:
-        message, services = letter.message, self._services
-        where = f"{services.events_topic}/{self.partition}/{offset_of(message)}"
-        logger.warning("dead letter: %s: %s: %s", where, letter.reason, letter.text, extra=log_ids(message))
-        headers = dead_letters.dead_letter_headers(
-            letter.reason,
-            topic=services.events_topic,
-            partition=self.partition,
-            offset=offset_of(message),
-            time_ms=now_ms(),
-            message=letter.text,
-            error=letter.error,
-            original=headers_of(message),
-        )
-        if letter.trace:
-            headers.append((dead_letters.STACK_TRACE, letter.trace[-8_192:].encode("utf-8", "replace")))
-        return services.outlet.dead_letter(key_of(message), value_of(message), headers)
 
     def _commit(
         self, rows: dict[bytes, bytes | None], records: list[Record], position: int, *, processing: str = "", opened: int = 0
@@ -650,7 +593,11 @@ class Lane(threading.Thread):
         if not letters:
             letters = [Letter(m, NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
         try:
-            self._commit(rows | tombstones, [self._dead_letter(letter) for letter in letters], work.next_offset(self.position))
+            self._commit(
+                rows | tombstones,
+                [dead_letter(self._services, letter, self.partition) for letter in letters],
+                work.next_offset(self.position),
+            )
         except Refused as again:
             self._abort(again)
             raise LaneError(
@@ -781,6 +728,15 @@ class Lane(threading.Thread):
         if self._care.proven(now - self._owned_at) or now - self._committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()
         self._store.flush_if_older(STORE_FLUSH_SECONDS)
+
+    def _end_unended(self) -> None:
+        """A record that says nothing on each place: the end of its transaction ends one of ours that has none there."""
+        places = dict.fromkeys(self._unended.popleft() for _ in range(len(self._unended)))
+        try:
+            self._commit({}, [says_nothing_at(place) for place in places], self.position)
+        except Refused as refusal:
+            self._abort(refusal)
+            self._become(LaneState.RUNNING)
 
     def _alarm(self, now: float) -> None:
         """Nothing to read, and due timers wait for inputs that are there: somebody left a transaction open on this partition."""

@@ -1,7 +1,8 @@
 """`Processor`: one member of a task queue's group, with all that its lanes share. Threads underneath, no asyncio.
 
-Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one for member reports, one that purges, and
-those of librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready` waits for the lanes.
+Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one for member reports, one that purges, one
+that looks for transactions without an end, and those of librdkafka. `start` returns once the cluster answered and the topics are there;
+`wait_ready` waits for the lanes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from odradek.processor.restore import Restorer
 from odradek.processor.services import LaneServices
 from odradek.processor.statistics import ProcessorStatistics, Totals, lane_statistics, lane_status, partition_totals
 from odradek.processor.store import prune
+from odradek.processor.unended import SLACK_SECONDS, Place, UnendedTransactions
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
 from odradek.wire.schema import RECORD_TYPES
@@ -75,6 +77,7 @@ class Processor:
         instance: str | None = None,
         members_every_seconds: float | None = None,
         purge_every_seconds: float | None = None,
+        unended_every_seconds: float | None = None,
     ) -> None:
         self._settings = settings
         self._task_queue = task_queue
@@ -87,6 +90,7 @@ class Processor:
         self._instance = instance
         self._members_every_seconds = members_every_seconds
         self._purge_every_seconds = purge_every_seconds
+        self._unended_every_seconds = unended_every_seconds or settings.transaction_timeout.total_seconds() + SLACK_SECONDS
         self._fatal: BaseException | None = None
         self._started = False
         self._stop_lock = threading.Lock()
@@ -99,6 +103,7 @@ class Processor:
         self._group: Group | None = None
         self._members: MemberReports | None = None
         self._purger: Purger | None = None
+        self._unended: UnendedTransactions | None = None
 
     # --- life
 
@@ -190,6 +195,8 @@ class Processor:
             **({"every_seconds": self._purge_every_seconds} if self._purge_every_seconds else {}),
         )
         self._purger.start()
+        self._unended = UnendedTransactions(admin, self._end_unended, every_seconds=self._unended_every_seconds)
+        self._unended.start()
 
     def stop(self, drain: bool = True) -> None:
         """End. drain: lanes finish their transaction and partitions are given back first; else nothing is waited for.
@@ -205,7 +212,7 @@ class Processor:
             self._group.join(STOP_SECONDS if drain else 0.0)
             if drain and self._group.is_alive():
                 logger.warning("the processor of %s did not drain in %g s", self._task_queue, STOP_SECONDS)
-        for thread in (self._members, self._purger, self._services.ends if self._services else None):
+        for thread in (self._members, self._purger, self._unended, self._services.ends if self._services else None):
             if thread is not None:
                 thread.stop()
                 if drain:
@@ -319,6 +326,10 @@ class Processor:
         group = self._group
         lanes = group.lanes if group is not None else {}
         return {p: lane.position for p, lane in lanes.items() if lane.state is LaneState.RUNNING and lane.position > 0}
+
+    def _end_unended(self, places: list[Place]) -> None:
+        for lane in list(self._group.lanes.values()) if self._group is not None else ():
+            lane.end_at(places)
 
     # --- errors
 

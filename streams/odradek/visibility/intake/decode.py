@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from odradek.visibility.store.rows import Change
+from odradek.wire import nothing
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
 from odradek.wire.outcomes import ExecutionSummary
@@ -34,6 +35,8 @@ class SummaryDecoder:
         changes = []
         for record in records:
             key, value = record.key, record.value
+            if value is None and key == nothing.KEY:
+                continue
             try:
                 summary = None if value is None else decode(value)
                 if key is None or (summary is not None and type(summary) is not ExecutionSummary):
