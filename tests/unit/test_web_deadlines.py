@@ -26,7 +26,7 @@ SOON_S = 8.0
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[UiServer]:
-    options = ServerOptions(request_timeout_s=0.4, long_poll_s=0.3, search_timeout_s=0.4, request_limit_s=3.0, keep_alive_s=0.2)
+    options = ServerOptions(request_timeout_s=0.4, long_poll_s=0.3, search_timeout_s=0.4, request_limit_s=1.5, keep_alive_s=0.2)
     web = UiServer(tmp_path, options, rpc_timeout=0.4)
     web.add(summary("order-1"))
     yield web

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from odradek.cli.style import COLORS, TIME_FORMATS
+
 #: What may stand before the command's words. Each takes a value. A command that has no such option says so.
 ANYWHERE = ("--output", "-o", "--address", "--namespace", "-n", "--config", "--server-address", "--api-key")
 #: What each command has.
-EACH = ("--log-level", "--log-format", "--color")
+EACH = ("--log-level", "--log-format", "--color", "--time-format")
 
 
 def add_each(parser: argparse.ArgumentParser, default: Any = None) -> None:
@@ -23,7 +25,13 @@ def add_each(parser: argparse.ArgumentParser, default: Any = None) -> None:
         "--log-format", choices=("text", "json"), default=default, help="form of log lines (default: text, or the setting `log_format`)"
     )
     group.add_argument(
-        "--color", choices=("always", "never", "auto"), default=default, help="taken as `temporal` takes it; the output has no colors"
+        "--color", choices=COLORS, default=default, help="colors for people (default: auto, on a terminal unless NO_COLOR is set)"
+    )
+    group.add_argument(
+        "--time-format",
+        choices=TIME_FORMATS,
+        default=default,
+        help="form of times for people (default: relative; iso for events and records)",
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from odradek.cli.anywhere import add_each, leaves
 from odradek.cli.output import visible
 from odradek.cli.parser import Parser
+from odradek.cli.style import set_style
 from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
 from odradek.telemetry.logs import configure_logging
 
@@ -26,6 +27,8 @@ COMMANDS = (
     "odradek.cli.server",
     "odradek.cli.workflow",
     "odradek.cli.task_queue",
+    "odradek.cli.batch_jobs",
+    "odradek.cli.operator",
     "odradek.cli.topic",
     "odradek.cli.dead_letter",
     "odradek.cli.completion",
@@ -54,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     options.arguments = arguments
+    set_style(options)
     level = options.log_level or "warning"
     configure_logging(options.log_format or "text", level)
     if level in ("warning", "error"):

@@ -1,4 +1,4 @@
-"""Options that every command on a cluster has, the settings they make, and JSON inputs. How output is written: `output.py`."""
+"""Options that every command on a cluster has, the settings they make, JSON values. Inputs: `inputs.py`. How output is written: `output.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -52,7 +51,7 @@ def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T
     async def run() -> T:
         settings, token = settings_of(options), api_key_of(options)
         if token is None:
-            _check_token(settings.server_token, "the setting `server_token`")
+            check_token(settings.server_token, "the setting `server_token`")
         async with await Client.connect(settings=settings, api_key=token, lazy=lazy, data_converter=SHOWING) as client:
             return await use(client)
 
@@ -61,11 +60,11 @@ def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T
 
 def api_key_of(options: argparse.Namespace) -> str | None:
     """The server's token, if an argument or Temporal's variable has it. Raises `UsageError` for one that no header holds."""
-    given = _check_token(getattr(options, "api_key", None), "--api-key")
-    return given or _check_token(os.environ.get("ODRADEK_API_KEY", "").strip(), "ODRADEK_API_KEY") or None
+    given = check_token(getattr(options, "api_key", None), "--api-key")
+    return given or check_token(os.environ.get("ODRADEK_API_KEY", "").strip(), "ODRADEK_API_KEY") or None
 
 
-def _check_token(token: str | None, what: str) -> str | None:
+def check_token(token: str | None, what: str) -> str | None:
     """The token. It travels in an HTTP header: Latin-1 without control characters. What it is instead is not said: it is a secret."""
     if token and any(ord(one) < 0x20 or ord(one) == 0x7F or ord(one) > 0xFF for one in token):
         raise UsageError(f"{what}: a token is one line of Latin-1 characters, and this one has a line break or others")
@@ -111,28 +110,6 @@ def json_value(text: str, what: str) -> Any:
         raise UsageError(f"{what} is nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{what} is not JSON: {error}. A text needs its quotes: '\"text\"'") from error
-
-
-def inputs_of(options: argparse.Namespace) -> list[Any]:
-    """Arguments of `--input` and `--input-file`, each one JSON value."""
-    if options.input and options.input_file:
-        raise UsageError("give --input or --input-file, not both")
-    values = [json_value(text, f"--input {text!r}") for text in options.input or []]
-    for path in options.input_file or []:
-        try:
-            text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--input-file {path}: {error.strerror}") from error
-        values.append(json_value(text, f"--input-file {path}"))
-    return values
-
-
-def input_options() -> argparse.ArgumentParser:
-    """`--input` and `--input-file`, as a parent parser."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--input", "-i", action="append", metavar="JSON", help="an argument, as JSON; again for the next one")
-    parser.add_argument("--input-file", action="append", metavar="FILE", type=Path, help="an argument, as JSON, from a file (- is stdin)")
-    return parser
 
 
 def key_values(texts: list[str] | None, what: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from odradek.cli.payloads import Unreadable
+from odradek.cli.style import HEADING, Painted, heading, paint
 
 FORMS = ("text", "table", "json", "jsonl")
 # What a column is cut to on a terminal, at least.
@@ -118,28 +119,50 @@ def print_fields(fields: dict[str, Any]) -> None:
     shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        print(f"{name:<{width}}  {visible(value) if isinstance(value, str) else json_text(value)}")
+        text = painted(value) if isinstance(value, str) else json_text(value)
+        print(f"{name:<{width}}  {text}")
+
+
+def print_heading(text: str) -> None:
+    """What stands above a part of the output, with an empty line before it."""
+    print(f"\n{heading(visible(text))}")
+
+
+def painted(text: str) -> str:
+    """A text as it goes to the terminal, in its color if it has one."""
+    return paint(visible(text), text.color) if isinstance(text, Painted) else visible(text)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, widths: Sequence[int] = (), headed: bool = True) -> list[int]:
     """Columns as wide as they need to be; their widths, so that more rows can follow. On a terminal the last column is cut to its width."""
-    cells = [[visible(cell) for cell in row] for row in rows]
-    shown = [header, *cells] if headed else cells
+    texts = [[visible(cell) for cell in row] for row in rows]
     least = list(widths) or [0] * len(header)
+    shown = [header, *texts] if headed else texts
     used = [max([least[column], *(len(row[column]) for row in shown)]) for column in range(len(header))]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    for row in shown:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, used, strict=True)).rstrip()
-        if limit and len(line) > limit and sum(used[:-1]) + 2 * len(used) + _NARROWEST <= limit:
-            line = line[: limit - 1] + "…"
-        print(line)
+    room = limit - sum(used[:-1]) - 2 * (len(used) - 1) if limit else 0
+    if headed:
+        _print_row(header, [HEADING] * len(header), used, room)
+    for row, text in zip(rows, texts, strict=True):
+        _print_row(text, [cell.color if isinstance(cell, Painted) else 0 for cell in row], used, room)
     return used
+
+
+def _print_row(texts: Sequence[str], colors: Sequence[int], widths: Sequence[int], room: int) -> None:
+    """room: for the last column on a terminal; the spaces between columns and behind the last text have no color."""
+    *first, last = texts
+    if _NARROWEST <= room < len(last):
+        last = last[: room - 1] + "…"
+    cells = [paint(text, color) + " " * (width - len(text)) for text, color, width in zip(first, colors, widths, strict=False)]
+    print("  ".join([*cells, paint(last, colors[-1])]).rstrip())
 
 
 def text_of(value: Any) -> str:
     """A cell of a table: nothing for what is not there, no line breaks."""
     if value is None:
         return "-"
+    if isinstance(value, Painted):
+        return value
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -149,21 +172,3 @@ def text_of(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(text_of, value)) or "-"
     return " ".join(str(value).split())
-
-
-def time_text(milliseconds: int) -> str:
-    """Epoch milliseconds as UTC to the millisecond; "-" for 0."""
-    from odradek.client.description import time_of
-
-    return time_of(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z") if milliseconds else "-"
-
-
-def age_text(milliseconds: int) -> str:
-    """A length of time for people."""
-    if milliseconds < 1_000:
-        return f"{milliseconds} ms"
-    seconds = milliseconds / 1_000
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

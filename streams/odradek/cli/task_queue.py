@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,17 +14,18 @@ from odradek.cli.common import cluster_options, duration
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.kafka import Cluster, cluster
 from odradek.cli.output import (
-    age_text,
     is_json,
     output_options,
     print_fields,
+    print_heading,
     print_many,
     print_table,
     print_value,
     text_of,
-    time_text,
     visible,
 )
+from odradek.cli.style import GREEN, RED, YELLOW, Painted
+from odradek.cli.times import age_text, since_text
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from odradek.web.kafka.rates import QueueRates, Rates
     from odradek.web.kafka.removal import Removal
 
+#: Types of tasks. A task queue of both has topics for each: `events` for workflows, `commands` for activities.
+WORKFLOW, ACTIVITY = TYPES = ("workflow", "activity")
+_MEMBERS = {WORKFLOW: "PROCESSOR", ACTIVITY: "ACTIVITIES"}
 EXAMPLES = ("odradek task-queue list", "odradek task-queue describe -t orders", "odradek task-queue delete -t experiments")
 
 
@@ -56,6 +61,7 @@ def register(commands: Commands) -> None:
             "odradek task-queue describe -t orders",
             "odradek task-queue describe -t orders --interval 10s -o json",
             "odradek task-queue describe -t orders --interval 0",
+            "odradek task-queue describe -t orders --task-queue-type activity",
         ),
         notes="""Backlog is Kafka's lag: requests that no owner has applied, activity tasks that no service has acknowledged. Rates are
 offsets over --interval and approximate: groups commit about once a second, and the marker that ends a transaction takes an offset.
@@ -67,6 +73,12 @@ that is stuck (code or a call that does not return) and one whose process says n
     _queue_option(parser)
     parser.add_argument(
         "--interval", type=duration, default="2s", metavar="DURATION", help="how long to measure rates (default: 2s; 0: not)"
+    )
+    parser.add_argument(
+        "--task-queue-type",
+        action="append",
+        choices=TYPES,
+        help="what is about this type only; may be given again (default: both types)",
     )
     parser = add_command(
         actions,
@@ -124,6 +136,7 @@ def describe(options: argparse.Namespace) -> int:
             detail = reader.queue(options.task_queue)
         finally:
             reader.close()
+    detail, rates = _of_types(detail, rates, options.task_queue_type or TYPES)
     if is_json(options):
         print_value(options, {**msgspec.to_builtins(detail), "rates": msgspec.to_builtins(rates)})
     else:
@@ -165,6 +178,23 @@ def _unknown(kafka: Cluster, name: str) -> CommandFailedError:
     return CommandFailedError(text, Status.NOT_FOUND)
 
 
+def _of_types(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> tuple[QueueDetail, QueueRates]:
+    """What is left of a queue when nothing but these types of tasks is asked for."""
+    kinds = [_MEMBERS[one] for one in types]
+    detail = msgspec.structs.replace(detail, members=[member for member in detail.members if member.kind in kinds])
+    if WORKFLOW not in types:
+        detail = msgspec.structs.replace(
+            detail, has_workflows=False, partitions=[], stuck_partitions=0, lag=None, timer_backlog=None, restore_remaining=None, open_runs=None
+        )
+        rates = msgspec.structs.replace(rates, workflow=None)
+    if ACTIVITY not in types:
+        detail = msgspec.structs.replace(
+            detail, has_activities=False, activity_partitions=[], activity_lag=None, slots_total=0, slots_used=0
+        )
+        rates = msgspec.structs.replace(rates, activity=None)
+    return detail, rates
+
+
 def _print_removal(options: argparse.Namespace, removal: Removal) -> None:
     done = {
         "taskQueue": removal.task_queue,
@@ -190,24 +220,24 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
         {
             "TaskQueue": detail.name,
             "Served": served if detail.has_workflows else None,
-            "Stuck": _stuck(detail.partitions),
+            "Stuck": Painted(stuck, RED) if (stuck := _stuck(detail.partitions)) else None,
             "Backlog": _backlog(detail.lag, rates.workflow) if detail.has_workflows else None,
             "Rate": _rate(rates.workflow),
             "ActivityBacklog": _activity_backlog(detail, rates) if detail.has_activities else None,
             "ActivityRate": _rate(rates.activity),
-            "TimerBacklog": "unknown" if detail.timer_backlog is None else str(detail.timer_backlog),
+            "TimerBacklog": _timers(detail),
             "RestoreRemaining": str(detail.restore_remaining) if detail.restore_remaining else None,
             "Slots": f"{detail.slots_used} of {detail.slots_total} used" if detail.slots_total else None,
             "DeadLetters": str(detail.dead_letters),
         }
     )
     if detail.partitions:
-        print("\nPartitions (of workflows)")
+        print_heading("Partitions (of workflows)")
         rows: list[list[Any]] = [
             [
                 p.partition,
                 p.identity or p.owner or None,
-                p.state,
+                Painted(p.state, GREEN if p.state == "RUNNING" else YELLOW),
                 p.position,
                 p.end_offset,
                 p.lag,
@@ -215,18 +245,18 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
                 p.timer_backlog,
                 p.restore_remaining,
                 _progress(p),
-                p.error,
+                Painted(p.error, RED) if p.error else None,
             ]
             for p in detail.partitions
         ]
         _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "CACHED", "TIMERS", "RESTORE", "PROGRESS", "ERROR"], rows)
     if detail.activity_partitions:
-        print("\nPartitions (of activity tasks)")
+        print_heading("Partitions (of activity tasks)")
         _table(
             ["PARTITION", "COMMITTED", "END", "LAG"], [[p.partition, p.committed, p.end_offset, p.lag] for p in detail.activity_partitions]
         )
     if detail.members:
-        print("\nMembers")
+        print_heading("Members")
         rows = [
             [
                 m.kind,
@@ -237,7 +267,7 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
                 m.partitions,
                 f"{m.slots_used}/{m.slots_total}" if m.slots_total else None,
                 [*m.workflow_types, *m.activity_types],
-                time_text(m.seen_ms),
+                since_text(m.seen_ms),
             ]
             for m in detail.members
         ]
@@ -275,6 +305,12 @@ def _activity_backlog(detail: QueueDetail, rates: QueueRates) -> str:
     if detail.activity_group == "share":
         return "unknown: its services are in a share group, whose offsets Kafka's client cannot ask for (docs/operate.md)"
     return _backlog(detail.activity_lag, rates.activity)
+
+
+def _timers(detail: QueueDetail) -> str | None:
+    if detail.timer_backlog is not None:
+        return str(detail.timer_backlog)
+    return "unknown" if detail.has_workflows else None
 
 
 def _rate(rates: Rates | None) -> str | None:

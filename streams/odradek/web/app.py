@@ -51,7 +51,8 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
         server.hub.open()
         async with opening(server) if opening is not None else contextlib.nullcontext():
             yield
-        server.hub.close()
+            server.hub.close()
+            await server.batches.close(server.options.shutdown_timeout_s)
 
     app = Starlette(
         routes=routes,

@@ -8,7 +8,8 @@ from typing import Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.batch import OPEN, Act, add_batch_options, check_target, run_batch
-from odradek.cli.common import cluster_options, input_options, inputs_of, server_options, with_client
+from odradek.cli.common import cluster_options, server_options, with_client
+from odradek.cli.inputs import input_options, inputs_of
 from odradek.cli.output import is_json, output_options, print_json, print_value, visible
 from odradek.cli.status import ONE_WORKFLOW, UsageError
 from odradek.cli.workflow.options import add_one, handle_of

@@ -1,4 +1,4 @@
-"""describe, query, stack, show: what is known of one workflow."""
+"""query, stack, metadata, show: what one workflow says of itself, and its history."""
 
 from __future__ import annotations
 
@@ -6,43 +6,36 @@ import argparse
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import cluster_options, input_options, inputs_of, with_client
+from odradek.cli.common import cluster_options, with_client
+from odradek.cli.inputs import input_options, inputs_of
 from odradek.cli.output import (
     is_json,
     json_text,
     output_options,
+    painted,
     print_fields,
+    print_heading,
     print_json,
     print_line,
     print_table,
     print_value,
-    time_text,
+    text_of,
     visible,
 )
-from odradek.cli.payloads import Unreadable
 from odradek.cli.status import ONE_WORKFLOW
+from odradek.cli.style import event_type_text
+from odradek.cli.times import time_text
 from odradek.cli.workflow.options import add_one, handle_of, member, names
-from odradek.client import Client, WorkflowExecutionDescription, WorkflowHistory
+from odradek.client import Client, WorkflowHistory
 from odradek.common import QueryRejectCondition
 
-_STACK_TRACE = "__stack_trace"
+_STACK_TRACE, _METADATA = "__stack_trace", "__temporal_workflow_metadata"
+_DEFINITIONS = (("Query", "queryDefinitions"), ("Signal", "signalDefinitions"), ("Update", "updateDefinitions"))
 
 
 def register(actions: Commands) -> None:
     """Add the commands."""
     shared = [cluster_options(), output_options()]
-    add_one(
-        add_command(
-            actions,
-            "describe",
-            describe,
-            help="what is known of a workflow: status, pending activities and timers, what keeps failing",
-            examples=("odradek workflow describe -w order-1", "odradek workflow describe -w order-1 -r RUN_ID -o json"),
-            notes="-o json is Temporal's DescribeWorkflowExecutionResponse; what only Odradek has stands under `odradek`.",
-            statuses=ONE_WORKFLOW,
-            parents=shared,
-        )
-    )
     parser = add_command(
         actions,
         "query",
@@ -64,6 +57,18 @@ def register(actions: Commands) -> None:
         stack,
         help="where a workflow's code waits: its call stack",
         examples=("odradek workflow stack -w order-1",),
+        statuses=ONE_WORKFLOW,
+        parents=shared,
+    )
+    add_one(parser)
+    _reject_option(parser)
+    parser = add_command(
+        actions,
+        "metadata",
+        metadata,
+        help="what a workflow says of itself: its queries and signals, its current details",
+        examples=("odradek workflow metadata -w order-1", "odradek workflow metadata -w order-1 -o json"),
+        notes="Its answer to the query `__temporal_workflow_metadata`. Summary and details of its start are in `workflow describe`.",
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
@@ -94,20 +99,6 @@ def _reject_option(parser: argparse.ArgumentParser) -> None:
 
 
 # --- commands
-
-
-def describe(options: argparse.Namespace) -> int:
-    """Print what is known."""
-
-    async def use(client: Client) -> None:
-        found = await handle_of(client, options).describe(rpc_timeout=options.rpc_timeout)
-        if is_json(options):
-            print_value(options, description_json(found))
-        else:
-            _print_description(await _fields(found), found)
-
-    with_client(options, use)
-    return 0
 
 
 def query(options: argparse.Namespace) -> int:
@@ -143,6 +134,24 @@ def stack(options: argparse.Namespace) -> int:
     return 0
 
 
+def metadata(options: argparse.Namespace) -> int:
+    """Print what the workflow says of itself."""
+
+    async def use(client: Client) -> None:
+        answer = await handle_of(client, options).query(
+            _METADATA, reject_condition=options.reject_condition, rpc_timeout=options.rpc_timeout
+        )
+        if is_json(options):
+            print_value(options, {"queryResult": answer})
+        elif isinstance(answer, dict):
+            _print_metadata(answer)
+        else:  # a codec wrote it
+            print(visible(str(answer)))
+
+    with_client(options, use)
+    return 0
+
+
 def show(options: argparse.Namespace) -> int:
     """Print the history."""
 
@@ -162,7 +171,7 @@ def show(options: argparse.Namespace) -> int:
         elif options.follow or options.detailed:
             async for event in events:
                 number, time, kind = _row(event)
-                print(visible(f"{number:>5}  {time}  {kind}"), flush=True)
+                print(f"{number:>5}  {time}  {painted(kind)}", flush=True)
                 if options.detailed:
                     _print_attributes(event)
         else:
@@ -172,83 +181,20 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-# --- describe
+# --- metadata
 
 
-def description_json(found: WorkflowExecutionDescription) -> dict[str, Any]:
-    """Temporal's message in its short form, with what only we have under `odradek`."""
-    from odradek.web.temporal.shapes import description
-    from odradek.web.temporal.shorthand import shorten
-
-    raw = found.raw_description
-    ours = {
-        "parkedReason": found.parked_reason or None,
-        "failingTask": {"attempt": raw.pending_task_attempt, "message": raw.pending_task_failure.message}
-        if raw.pending_task_failure is not None
-        else None,
-        "pendingTimers": [
-            {"timerId": one.timer_id, "startedEventId": one.started_event_id, "dueTime": time_text(one.due_ms)}
-            for one in found.pending_timers
-        ],
-        "waitingActivities": {one.activity_id: one.waiting_reason for one in found.pending_activities if one.waiting_reason},
-    }
-    written: dict[str, Any] = shorten(description(raw))
-    ours = {name: value for name, value in ours.items() if value}
-    return {**written, "odradek": ours} if ours else written
-
-
-async def _fields(found: WorkflowExecutionDescription) -> dict[str, Any]:
-    raw = found.raw_description
-    summary = raw.summary
-    return {
-        "WorkflowId": found.id,
-        "RunId": found.run_id,
-        "Type": found.workflow_type,
-        "Status": found.status.name if found.status is not None else summary.status,
-        "Namespace": found.namespace,
-        "TaskQueue": found.task_queue,
-        "StartTime": time_text(summary.start_time_ms),
-        "ExecutionTime": time_text(summary.execution_time_ms) if summary.execution_time_ms != summary.start_time_ms else None,
-        "CloseTime": time_text(summary.close_time_ms) if summary.close_time_ms else None,
-        "HistoryLength": found.history_length,
-        "HistorySize": f"{summary.history_size_bytes} bytes" if summary.history_size_bytes else None,
-        "StateTransitionCount": summary.state_transition_count,
-        "Attempt": raw.attempt if raw.attempt > 1 else None,
-        "CronSchedule": raw.cron_schedule,
-        "ParentId": found.parent_id,
-        "FirstRunId": summary.first_execution_run_id if summary.first_execution_run_id != found.run_id else None,
-        "Summary": await found.static_summary(),
-        "Details": await found.static_details(),
-        "Memo": {key: str(value) if isinstance(value, Unreadable) else value for key, value in (await found.memo()).items()},
-        "SearchAttributes": {name: value[0] if len(value) == 1 else value for name, value in found.search_attributes.items()},
-        "CancelRequested": "yes" if raw.cancel_requested else None,
-        "Parked": found.parked_reason,
-        "FailingTask": f"attempt {raw.pending_task_attempt}: {raw.pending_task_failure.message}"
-        if raw.pending_task_failure is not None
-        else None,
-    }
-
-
-def _print_description(fields: dict[str, Any], found: WorkflowExecutionDescription) -> None:
-    print_fields(fields)
-    if found.pending_activities:
-        print(f"\nPending activities: {len(found.pending_activities)}")
-        rows = [
-            [
-                one.activity_id,
-                one.activity_type,
-                one.task_queue,
-                one.state + (f" ({one.waiting_reason})" if one.waiting_reason else ""),
-                f"{one.attempt}" + (f"/{one.maximum_attempts}" if one.maximum_attempts else ""),
-                time_text(one.next_attempt_time_ms or one.last_started_time_ms or one.scheduled_time_ms),
-                " ".join(one.last_failure.message.split()) if one.last_failure is not None else "-",
-            ]
-            for one in found.pending_activities
-        ]
-        print_table(["ID", "TYPE", "TASK QUEUE", "STATE", "ATTEMPT", "SINCE/NEXT", "LAST FAILURE"], rows)
-    if found.pending_timers:
-        print(f"\nPending timers: {len(found.pending_timers)}")
-        print_table(["ID", "DUE"], [[one.timer_id, time_text(one.due_ms)] for one in found.pending_timers])
+def _print_metadata(answer: dict[str, Any]) -> None:
+    definition = answer.get("definition") or {}
+    print_fields({"Type": definition.get("type")})
+    for what, member in _DEFINITIONS:
+        found = definition.get(member) or []
+        if found:
+            print_heading(f"{what} definitions: {len(found)}")
+            print_table(["NAME", "DESCRIPTION"], [[text_of(one.get("name")), text_of(one.get("description") or None)] for one in found])
+    if details := answer.get("currentDetails"):
+        print_heading("Current details:")
+        print(visible(str(details), lines=True))
 
 
 # --- show
@@ -258,7 +204,7 @@ def _row(event: Any) -> list[str]:
     kind = type(event.attributes).__name__.removesuffix("Event")
     if kind == "Other":
         kind = event.attributes.event_type
-    return [str(event.event_id), time_text(event.event_time_ms), kind]
+    return [str(event.event_id), time_text(event.event_time_ms), event_type_text(kind)]
 
 
 def _json_of(event: Any) -> list[dict[str, Any]]:

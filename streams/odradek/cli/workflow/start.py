@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import cluster_options, duration, input_options, inputs_of, json_value, key_values, with_client
+from odradek.cli.common import cluster_options, duration, key_values, with_client
+from odradek.cli.inputs import add_inputs, input_options, inputs_of
 from odradek.cli.output import is_json, output_options, print_json, print_one, print_value
 from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
 from odradek.cli.workflow.options import add_one, add_timeout, handle_of, member, names
@@ -73,9 +74,7 @@ def register(actions: Commands) -> None:
     )
     _start_options(parser)
     parser.add_argument("--signal-name", required=True, dest="start_signal", metavar="NAME", help="signal name")
-    parser.add_argument(
-        "--signal-input", action="append", dest="start_signal_input", metavar="JSON", help="an argument of the signal; again for the next"
-    )
+    add_inputs(parser, "signal-input", of=" of the signal")
     add_one(
         add_command(
             actions,
@@ -117,7 +116,7 @@ def _start_options(parser: argparse.ArgumentParser) -> None:
 
 def _start_signal_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-signal", metavar="NAME", help="signal-with-start: signal the open run, or start one with the signal")
-    parser.add_argument("--start-signal-input", action="append", metavar="JSON", help="an argument of that signal")
+    add_inputs(parser, "start-signal-input", of=" of that signal")
 
 
 # --- commands
@@ -224,7 +223,7 @@ def start_keywords(options: argparse.Namespace) -> dict[str, Any]:
         "id": options.workflow_id,
         "task_queue": options.task_queue,
         "cron_schedule": options.cron,
-        "start_signal_args": [json_value(text, f"signal input {text!r}") for text in options.start_signal_input or []],
+        "start_signal_args": inputs_of(options, "signal-input" if hasattr(options, "signal_input") else "start-signal-input"),
         **{name: value for name, value in given.items() if value is not None},
     }
 

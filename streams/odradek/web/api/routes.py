@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from odradek.web.api.batches import BATCH_OPERATIONS
 from odradek.web.api.kafka import KAFKA_OPERATIONS
 from odradek.web.api.lists import LIST_OPERATIONS
 from odradek.web.api.openapi import document
@@ -15,7 +16,7 @@ from odradek.web.api.overview import OVERVIEW_OPERATIONS
 from odradek.web.api.runs import RUN_OPERATIONS
 from odradek.web.errors import not_found
 
-OPERATIONS: list[Operation] = [*OVERVIEW_OPERATIONS, *LIST_OPERATIONS, *RUN_OPERATIONS, *KAFKA_OPERATIONS]
+OPERATIONS: list[Operation] = [*OVERVIEW_OPERATIONS, *LIST_OPERATIONS, *RUN_OPERATIONS, *BATCH_OPERATIONS, *KAFKA_OPERATIONS]
 
 
 def api_routes() -> list[BaseRoute]:
