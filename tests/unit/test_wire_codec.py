@@ -272,6 +272,39 @@ def test_failure_chain_without_end_of_another_version() -> None:
         codec.decode(head + chain)
 
 
+@pytest.mark.parametrize(
+    "items",
+    [
+        "null",
+        {"type": "null"},
+        {"type": "record", "name": "x.Empty", "fields": []},
+        {"type": "record", "name": "x.Empty", "fields": [{"name": "nothing", "type": "null"}]},
+        {"type": "fixed", "name": "x.Zero", "size": 0},
+    ],
+)
+def test_items_that_take_no_bytes_are_refused(items: Any) -> None:
+    """Ten bytes could claim 2**62 of them, and keep the reader of a partition busy for ever."""
+    schemas = Schemas()
+    for harmful in ({"type": "array", "items": items}, ["null", {"type": "map", "values": {"type": "array", "items": items}}]):
+        schema = json.loads(schema_json(SignalWorkflow))
+        schema["fields"].append({"name": "mood", "type": harmful})
+        head = framed(schemas.publish(schema), b"")
+        with pytest.raises(UndecodableRecord, match="whose items take no bytes"):
+            Codec(lookup=schemas).decode(head + encode(SignalWorkflow("w", "s"))[10:])
+
+
+@pytest.mark.parametrize("items", ["int", ["null"], {"type": "array", "items": "string"}, {"type": "fixed", "name": "x.One", "size": 1}])
+def test_items_that_take_bytes_are_read(items: Any) -> None:
+    schemas = Schemas()
+    schema = json.loads(schema_json(SignalWorkflow))
+    schema["fields"].append({"name": "mood", "type": {"type": "array", "items": items}})
+    head = framed(schemas.publish(schema), b"")
+    assert Codec(lookup=schemas).decode(head + encode(SignalWorkflow("w", "s"))[10:] + b"\x00") == SignalWorkflow("w", "s")
+    huge = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"
+    with pytest.raises(UndecodableRecord):
+        Codec(lookup=schemas).decode(head + encode(SignalWorkflow("w", "s"))[10:] + huge)
+
+
 def test_history_event_that_only_newer_code_knows_becomes_other_event() -> None:
     schema = newer(HistoryRow, note="")
     attributes = next(f for f in schema["fields"][0]["type"]["items"]["fields"] if f["name"] == "attributes")

@@ -29,6 +29,7 @@ from odradek.wire import history
 from odradek.wire.decoders import DECODE_ERRORS, Decoder, decoder
 from odradek.wire.encoders import ENCODE_ERRORS, encoder
 from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnencodableRecord, UnknownSchemaError
+from odradek.wire.foreign_schema import has_items_without_bytes, names_itself
 from odradek.wire.schema import RECORD_TYPES, RECORDS_BY_NAME, RecordType, fingerprint, schema_fingerprint
 from odradek.wire.state import FORMAT, Row
 
@@ -186,9 +187,11 @@ class Codec:
         record_type = RECORDS_BY_NAME.get(str(record_name).rpartition(".")[2])
         if record_type is None:
             raise UndecodableRecord(f"schema {name} is of {record_name or 'no record'}, which is no record of ours")
+        if has_items_without_bytes(schema):
+            raise UndecodableRecord(f"schema {name} has an array whose items take no bytes: a few bytes could claim any number of them")
         own = self._own_decoders().get(found)
         # fastavro's C reader recurses without a limit: a record nested often enough ends the process. Its Python reader raises.
-        read = careful_reader if _names_itself(schema) else fastavro.schemaless_reader
+        read = careful_reader if names_itself(schema) else fastavro.schemaless_reader
         return own if own is not None else _Foreign(schema, record_type, read)
 
     # --- state rows
@@ -241,19 +244,6 @@ def _read_foreign(foreign: _Foreign, data: bytes, start: int) -> Any:
     if body.tell() != len(data):
         raise UndecodableRecord(f"damaged record: {len(data)} bytes, its schema accounts for {body.tell()}")
     return record
-
-
-def _names_itself(schema: Any, within: tuple[str, ...] = ()) -> bool:
-    """Whether a type of this parsed schema (full names, first use defined in place) holds itself, as a failure does by its cause."""
-    if isinstance(schema, str):
-        return schema in within
-    if isinstance(schema, list):
-        return any(_names_itself(branch, within) for branch in schema)
-    inner = within if "name" not in schema else (*within, schema["name"])
-    parts = [schema.get("items"), schema.get("values"), *(field["type"] for field in schema.get("fields", ()))]
-    if isinstance(schema["type"], dict | list):
-        parts.append(schema["type"])
-    return any(_names_itself(part, inner) for part in parts if part is not None)
 
 
 def _untag(value: Any) -> Any:
