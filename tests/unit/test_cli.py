@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from odradek import cli
-from odradek.cli import Status, app, common, output, worker
+from odradek.cli import Status, app, common, inputs, output, worker
 from odradek.cli.status import UsageError, chain, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
 from odradek.client.locate import NAME_THE_QUEUE
@@ -161,10 +161,10 @@ def test_settings_come_from_file_environment_and_arguments(tmp_path: Path, monke
 def test_inputs_from_files(tmp_path: Path) -> None:
     file = tmp_path / "in.json"
     file.write_text('{"a": 1}')
-    assert common.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", "--input-file", str(file))) == [{"a": 1}]
+    assert inputs.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", "--input-file", str(file))) == [{"a": 1}]
     for wrong in (["--input-file", str(tmp_path / "none")], ["-i", "1", "--input-file", str(file)]):
         with pytest.raises(UsageError):
-            common.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", *wrong))
+            inputs.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", *wrong))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("10s", 10), ("5 min", 300), ("1h", 3600), ("2.5", 2.5)])
@@ -261,3 +261,9 @@ def test_base_install_is_enough() -> None:
     program = f"import sys, odradek.cli.app as a; a.build_parser(); print(*[m for m in {extras} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": "streams"})
     assert done.stdout.strip() == ""
+
+
+def test_the_package_is_the_command_too() -> None:
+    """For whoever has no script on the PATH."""
+    said = subprocess.run([sys.executable, "-m", "odradek", "--help"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("usage: odradek ")
