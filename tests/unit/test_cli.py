@@ -69,7 +69,7 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         ("workflow strat -w x", "unknown command 'strat': did you mean `start`? See `odradek workflow --help`"),
         ("worklfow start", "unknown command 'worklfow': did you mean `workflow`? See `odradek --help`"),
         ("unpark -w x", "unknown command 'unpark': did you mean `workflow unpark`? See `odradek --help`"),
-        ("list", "did you mean `workflow list` or `task-queue list` or `dead-letter list`?"),
+        ("list", "did you mean `workflow list` or `task-queue list` or `batch list` or `operator namespace list` or"),
         ("xyzzy", "unknown command 'xyzzy': it is one of dev, worker"),
         ("workflow", "name a command: start, execute"),
         (

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from odradek.cli import batch, confirm, output, topic
+from odradek.cli import batch, confirm, output, times, topic
 from odradek.cli.status import MEANINGS, CommandFailedError, Status, UsageError, status_of, statuses_text
 from odradek.cli.workflow.start import search_attributes
 from odradek.client import RPCError, RPCStatusCode
@@ -71,9 +71,9 @@ def test_cells(value: Any, text: str) -> None:
 
 def test_times_and_ages() -> None:
     at = round(datetime(2026, 11, 24, 18, 30, 0, 500_000, UTC).timestamp() * 1000)
-    assert output.time_text(at) == "2026-11-24T18:30:00.500Z" and output.time_text(0) == "-"
+    assert times.time_text(at) == "2026-11-24T18:30:00.500Z" and times.time_text(0) == "-"
     ages = [(5, "5 ms"), (1_500, "1.5 s"), (90_000, "1.5 min"), (5_400_000, "1.5 h"), (129_600_000, "1.5 d")]
-    assert [output.age_text(ms) for ms, _ in ages] == [text for _, text in ages]
+    assert [times.age_text(ms) for ms, _ in ages] == [text for _, text in ages]
 
 
 # --- confirmation

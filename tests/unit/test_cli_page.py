@@ -22,7 +22,10 @@ LEAVES = [command for command in TREE.walk() if not command.commands]
 WANTED = """
     workflow start, workflow execute, workflow signal, workflow query, workflow cancel, workflow terminate, workflow describe,
     workflow list, workflow count, workflow show, workflow stack, workflow result, workflow delete, workflow unpark,
-    workflow signal-with-start, workflow update,
+    workflow signal-with-start, workflow update, workflow metadata, workflow trace,
+    batch list, batch describe, batch terminate,
+    operator cluster health, operator cluster describe, operator cluster system, operator namespace list, operator namespace describe,
+    operator search-attribute list,
     task-queue describe, task-queue delete, topic, dead-letter list, dead-letter show, dead-letter redrive, dev, server, worker,
     completion bash, completion zsh, completion fish
 """

@@ -56,8 +56,8 @@ def test_errors_are_one_line_that_steers_nothing(monkeypatch: pytest.MonkeyPatch
 
     parser = app.build_parser()
     parser.set_defaults(run=fail)
-    monkeypatch.setattr("odradek.cli.workflow.read.handle_of", lambda *_: fail(argparse.Namespace()))
-    monkeypatch.setattr("odradek.cli.workflow.read.with_client", lambda options, use: fail(options))
+    monkeypatch.setattr("odradek.cli.workflow.describe.handle_of", lambda *_: fail(argparse.Namespace()))
+    monkeypatch.setattr("odradek.cli.workflow.describe.with_client", lambda options, use: fail(options))
     assert cli.main(["workflow", "describe", "-w", "w"]) == 4
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and err[:-1].isprintable() and "\\x1b[2J" in err

@@ -1,4 +1,4 @@
-"""Options that every command on a cluster has, the settings they make, JSON values. Inputs: `inputs.py`. How output is written: `output.py`."""
+"""Options that every command on a cluster has, the settings they make, JSON values. Beside it: `inputs.py`, `output.py`."""
 
 from __future__ import annotations
 

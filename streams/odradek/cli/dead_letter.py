@@ -14,8 +14,8 @@ from odradek.cli.common import POSITIVE, cluster_options, whole_number
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.kafka import Cluster, cluster
 from odradek.cli.output import is_json, output_options, print_fields, print_many, print_value, visible
-from odradek.cli.times import time_text
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status, UsageError
+from odradek.cli.times import time_text
 from odradek.exceptions import OdradekError
 from odradek.wire.topics import DEAD_LETTERS
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from odradek.cli.anywhere import ANYWHERE, EACH, behind_the_command, commands_of
 from odradek.cli.output import visible
 from odradek.cli.status import Status
+from odradek.cli.unserved import unserved_command, unserved_option
 
 _MISSING = "the following arguments are required: "
 # One slip for every so many letters: two words further apart are two words, not one mistyped.
@@ -29,7 +30,8 @@ class Parser(argparse.ArgumentParser):
         found, unknown = super().parse_known_args(self._given, namespace)
         if unknown:
             options = [one for one in unknown if one.startswith("-") and one != "-"]
-            self.error(self._unknown_option(options[0]) if options else f"unexpected argument {unknown[0]!r}")
+            unserved = unserved_command((*self._words(), unknown[0]))
+            self.error(self._unknown_option(options[0]) if options else unserved or f"unexpected argument {unknown[0]!r}")
         return found, unknown
 
     def _check_first(self, word: str) -> None:
@@ -49,6 +51,8 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            if why := unserved_command((*self._words(), value)):
+                raise argparse.ArgumentError(None, why)
             meant = did_you_mean(value, list(action.choices)) or _below(value, action)
             raise argparse.ArgumentError(None, f"unknown command {value!r}" + (meant or f": it is one of {', '.join(action.choices)}"))
         super()._check_value(action, value)
@@ -61,13 +65,22 @@ class Parser(argparse.ArgumentParser):
         for one in self._given:
             if one == "--":
                 break
-            if one.startswith("--") and (meant := did_you_mean(one.partition("=")[0], self._flags())) and not self._is_option(one):
-                return f"unknown option {one.partition('=')[0]}{meant}"
+            name = one.partition("=")[0]
+            if not one.startswith("--") or self._is_option(one):
+                continue
+            if unserved_option(self._words(), name) or did_you_mean(name, self._flags()):
+                return self._unknown_option(one)
         return f"missing: {names}"
 
     def _unknown_option(self, option: str) -> str:
         name = option.partition("=")[0]
+        if why := unserved_option(self._words(), name):
+            return why
         return f"unknown option {name}{did_you_mean(name, self._flags())}"
+
+    def _words(self) -> list[str]:
+        """The command's words, without `odradek`."""
+        return self.prog.split()[1:]
 
     def _flags(self) -> list[str]:
         known = dict.fromkeys(self._option_string_actions)

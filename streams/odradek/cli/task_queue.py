@@ -24,9 +24,9 @@ from odradek.cli.output import (
     text_of,
     visible,
 )
+from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
 from odradek.cli.style import GREEN, RED, YELLOW, Painted
 from odradek.cli.times import age_text, since_text
-from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
 
 if TYPE_CHECKING:
     from odradek.web.kafka.facts import PartitionView, QueueDetail
@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 
 #: Types of tasks. A task queue of both has topics for each: `events` for workflows, `commands` for activities.
 WORKFLOW, ACTIVITY = TYPES = ("workflow", "activity")
+_OF_TYPE = {
+    WORKFLOW: (
+        "has_workflows", "served", "partition_count", "processors", "lag", "restore_remaining", "timer_backlog", "open_runs",
+        "stuck_partitions", "partitions",
+    ),
+    ACTIVITY: ("has_activities", "services", "activity_lag", "slots_total", "slots_used", "activity_group", "activity_partitions"),
+}  # fmt: skip
 _MEMBERS = {WORKFLOW: "PROCESSOR", ACTIVITY: "ACTIVITIES"}
 EXAMPLES = ("odradek task-queue list", "odradek task-queue describe -t orders", "odradek task-queue delete -t experiments")
 
@@ -136,9 +143,12 @@ def describe(options: argparse.Namespace) -> int:
             detail = reader.queue(options.task_queue)
         finally:
             reader.close()
-    detail, rates = _of_types(detail, rates, options.task_queue_type or TYPES)
+    types = options.task_queue_type or TYPES
+    detail, rates = _of_types(detail, rates, types)
     if is_json(options):
-        print_value(options, {**msgspec.to_builtins(detail), "rates": msgspec.to_builtins(rates)})
+        written = {**msgspec.to_builtins(detail), "rates": msgspec.to_builtins(rates)}
+        left_out = {member for one in TYPES if one not in types for member in _OF_TYPE[one]}
+        print_value(options, {name: value for name, value in written.items() if name not in left_out})
     else:
         _print_queue(detail, rates)
     return 0
@@ -183,14 +193,10 @@ def _of_types(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> t
     kinds = [_MEMBERS[one] for one in types]
     detail = msgspec.structs.replace(detail, members=[member for member in detail.members if member.kind in kinds])
     if WORKFLOW not in types:
-        detail = msgspec.structs.replace(
-            detail, has_workflows=False, partitions=[], stuck_partitions=0, lag=None, timer_backlog=None, restore_remaining=None, open_runs=None
-        )
+        detail = msgspec.structs.replace(detail, has_workflows=False, partitions=[], timer_backlog=None, restore_remaining=None)
         rates = msgspec.structs.replace(rates, workflow=None)
     if ACTIVITY not in types:
-        detail = msgspec.structs.replace(
-            detail, has_activities=False, activity_partitions=[], activity_lag=None, slots_total=0, slots_used=0
-        )
+        detail = msgspec.structs.replace(detail, has_activities=False, activity_partitions=[], slots_total=0)
         rates = msgspec.structs.replace(rates, activity=None)
     return detail, rates
 

@@ -15,8 +15,8 @@ from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, duration
 from odradek.cli.kafka import Cluster, cluster
 from odradek.cli.output import json_text, output_options, print_json, print_line, print_table, text_of, visible
-from odradek.cli.times import time_text
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
+from odradek.cli.times import time_text
 from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, EXECUTIONS, QUEUE_KINDS, RESULTS, unescape
 
 if TYPE_CHECKING:

@@ -187,8 +187,8 @@ def show(options: argparse.Namespace) -> int:
 def _print_metadata(answer: dict[str, Any]) -> None:
     definition = answer.get("definition") or {}
     print_fields({"Type": definition.get("type")})
-    for what, member in _DEFINITIONS:
-        found = definition.get(member) or []
+    for what, name in _DEFINITIONS:
+        found = definition.get(name) or []
         if found:
             print_heading(f"{what} definitions: {len(found)}")
             print_table(["NAME", "DESCRIPTION"], [[text_of(one.get("name")), text_of(one.get("description") or None)] for one in found])
