@@ -254,7 +254,7 @@ def test_a_part_that_a_killed_first_reading_left_is_not_taken_for_all(settings: 
         assert child.returncode == -9, errors.read_text()[-2_000:]
     with VisibilityReader(settings.replace(address="127.0.0.1:9")) as unreached:
         assert 0 < unreached.store.count().count < many
-        assert unreached.building and not unreached.ready
+        assert unreached.building and unreached.built_percent is None and not unreached.ready
     with reading(settings) as reader:
         assert reader.building == "" and reader.store.count().count == many
     with VisibilityReader(settings.replace(address="127.0.0.1:9")) as unreached:  # a copy that was whole only lags
@@ -277,9 +277,10 @@ def test_a_first_reading_says_how_far_it_is(settings: Settings, runs: Runs, monk
                 assert reader.building and time.monotonic() < deadline_s, reader.statistics()
                 time.sleep(0.02)
             assert re.fullmatch(r"0 of about 5\d records read", reader.building) and not reader.ready
+            assert reader.built_percent == 0
         finally:
             held.set()
-        assert reader.wait_ready(60) and reader.building == ""
+        assert reader.wait_ready(60) and reader.building == "" and reader.built_percent == 100
 
 
 @pytest.mark.parametrize("fault", ["", "begin", "commit"])

@@ -158,10 +158,22 @@ class VisibilityReader:
         such a copy may lag. Records are counted since this process began; markers of transactions may count among the rest."""
         if self.store.complete:
             return ""
-        records, lag = self._counted[0] + self._progress.records, self.lag
+        records, lag = self._records, self.lag
         if self.outage:
             return f"{records:,} records read, no broker answers"
         return f"{records:,} records read so far" if lag is None else f"{records:,} of about {records + lag:,} records read"
+
+    @property
+    def built_percent(self) -> int | None:
+        """The same in percent: 0 to 99 while it is built, then 100; None while the end is not known."""
+        if self.store.complete:
+            return 100
+        records, lag = self._records, self.lag
+        return None if lag is None or self.outage else min(99, 100 * records // max(1, records + lag))
+
+    @property
+    def _records(self) -> int:
+        return self._counted[0] + self._progress.records
 
     @property
     def outage(self) -> str:

@@ -38,6 +38,8 @@ class ServerContext:
     read_side: Callable[[], Visibility] | None = None
     #: How far the read side's first copy is; "" once it was whole. Until then it holds a part, which answers nothing.
     building: Callable[[], str] = lambda: ""
+    #: The same in percent; None while that is not known.
+    built_percent: Callable[[], int | None] = lambda: None
     owners: Owners | None = None
     board: Board = field(default_factory=Board)
     queues: QueueReader | None = None
@@ -75,7 +77,7 @@ class ServerContext:
             raise unavailable("the read side of this server is not running: lists and counts are not to be had")
         store = self.read_side()
         if building := self.building():
-            raise ReadSideBuildingError(building)
+            raise ReadSideBuildingError(building, self.built_percent())
         return store
 
     def need_owners(self) -> Owners:

@@ -77,10 +77,14 @@ class ApiError(OdradekError):
 
 
 class ReadSideBuildingError(ApiError):
-    """UNAVAILABLE: the read side never was a complete copy yet, and half a list is a wrong one. `progress`: how far it is."""
+    """UNAVAILABLE: the read side never was a complete copy yet, and half a list is a wrong one. `progress`: how far it is, for people;
+    `percent`: the same as a number, None while that is not known.
+    """
 
-    def __init__(self, progress: str) -> None:
+    def __init__(self, progress: str, percent: int | None = None) -> None:
         super().__init__(RPCStatusCode.UNAVAILABLE, f"the read side is being built: {progress}")
+        self.progress = progress
+        self.percent = percent
 
 
 def invalid(message: str) -> ApiError:

@@ -109,6 +109,7 @@ async def _open_read_side(server: ServerContext, stack: contextlib.AsyncExitStac
     stack.callback(remove)
     server.read_side = lambda: _store_of(reader)
     server.building = lambda: reader.building
+    server.built_percent = lambda: reader.built_percent
     server.readiness["kafka"] = lambda: "no broker answers" if reader.outage else ""
     server.readiness["read side"] = lambda: "" if reader.ready else "the topic `executions` is being read"
     server.statistics["read side"] = lambda: dataclasses.asdict(reader.statistics())

@@ -10,8 +10,10 @@ from typing import TypeVar
 from starlette.responses import Response
 
 from odradek.visibility import WindowStatistics
-from odradek.web.errors import not_found
+from odradek.web.api import kafka as api
+from odradek.web.errors import ReadSideBuildingError, not_found
 from odradek.web.kafka.backlog import BacklogWindow
+from odradek.web.kafka.facts import MemberView
 from odradek.web.ports import Window
 from odradek.web.threads import in_thread
 from odradek.web.ui.kafka_pages import queue_totals
@@ -56,19 +58,25 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """All that is drawn."""
+    """What the read side's windows say."""
 
     totals: TypeRow | None
     plots: list[Plot]
     by_type: list[Plot]
-    backlog: list[Plot]
     types: list[TypeRow]
 
 
 async def show(visit: Visit) -> Response:
-    """The dashboard."""
+    """The dashboard. While the read side's first copy is made: what does not come from there, and how far it is."""
     name, chosen = _range(visit), visit.text("type")
-    drawn, queues = await _drawn(visit, name, chosen), await queue_totals(visit)
+    drawn: Drawn | None = None
+    building: ReadSideBuildingError | None = None
+    members: list[MemberView] = []
+    try:
+        drawn = await _drawn(visit, name, chosen)
+    except ReadSideBuildingError as error:
+        building, members = error, (await api.list_members(visit.asked(api.MembersParameters()))).members
+    queues = await queue_totals(visit)
     return visit.render(
         "dashboard.html",
         part="parts/dashboard.html",
@@ -76,6 +84,9 @@ async def show(visit: Visit) -> Response:
         range=name,
         chosen=chosen,
         drawn=drawn,
+        building=building,
+        members=members,
+        backlog=_backlog(visit, name),
         queues=queues,
         backlog_since_ms=visit.server.backlog.since_ms,
     )
@@ -84,8 +95,10 @@ async def show(visit: Visit) -> Response:
 async def table(visit: Visit) -> Response:
     """One plot as a table, latest window first."""
     name, chosen, key = _range(visit), visit.text("type"), visit.text("plot")
-    drawn = await _drawn(visit, name, chosen)
-    found = next((one for one in [*drawn.plots, *drawn.by_type, *drawn.backlog] if one.key == key), None)
+    found = _named(_backlog(visit, name), key)
+    if found is None:
+        drawn = await _drawn(visit, name, chosen)
+        found = _named([*drawn.plots, *drawn.by_type], key)
     if found is None:
         raise not_found(f"the dashboard has no plot {key!r}")
     return visit.render("plot_table.html", part="parts/plot_table.html", plot=found, range=name, chosen=chosen, step_ms=RANGES[name][1])
@@ -96,9 +109,23 @@ def _range(visit: Visit) -> str:
     return name if name in RANGES else "1h"
 
 
+def _named(plots: Iterable[Plot], key: str) -> Plot | None:
+    return next((one for one in plots if one.key == key), None)
+
+
+def _end_ms(visit: Visit, step_ms: int) -> int:
+    return -(-visit.now_ms // step_ms) * step_ms
+
+
+def _backlog(visit: Visit, name: str) -> list[Plot]:
+    length_ms, step_ms = RANGES[name]
+    end_ms, backlog = _end_ms(visit, step_ms), visit.server.backlog
+    return backlog_plots(backlog.windows(end_ms - length_ms, end_ms, step_ms), step_ms, backlog.since_ms)
+
+
 async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
     length_ms, step_ms = RANGES[name]
-    end_ms = -(-visit.now_ms // step_ms) * step_ms
+    end_ms = _end_ms(visit, step_ms)
     every = await in_thread(
         visit.server.need_visibility().windows,
         end_ms - length_ms,
@@ -112,12 +139,10 @@ async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
     steps = _by((one for one in every if not chosen or one.workflow_type == chosen), lambda window: str(window.start_ms))
     together = [merged(windows) for windows in steps.values()]
     drawn_types = sorted((row for row in rows if row.whole.latency_buckets), key=lambda row: (-row.whole.completed, row.name))
-    backlog = visit.server.backlog
     return Drawn(
         totals=type_row(chosen, together) if together else None,
         plots=plots_of(together, step_ms, visit.now_ms),
         by_type=[] if chosen else [_latency(row.name, by_type[row.name], step_ms) for row in drawn_types[:TYPES_DRAWN]],
-        backlog=backlog_plots(backlog.windows(end_ms - length_ms, end_ms, step_ms), step_ms, backlog.since_ms),
         types=rows,
     )
 

@@ -143,7 +143,11 @@ class Visit:
 
     def problem(self, error: ApiError) -> Response:
         """An error as a page."""
-        title = "Not all is read yet" if isinstance(error, ReadSideBuildingError) else TITLES.get(error.status, "Something went wrong")
+        if isinstance(error, ReadSideBuildingError):
+            # Asked again by itself: what was sent cannot be sent again by an address.
+            waits = self.request.method == "GET"
+            return self.render("building.html", part="parts/building.html", status=error.http_status, building=error, waits=waits)
+        title = TITLES.get(error.status, "Something went wrong")
         return self.render("problem.html", part="parts/problem.html", status=error.http_status, title=title, problem=error)
 
     def _common(self) -> dict[str, Any]:

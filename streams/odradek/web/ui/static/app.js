@@ -191,9 +191,20 @@ function live(element) {
   const every = Number(element.dataset.every || 1000);
   const refresh = throttle(async () => {
     if (document.hidden || element.querySelector("details.menu[open]")) return;
-    const response = await fetchPart(element.dataset.source || location.href);
-    if (response.ok) put(element, await response.text());
+    try {
+      const response = await fetchPart(element.dataset.source || location.href);
+      if (response.ok && "until" in element.dataset) location.reload(); // what it waited for is another page
+      else if (response.ok || "until" in element.dataset) put(element, await response.text());
+    } finally { again(); }
   }, every);
+  // A part that says when it wants to be looked at again, whatever changes: something is under way.
+  let soon = 0;
+  function again() {
+    const wants = $("[data-again]", element);
+    clearTimeout(soon);
+    if (wants) soon = setTimeout(refresh, Number(wants.dataset.again));
+  }
+  again();
   if (element.dataset.live === "poll") {
     const timer = setInterval(() => { if ($("[data-finished]", element)) clearInterval(timer); else refresh(); }, every);
     return;
