@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -23,6 +24,12 @@ STUCK_SECONDS = 30.0
 RECORDS = Counter("foreign_records_total", "Records read.", ["service"])
 OUTCOMES = Counter("foreign_outcomes_total", "What became of them, by kind of work and outcome.", ["service", "kind", "outcome"])
 SECONDS = Histogram("foreign_work_seconds", "Time that the work took.", ["service", "kind"])
+#: Under the name and labels of Odradek's own (docs/metrics.md), so that one alarm sees them all.
+DEAD_LETTERS = Counter(
+    "odradek_dead_letters_total",
+    "Records written to dead-letters, by the reason in their headers.",
+    ["namespace", "task_queue", "kind", "reason"],
+)
 
 
 class Telemetry:
@@ -59,6 +66,15 @@ class Telemetry:
     def read(self, count: int = 1) -> None:
         """Records were read."""
         RECORDS.labels(self.service).inc(count)
+
+    def may_dead_letter(self, namespace: str, task_queue: str, reasons: Iterable[str]) -> None:
+        """Show its dead letters from 0 on: a counter that is born at 1 shows no increase."""
+        for reason in reasons:
+            self.dead_lettered(namespace, task_queue, reason, 0)
+
+    def dead_lettered(self, namespace: str, task_queue: str, reason: str, count: int = 1) -> None:
+        """Records lie among the dead letters, durably."""
+        DEAD_LETTERS.labels(namespace, task_queue, "activities", reason).inc(count)
 
     def worked(self, kind: str, outcome: str, seconds: float) -> None:
         """A piece of work is over."""

@@ -97,7 +97,7 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 [
                     (total("odradek_lane_failing_runs", "task_queue"), "failing runs {{task_queue}}"),
                     (rate("odradek_lane_parked_total", "task_queue"), "parked / s {{task_queue}}"),
-                    (rate("odradek_dead_letters_total", "reason"), "dead letters / s {{reason}}"),
+                    (rate("odradek_dead_letters_total", "kind, reason"), "dead letters / s {{kind}} {{reason}}"),
                 ],
             ),
         ],

@@ -27,7 +27,15 @@ from services.payments.control import CANCEL_REQUESTED, CancelRequests
 from services.payments.members import MemberReports
 from services.payments.timeouts import started_after, time_is_over
 from services.payments.topics import create_topics, purge_acknowledged
-from services.payments.wire_names import QueueNames, answer_headers, facts_of_headers
+from services.payments.wire_names import (
+    REASONS,
+    UNDECODABLE,
+    UNEXPECTED_RECORD,
+    UNKNOWN_SCHEMA,
+    QueueNames,
+    answer_headers,
+    facts_of_headers,
+)
 from services.published_schemas import learn
 
 CONCURRENCY = 8
@@ -45,6 +53,7 @@ class Payments:
         self._schemas = schemas
         self._telemetry = Telemetry("payments", config.telemetry)
         self._names = QueueNames(config.odradek.namespace, config.odradek.task_queue)
+        self._telemetry.may_dead_letter(self._names.namespace, self._names.task_queue, REASONS)
         self._identity = f"payments@{os.getpid()}"
         self._ledger = Ledger(config.database)
         accounts = Accounts(self._ledger, config.default_limit, config.limits, config.flaky_users)
@@ -148,10 +157,10 @@ class Payments:
         try:
             name, task = await self._decode(message.value or b"")
         except NotReadable as error:
-            await self._refuse_unreadable(message, str(error))
+            await self._refuse_unreadable(message, error)
             return
         if name != "ActivityTask":
-            await self._dead_letter(message, f"{name} is no command")
+            await self._dead_letter(message, UNEXPECTED_RECORD, f"{name} is no command")
             return
         await self._cancels.caught_up()
         if self._cancels.reason(task) not in ("", CANCEL_REQUESTED) or time_is_over(task, _now_ms()):
@@ -210,18 +219,19 @@ class Payments:
         topic = self._names.events_of(task["namespace"], task["workflow_task_queue"])
         await self._produce(topic, task["workflow_id"].encode(), value, answer_headers(kind, task))
 
-    async def _refuse_unreadable(self, message: Any, reason: str) -> None:
+    async def _refuse_unreadable(self, message: Any, error: NotReadable) -> None:
         """A command that cannot be read but can be routed fails its attempt, so that no run waits for ever."""
         facts = facts_of_headers(message.headers)
         if facts is not None:
-            kind, fields = _failed("UndecodableCommand", reason, non_retryable=True)
+            kind, fields = _failed("UndecodableCommand", str(error), non_retryable=True)
             facts |= {"command_partition": message.partition, "command_offset": message.offset}
             await self._send(facts, kind, **fields)
-        await self._dead_letter(message, reason)
+        await self._dead_letter(message, UNKNOWN_SCHEMA if isinstance(error, UnknownSchema) else UNDECODABLE, str(error))
 
-    async def _dead_letter(self, message: Any, reason: str) -> None:
-        headers = {**dict(message.headers or {}), **self._names.dead_letter_headers(message, reason)}
+    async def _dead_letter(self, message: Any, reason: str, why: str) -> None:
+        headers = {**dict(message.headers or {}), **self._names.dead_letter_headers(message, reason, why)}
         await self._produce(self._names.dead_letters, message.key, message.value, headers)
+        self._telemetry.dead_lettered(self._names.namespace, self._names.task_queue, reason)
 
     async def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]) -> None:
         producer = self._producers.get(topic)

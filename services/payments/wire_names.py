@@ -9,6 +9,10 @@ from typing import Any
 
 PREFIX = "odradek."
 
+UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD = "UNDECODABLE", "UNKNOWN_SCHEMA", "UNEXPECTED_RECORD"
+#: Of dead letters, those that this service writes.
+REASONS = (UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD)
+
 #: Header of a record -> field of a command that it repeats.
 FIELD_OF_HEADER = {
     "odradek-namespace": "namespace",
@@ -63,11 +67,11 @@ class QueueNames:
         """Where the answer to a command goes."""
         return f"{PREFIX}{escape(namespace)}.{escape(workflow_task_queue)}.events"
 
-    def dead_letter_headers(self, message: Any, reason: str) -> dict[str, bytes]:
-        """Why a record lies among the dead letters, and where it stood."""
+    def dead_letter_headers(self, message: Any, reason: str, why: str) -> dict[str, bytes]:
+        """Why a record lies among the dead letters, and where it stood. reason: one of REASONS; why: for a person."""
         said = {
-            "reason": "UNDECODABLE",
-            "message": reason,
+            "reason": reason,
+            "message": why,
             "topic": message.topic,
             "partition": str(message.partition),
             "offset": str(message.offset),

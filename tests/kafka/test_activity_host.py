@@ -160,7 +160,7 @@ async def test_heartbeat_details_reach_the_next_attempt(engine: Engine) -> None:
 
 @both_groups
 async def test_undecodable_command_fails_its_activity_and_goes_to_dead_letters(engine: Engine) -> None:
-    async with running(engine):
+    async with running(engine) as host:
         task = engine.task("note", "never")
         engine.write(engine.commands, task.workflow_id.encode(), b"\xc3\x01garbage", headers_for(task))
         failed = (await engine.answers(task, "ActivityTaskFailed"))[-1]
@@ -174,6 +174,7 @@ async def test_undecodable_command_fails_its_activity_and_goes_to_dead_letters(e
         reasons = {parse_dead_letter(message.headers()).reason for message in letters.messages}
         assert reasons == {"UNDECODABLE"}
         await answered(engine)
+        assert host.statistics().dead_letters == {"UNDECODABLE": 2} and host.statistics().activity_types == tuple(host.registry.names)
     async with running(engine):  # they were acknowledged: whoever comes next does not see them
         await answered(engine)
     letters.read()
@@ -239,7 +240,7 @@ async def test_result_larger_than_the_topic_takes_fails_the_activity_not_its_nei
 async def test_answer_without_a_topic_goes_to_dead_letters(engine: Engine) -> None:
     # librdkafka waits this long for a topic that nobody knows; 30 s by default.
     settings = engine.settings.replace(kafka={"topic.metadata.propagation.max.ms": "1000"})
-    async with running(engine, settings=settings):
+    async with running(engine, settings=settings) as host:
         engine.schedule(engine.task("note", "orphan", workflow_task_queue="nowhere"))
         letters = Reader(engine.settings, engine.codec, engine.topics.dead_letters(ACTIVITIES))
         await letters.until(lambda: len(letters.messages) == 1, timeout_s=60)
@@ -248,6 +249,7 @@ async def test_answer_without_a_topic_goes_to_dead_letters(engine: Engine) -> No
         assert values(letters.records[0].result) == ["orphan"]
         letters.close()
         assert engine.topics.events("nowhere") not in engine.admin.topic_names()
+        await until(lambda: host.statistics().dead_letters == {"UNROUTABLE": 1})
 
 
 # --- the group

@@ -68,6 +68,8 @@ def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
     wire.command(1)
     wire.command(2, activity_type="Unknown")
     wire.until(lambda seen: len(outcomes(seen)) == 2)
+    wire.command(3, raw=BROKEN, workflow_id="order-3")
+    wire.until(lambda seen: any(name == "dead letter" for name, _ in seen))
 
     def get(path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
@@ -76,9 +78,17 @@ def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
     assert json.loads(get("/health/live")) == {"status": "live"}
     until(lambda: server_commands.get(f"http://127.0.0.1:{port}/health/ready") == (200, {"status": "ready"}))
     metrics = get("/metrics")
-    assert 'foreign_records_total{service="payments"} 2.0' in metrics
+    assert 'foreign_records_total{service="payments"} 3.0' in metrics
     assert 'foreign_outcomes_total{kind="FreezePayment",outcome="ActivityTaskCompleted",service="payments"} 1.0' in metrics
     assert 'foreign_outcomes_total{kind="(unknown)",outcome="ActivityTaskFailed",service="payments"} 1.0' in metrics
+
+    def dead(reason: str, count: float) -> str:
+        """As Odradek's own services say it (docs/metrics.md), each reason from 0: what its alarm counts."""
+        where = f'kind="activities",namespace="{wire.namespace}",reason="{reason}",task_queue="{wire.names.task_queue}"'
+        return f"odradek_dead_letters_total{{{where}}} {count}"
+
+    until(lambda: dead("UNDECODABLE", 1.0) in get("/metrics"))
+    assert dead("UNEXPECTED_RECORD", 0.0) in metrics and dead("UNKNOWN_SCHEMA", 0.0) in metrics
 
 
 def test_a_command_of_a_newer_writer_is_read_with_the_schema_that_it_published(wire: Wire) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from prometheus_client import generate_latest
@@ -20,7 +21,7 @@ from odradek.config import Settings
 from odradek.kafka.producer import ProducerStatistics
 from odradek.processor.statistics import LaneStatistics, ProcessorStatistics, Totals, partition_totals
 from odradek.processor.tally import Tally
-from odradek.statistics import Distribution, Histogram
+from odradek.statistics import NAMES_MAX, Distribution, Histogram
 from odradek.telemetry import catalog
 from odradek.telemetry.catalog import CATALOG, COUNTER, HISTOGRAM, Metric
 from odradek.telemetry.collector import new_registry
@@ -28,7 +29,7 @@ from odradek.telemetry.health import Health
 from odradek.telemetry.sources import Sample, activity_samples, disk_samples, processor_samples
 from odradek.visibility.reader import IntakeStatistics
 from odradek.web.context import ServerContext
-from odradek.web.kafka.facts import QueueDetail
+from odradek.web.kafka.facts import ActivityPartitionView, QueueDetail
 from odradek.web.metrics import server_samples
 from odradek.web.options import ServerOptions
 from odradek.wire import dead_letters
@@ -71,7 +72,7 @@ def processor() -> ProcessorStatistics:
 def activities() -> ActivityStatistics:
     return ActivityStatistics(
         "default", "q", lag=0, starts={"A": 1}, outcomes={("A", "completed"): 1}, run_seconds={"A": one()},
-        schedule_to_start_seconds={"A": one()}, contact_seconds=1.0,
+        schedule_to_start_seconds={"A": one()}, contact_seconds=1.0, dead_letters={dead_letters.UNROUTABLE: 2},
     )  # fmt: skip
 
 
@@ -122,10 +123,33 @@ def test_series_that_alarms_count_are_there_before_the_first_event() -> None:
     idle = dataclasses.replace(processor(), partitions={}, lanes={})
     reasons = set(dead_letters.INPUT_REASONS)
     found = series(processor_samples(idle, Health()), catalog.DEAD_LETTERS)
-    assert found == {("default", "q", reason): 0 for reason in reasons} and len(found) >= 7
+    assert found == {("default", "q", "processor", reason): 0 for reason in reasons} and len(found) >= 7
 
     busy = series(processor_samples(processor(), Health()), catalog.DEAD_LETTERS)
-    assert busy == found | {("default", "q", dead_letters.UNDECODABLE): 1}
+    assert busy == found | {("default", "q", "processor", dead_letters.UNDECODABLE): 1}
+
+    idle_service = dataclasses.replace(activities(), dead_letters={})
+    found = series(activity_samples(idle_service, Health()), catalog.DEAD_LETTERS)
+    assert found == {("default", "q", "activities", reason): 0 for reason in dead_letters.SERVICE_REASONS} and len(found) >= 4
+    busy = series(activity_samples(activities(), Health()), catalog.DEAD_LETTERS)
+    assert busy == found | {("default", "q", "activities", dead_letters.UNROUTABLE): 2}
+
+
+def test_every_status_and_outcome_of_a_registered_type_is_there_before_it_begins() -> None:
+    """Start and first end may lie between two scrapes; what is registered is there before both, and at most so many names of it."""
+    statuses = ("COMPLETED", "FAILED", "CANCELED", "TERMINATED", "TIMED_OUT", "CONTINUED_AS_NEW")
+    found = dataclasses.replace(processor(), partitions={}, workflow_types=("T", "U"))
+    samples = list(processor_samples(found, Health()))
+    assert series(samples, catalog.WORKFLOW_STARTS) == {("default", "q", kind): 0 for kind in "TU"}
+    assert series(samples, catalog.WORKFLOW_CLOSES) == {("default", "q", kind, status): 0 for kind in "TU" for status in statuses}
+
+    service = dataclasses.replace(activities(), starts={}, outcomes={}, activity_types=("A",))
+    outcomes = ("completed", "failed", "canceled", "async")
+    assert series(activity_samples(service, Health()), catalog.ACTIVITY_STARTS) == {("default", "q", "A"): 0}
+    assert series(activity_samples(service, Health()), catalog.ACTIVITY_OUTCOMES) == {("default", "q", "A", one): 0 for one in outcomes}
+
+    many = dataclasses.replace(found, workflow_types=tuple(f"T{number}" for number in range(NAMES_MAX + 50)))
+    assert len(series(processor_samples(many, Health()), catalog.WORKFLOW_STARTS)) == NAMES_MAX
 
 
 def test_every_status_and_outcome_of_a_type_is_there_from_its_first_start() -> None:
@@ -143,6 +167,7 @@ def test_every_status_and_outcome_of_a_type_is_there_from_its_first_start() -> N
 def test_alarms_on_the_first_event_hold_for_series_that_are_born_with_it() -> None:
     """A process that is scraped for the first time after the event has no zero before it."""
     found = {rule["alert"]: rule["expr"] for rule in ALERTS if re.search(r"increase\(.*> 0", rule["expr"])}
+    del found["OdradekNoService"]  # its counter is the broker's: it goes on over processes, and is not born with an event
     assert set(found) == {"OdradekDeadLetters", "OdradekRunsParked"}
     for expression in found.values():
         (name,) = set(re.findall(r"odradek_\w+_total", expression))
@@ -151,6 +176,21 @@ def test_alarms_on_the_first_event_hold_for_series_that_are_born_with_it() -> No
         rising, born = expression.split(" or ")
         assert rising == f"{by.group()} (increase({name}[15m])) > 0"
         assert born == f"{by.group()} ({name} unless {name} offset 15m) > 0"
+
+
+def test_nobody_serves_a_share_group_is_seen_without_its_lag(tmp_path: Path) -> None:
+    """Kafka's client cannot ask for a share group's offsets: what is written to `commands` while nobody is there tells."""
+    context = server(tmp_path)
+    partitions = [ActivityPartitionView(number, 0, 5 + number, -1, None) for number in range(2)]
+    queue = msgspec.structs.replace(context.requests.queues[0], activity_group="share", activity_lag=None, activity_partitions=partitions)
+    context.requests.queues = [queue]
+    samples = list(server_samples(context))
+    assert series(samples, catalog.QUEUE_COMMANDS) == {("default", "q"): 11} and series(samples, catalog.QUEUE_COMMANDS_LAG) == {}
+    (expression,) = [rule["expr"] for rule in ALERTS if rule["alert"] == "OdradekNoService"]
+    classic, share = expression.split("\nor ") if "\nor " in expression else expression.split(" or ")
+    assert "odradek_queue_commands_lag > 0" in classic and "odradek_queue_services == 0" in classic
+    assert "increase(odradek_queue_commands_total[10m]) > 0" in share and "max_over_time(odradek_queue_services[10m]) == 0" in share
+    assert share.endswith("unless odradek_queue_commands_lag")
 
 
 def test_a_workflow_task_counts_as_the_events_that_it_stands_for() -> None:

@@ -386,7 +386,11 @@ class ActivityHost:
         service, thread, commands, answers = self._service, self._thread, self._commands, self._answers
         if service is None or thread is None or commands is None or answers is None:
             return ActivityStatistics(
-                self._settings.namespace, self.task_queue, slots_total=self._slots_total, contact_error=self._contact_error
+                self._settings.namespace,
+                self.task_queue,
+                slots_total=self._slots_total,
+                contact_error=self._contact_error,
+                activity_types=tuple(self.registry.names),
             )
         now, tally, counts = time.monotonic(), service.tally, service.counts
         return ActivityStatistics(
@@ -420,4 +424,6 @@ class ActivityHost:
             contact_seconds=now - self._contact_at if self._contact_at else None,
             contact_error=self._contact_error,
             draining=service.draining,
+            dead_letters=self._refusals.letters.copy(),
+            activity_types=tuple(self.registry.names),
         )

@@ -13,6 +13,7 @@ from odradek.activities.acknowledgement import Cell
 from odradek.activities.answers import Answers, OnDurable
 from odradek.activities.attempt import CommandRecord
 from odradek.activities.outcome import failed_by_routing
+from odradek.statistics import OTHER, Counts
 from odradek.wire import dead_letters
 from odradek.wire.errors import UnknownSchemaError
 from odradek.wire.headers import Headers, Routing, parse_headers
@@ -31,6 +32,8 @@ class Refusals:
         self._dead_letters = topics.dead_letters(task_queue)
         self._identity = identity
         self.count = 0
+        #: Dead letters that are durable, by reason.
+        self.letters: Counts[str] = Counts(OTHER)
 
     def command(self, answers: Answers, record: CommandRecord, cell: Cell, error: Exception, *, reason: str = "") -> None:
         """A record of `commands` that cannot be read. Its activity fails, not retryably: the same bytes would come again."""
@@ -61,7 +64,7 @@ class Refusals:
             error=error,
             original=record.headers(),
         )
-        answers.send(self._dead_letters, record.key(), record.value(), headers, one_is_durable)
+        answers.send(self._dead_letters, record.key(), record.value(), headers, self._counted(reason, one_is_durable))
 
     def answer(
         self, answers: Answers, topic: str, key: bytes | None, value: bytes | None, headers: Headers, why: str, on_durable: OnDurable | None
@@ -72,7 +75,15 @@ class Refusals:
         letter = dead_letters.dead_letter_headers(
             dead_letters.UNROUTABLE, topic=topic, time_ms=int(time.time() * 1_000), message=why, original=headers
         )
-        answers.send(self._dead_letters, key, value, letter, on_durable)
+        answers.send(self._dead_letters, key, value, letter, self._counted(dead_letters.UNROUTABLE, on_durable))
+
+    def _counted(self, reason: str, on_durable: OnDurable | None) -> OnDurable:
+        def durable() -> None:
+            self.letters.add(reason)
+            if on_durable is not None:
+                on_durable()
+
+        return durable
 
     @property
     def topic(self) -> str:

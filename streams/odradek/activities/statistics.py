@@ -48,7 +48,7 @@ class ActivityTally:
 
 @dataclass(frozen=True, slots=True)
 class ActivityStatistics:
-    """A service of one task queue.
+    """A service of one task queue. dead_letters: written and durable, by reason. activity_types: those that are registered.
 
     running: attempts in slots. waiting: commands read that wait for a slot. lag: commands behind what was read, None while unknown.
     dropped: commands that left with their partition, or that nobody waited for any more.
@@ -87,3 +87,5 @@ class ActivityStatistics:
     contact_seconds: float | None = None
     contact_error: str = ""
     draining: bool = False
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    activity_types: tuple[str, ...] = ()

@@ -59,8 +59,9 @@ class Processor:
     """Hosts the workflows of one task queue.
 
     settings: address, names, limits; see `odradek.config`.  activator_factory: one activator for each lane's engine.  workflow_types: for
-    `members` only.  on_fatal: told, from a thread of ours, when the whole membership ended (another process under the same identity, ...).
-    on_lane_failed: told when one partition stopped and needs a person; the others go on.  engine_factory: another engine, for tests.
+    `members` and statistics only.  on_fatal: told, from a thread of ours, when the whole membership ended (another process under the same
+    identity, ...).  on_lane_failed: told when one partition stopped and needs a person; the others go on.  engine_factory: another engine,
+    for tests.
     """
 
     def __init__(
@@ -278,6 +279,7 @@ class Processor:
             contact_error=members.contact_error if members is not None else "",
             fatal=str(self._fatal) if self._fatal is not None else "",
             stopping=self._stopped,
+            workflow_types=tuple(self._workflow_types),
         )
 
     # --- what lanes need made

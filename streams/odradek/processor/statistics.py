@@ -105,7 +105,10 @@ class LaneStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ProcessorStatistics:
-    """A processor of one task queue. `contact_seconds`: since the broker last acknowledged a record, None: never yet."""
+    """A processor of one task queue. `contact_seconds`: since the broker last acknowledged a record, None: never yet.
+
+    `workflow_types`: those that are registered.
+    """
 
     namespace: str
     task_queue: str
@@ -124,6 +127,7 @@ class ProcessorStatistics:
     contact_error: str
     fatal: str
     stopping: bool
+    workflow_types: tuple[str, ...] = ()
 
 
 def lane_statistics(lane: Lane, lag: int | None) -> LaneStatistics:

@@ -54,7 +54,7 @@ WORKFLOW_CLOSES = _metric(
     COUNTER,
     "runs",
     f"{QUEUE} workflow_type status",
-    "Runs that closed. status: COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, CONTINUED_AS_NEW, each from 0 once a run of the type began or closed here.",
+    "Runs that closed. status: COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, CONTINUED_AS_NEW, each from 0 for every type that is registered here.",
 )
 WORKFLOW_SECONDS = _metric("workflow_run_seconds", HISTOGRAM, "seconds", f"{QUEUE} workflow_type", "Start to close of a run.")
 TASK_SECONDS = _metric(
@@ -161,8 +161,8 @@ DEAD_LETTERS = _metric(
     "dead_letters_total",
     COUNTER,
     "records",
-    f"{QUEUE} reason",
-    "Inputs written to `dead-letters`, by the reason in their headers. Each reason is there from 0.",
+    f"{QUEUE} kind reason",
+    "Records written to `dead-letters`, by the reason in their headers. kind, who wrote them: processor (inputs that could not be decoded, routed or applied), activities (commands that a service cannot read, answers that nobody takes; foreign services that count them, as payments, under the same name). Each reason is there from 0.",
 )
 CACHE_SIZE = _metric("cache_runs", GAUGE, "runs", LANE, "Live runs in memory.")
 CACHE_HITS = _metric("cache_hits_total", COUNTER, "look-ups", LANE, "Runs found in memory.")
@@ -188,7 +188,7 @@ ACTIVITY_OUTCOMES = _metric(
     COUNTER,
     "attempts",
     f"{QUEUE} activity_type outcome",
-    "Attempts that ended here. outcome: completed, failed, canceled, async (its outcome comes from outside), each from 0 once the type has begun.",
+    "Attempts that ended here. outcome: completed, failed, canceled, async (its outcome comes from outside), each from 0 for every type that is registered here.",
 )
 ACTIVITY_SECONDS = _metric("activity_run_seconds", HISTOGRAM, "seconds", f"{QUEUE} activity_type", "An attempt from slot to outcome.")
 ACTIVITY_WAIT = _metric(
@@ -271,7 +271,16 @@ VISIBILITY_RESTARTS = _metric(
 )
 VISIBILITY_STORE_BYTES = _metric("visibility_store_bytes", GAUGE, "bytes", "namespace", "Size of the store's files.")
 QUEUE_LAG = _metric("queue_lag", GAUGE, "records", QUEUE, "Records of `events` behind the group's committed offsets, all partitions.")
-QUEUE_COMMANDS_LAG = _metric("queue_commands_lag", GAUGE, "records", QUEUE, "Commands that no service has acknowledged.")
+QUEUE_COMMANDS = _metric(
+    "queue_commands_total",
+    COUNTER,
+    "records",
+    QUEUE,
+    "Ends of the partitions of `commands`, added up: commands ever written, and the markers of their transactions.",
+)
+QUEUE_COMMANDS_LAG = _metric(
+    "queue_commands_lag", GAUGE, "records", QUEUE, "Commands that no service has acknowledged. Missing for a share group: nobody knows it."
+)
 QUEUE_UNOWNED = _metric("queue_partitions_unowned", GAUGE, "partitions", QUEUE, "Partitions of `events` that no living processor runs.")
 QUEUE_PROCESSORS = _metric("queue_processors", GAUGE, "members", QUEUE, "Stream processors that report.")
 QUEUE_SERVICES = _metric("queue_services", GAUGE, "members", QUEUE, "Activity services that report.")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from odradek.activities.statistics import OUTCOMES, ActivityStatistics
 from odradek.processor.statistics import LaneStatistics, PartitionTotals, ProcessorStatistics
-from odradek.statistics import Distribution, merged, summed
+from odradek.statistics import NAMES_MAX, Distribution, merged, summed
 from odradek.telemetry import catalog as m
 from odradek.telemetry.catalog import Metric
 from odradek.telemetry.health import Health
-from odradek.wire.dead_letters import INPUT_REASONS
+from odradek.wire.dead_letters import INPUT_REASONS, SERVICE_REASONS
 from odradek.wire.outcomes import CLOSED
 
 
@@ -34,14 +35,14 @@ def processor_samples(found: ProcessorStatistics, health: Health) -> Iterator[Sa
     """Of one stream processor."""
     queue = (found.namespace, found.task_queue)
     parts = list(found.partitions.values())
-    starts = summed([dict(part.starts) for part in parts])
+    starts = _of_registered(found.workflow_types) | summed([dict(part.starts) for part in parts])
     yield from _counts(m.WORKFLOW_STARTS, queue, starts)
     yield from _by_type(m.WORKFLOW_CLOSES, queue, starts, summed([dict(part.closes) for part in parts]), CLOSED)
     yield from _distributions(m.WORKFLOW_SECONDS, queue, merged([dict(part.run_seconds) for part in parts]))
     yield from _distributions(m.TASK_SECONDS, queue, merged([dict(part.task_seconds) for part in parts]))
     yield from _counts(m.HISTORY_EVENTS, queue, summed([dict(part.events) for part in parts]))
     letters = dict.fromkeys(INPUT_REASONS, 0) | summed([dict(part.dead_letters) for part in parts])
-    yield from _counts(m.DEAD_LETTERS, queue, letters)
+    yield from _counts(m.DEAD_LETTERS, (*queue, "processor"), letters)
     if parts:
         yield Sample(m.REPLAY_SECONDS, queue, _sum(part.replay_seconds for part in parts))
         yield Sample(m.LANE_BATCH, queue, _sum(part.batch_inputs for part in parts))
@@ -99,8 +100,9 @@ def _lane_samples(where: tuple[str, ...], lane: LaneStatistics) -> Iterator[Samp
 def activity_samples(found: ActivityStatistics, health: Health) -> Iterator[Sample]:
     """Of one activity service."""
     queue = (found.namespace, found.task_queue)
-    yield from _counts(m.ACTIVITY_STARTS, queue, found.starts)
-    yield from _by_type(m.ACTIVITY_OUTCOMES, queue, found.starts, found.outcomes, OUTCOMES)
+    starts = _of_registered(found.activity_types) | dict(found.starts)
+    yield from _counts(m.ACTIVITY_STARTS, queue, starts)
+    yield from _by_type(m.ACTIVITY_OUTCOMES, queue, starts, found.outcomes, OUTCOMES)
     yield from _distributions(m.ACTIVITY_SECONDS, queue, found.run_seconds)
     yield from _distributions(m.ACTIVITY_WAIT, queue, found.schedule_to_start_seconds)
     yield Sample(m.SLOTS, queue, found.slots_total)
@@ -112,6 +114,7 @@ def activity_samples(found: ActivityStatistics, health: Health) -> Iterator[Samp
     yield Sample(m.CANCELLATIONS, queue, found.cancellations)
     yield Sample(m.HANDED_ON, queue, found.handed_on)
     yield Sample(m.COMMANDS_REFUSED, queue, found.refused)
+    yield from _counts(m.DEAD_LETTERS, (*queue, "activities"), dict.fromkeys(SERVICE_REASONS, 0) | dict(found.dead_letters))
     yield Sample(m.ANSWERS_PENDING, queue, found.answers_pending)
     yield from _member_samples((*queue, "activities"), found.contact_seconds, health)
 
@@ -143,6 +146,11 @@ def disk_samples(state_dir: Path) -> Iterator[Sample]:
     yield Sample(m.DISK_SIZE, (), usage.total)
 
 
+def _of_registered(names: Iterable[str]) -> dict[str, int]:
+    """Types before any of them has begun: start and first end may lie between two scrapes. As many names as are ever counted."""
+    return dict.fromkeys(islice(names, NAMES_MAX), 0)
+
+
 def _counts(metric: Metric, where: tuple[str, ...], counts: Mapping[str, int]) -> Iterator[Sample]:
     for name, count in counts.items():
         yield Sample(metric, (*where, name), count)
@@ -151,7 +159,7 @@ def _counts(metric: Metric, where: tuple[str, ...], counts: Mapping[str, int]) -
 def _by_type(
     metric: Metric, where: tuple[str, ...], begun: Iterable[str], ended: Mapping[tuple[str, str], int], ends: Iterable[str]
 ) -> Iterator[Sample]:
-    """Every end of every type that has begun or ended, at 0 where none was: a series that is born at 1 shows no increase."""
+    """Every end of every type that is registered, has begun or ended, at 0 where none was: a series that is born at 1 shows no increase."""
     kinds = dict.fromkeys([*begun, *(kind for kind, _ in ended)])
     for (kind, end), count in ({(kind, end): 0 for kind in kinds for end in ends} | dict(ended)).items():
         yield Sample(metric, (*where, kind, end), count)

@@ -137,6 +137,7 @@ def _queue(namespace: str, queue: QueueDetail) -> Iterator[Sample]:
     where = (namespace, queue.name)
     if queue.lag is not None:
         yield Sample(m.QUEUE_LAG, where, queue.lag)
+    yield Sample(m.QUEUE_COMMANDS, where, sum(partition.end_offset for partition in queue.activity_partitions))
     if queue.activity_lag is not None:
         yield Sample(m.QUEUE_COMMANDS_LAG, where, queue.activity_lag)
     yield Sample(m.QUEUE_UNOWNED, where, sum(1 for partition in queue.partitions if not partition.owner))

@@ -34,6 +34,8 @@ REFUSED = "REFUSED"  # an output that the broker refuses, such as one too large
 
 #: What an input can become a dead letter for at a stream processor.
 INPUT_REASONS = (UNDECODABLE, UNKNOWN_SCHEMA, INVALID_JSON, UNEXPECTED_RECORD, WRONG_PARTITION, NOT_APPLIED, REJECTED)
+#: What a service writes: commands that it cannot read, answers that have nowhere to go.
+SERVICE_REASONS = (UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD, UNROUTABLE)
 
 _STACK_TRACE_CHARACTERS = 8_192
 _OWN = frozenset({REASON, MESSAGE, TOPIC, PARTITION, OFFSET, TIME_MS, ERROR_TYPE, STACK_TRACE})
