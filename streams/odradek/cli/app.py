@@ -17,7 +17,7 @@ from odradek.cli.anywhere import add_each, leaves
 from odradek.cli.output import visible
 from odradek.cli.parser import Parser
 from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
-from odradek.cli.style import set_style
+from odradek.cli.style import styled
 from odradek.telemetry.logs import configure_logging
 
 # Modules that add commands, in the order of `--help`. Each is imported with the parser and must be cheap to import.
@@ -57,7 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     options.arguments = arguments
-    set_style(options)
     level = options.log_level or "warning"
     configure_logging(options.log_format or "text", level)
     if level in ("warning", "error"):
@@ -65,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("odradek.kafka").setLevel(logging.CRITICAL)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
-        status = command(options)
+        with styled(options):
+            status = command(options)
         sys.stdout.flush()
         return status
     except BrokenPipeError:

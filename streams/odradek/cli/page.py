@@ -24,29 +24,30 @@ _HEAD = """\
   setting `server_address`. The language is in [query.md](query.md). Everything else goes to the owners of workflows over Kafka and needs
   no server.
 - **Many workflows**: `signal`, `cancel`, `terminate`, `delete` and `unpark` take `--query`. How many it hits is said and asked;
-  `--yes` does not ask, and `-o json` wants `--yes`. Status 1 if one failed; what closed meanwhile is skipped. `temporal` has the server
-  do that: here the command does it, as long as it runs, and `batch list|describe|terminate` are about the batches that the web UI and the
-  HTTP API began in the server.
-- **Inputs** are JSON, one `--input` (`--input-file`) an argument. `--input-meta encoding=binary/plain` and the like give the payload its own
-  metadata, given once for all arguments or once for each; `--input-base64` takes them in base64. The same four for `--signal-input` and
-  `--start-signal-input`.
+  `--yes` does not ask, and `-o json` wants `--yes`. Status 1 if one failed; what closed meanwhile is skipped. `temporal` has its server
+  do that; here the command does it, and it ends with the command. `batch list|describe|terminate` are about the batches that the web UI
+  and the HTTP API begin, which run in the server.
+- **Inputs** are JSON, one `--input` (or `--input-file`) an argument. `--input-meta encoding=binary/plain` and the like give the payload
+  metadata of its own, once for all arguments or once for each; `--input-base64` takes arguments in base64. The same four stand behind
+  `--signal-input` and `--start-signal-input`.
 - **Without a processor** (start first, worker later): a start, signal, cancel, terminate, delete or unpark that no processor has answered
   within `--rpc-timeout` is accepted: it lies in Kafka and is applied, or refused, once one is up. The status is 0, since the
   request is safe, and the output claims no more than that: a line `accepted: …`; in JSON `"verdict": "pending"` (and no `done`), so that
   a script can tell: `jq -e '.verdict != "pending"'`. A batch counts them as `pending`, not as `done`. What only reads is status 3 then.
 - **Completion**: `source <(odradek completion bash)`; zsh and fish too.
 - **Anywhere**: `--output`, `--address`, `--namespace`, `--config`, `--server-address` and `--api-key` stand before the command or behind
-  it (a command that has no such option says so), as do `--log-level`, `--log-format`, `--color` and `--time-format`, which every command has.
-- **Colors**: statuses, icons of a trace, types of events and headings. `--color auto`, which is the default, has them on a terminal, unless
-  the variable `NO_COLOR` is set or `TERM` is `dumb`; `always` and `never` do as they say. JSON has none.
-- **Times**: `--time-format relative` (`3 minutes ago`), `iso` (UTC, to the millisecond) or `raw` (as Go writes a time). Without it times are
-  relative, as with `temporal`, but those of events, records and dead letters are `iso`. JSON has RFC 3339 or epoch milliseconds as ever.
+  it (a command that has no such option says so), as do `--log-level`, `--log-format`, `--color` and `--time-format`, which every command
+  has.
+- **Colors**: statuses, types of events, icons of a trace, headings. `--color auto`, the default, has them on a terminal unless `NO_COLOR`
+  is set or `TERM` is `dumb`; `always` and `never` do as they say. JSON has none.
+- **Times**: `--time-format relative` (`3 minutes ago`), `iso` (UTC, to the millisecond) or `raw` (as Go writes a time). Without it they
+  are relative, as with `temporal`, but those of events, records and dead letters are `iso`. JSON has its own, whatever is asked for.
 - **What cannot be shown as it is**: a payload that a codec wrote is `unreadable: encoding …`, in JSON its `metadata` and `data` in base64.
   Control characters of ids, messages and keys are written as escapes (`\\x1b`, `\\u202e`), in JSON as JSON's.
-- **Not yet**, of what `temporal` has: updates (`workflow update`), `workflow reset`, `pause` and `update-options`; `schedule`; `activity`;
-  `nexus`; versions of workers; child workflows (`trace --depth`, `--fold`); priorities and fairness (`--priority-key`, `--fairness-key`);
-  `list --archived`; `describe --reset-points`; what creates, changes or deletes namespaces, search attributes and clusters; `env`, `config`.
-  Each of them is a line that says why and what to do instead, with status 2 (`workflow update`: 1).
+- **Not yet**, of what `temporal` has: updates (`workflow update`); `workflow reset`, `pause`, `update-options`; `schedule`; `activity`;
+  `nexus`; versions of workers; child workflows (`trace --depth`, `--fold`); priorities and fairness (`--priority-key`,
+  `--fairness-key`); `list --archived`; `describe --reset-points`; whatever creates, changes or deletes namespaces, search attributes and
+  clusters; `env`, `config`. Each is an error of one line that says why, and what to do instead: status 2, `workflow update` 1.
 
 ## Exit statuses
 

@@ -6,8 +6,10 @@ Statuses have the colors that `temporal workflow trace` gives them, headings are
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
@@ -60,10 +62,15 @@ def style() -> Style:
     return _style.get()
 
 
-def set_style(options: argparse.Namespace) -> None:
-    """Take it from a command's options."""
+@contextlib.contextmanager
+def styled(options: argparse.Namespace) -> Iterator[None]:
+    """Write as a command's options say, within the block."""
     in_json = getattr(options, "output", None) in ("json", "jsonl")
-    _style.set(Style(not in_json and _wants_color(options.color or "auto"), options.time_format or ""))
+    token = _style.set(Style(not in_json and _wants_color(options.color or "auto"), options.time_format or ""))
+    try:
+        yield
+    finally:
+        _style.reset(token)
 
 
 def _wants_color(wanted: str) -> bool:

@@ -146,9 +146,7 @@ def describe(options: argparse.Namespace) -> int:
     types = options.task_queue_type or TYPES
     detail, rates = _of_types(detail, rates, types)
     if is_json(options):
-        written = {**msgspec.to_builtins(detail), "rates": msgspec.to_builtins(rates)}
-        left_out = {member for one in TYPES if one not in types for member in _OF_TYPE[one]}
-        print_value(options, {name: value for name, value in written.items() if name not in left_out})
+        print_value(options, _written(detail, rates, types))
     else:
         _print_queue(detail, rates)
     return 0
@@ -199,6 +197,13 @@ def _of_types(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> t
         detail = msgspec.structs.replace(detail, has_activities=False, activity_partitions=[], slots_total=0)
         rates = msgspec.structs.replace(rates, activity=None)
     return detail, rates
+
+
+def _written(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> dict[str, Any]:
+    """For programs: the members of types that are not asked for are not there; null is what nobody knows."""
+    left_out = {member for one in TYPES if one not in types for member in _OF_TYPE[one]}
+    written = {name: value for name, value in msgspec.to_builtins(detail).items() if name not in left_out}
+    return {**written, "rates": {name: value for name, value in msgspec.to_builtins(rates).items() if name in types}}
 
 
 def _print_removal(options: argparse.Namespace, removal: Removal) -> None:

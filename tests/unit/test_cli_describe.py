@@ -1,0 +1,209 @@
+"""`workflow describe`, `metadata`, `show` and `task-queue describe --task-queue-type`: what they write of scripted answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from odradek import cli
+from odradek.cli import task_queue, times
+from odradek.client import Client
+from odradek.web.kafka.facts import ActivityPartitionView, MemberView, PartitionView, QueueDetail
+from odradek.web.kafka.rates import QueueRates, Rates
+from odradek.wire.events import QueryWorkflow
+from odradek.wire.payload import Payload
+from tests.unit.client_fakes import FakeTransport, connect, reply_to
+from tests.unit.web_server import COMPLETED, START_MS, Owner, busy_description, plain, summary
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def owner(monkeypatch: pytest.MonkeyPatch) -> Owner:
+    """The owner of queue `orders`, whom commands ask in place of Kafka."""
+    transport = FakeTransport()
+
+    async def connected(*, settings: Any, api_key: Any, lazy: bool, **more: Any) -> Any:
+        return connect(transport, **more)
+
+    monkeypatch.setattr(Client, "connect", connected)
+    monkeypatch.setattr(times, "now_ms", lambda: START_MS + 3_600_000)
+    return Owner(transport)
+
+
+@pytest.fixture
+def odradek(owner: Owner, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str]:
+        status = cli.main([*arguments, "-w", "order-1", "-t", "orders"])
+        said = capsys.readouterr()
+        assert said.err == "", said.err
+        return status, said.out
+
+    return run
+
+
+def fields(text: str) -> dict[str, str]:
+    return dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
+
+
+# --- describe
+
+
+def test_times_are_relative_unless_told_otherwise(owner: Owner, odradek: Run) -> None:
+    owner.add(summary("order-1"))
+    owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
+    out = odradek("workflow", "describe")[1]
+    assert fields(out)["StartTime"] == "1 hour ago" and "58 minutes ago" not in out and "\nPending timers: 1\n" in out
+    assert out.splitlines()[-1].split() == ["1", "59", "minutes", "ago"]  # its timer is late
+    out = odradek("workflow", "describe", "--time-format", "iso")[1]
+    assert fields(out)["StartTime"] == "2026-09-21T14:13:20.000Z" and out.splitlines()[-1].split() == ["1", "2026-09-21T14:14:20.000Z"]
+    assert fields(odradek("workflow", "describe", "--time-format", "raw")[1])["StartTime"] == "2026-09-21 14:13:20 +0000 UTC"
+
+
+def test_its_colors(owner: Owner, odradek: Run) -> None:
+    owner.add(summary("order-1"))
+    owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
+    out = odradek("workflow", "describe", "--color", "always")[1]
+    assert "\x1b[34mRUNNING\x1b[0m" in out and "\x1b[35mPending activities: 1\x1b[0m" in out and "\x1b[31mdeclined\x1b[0m" in out
+    assert "\x1b[31mattempt 4: bug\x1b[0m" in out
+    assert "\x1b" not in odradek("workflow", "describe", "--color", "never")[1]
+    assert "\x1b" not in odradek("workflow", "describe", "--color", "always", "-o", "json")[1]
+
+
+def test_json_has_its_own_times(owner: Owner, odradek: Run) -> None:
+    owner.add(summary("order-1"))
+    owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
+    told = json.loads(odradek("workflow", "describe", "-o", "json", "--time-format", "relative")[1])
+    assert told["odradek"]["pendingTimers"][0]["dueTime"] == "2026-09-21T14:14:20.000Z"
+    assert told["workflowExecutionInfo"]["startTime"] == "2026-09-21T14:13:20Z"
+
+
+def test_raw(owner: Owner, odradek: Run) -> None:
+    owner.add(summary("order-1", memo={"note": plain("fragile")}))
+    owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
+    told = fields(odradek("workflow", "describe", "--raw")[1])
+    assert told["workflowExecutionInfo.status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
+    assert told["workflowExecutionInfo.startTime"] == "2026-09-21T14:13:20Z"
+    assert told["workflowExecutionInfo.memo.fields.note.metadata.encoding"] == "anNvbi9wbGFpbg=="
+    assert told["pendingActivities.0.state"] == "PENDING_ACTIVITY_STATE_SCHEDULED" and told["pendingActivities.0.attempt"] == "3"
+    assert told["odradek.failingTask.message"] == "bug"
+    long = json.loads(odradek("workflow", "describe", "--raw", "-o", "json")[1])["workflowExecutionInfo"]["memo"]["fields"]["note"]
+    assert long["data"] == "ImZyYWdpbGUi"
+    assert json.loads(odradek("workflow", "describe", "-o", "json")[1])["workflowExecutionInfo"]["memo"]["fields"]["note"] == "fragile"
+
+
+# --- metadata
+
+METADATA = {
+    "definition": {
+        "type": "OrderSaga",
+        "queryDefinitions": [{"name": "__stack_trace", "description": ""}, {"name": "status", "description": "where it\nis"}],
+        "signalDefinitions": [{"name": "cancel", "description": ""}],
+        "updateDefinitions": [],
+    },
+    "currentDetails": "waits for\nthe post\x1b",
+}
+
+
+def test_metadata(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[QueryWorkflow] = []
+
+    def query(record: QueryWorkflow, _: Any) -> Any:
+        asked.append(record)
+        return reply_to(record, payloads=[plain(METADATA)])
+
+    owner.add(summary("order-1"))
+    monkeypatch.setattr(owner, "_query", query)
+    out = odradek("workflow", "metadata", "--reject-condition", "not_open")[1]
+    assert (asked[0].query_type, asked[0].reject_condition) == ("__temporal_workflow_metadata", "NOT_OPEN")
+    assert out.splitlines() == [
+        "Type  OrderSaga",
+        "",
+        "Query definitions: 2",
+        "NAME           DESCRIPTION",
+        "__stack_trace  -",
+        "status         where it is",
+        "",
+        "Signal definitions: 1",
+        "NAME    DESCRIPTION",
+        "cancel  -",
+        "",
+        "Current details:",
+        "waits for",
+        "the post\\x1b",
+    ]
+    assert json.loads(odradek("workflow", "metadata", "-o", "json")[1]) == {"queryResult": METADATA}
+
+
+def test_metadata_that_a_codec_wrote(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = Payload({"encoding": b"binary/encrypted"}, b"1234")
+    owner.add(summary("order-1"))
+    monkeypatch.setattr(owner, "_query", lambda record, _: reply_to(record, payloads=[secret]))
+    assert odradek("workflow", "metadata")[1].startswith("unreadable: encoding binary/encrypted, 4 bytes")
+
+
+# --- show
+
+
+def test_times_and_colors_of_events(owner: Owner, odradek: Run) -> None:
+    owner.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9))
+    lines = odradek("workflow", "show")[1].splitlines()
+    assert lines[1].split() == ["1", "2026-09-21T14:13:20.000Z", "WorkflowExecutionStarted"], "iso, where they stand close to each other"
+    assert odradek("workflow", "show", "--time-format", "relative")[1].splitlines()[1].split()[1:4] == ["1", "hour", "ago"]
+    for arguments in ((), ("--detailed",)):
+        out = odradek("workflow", "show", "--color", "always", *arguments)[1]
+        assert "\x1b[34mWorkflowExecutionStarted\x1b[0m" in out and "\x1b[32mWorkflowExecutionCompleted\x1b[0m" in out
+    assert "\x1b" not in odradek("workflow", "show", "--color", "always", "-o", "jsonl")[1]
+
+
+# --- task queues
+
+
+def queue() -> tuple[QueueDetail, QueueRates]:
+    def member(kind: str) -> MemberView:
+        return MemberView(kind, kind, "orders", f"a-{kind}", "host", 1, True, START_MS, [0], ["charge"], ["OrderSaga"], 10, 1, 0, 0, 0)
+
+    partitions = [PartitionView(0, 0, 10, 8, 2, "m", "w", "RUNNING", timer_backlog=1), PartitionView(1, 0, 9, 9, 0, "m", "w", "RESTORING")]
+    detail = QueueDetail(
+        "orders", True, True, True, 2, 1, 1, 2, 3, 10, 1, 0, 0, 5, 1, "classic", 0,
+        partitions, [ActivityPartitionView(0, 0, 5, 2, 3)], [member("PROCESSOR"), member("ACTIVITIES")],
+    )  # fmt: skip
+    return detail, QueueRates(Rates(1, 1, 0, 2_000), Rates(3, 2, 0, 2_000))
+
+
+def shown(capsys: pytest.CaptureFixture[str], *types: str) -> str:
+    task_queue._print_queue(*task_queue._of_types(*queue(), types))
+    return capsys.readouterr().out
+
+
+def test_what_is_about_one_type_of_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    both = shown(capsys, "workflow", "activity")
+    parts = ("\nBacklog ", "\nActivityBacklog", "(of workflows)", "(of activity tasks)", "a-PROCESSOR", "a-ACTIVITIES")
+    assert all(part in both for part in parts)
+    workflow = shown(capsys, "workflow")
+    assert "\nBacklog " in workflow and "(of workflows)" in workflow and "a-PROCESSOR" in workflow
+    assert not any(part in workflow for part in ("ActivityBacklog", "ActivityRate", "Slots", "(of activity tasks)", "a-ACTIVITIES"))
+    activity = shown(capsys, "activity")
+    assert "ActivityBacklog" in activity and "ActivityRate" in activity and "Slots" in activity and "a-ACTIVITIES" in activity
+    assert not any(part in activity for part in ("Served", "\nBacklog ", "\nRate ", "TimerBacklog", "(of workflows)", "a-PROCESSOR"))
+    assert "DeadLetters" in activity and "DeadLetters" in workflow, "those of the queue"
+
+
+def test_every_member_of_the_json_is_of_one_type_or_of_the_queue() -> None:
+    of_types = {name for names in task_queue._OF_TYPE.values() for name in names}
+    fields = {field.name for field in msgspec.structs.fields(QueueDetail)}
+    assert of_types <= fields and fields - of_types == {"name", "dead_letters", "members"}
+
+
+@pytest.mark.parametrize("types", [["activity"], ["workflow"], ["workflow", "activity"], None])
+def test_in_json(types: list[str] | None) -> None:
+    detail, rates = queue()
+    written = task_queue._written(*task_queue._of_types(detail, rates, types or task_queue.TYPES), types or task_queue.TYPES)
+    for name, one in (("workflow", "partitions"), ("activity", "activity_partitions")):
+        assert (one in written) is (types is None or name in types)
+        assert (name in written["rates"]) is (types is None or name in types)
+    assert len(written["members"]) == len(types or task_queue.TYPES)
