@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
 from pathlib import Path
 
 from odradek import activity, workflow
+from odradek.common import RetryPolicy
+from odradek.exceptions import ApplicationError
 
 
 @activity.defn
@@ -52,4 +55,31 @@ class Blocked:
         return "through"
 
 
-WORKFLOWS = [Parcel, Blocked]
+@activity.defn
+async def ring(flag: str) -> str:
+    if not Path(flag).exists():  # noqa: ASYNC240
+        raise ApplicationError("nobody opens", type="NobodyHome")
+    return "opened"
+
+
+@workflow.defn
+class Visit:
+    """Rings until somebody opens: its activity fails until a file is there. Has a timer and says how it is."""
+
+    @workflow.run
+    async def run(self, flag: str) -> str:
+        workflow.set_current_details("stands before the door")
+        await asyncio.sleep(0.01)
+        return await workflow.execute_activity(
+            ring,
+            flag,
+            start_to_close_timeout=timedelta(seconds=20),
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), backoff_coefficient=1.0),
+        )
+
+    @workflow.query(description="who is asked")
+    def whom(self) -> str:
+        return "the neighbour"
+
+
+WORKFLOWS = [Parcel, Blocked, Visit]

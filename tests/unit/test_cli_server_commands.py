@@ -23,6 +23,7 @@ from odradek.cli.style import GREEN, RED
 from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.temporal.cluster import API_VERSION
+from tests.unit.client_fakes import reply_to
 from tests.unit.web_server import WebServer, plain, summary
 
 TOKEN = "a-token-of-some-length"
@@ -108,7 +109,8 @@ def test_batches(web: WebServer, address: str, odradek: Run, monkeypatch: pytest
     assert told["Reason"] == "cleanup" and told["Identity"] == "me" and told["Query"].startswith("(WorkflowType = 'OrderSaga')")
     assert told["StartTime"] == "3 minutes ago" and "Executions" not in told
     told = fields(odradek("batch", "describe", "--job-id", "second", "--time-format", "iso")[1])
-    assert told["Executions"] == "2" and told["CloseTime"].endswith("Z") and told["CompletedCount"] == "2/2"
+    assert told["Executions"] == "2" and told["CloseTime"].endswith("Z") and told["CompletedCount"] == "2/2" and told["GoneOrClosed"] == "1"
+    assert not {"Problem", "NotAsked", "Unanswered", "NotAppliedYet", "SentAgain"} & set(told)
     told = json.loads(odradek("batch", "describe", "--job-id", "first", "-o", "json")[1])
     assert told["completeOperationCount"] == "3" and told["operationType"] == "BATCH_OPERATION_TYPE_SIGNAL_WORKFLOW"
 
@@ -121,11 +123,30 @@ def test_a_batch_that_is_ended(web: WebServer, address: str, odradek: Run) -> No
     assert (status, out) == (0, "long: terminated\n")
     finished(address, "long")
     told = fields(odradek("batch", "describe", "--job-id", "long")[1])
-    assert told["State"] == "Failed" and int(told["CompletedCount"].partition("/")[0]) < 50
+    assert told["State"] == "Failed" and int(told["CompletedCount"].partition("/")[0]) < 50 and told["Problem"].endswith(": wrong query")
     job = web.context.batches.get("long")
     assert job.stopped and job.problem.endswith(": wrong query") and job.problem.startswith("stopped by ")
     status, _, err = odradek("batch", "terminate", "--job-id", "long", "--reason", "again", "-o", "json")
     assert status == 4 and "is not running" in err
+
+
+def test_runs_that_were_refused(web: WebServer, address: str, odradek: Run) -> None:
+    web.add(summary("order-1"))
+    web.add(summary("order-2"))
+
+    def answer(queue: str, record: Any) -> Any:
+        if record.workflow_id == "order-2":
+            return reply_to(record, "INVALID_ARGUMENT", message="too\nlarge\x1b")
+        return web.owner.answer(queue, record)
+
+    web.transport.serve("orders", answer)
+    begin(address, "part", executions=[{"workflowId": "order-1"}, {"workflowId": "order-2"}], signalOperation={"signal": "go"})
+    finished(address, "part")
+    out = odradek("batch", "describe", "--job-id", "part")[1]
+    assert fields(out)["FailureCount"] == "1/2" and "\nFailures: 1\n" in out
+    assert out.splitlines()[-1].split(maxsplit=2) == ["order-2", "-", "too large\\x1b"]
+    told = json.loads(odradek("batch", "describe", "--job-id", "part", "-o", "json")[1])
+    assert told["failureOperationCount"] == "1" and told["odradek"]["failures"][0]["workflow_id"] == "order-2"
 
 
 def test_batches_that_are_not_there(odradek: Run) -> None:

@@ -156,9 +156,9 @@ def test_an_activity_between_two_attempts() -> None:
     )
     run = traced(SCHEDULED)
     assert described(run, pending_activities=[activity])[2:] == [
-        " │   ┼ • charge (9 seconds ago, 4 attempts)",
+        " │   ┼ • charge (9 seconds ago, 3 attempts)",
         " │   │   Failure: declined",
-        " │   │   next attempt 3 seconds from now",
+        " │   │   attempt 4: 3 seconds from now",
     ]
     assert described(run, pending_activities=[pending("STARTED", 5, last_started_time_ms=NOW_MS)])[2:] == [
         " │   ┼ ▷ charge (now, 5 attempts)"
@@ -167,6 +167,12 @@ def test_an_activity_between_two_attempts() -> None:
     run.update(HistoryEvent(4, NOW_MS + 2_000, history.ActivityTaskCompletedEvent(2, 3)))
     late = described(run, pending_activities=[pending("STARTED", 5, last_started_time_ms=NOW_MS, waiting_reason="slow")])
     assert late[2:] == [" │   ┼ ✓ charge (2.0 s, 5 attempts)"], "its end is known already"
+
+
+def test_an_activity_whose_last_start_is_not_known() -> None:
+    run = traced(SCHEDULED)
+    assert described(run, pending_activities=[pending("SCHEDULED", 3, last_failure=Failure("no"))])[2] == " │   ┼ • charge (2 attempts)"
+    assert described(run, pending_activities=[pending("SCHEDULED", 2)])[2] == " │   ┼ • charge"
 
 
 def test_an_activity_that_nobody_takes() -> None:

@@ -9,20 +9,30 @@ from __future__ import annotations
 import argparse
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 from odradek.cli.app import Commands, add_command, add_group
 from odradek.cli.common import POSITIVE, cluster_options, server_options
-from odradek.cli.output import is_json, output_options, print_fields, print_many, print_value, visible
+from odradek.cli.output import is_json, output_options, print_fields, print_heading, print_many, print_table, print_value, text_of, visible
 from odradek.cli.server_calls import Server
 from odradek.cli.status import ONE_WORKFLOW
-from odradek.cli.style import Painted, status_text
+from odradek.cli.style import RED, Painted, status_text
 from odradek.cli.times import since_text
 from odradek.cli.workflow.options import add_timeout
 
 EXAMPLES = ("odradek batch list", "odradek batch describe --job-id JOB", "odradek batch terminate --job-id JOB --reason 'wrong query'")
 NOTES = """Batches of the web UI and of the HTTP API run in `odradek server` and are known to that server alone, until it is started anew. A
 command with --query (`workflow signal|cancel|terminate|delete|unpark`) runs its own batch: it is in no list, Ctrl-C ends it."""
-_JOBS = "batch-operations"
+_JOBS, _OURS = "batch-operations", "/api/odradek/v1/batches"
+# What Temporal's answer has no room for.
+_COUNTS = {
+    "GoneOrClosed": "gone",
+    "NotAppliedYet": "pending",
+    "SentAgain": "retried",
+    "Unanswered": "unanswered",
+    "NotAsked": "not_asked",
+}
+_REFUSED = ("workflow_id", "run_id", "message")
 
 
 def register(commands: Commands) -> None:
@@ -43,9 +53,9 @@ def register(commands: Commands) -> None:
         actions,
         "describe",
         describe,
-        help="how far a batch is",
+        help="how far a batch is, and which runs were refused",
         examples=("odradek batch describe --job-id JOB", "odradek batch describe --job-id JOB -o json"),
-        **shared,
+        **{**shared, "notes": f"{NOTES}\n-o json is Temporal's answer; what only Odradek has stands under `odradek`."},
     )
     parser.add_argument("--job-id", required=True, metavar="JOB", help="id of the batch")
     add_timeout(parser)
@@ -75,8 +85,9 @@ def describe(options: argparse.Namespace) -> int:
     """One batch."""
     server = Server(options)
     job = server.ask(server.path(_JOBS, options.job_id), "batch describe")
+    ours = server.ask(f"{_OURS}/{quote(options.job_id, safe='')}", "batch describe")
     if is_json(options):
-        print_value(options, job)
+        print_value(options, {**job, "odradek": ours})
         return 0
     done, failed, total = (int(job.get(f"{name}OperationCount", 0)) for name in ("complete", "failure", "total"))
     print_fields(
@@ -92,8 +103,13 @@ def describe(options: argparse.Namespace) -> int:
             "Executions": len(job.get("executions") or ()) or None,
             "Reason": job.get("reason"),
             "Identity": job.get("identity"),
+            "Problem": Painted(ours["problem"], RED) if ours.get("problem") else None,
+            **{name: ours.get(member) or None for name, member in _COUNTS.items()},
         }
     )
+    if refused := ours.get("failures"):
+        print_heading(f"Failures: {failed}")
+        print_table(["WORKFLOW ID", "RUN ID", "MESSAGE"], [[text_of(one[name] or None) for name in _REFUSED] for one in refused])
     return 0
 
 

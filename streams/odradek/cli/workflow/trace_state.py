@@ -148,13 +148,14 @@ class TracedRun:
             step = self.steps.get(activity.scheduled_event_id)
             if step is None or step.closed_ms:
                 continue
-            step.status, step.attempt, step.notes = activity.state, activity.attempt, []
+            waits = activity.state == "SCHEDULED"  # for the attempt of that number
+            step.status, step.attempt, step.notes = activity.state, activity.attempt - waits, []
             step.started_ms = activity.last_started_time_ms or step.started_ms
             step.failure = _failure_text(activity.last_failure)
             if activity.waiting_reason:
                 step.notes.append(f"waits: {activity.waiting_reason}")
             if activity.next_attempt_time_ms:
-                step.notes.append(f"next attempt {relative_text(activity.next_attempt_time_ms)}")
+                step.notes.append(f"attempt {activity.attempt}: {relative_text(activity.next_attempt_time_ms)}")
         for timer in found.pending_timers:
             step = self.steps.get(timer.started_event_id)
             if step is not None and not step.closed_ms:
@@ -184,12 +185,13 @@ def _icon(status: str) -> str:
 
 
 def _extras(one: TracedRun | Step) -> Painted:
-    """How long it took, or how long ago it began; and at which attempt it was."""
-    if not one.started_ms:
-        return Painted("", 0)
-    told = age_text(max(0, one.closed_ms - one.started_ms)) if one.closed_ms else relative_text(one.started_ms)
-    attempts = f", {one.attempt} attempts" if one.attempt > 1 else ""
-    return Painted(f"({told}{attempts})", FAINT)
+    """How long it took, or how long ago it began; and how many attempts were begun, if several."""
+    told = []
+    if one.started_ms:
+        told.append(age_text(max(0, one.closed_ms - one.started_ms)) if one.closed_ms else relative_text(one.started_ms))
+    if one.attempt > 1:
+        told.append(f"{one.attempt} attempts")
+    return Painted(f"({', '.join(told)})", FAINT) if told else Painted("", 0)
 
 
 def _ends(one: TracedRun | Step, depth: int) -> Iterator[Line]:
