@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, ShareConsumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from odradek.activities.share_commands import GROUP_CONFIG
 from odradek.config import Settings
@@ -22,7 +23,7 @@ from odradek.web.kafka.rates import RateReader
 from odradek.web.kafka.removal import QueueRemover
 
 QUEUE = "payments"
-pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:list_groups")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
@@ -106,8 +107,34 @@ def test_lag(settings: Settings, admin: ClusterAdmin) -> None:
             assert [(one.activity_group, one.activity_lag) for one in reader.queues()] == [("share", None)]
             assert reader.share_groups([QUEUE, "nobody"]) == {QUEUE}
             assert RateReader(settings, admin).measure(QUEUE, 0.0).activity is None
+            # Somebody went back: a classic group with members counts, whatever else is there.
+            consumer = Consumer(consumer_config(settings, classic))
+            consumer.subscribe([admin.topics.commands(QUEUE)])
+            until(lambda: consumer.poll(0.1) or consumer.assignment())
+            assert ActivityGroups(settings).kind(QUEUE) == "classic"
+            consumer.close()
+            assert ActivityGroups(settings).kind(QUEUE) == "share"
     finally:
         reader.close()
+
+
+def test_one_look_tells_of_all_classic_groups(settings: Settings, admin: ClusterAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the newer call leaves out is asked for by the deprecated one, queue by queue."""
+    asked: list[str] = []
+    monkeypatch.setattr(AdminClient, "list_groups", lambda self, group, **_: asked.append(group) or [])
+    lists: list[float] = []
+    real = AdminClient.list_consumer_groups
+    monkeypatch.setattr(AdminClient, "list_consumer_groups", lambda self, **given: lists.append(0) or real(self, **given))
+    names = [f"queue-{number}" for number in range(3)]
+    consumers = [Consumer(consumer_config(settings, admin.topics.activities_group(name))) for name in names[:2]]
+    for consumer in consumers:
+        consumer.subscribe([admin.topics.commands(QUEUE)])
+    until(lambda: all(consumer.poll(0.1) or consumer.assignment() for consumer in consumers))
+    groups = ActivityGroups(settings.replace(activity_group="share"))
+    assert [groups.kind(name) for name in names] == ["classic", "classic", "share"]
+    assert len(lists) == 1 and asked == [admin.topics.activities_share_group(names[2])]
+    for consumer in consumers:
+        consumer.close()
 
 
 def test_removal(settings: Settings, admin: ClusterAdmin) -> None:
