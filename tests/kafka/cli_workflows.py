@@ -82,4 +82,19 @@ class Visit:
         return "the neighbour"
 
 
-WORKFLOWS = [Parcel, Blocked, Visit]
+@activity.defn
+async def approve() -> dict[str, str]:
+    activity.raise_complete_async()
+
+
+@workflow.defn
+class Approval:
+    """Waits for somebody outside."""
+
+    @workflow.run
+    async def run(self, what: str) -> dict[str, str]:
+        timeout = timedelta(minutes=5)
+        return await workflow.execute_activity(approve, activity_id="approval", start_to_close_timeout=timeout)
+
+
+WORKFLOWS = [Parcel, Blocked, Visit, Approval]

@@ -181,6 +181,20 @@ def test_payloads_with_metadata_of_their_own(odradek: Run) -> None:
     assert odradek("workflow", "signal", "-w", "inputs", "--name", "address", "-i", "{", "--input-base64").returncode == 2
 
 
+def test_an_activity_that_is_completed_from_outside(odradek: Run) -> None:
+    started(odradek, "approved", "refused", type="Approval")
+    for workflow_id in ("approved", "refused"):  # once it runs: a report before that would be of an attempt that is not known yet
+        until(lambda id=workflow_id: "STARTED" in odradek("workflow", "describe", "-w", id).stdout)
+    done = odradek("activity", "complete", "-w", "approved", "-a", "approval", "--result", '{"by": "Milena"}')
+    assert (done.returncode, done.stdout) == (0, "approved: activity approval reported as completed\n")
+    assert json.loads(odradek("workflow", "result", "-w", "approved", "--rpc-timeout", "30s").stdout) == {"by": "Milena"}
+    done = odradek("activity", "fail", "-w", "refused", "-a", "approval", "--reason", "never", "--detail", "1", "-o", "json")
+    assert json.loads(done.stdout)["reported"] == "failed"
+    done = odradek("workflow", "result", "-w", "refused", "--rpc-timeout", "30s")
+    assert done.returncode == 1 and "never" in done.stderr
+    assert odradek("activity", "complete", "-w", "approved", "-a", "approval", "--result", "1").returncode == 4
+
+
 # --- the server
 
 

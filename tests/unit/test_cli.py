@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 import textwrap
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,18 @@ def test_start_options() -> None:
     assert keywords["id_reuse_policy"] is WorkflowIDReusePolicy.REJECT_DUPLICATE
     assert keywords["id_conflict_policy"] is WorkflowIDConflictPolicy.USE_EXISTING
     assert (keywords["start_signal"], keywords["start_signal_args"]) == ("s", ["x"])
+
+
+def test_a_start_without_a_workflow_id_makes_one() -> None:
+    from odradek.cli.workflow.start import start_keywords
+
+    options = [parse("workflow", "start", "--name", "T", "-t", "q") for _ in range(2)]
+    first, second = (start_keywords(one)["id"] for one in options)
+    assert first != second and uuid.UUID(first) and options[0].workflow_id == first and options[0].type == "T"
+    with pytest.raises(SystemExit):
+        parse("workflow", "signal-with-start", "--type", "T", "-t", "q", "--signal-type", "s")
+    assert parse("workflow", "signal-with-start", "-w", "w", "--type", "T", "-t", "q", "--signal-type", "s").start_signal == "s"
+    assert parse("workflow", "signal", "-w", "w", "--type", "s").name == "s"
 
 
 def test_settings_come_from_file_environment_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

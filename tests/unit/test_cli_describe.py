@@ -14,7 +14,8 @@ from odradek.cli import task_queue, times
 from odradek.client import Client
 from odradek.web.kafka.facts import ActivityPartitionView, MemberView, PartitionView, QueueDetail
 from odradek.web.kafka.rates import QueueRates, Rates
-from odradek.wire.events import QueryWorkflow
+from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, QueryWorkflow
+from odradek.wire.outcomes import PendingActivity, WorkflowDescription
 from odradek.wire.payload import Payload
 from tests.unit.client_fakes import FakeTransport, connect, reply_to
 from tests.unit.web_server import COMPLETED, START_MS, Owner, busy_description, plain, summary
@@ -38,7 +39,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Owner:
 @pytest.fixture
 def odradek(owner: Owner, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str) -> tuple[int, str]:
-        status = cli.main([*arguments, "-w", "order-1", "-t", "orders"])
+        status = cli.main([*arguments, "-w", "order-1", *(() if arguments[0] == "activity" else ("-t", "orders"))])
         said = capsys.readouterr()
         assert said.err == "", said.err
         return status, said.out
@@ -158,6 +159,58 @@ def test_times_and_colors_of_events(owner: Owner, odradek: Run) -> None:
         out = odradek("workflow", "show", "--color", "always", *arguments)[1]
         assert "\x1b[34mWorkflowExecutionStarted\x1b[0m" in out and "\x1b[32mWorkflowExecutionCompleted\x1b[0m" in out
     assert "\x1b" not in odradek("workflow", "show", "--color", "always", "-o", "jsonl")[1]
+
+
+def test_the_latest_event_first(owner: Owner, odradek: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    owner.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9))
+    ids = [int(line.split()[0]) for line in odradek("workflow", "show")[1].splitlines()[1:]]
+    assert [int(line.split()[0]) for line in odradek("workflow", "show", "--reverse")[1].splitlines()[1:]] == ids[::-1] and ids[0] == 1
+    events = json.loads(odradek("workflow", "show", "--reverse", "-o", "json")[1])["events"]
+    assert events[0]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED" and events[-1]["eventId"] == "1"
+    assert cli.main(["workflow", "show", "-w", "order-1", "-t", "orders", "--reverse", "--follow"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+def test_nothing_is_written(owner: Owner, odradek: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    owner.add(summary("order-1"))
+    assert odradek("workflow", "describe", "-o", "none") == (0, "")
+    assert odradek("workflow", "show", "-o", "none") == (0, "")
+    assert cli.main(["workflow", "describe", "-w", "order-2", "-t", "orders", "-o", "none"]) == 4
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+
+
+# --- activities that are completed from outside
+
+
+def pending(owner: Owner) -> None:
+    owner.add(summary("order-1"))
+    activity = PendingActivity("approval", "approve", "orders", "STARTED", 2, scheduled_event_id=5)
+    owner.descriptions["order-1"] = WorkflowDescription(owner.runs["order-1"], pending_activities=[activity])
+
+
+def test_complete_an_activity(owner: Owner, odradek: Run) -> None:
+    pending(owner)
+    status, out = odradek("activity", "complete", "-a", "approval", "--result", '{"by": "Milena"}')
+    assert (status, out) == (0, "order-1: activity approval reported as completed\n")
+    (report,) = [record for record in owner.seen if isinstance(record, ActivityTaskCompleted)]
+    assert (report.workflow_id, report.activity_id, report.attempt, report.scheduled_event_id) == ("order-1", "approval", 2, 5)
+    assert report.result == [Payload({"encoding": b"json/plain"}, b'{"by":"Milena"}')]
+
+
+def test_fail_an_activity(owner: Owner, odradek: Run) -> None:
+    pending(owner)
+    told = json.loads(odradek("activity", "fail", "-a", "approval", "--reason", "no", "--detail", "[1]", "-o", "json")[1])
+    assert told == {"workflowId": "order-1", "activityId": "approval", "reported": "failed"}
+    (report,) = [record for record in owner.seen if isinstance(record, ActivityTaskFailed)]
+    assert report.failure.message == "no" and report.failure.non_retryable and [one.data for one in report.failure.details] == [b"[1]"]
+
+
+def test_an_activity_that_nobody_waits_for(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
+    pending(owner)
+    line = ["activity", "complete", "-w", "order-1", "-a", "other", "--result", "1"]
+    assert cli.main(line) == 4 and "other" in capsys.readouterr().err
+    assert cli.main([*line[:-1], "{"]) == 2 and "is not JSON" in capsys.readouterr().err
 
 
 # --- task queues

@@ -23,7 +23,7 @@ WANTED = """
     workflow start, workflow execute, workflow signal, workflow query, workflow cancel, workflow terminate, workflow describe,
     workflow list, workflow count, workflow show, workflow stack, workflow result, workflow delete, workflow unpark,
     workflow signal-with-start, workflow update, workflow metadata, workflow trace,
-    batch list, batch describe, batch terminate,
+    activity complete, activity fail, batch list, batch describe, batch terminate,
     operator cluster health, operator cluster describe, operator cluster system, operator namespace list, operator namespace describe,
     operator search-attribute list,
     task-queue describe, task-queue delete, topic, dead-letter list, dead-letter show, dead-letter redrive, dev, server, worker,
@@ -105,7 +105,7 @@ _odradek; printf '%s\\n' "${{COMPREPLY[@]}}" """
     [
         ("odradek work", {"worker", "workflow"}),
         ("odradek workflow si", {"signal", "signal-with-start"}),
-        ("odradek workflow list -o ", {"text", "table", "json", "jsonl"}),
+        ("odradek workflow list -o ", {"text", "table", "json", "jsonl", "none"}),
         ("odradek workflow terminate --query x --re", {"--reason"}),
         ("odradek task-queue d", {"describe", "delete"}),
         ("odradek --log-level debug dead-letter ", {"list", "show", "redrive", "--help"}),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import os
 import re
 import sys
+import time
 from typing import Any
 
 import pytest
 
 from odradek import cli
 from odradek.cli import times
+from odradek.cli.app import build_parser
 from odradek.cli.workflow import trace
 from odradek.cli.workflow.trace_state import TracedRun
 from odradek.client import Client
@@ -320,31 +324,38 @@ def test_a_tree_that_is_too_large_for_the_terminal(monkeypatch: pytest.MonkeyPat
     assert terminal.getvalue().count("\x1b[10A") == 1 and len(terminal.getvalue().splitlines()) == 10 + 42
 
 
-def test_ctrl_c_writes_what_there_is(owner: Owner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_writes_what_there_is(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     owner.add(summary("order-1"), [HistoryEvent(1, START_MS, history.WorkflowExecutionStarted("order-1", "r", "OrderSaga", "orders"))])
     owner.descriptions["order-1"] = WorkflowDescription(owner.runs["order-1"], pending_task_attempt=3, pending_task_failure=Failure("bug"))
-    wait = asyncio.wait
-
-    async def interrupted(*arguments: Any, **options: Any) -> Any:
-        done = await wait(*arguments, **options)
-        if len(owner.seen) > 2:  # the history has been read
-            raise asyncio.CancelledError
-        return done
-
-    monkeypatch.setattr(trace.asyncio, "wait", interrupted)
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(_traced_directly(owner))
-    out = capsys.readouterr().out.splitlines()
-    assert out[0] == " ╪ ▷ OrderSaga (1 minute ago)" and "workflow task fails, attempt 3: bug" in out[2]
+    assert interrupted(owner)[:3] == [
+        " ╪ ▷ OrderSaga (1 minute ago)",
+        " │   wfId: order-1, runId: r",
+        " │   Does not get on: workflow task fails, attempt 3: bug",
+    ]
+    monkeypatch.setattr(trace, "_LAST_WORD_S", 0.05)
+    began = time.monotonic()
+    assert interrupted(owner, muted=True)[:1] == [" ╪ ▷ OrderSaga (1 minute ago)"] and time.monotonic() - began < 0.5, "nobody answers"
 
 
-async def _traced_directly(owner: Owner) -> None:
-    from odradek.cli.app import build_parser
+def interrupted(owner: Owner, *, muted: bool = False) -> list[str]:
+    """What a trace writes that is cancelled, as by Ctrl-C, once it has read the history. muted: its owner says nothing any more then."""
 
-    client: Client = await Client.connect(settings=None, api_key=None, lazy=True)  # the scripted one
-    options = build_parser().parse_args(list(COMMAND))
-    handle = client.get_workflow_handle("order-1", task_queue="orders")
-    await trace._follow(handle, TracedRun("order-1", "r", "OrderSaga"), options)
+    async def run() -> None:
+        client: Client = await Client.connect(settings=None, api_key=None, lazy=True)  # the scripted one
+        handle = client.get_workflow_handle("order-1", task_queue="orders")
+        run = TracedRun("order-1", "r", "OrderSaga")
+        tracing = asyncio.ensure_future(trace._follow(handle, run, build_parser().parse_args([*COMMAND, "--rpc-timeout", "5s"])))
+        while not run.started_ms:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        owner.muted = muted
+        tracing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await tracing
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        asyncio.run(run())
+    return out.getvalue().splitlines()
 
 
 def test_a_history_that_cannot_be_read_ends_it(owner: Owner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

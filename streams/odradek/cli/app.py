@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
 import io
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from odradek.cli.anywhere import add_each, leaves
-from odradek.cli.output import visible
+from odradek.cli.output import NONE, visible
 from odradek.cli.parser import Parser
 from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
 from odradek.cli.style import styled
@@ -26,6 +27,7 @@ COMMANDS = (
     "odradek.cli.worker",
     "odradek.cli.server",
     "odradek.cli.workflow",
+    "odradek.cli.activity",
     "odradek.cli.task_queue",
     "odradek.cli.batch_jobs",
     "odradek.cli.operator",
@@ -64,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("odradek.kafka").setLevel(logging.CRITICAL)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
-        with styled(options):
+        with contextlib.ExitStack() as stack:
+            if getattr(options, "output", "") == NONE:
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+            stack.enter_context(styled(options))
             status = command(options)
         sys.stdout.flush()
         return status

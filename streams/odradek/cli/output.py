@@ -1,6 +1,6 @@
 """How output is written: text and tables for people, JSON for pipes.
 
-`text` and `table` are one; `json` is one value, indented; `jsonl` is one value a line, written as it comes.
+`text` and `table` are one; `json` is one value, indented; `jsonl` is one value a line, written as it comes; `none` is nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import msgspec
 from odradek.cli.payloads import Unreadable
 from odradek.cli.style import HEADING, Painted, heading, paint
 
-FORMS = ("text", "table", "json", "jsonl")
+NONE = "none"
+FORMS = ("text", "table", "json", "jsonl", NONE)
 # What a column is cut to on a terminal, at least.
 _NARROWEST = 12
 # What steers a terminal or turns text around: C0, DEL, C1, line and paragraph separators, bidirectional controls.

@@ -18,8 +18,8 @@ _HEAD = """\
 (`task-queue`, `topic`, `dead-letter`, `workflow unpark`) is its own. Settings come from `ODRADEK_…` variables and `--config FILE`
 ([settings](settings.md)); arguments win.
 
-- **Output**: tables for people; `-o json` is one value, `-o jsonl` one value a line as it comes, for pipes. Errors are one line on stderr
-  with the cure.
+- **Output**: tables for people; `-o json` is one value, `-o jsonl` one value a line as it comes, for pipes; `-o none` is nothing but the
+  exit status. Errors are one line on stderr with the cure.
 - **Lists** (`list`, `count`, `--query`), `batch` and `operator` are answered by `odradek server`: `--server-address HOST:PORT`, or the
   setting `server_address`. The language is in [query.md](query.md). Everything else goes to the owners of workflows over Kafka and needs
   no server.
@@ -44,10 +44,11 @@ _HEAD = """\
   are relative, as with `temporal`, but those of events, records and dead letters are `iso`. JSON has its own, whatever is asked for.
 - **What cannot be shown as it is**: a payload that a codec wrote is `unreadable: encoding …`, in JSON its `metadata` and `data` in base64.
   Control characters of ids, messages and keys are written as escapes (`\\x1b`, `\\u202e`), in JSON as JSON's.
-- **Not yet**, of what `temporal` has: updates (`workflow update`); `workflow reset`, `pause`, `update-options`; `schedule`; `activity`;
-  `nexus`; versions of workers; child workflows (`trace --depth`, `--fold`); priorities and fairness (`--priority-key`,
-  `--fairness-key`); `list --archived`; `describe --reset-points`; whatever creates, changes or deletes namespaces, search attributes and
-  clusters; `env`, `config`. Each is an error of one line that says why, and what to do instead: status 2, `workflow update` 1.
+- **Not yet**, of what `temporal` has: updates (`workflow update`); `workflow reset`, `pause`, `update-options`; `schedule`; activities
+  without a workflow; `nexus`; versions of workers; child workflows (`trace --depth`, `--fold`); priorities and fairness
+  (`--priority-key`, `--fairness-key`); `--headers`; `list --archived`; `describe --reset-points`; whatever creates, changes or deletes
+  namespaces, search attributes and clusters; `env`, `config`. Each is an error of one line that says why, and what to do instead: status
+  2, `workflow update` 1.
 
 ## Exit statuses
 

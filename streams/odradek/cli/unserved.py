@@ -9,9 +9,14 @@ _CHILDREN = "no child workflows yet: a trace has the workflow's own activities a
 _PRIORITIES = "no priorities or fairness yet: a partition is worked off in its order"
 _SETTINGS = "settings come from ODRADEK_… variables and --config FILE"
 
+_STANDALONE = "no activities without a workflow: `workflow describe` has those that a run waits for"
+_PAUSED = "activities cannot be paused or changed: `workflow describe` has those that a run waits for"
+
 #: Commands and groups, by their words.
 _COMMANDS = {
-    "activity": "activities are not started, paused or listed without their workflow: `workflow describe` has the pending ones",
+    **{f"activity {name}": _STANDALONE for name in ("count", "delete", "describe", "execute", "list", "result", "start")},
+    **{f"activity {name}": _STANDALONE for name in ("cancel", "terminate")},
+    **{f"activity {name}": _PAUSED for name in ("pause", "unpause", "reset", "update-options")},
     "config": _SETTINGS,
     "env": _SETTINGS,
     "nexus": "no Nexus: services talk over topics",
@@ -52,6 +57,7 @@ _OPTIONS = {
         "--profile": _SETTINGS,
         "--config-file": "it is --config FILE",
         "--no-json-shorthand-payloads": "`workflow describe --raw` and `workflow show -o json` have payloads whole",
+        "--headers": "headers are set by a client's interceptors",
         "--codec-endpoint": "no remote codecs: what a codec wrote is shown as unreadable",
     },
     "workflow list": {"--archived": "no archive: `results` and `executions` are topics, keep them as long as you like"},

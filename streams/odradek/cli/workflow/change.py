@@ -32,7 +32,7 @@ def register(actions: Commands) -> None:
         """odradek workflow signal --name approve --query "WorkflowType = 'OrderWorkflow' AND Customer = 'c-17'" --reason audit --yes""",
         parents=[input_options()],
     )
-    parser.add_argument("--name", required=True, help="signal name")
+    parser.add_argument("--name", "--type", required=True, help="signal name")
     parser.add_argument("--reason", default="", help="why, with --query; as `temporal` has it, a signal itself carries none")
     parser = _command(
         actions,

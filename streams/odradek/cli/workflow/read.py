@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import AsyncIterator
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
@@ -22,7 +23,7 @@ from odradek.cli.output import (
     text_of,
     visible,
 )
-from odradek.cli.status import ONE_WORKFLOW
+from odradek.cli.status import ONE_WORKFLOW, UsageError
 from odradek.cli.style import event_type_text
 from odradek.cli.times import time_text
 from odradek.cli.workflow.options import add_one, handle_of, member, names
@@ -83,6 +84,7 @@ def register(actions: Commands) -> None:
             "odradek workflow show -w order-1",
             "odradek workflow show -w order-1 --detailed",
             "odradek workflow show -w order-1 --follow",
+            "odradek workflow show -w order-1 --reverse",
             "odradek workflow show -w order-1 -o json",
         ),
         notes="-o json is Temporal's form of a history, which its tools and `Replayer` read; -o jsonl has an event a line.",
@@ -92,6 +94,7 @@ def register(actions: Commands) -> None:
     add_one(parser)
     parser.add_argument("--follow", "-f", action="store_true", help="go on as events come, until the workflow closes")
     parser.add_argument("--detailed", action="store_true", help="what each event holds as well")
+    parser.add_argument("--reverse", action="store_true", help="the latest event first")
 
 
 def _reject_option(parser: argparse.ArgumentParser) -> None:
@@ -154,13 +157,18 @@ def metadata(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the history."""
+    if options.follow and options.reverse:
+        raise UsageError("--reverse and --follow exclude each other: what is to come has no end to begin at")
 
     async def use(client: Client) -> None:
         handle = handle_of(client, options)
+        events: AsyncIterator[Any]
         if options.follow:
             events = handle.fetch_history_events(wait_new_event=True)
         else:
             events = handle.fetch_history_events(rpc_timeout=options.rpc_timeout)
+        if options.reverse:
+            events = _reversed(events)
         if options.output == "json":
             found = WorkflowHistory(options.workflow_id, [event async for event in events])
             print_json(found.to_json_dict())
@@ -198,6 +206,11 @@ def _print_metadata(answer: dict[str, Any]) -> None:
 
 
 # --- show
+
+
+async def _reversed(events: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    for event in reversed([event async for event in events]):
+        yield event
 
 
 def _row(event: Any) -> list[str]:

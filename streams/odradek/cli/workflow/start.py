@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import uuid
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
@@ -72,8 +73,8 @@ def register(actions: Commands) -> None:
         statuses=STATUSES,
         parents=parents,
     )
-    _start_options(parser)
-    parser.add_argument("--signal-name", required=True, dest="start_signal", metavar="NAME", help="signal name")
+    _start_options(parser, required=True)
+    parser.add_argument("--signal-name", "--signal-type", required=True, dest="start_signal", metavar="NAME", help="signal name")
     add_inputs(parser, "signal-input", of=" of the signal")
     add_one(
         add_command(
@@ -88,9 +89,10 @@ def register(actions: Commands) -> None:
     )
 
 
-def _start_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workflow-id", "-w", required=True, help="workflow id")
-    parser.add_argument("--type", required=True, help="workflow type")
+def _start_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """required: whether the workflow id has to be given."""
+    parser.add_argument("--workflow-id", "-w", required=required, help="workflow id" + ("" if required else " (default: a new one)"))
+    parser.add_argument("--type", "--name", required=True, help="workflow type")
     parser.add_argument("--task-queue", "-t", required=True, help="task queue")
     parser.add_argument("--id-reuse-policy", type=member(WorkflowIDReusePolicy), metavar="POLICY", help=names(WorkflowIDReusePolicy))
     parser.add_argument(
@@ -201,7 +203,8 @@ def _print_failure(options: argparse.Namespace, outcome: dict[str, Any], error: 
 
 
 def start_keywords(options: argparse.Namespace) -> dict[str, Any]:
-    """Keywords of `Client.start_workflow`."""
+    """Keywords of `Client.start_workflow`. Gives the options a workflow id if they have none."""
+    options.workflow_id = options.workflow_id or str(uuid.uuid4())
     if options.fail_existing and options.id_reuse_policy is not None:
         raise UsageError("give --fail-existing or --id-reuse-policy, not both")
     given = {

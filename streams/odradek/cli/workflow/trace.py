@@ -20,6 +20,8 @@ from odradek.cli.workflow.trace_state import Line, TracedRun
 from odradek.client import Client, RPCError, WorkflowHandle
 
 _REFRESH_S = 1.0
+# How long Ctrl-C waits for what the owner has to say.
+_LAST_WORD_S = 2.0
 #: Statuses that are no success, as `workflow result` takes them.
 _FAILED = ("FAILED", "CANCELED", "TERMINATED", "TIMED_OUT")
 
@@ -62,6 +64,7 @@ def trace(options: argparse.Namespace) -> int:
             }
         )
         print_heading("Progress:")
+        sys.stdout.flush()
         run = TracedRun(found.id, found.run_id, found.workflow_type)
         await _follow(handle, run, options)
         return run
@@ -87,12 +90,13 @@ async def _follow(handle: WorkflowHandle[Any, Any], run: TracedRun, options: arg
         await reading  # raises what it raised
     except asyncio.CancelledError:  # Ctrl-C
         if not drawing.live:
-            await _describe(handle, run, options)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await _describe(handle, run, options)
         raise
     finally:
         reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError, RPCError):
-            await reading
+        await asyncio.wait([reading])
         drawing.end(run)
 
 
