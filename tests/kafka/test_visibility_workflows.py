@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import time
@@ -48,7 +49,18 @@ class Waiting:
         await workflow.wait_condition(lambda: False)
 
 
-WORKFLOWS = [Order, Waiting]
+@workflow.defn
+class Chain:
+    """Continues as new at once, again and again: runs of a chain begin in one millisecond."""
+
+    @workflow.run
+    async def run(self, left: int) -> int:
+        if left:
+            workflow.continue_as_new(left - 1, memo={"left": left - 1})
+        return left
+
+
+WORKFLOWS = [Order, Waiting, Chain]
 
 
 @pytest.fixture
@@ -120,6 +132,25 @@ async def test_a_deleted_run_leaves_lists_and_stays_counted(settings: Settings, 
         with VisibilityReader(settings.replace(state_dir=tmp_path / "beside")) as beside:
             assert await asyncio.to_thread(beside.wait_caught_up, 60), beside.statistics()
             assert listed(beside) == listed(reader)
+
+
+async def test_a_chain_is_listed_in_its_order(settings: Settings, tmp_path: Path) -> None:
+    """Also by an instance that sees only the last record of each run; and the latest is the one that is found."""
+    client = await Client.connect(settings=settings)
+    ids = [f"w-{number}" for number in range(6)]
+    async with Worker(client, task_queue=QUEUE, workflows=WORKFLOWS):
+        started = [client.execute_workflow(Chain.run, 20, id=name, task_queue=QUEUE, memo={"left": 20}) for name in ids]
+        assert await asyncio.gather(*started) == [0] * len(ids)
+    with VisibilityReader(settings) as reader:
+        assert await asyncio.to_thread(reader.wait_caught_up, 60), reader.statistics()
+        together = 0
+        for name in ids:
+            runs = reader.store.list(f"WorkflowId = '{name}'").executions
+            assert [json.loads(run.memo["left"].data) for run in runs] == list(range(21))
+            latest = reader.store.get(name)
+            assert latest is not None and latest.status == "COMPLETED"
+            together += len(runs) - len({run.start_time_ms for run in runs})
+        assert together > 0, "this test means nothing unless runs began in one millisecond"
 
 
 def windows(reader: VisibilityReader, start_ms: int) -> Counter[str]:

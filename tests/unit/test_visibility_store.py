@@ -452,3 +452,53 @@ def test_percentiles_are_at_most_a_bucket_off(latencies: list[int], share: float
         abs(found - near) <= max(1.0, near * 0.0906)
         for near in (exact, *ordered[max(0, ordered.index(exact) - 1) : ordered.index(exact) + 2])
     )
+
+
+def chain(offset: int, number: int, status: str | None = "CONTINUED_AS_NEW", *, key: str = "w", **more: Any) -> Change:
+    """The record of a run of the chain of `key`; all its runs begin in one millisecond."""
+    run = f"{key}-{(number * 7_919) % 100:02d}-{number}"  # neither the ids nor their hashes follow the chain
+    found = summary(run, status or "", workflow_id=key, first_execution_run_id=f"{key}-00-0", **more)
+    return Change(0, offset, f"{key}/{run}".encode(), None if status is None else found)
+
+
+def runs_of(store: VisibilityStore, query: str, page_size: int = 100) -> list[str]:
+    found, token = [], b""
+    while True:
+        page = store.list(query, page_size=page_size, page_token=token)
+        found += [one.run_id for one in page.executions]
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def test_runs_of_a_chain_that_began_in_one_millisecond_follow_each_other(tmp_path: Path) -> None:
+    """The latest is the last one of the list's order, and what a look-up by workflow id alone gives; on each instance, page by page."""
+    told: list[Change] = []
+    for number in range(30):
+        told.append(chain(2 * number, number, "RUNNING"))
+        told.append(chain(2 * number + 1, number, "CONTINUED_AS_NEW" if number < 29 else "RUNNING"))
+    told += [chain(100 + number, number, "RUNNING", key="other", start_time_ms=T0 + number % 2) for number in range(4)]
+    expected = [chain(0, number).summary.run_id for number in range(30)]  # type: ignore[union-attr]
+    compacted = list({change.key: change for change in told}.values())
+    for place, (changes, size) in enumerate([(told, 1), (told, 7), (told, 1_000), (compacted, 1_000), ([*told, *told], 5)]):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        with VisibilityStore.open(folder / "store.sqlite") as store:
+            for begin in range(0, len(changes), size):
+                store.apply(changes[begin : begin + size])
+            latest = store.get("w")
+            assert latest is not None and latest.run_id == expected[-1]
+            for page_size in (1, 4, 100):
+                assert runs_of(store, "WorkflowId = 'w'", page_size) == expected[::-1]
+                assert runs_of(store, "WorkflowId = 'w' ORDER BY StartTime", page_size) == expected
+                assert runs_of(store, "WorkflowId = 'w' ORDER BY WorkflowType, StartTime DESC", page_size) == expected[::-1]
+                assert runs_of(store, "WorkflowId = 'w' ORDER BY CloseTime", page_size) == [expected[-1], *expected[:-1]]  # NULL first
+            assert [run[-1] for run in runs_of(store, "WorkflowId = 'other'")] == ["3", "1", "2", "0"]
+
+
+def test_a_run_that_goes_takes_no_turn_along(store: VisibilityStore) -> None:
+    store.apply([chain(0, 0), chain(1, 1), chain(2, 2, "RUNNING")])
+    store.apply([chain(3, 0, None), chain(4, 2, "CONTINUED_AS_NEW"), chain(5, 3, "RUNNING")])
+    assert [run[-1] for run in runs_of(store, "WorkflowId = 'w'")] == ["3", "2", "1"]
+    latest = store.get("w")
+    assert latest is not None and latest.run_id[-1] == "3"

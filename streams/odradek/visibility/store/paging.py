@@ -1,6 +1,7 @@
 """Pages by key, not by number: a token holds the sort values of a page's last run, and the next page begins behind them.
 
-So rows that come or go between two pages neither repeat nor hide others. Every order ends with `tie`, which is the same on each instance.
+So rows that come or go between two pages neither repeat nor hide others. Every order ends with `turn` and `tie`, which never change and
+are the same on each instance.
 NULL sorts first ascending and last descending, as in SQLite. Tokens are opaque, carry a checksum and a hash of their query.
 """
 
@@ -19,7 +20,7 @@ from odradek.visibility.errors import PageTokenError
 from odradek.visibility.query import Compiled, SortKey
 
 _CHECKSUM = 8
-_VERSION = 2
+_VERSION = 3
 
 #: The order of a query that names none: latest start first.
 DEFAULT_ORDER = (SortKey("StartTime", "e.start_time_ms", (), True, False),)
@@ -27,11 +28,12 @@ DEFAULT_ORDER = (SortKey("StartTime", "e.start_time_ms", (), True, False),)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page ended: the sort values of its last run, and its tie. `now_ms`: of the first page, until when open runs' durations
+    """Where a page ended: the sort values of its last run, its turn and tie. `now_ms`: of the first page, until when open runs' durations
     count on all of them: what has a later end on each page would be passed over.
     """
 
     values: tuple[Any, ...]
+    turn: int
     tie: int
     now_ms: int = 0
 
@@ -50,18 +52,19 @@ def order_of(compiled: Compiled) -> tuple[SortKey, ...]:
 
 
 def order_sql(order: Sequence[SortKey]) -> tuple[str, tuple[Any, ...]]:
-    """ORDER BY's text. The tie goes the way of the last column, so that one index can serve all."""
+    """ORDER BY's text. Turn and tie go the way of the last column, so that one index can serve all."""
     items = [f"{key.sql} {'DESC' if key.descending else 'ASC'}" for key in order]
-    items.append(f"e.tie {'DESC' if order[-1].descending else 'ASC'}")
+    direction = "DESC" if order[-1].descending else "ASC"
+    items += [f"e.turn {direction}", f"e.tie {direction}"]
     return ", ".join(items), tuple(value for key in order for value in key.parameters)
 
 
 def phases_after(order: Sequence[SortKey], cursor: Cursor | None) -> list[Phase]:
     """Conditions for what comes behind a cursor.
 
-    Behind (a, b, tie) is: a behind, or a equal and b behind, or both equal and the tie behind. The first column is bounded on its own
-    as well, so that its index is entered at the cursor. Where the first column's NULLs come last, they are a second phase: an OR with
-    them would keep the index out.
+    Behind (a, b, tie) is: a behind, or a equal and b behind, or both equal and the tie (with the turn before it) behind. The first column
+    is bounded on its own as well, so that its index is entered at the cursor. Where the first column's NULLs come last, they are a second
+    phase: an OR with them would keep the index out.
     """
     if cursor is None:
         return [Phase("1")]
@@ -69,8 +72,8 @@ def phases_after(order: Sequence[SortKey], cursor: Cursor | None) -> list[Phase]
     chain, parameters = _behind(order, cursor)
     if len(order) == 1 and value is not None:
         comparison = "<" if first.descending else ">"
-        chain = f"({first.sql}, e.tie) {comparison} (?, ?)"
-        parameters = [*first.parameters, value, cursor.tie]
+        chain = f"({first.sql}, e.turn, e.tie) {comparison} (?, ?, ?)"
+        parameters = [*first.parameters, value, cursor.turn, cursor.tie]
     if value is None:
         here = Phase(f"{first.sql} IS NULL AND {chain}", (*first.parameters, *parameters))
         return [here] if first.descending else [here, Phase(f"{first.sql} IS NOT NULL", first.parameters)]
@@ -93,8 +96,8 @@ def _behind(order: Sequence[SortKey], cursor: Cursor) -> tuple[str, list[Any]]:
             parameters += [*equal_parameters, *further_parameters]
         equal.append(f"{key.sql} IS ?")
         equal_parameters += [*key.parameters, value]
-    alternatives.append(" AND ".join([*equal, f"e.tie {'<' if order[-1].descending else '>'} ?"]))
-    parameters += [*equal_parameters, cursor.tie]
+    alternatives.append(" AND ".join([*equal, f"(e.turn, e.tie) {'<' if order[-1].descending else '>'} (?, ?)"]))
+    parameters += [*equal_parameters, cursor.turn, cursor.tie]
     return "(" + " OR ".join(f"({alternative})" for alternative in alternatives) + ")", parameters
 
 
@@ -114,7 +117,7 @@ def _further(key: SortKey, value: Any) -> tuple[str, list[Any]]:
 
 def encode_token(compiled: Compiled, cursor: Cursor) -> bytes:
     """A token for the page behind the cursor: URL-safe letters."""
-    body = msgspec.msgpack.encode((_VERSION, _fingerprint(compiled), cursor.values, cursor.tie, cursor.now_ms))
+    body = msgspec.msgpack.encode((_VERSION, _fingerprint(compiled), cursor.values, cursor.turn, cursor.tie, cursor.now_ms))
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=")
 
 
@@ -128,12 +131,12 @@ def decode_token(compiled: Compiled, token: bytes) -> Cursor:
         version, *parts = msgspec.msgpack.decode(body, type=tuple[Any, ...])
         if version != _VERSION:
             raise PageTokenError("the page token is of another version: begin again without one")
-        fingerprint, values, tie, now_ms = msgspec.convert(parts, tuple[bytes, tuple[Any, ...], int, int])
+        fingerprint, values, turn, tie, now_ms = msgspec.convert(parts, tuple[bytes, tuple[Any, ...], int, int, int])
     except (binascii.Error, msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise PageTokenError("the page token is damaged: begin again without one") from error
     if fingerprint != _fingerprint(compiled) or len(values) != len(order_of(compiled)):
         raise PageTokenError("the page token belongs to another query: give it the query it came from, or begin again without one")
-    return Cursor(values, tie, now_ms)
+    return Cursor(values, turn, tie, now_ms)
 
 
 def _fingerprint(compiled: Compiled) -> bytes:

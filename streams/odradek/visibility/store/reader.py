@@ -110,7 +110,7 @@ class StoreReader:
         if len(rows) <= page_size:
             return Page(runs)
         last = rows[page_size - 1]
-        return Page(runs, encode_token(compiled, Cursor(tuple(last[len(ROW_COLUMNS) :]), last[0], now_ms)))
+        return Page(runs, encode_token(compiled, Cursor(tuple(last[len(ROW_COLUMNS) : -1]), last[-1], last[0], now_ms)))
 
     def count(self, query: str | Query = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Count:
         """How many runs a query finds, by group with GROUP BY. Counts over status, type and task queue are kept ready."""
@@ -128,7 +128,7 @@ class StoreReader:
                 tie = tie_of(key_of(workflow_id, run_id))
                 where, parameters = "e.tie = ? AND e.workflow_id = ? AND e.run_id = ?", (tie, workflow_id, run_id)
             else:
-                where, parameters = "e.workflow_id = ? ORDER BY e.start_time_ms DESC, e.tie DESC LIMIT 1", (workflow_id,)
+                where, parameters = "e.workflow_id = ? ORDER BY e.start_time_ms DESC, e.turn DESC, e.tie DESC LIMIT 1", (workflow_id,)
             row = connection.execute(f"SELECT {_COLUMNS_SQL} FROM executions e WHERE {where}", parameters).fetchone()
         return None if row is None else summary_of(self._namespace, row)
 
@@ -293,7 +293,7 @@ def _page_rows(connection: sqlite3.Connection, compiled: Compiled, cursor: Curso
     rows: list[tuple[Any, ...]] = []
     for phase in phases_after(order, cursor):
         where = f"{compiled.where} AND {phase.sql}"
-        sql = f"SELECT {_COLUMNS_SQL}, {sort_values} FROM {compiled.table} WHERE {where} ORDER BY {order_text} LIMIT ?"
+        sql = f"SELECT {_COLUMNS_SQL}, {sort_values}, e.turn FROM {compiled.table} WHERE {where} ORDER BY {order_text} LIMIT ?"
         parameters = (*sort_parameters, *compiled.parameters, *phase.parameters, *order_parameters, limit - len(rows))
         rows += connection.execute(sql, parameters).fetchall()
         if len(rows) == limit:

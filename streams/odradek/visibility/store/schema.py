@@ -2,7 +2,9 @@
 
 A row of `executions` is a run's latest summary, taken apart; `extra` keeps memo and search attributes as they came. `tie` is a hash of the
 run id: runs are found by it, and it ends every order, the same on every instance, so that a page token of one serves another. Integers of
-8 bytes make small indices.
+8 bytes make small indices. `turn` goes before it: of a workflow's runs that began in one millisecond (a chain's next run begins when the
+one before it closes) it counts which came first, 0 for all others. It is the order of their first records, which lie on one partition, and
+as a run's last record comes before the next run's first one, it is the same in a store that was made from what compaction left.
 
 Integers are nullable only where a run may lack the value ("" and 0 of the record are NULL here).
 """
@@ -10,7 +12,7 @@ Integers are nullable only where a run may lack the value ("" and 0 of the recor
 from __future__ import annotations
 
 #: Raised when a table changes: a store with another number is deleted and read anew from the topic.
-FORMAT = 2
+FORMAT = 3
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -41,17 +43,18 @@ CREATE TABLE executions (
     reported_problems TEXT,  -- a JSON array
     extra BLOB,
     partition INTEGER NOT NULL,
-    offset INTEGER NOT NULL
+    offset INTEGER NOT NULL,
+    turn INTEGER NOT NULL
 );
 CREATE INDEX executions_by_tie ON executions (tie);
-CREATE INDEX executions_by_start ON executions (start_time_ms, tie);
-CREATE INDEX executions_by_status ON executions (status, start_time_ms, tie);
-CREATE INDEX executions_by_type ON executions (workflow_type, start_time_ms, tie);
-CREATE INDEX executions_by_workflow ON executions (workflow_id, start_time_ms, tie);
-CREATE INDEX executions_by_close ON executions (close_time_ms, tie);
-CREATE INDEX executions_by_parent ON executions (parent_workflow_id, start_time_ms, tie) WHERE parent_workflow_id IS NOT NULL;
-CREATE INDEX executions_by_parked ON executions (start_time_ms, tie) WHERE parked_reason IS NOT NULL;
-CREATE INDEX executions_by_problems ON executions (start_time_ms, tie) WHERE reported_problems IS NOT NULL;
+CREATE INDEX executions_by_start ON executions (start_time_ms, turn, tie);
+CREATE INDEX executions_by_status ON executions (status, start_time_ms, turn, tie);
+CREATE INDEX executions_by_type ON executions (workflow_type, start_time_ms, turn, tie);
+CREATE INDEX executions_by_workflow ON executions (workflow_id, start_time_ms, turn, tie);
+CREATE INDEX executions_by_close ON executions (close_time_ms, turn, tie);
+CREATE INDEX executions_by_parent ON executions (parent_workflow_id, start_time_ms, turn, tie) WHERE parent_workflow_id IS NOT NULL;
+CREATE INDEX executions_by_parked ON executions (start_time_ms, turn, tie) WHERE parked_reason IS NOT NULL;
+CREATE INDEX executions_by_problems ON executions (start_time_ms, turn, tie) WHERE reported_problems IS NOT NULL;
 
 CREATE TABLE run_counts (
     status TEXT NOT NULL, workflow_type TEXT NOT NULL, task_queue TEXT NOT NULL, runs INTEGER NOT NULL,

@@ -29,7 +29,9 @@ _START, _CLOSE, _DURATION, _TRANSITIONS, _EXTRA, _PARTITION, _OFFSET = (
 )
 
 _LOOK_UP = 250  # ties a statement
-_INSERT = f"INSERT INTO executions (id, {', '.join(ROW_COLUMNS)}) VALUES (?{', ?' * len(ROW_COLUMNS)})"
+_VALUES = ", ".join(f"?{number + 1}" for number in range(1 + len(ROW_COLUMNS)))  # id first
+_TURN = f"SELECT coalesce(max(turn) + 1, 0) FROM executions WHERE workflow_id = ?{_WORKFLOW_ID + 2} AND start_time_ms = ?{_START + 2}"
+_INSERT = f"INSERT INTO executions (id, {', '.join(ROW_COLUMNS)}, turn) VALUES ({_VALUES}, ({_TURN}))"
 _SELECT = f"SELECT id, {', '.join(ROW_COLUMNS)} FROM executions WHERE tie IN ({', '.join('?' * _LOOK_UP)})"
 
 # An update touches the indices of the columns it names: most updates name none that has one.
