@@ -181,9 +181,10 @@ class ActivityRunner:
     async def _call_in_executor(self, attempt: Attempt, fn: Callable[..., Any], arguments: Sequence[Any], executor: Executor | None) -> Any:
         run = contextvars.copy_context().run  # run_in_executor does not carry the context over
         loop = asyncio.get_running_loop()
+        name = attempt.task.activity_type
         if attempt.canceller is not None:
-            return await loop.run_in_executor(executor, run, attempt.canceller.run, fn, *arguments)
-        return await loop.run_in_executor(executor, run, fn, *arguments)
+            return await loop.run_in_executor(executor, run, _without_stop_iteration, name, attempt.canceller.run, fn, *arguments)
+        return await loop.run_in_executor(executor, run, _without_stop_iteration, name, fn, *arguments)
 
     async def _call_through_interceptors(self, attempt: Attempt, definition: ActivityDefinition, arguments: Sequence[Any]) -> Any:
         assert attempt.context is not None
@@ -194,6 +195,14 @@ class ActivityRunner:
         inbound.init(_InnermostOutbound(attempt))
         executor = None if definition.is_async else self._executor
         return await inbound.execute_activity(ExecuteActivityInput(definition.fn, arguments, executor, attempt.task.headers))
+
+
+def _without_stop_iteration(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    """PEP 479 for a thread: asyncio cannot put StopIteration into a future, and who awaits that one would wait for ever."""
+    try:
+        return call(*arguments)
+    except StopIteration as error:
+        raise RuntimeError(f"activity {name} raised StopIteration") from error
 
 
 class _InnermostInbound(ActivityInboundInterceptor):
