@@ -10,7 +10,8 @@ from services.service_config import ForeignConfig, QueueSection
 class PaymentsConfig(ForeignConfig):
     """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first attempts that the bank loses.
 
-    `partitions`, `replication_factor`: of the queue's `commands`, if this service is the first to come.
+    `partitions`: of the queue's `commands`, `replication_factor`: of all topics it makes, if this service is the first to come. -1: the
+    broker's `default.replication.factor`.
     """
 
     odradek: QueueSection
@@ -18,4 +19,4 @@ class PaymentsConfig(ForeignConfig):
     limits: dict[str, int] = Field(default_factory=dict)
     flaky_users: dict[str, int] = Field(default_factory=dict)
     partitions: int = 8
-    replication_factor: int = 1
+    replication_factor: int = Field(-1, ge=-1)

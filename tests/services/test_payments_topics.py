@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from pydantic import ValidationError
 
+from odradek.broker import LocalCluster
 from services.payments import topics
+from services.payments.config import PaymentsConfig
 from services.payments.wire_names import QueueNames
 
 NAMES = QueueNames("default", "payments-task-queue")
@@ -22,10 +27,12 @@ class SlowCluster:
         self.there_already = there_already
         self.never = never
         self.wanted: list[str] = []
+        self.replication: dict[str, int] = {}
         self.looks = 0
 
     def create_topics(self, new: list[Any]) -> dict[str, Future[None]]:
         self.wanted = [topic.topic for topic in new]
+        self.replication = {topic.topic: topic.replication_factor for topic in new}
         futures = {name: Future[None]() for name in self.wanted}
         for future in futures.values():
             if self.there_already:
@@ -56,3 +63,32 @@ def test_says_which_topic_never_showed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "ANSWER_WITHIN_SECONDS", 0.2)
     with pytest.raises(TimeoutError, match=r"payments-task-queue\.commands"):
         topics.create_topics("address", NAMES, 4, 1)
+
+
+@pytest.mark.parametrize(("said", "asked_for"), [({}, -1), ({"replication_factor": 3}, 3)], ids=["nothing said", "three"])
+def test_replicas_are_the_brokers_default_unless_its_file_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: dict[str, int], asked_for: int
+) -> None:
+    """-1 is Kafka's word for `default.replication.factor`. One copy by default would be lost with one broker, on any cluster."""
+    config = PaymentsConfig.model_validate(
+        {"odradek": {"address": "address", "task_queue": NAMES.task_queue}, "database": tmp_path / "payments.sqlite", **said}
+    )
+    cluster = SlowCluster()
+    monkeypatch.setattr(topics, "AdminClient", lambda _: cluster)
+    topics.create_topics("address", NAMES, config.partitions, config.replication_factor)
+    assert cluster.replication == dict.fromkeys([NAMES.commands, NAMES.control, NAMES.dead_letters, NAMES.members], asked_for)
+
+
+def test_number_of_replicas_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    queue = {"address": "address", "task_queue": NAMES.task_queue}
+    with pytest.raises(ValidationError, match="replication_factor"):
+        PaymentsConfig.model_validate({"odradek": queue, "database": tmp_path / "payments.sqlite", "replication_factor": -2})
+
+
+def test_topics_of_a_cluster_of_three_have_its_replicas() -> None:
+    """What the compose file gives its brokers, `default.replication.factor` 3, is what the topics get."""
+    with LocalCluster(3) as cluster:
+        topics.create_topics(cluster.bootstrap, NAMES, 2, PaymentsConfig.model_fields["replication_factor"].default)
+        found = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=20).topics
+    copies = {name: {len(place.replicas) for place in found[name].partitions.values()} for name in (NAMES.commands, NAMES.members)}
+    assert copies == {NAMES.commands: {3}, NAMES.members: {3}}
