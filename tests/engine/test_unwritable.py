@@ -87,6 +87,12 @@ TABLE: dict[str, tuple[Callable[[], Awaitable[Any]], str, str]] = {
         "BAD_SEARCH_ATTRIBUTES",
         "UpsertSearchAttributes: search_attributes",
     ),
+    "the system's search attribute": (
+        lambda: upsert(attributes=[SearchAttributeKey.for_keyword("WorkflowId").value_set("x")]),
+        "BAD_SEARCH_ATTRIBUTES",
+        "UpsertSearchAttributes: search_attributes: WorkflowId attribute can't be set in SearchAttributes",
+    ),
+    "next run's search attribute": (lambda: again(search_attributes={"RunId": ["x"]}), AGAIN, "RunId attribute can't be set"),
     "next run's type": (lambda: again(workflow=BAD), AGAIN, "ContinueAsNew: workflow_type"),
     "next run's memo": (lambda: again(memo={BAD: 1}), AGAIN, "ContinueAsNew: memo"),
     "next run's timeout": (lambda: again(run_timeout=FOREVER), AGAIN, "ContinueAsNew: run_timeout_ms"),

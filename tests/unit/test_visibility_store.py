@@ -26,11 +26,13 @@ from odradek.visibility import (
     VisibilityStore,
 )
 from odradek.visibility.query import compile_query, parse
-from odradek.visibility.query.columns import NoAttributes
+from odradek.visibility.query.columns import COLUMNS, NoAttributes
+from odradek.visibility.query.complete import complete
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
 from odradek.visibility.store.schema import FORMAT
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
+from odradek.wire.search_attributes import SYSTEM
 
 T0 = 1_790_000_100_000  # begins a minute, and five
 
@@ -502,3 +504,17 @@ def test_a_run_that_goes_takes_no_turn_along(store: VisibilityStore) -> None:
     assert [run[-1] for run in runs_of(store, "WorkflowId = 'w'")] == ["3", "2", "1"]
     latest = store.get("w")
     assert latest is not None and latest.run_id[-1] == "3"
+
+
+def test_names_of_columns_are_no_search_attributes(store: VisibilityStore) -> None:
+    """Runs started before the engine refused such names have them, and stores of that time have indexed them."""
+    assert set(COLUMNS) == SYSTEM
+    attributes = encode_search_attributes({"WorkflowId": ["x"], "ExecutionStatus": [7], "Zone": ["north"]})
+    store.apply([change(0, "r", search_attributes=attributes)])
+    with sqlite3.connect(store.path) as connection:
+        assert [name for (name,) in connection.execute("SELECT DISTINCT name FROM attributes")] == ["Zone"]
+        connection.execute("INSERT INTO attributes (name, type) VALUES ('RunId', 'Keyword')")
+    assert store.attribute_names() == ["Zone"]
+    assert [one.workflow_id for one in store.list("WorkflowId = 'w-r' AND ExecutionStatus = 'Running'").executions] == ["w-r"]
+    found = complete("", 0, store)
+    assert [one.text for one in found.suggestions].count("RunId") == 1

@@ -18,6 +18,7 @@ from odradek.web.errors import ApiError
 from odradek.web.kafka.facts import Place
 from odradek.web.ui import event_groups, text
 from odradek.web.ui.arguments import payload_of, payloads_of
+from odradek.web.ui.columns import DEFAULT, FIXED, chosen, columns_of
 from odradek.web.ui.event_groups import groups_of
 from odradek.web.ui.event_text import Names, category, line, title, tone
 from odradek.web.ui.run_filter import RunFilter, quoted, split_order
@@ -257,3 +258,10 @@ def test_stacks_of_a_run() -> None:
 @pytest.mark.parametrize("other", ["at OrderSaga.run (saga.ts:4)", "Stack for main:\n  somewhere else", "\n\n", '  File "a", line 1, in b'])
 def test_a_stack_of_another_format_is_shown_as_it_came(other: str) -> None:
     assert stacks_of(other) is None
+
+
+def test_a_search_attribute_takes_no_fixed_columns_place() -> None:
+    available = columns_of(["ExecutionStatus", "WorkflowId", "Zone"])
+    assert chosen(DEFAULT, available) == [column for column in FIXED if column.name in DEFAULT]
+    assert [column.kind for column in chosen(["WorkflowId", "Zone"], available)] == ["workflow", "attribute"]
+    assert len({column.name for column in available}) == len(available) == len(FIXED) + 1

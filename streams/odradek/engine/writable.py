@@ -28,6 +28,7 @@ from odradek.wire.clean import clean_failure, clean_text
 from odradek.wire.generated import JSON_METADATA
 from odradek.wire.limits import DURATION_MAX_MS, NAME_MAX
 from odradek.wire.payload import Failure, Payload, RetryPolicy
+from odradek.wire.search_attributes import reserved_problem
 
 _INT64 = 1 << 63
 
@@ -106,6 +107,11 @@ def map_problem(values: Any) -> str:
         if problem := text_problem(key) or payload_problem(value):
             return problem
     return ""
+
+
+def search_attributes_problem(values: Any) -> str:
+    """The same for search attributes, whose names are not the system's."""
+    return reserved_problem(values) or map_problem(values)
 
 
 def retry_policy_problem(policy: RetryPolicy) -> str:
@@ -194,7 +200,7 @@ _RULES: dict[type, _Rule] = {
         input=payloads_problem,
         headers=map_problem,
         memo=map_problem,
-        search_attributes=map_problem,
+        search_attributes=search_attributes_problem,
         run_timeout_ms=duration_problem,
         task_timeout_ms=duration_problem,
         backoff_start_interval_ms=duration_problem,
@@ -202,7 +208,7 @@ _RULES: dict[type, _Rule] = {
     ),
     SetPatchMarker: _Rule("BAD_RECORD_MARKER_ATTRIBUTES", patch_id=text_problem),
     UpsertMemo: _Rule("BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES", memo=map_problem),
-    UpsertSearchAttributes: _Rule("BAD_SEARCH_ATTRIBUTES", search_attributes=map_problem),
+    UpsertSearchAttributes: _Rule("BAD_SEARCH_ATTRIBUTES", search_attributes=search_attributes_problem),
 }
 _RULE_OF = _RULES.get
 

@@ -271,7 +271,8 @@ def _attribute(connection: sqlite3.Connection, name: str) -> Attribute | None:
 
 
 def _attribute_names(connection: sqlite3.Connection) -> Sequence[str]:
-    return [name for (name,) in connection.execute("SELECT DISTINCT name FROM attributes ORDER BY name")]
+    # Stores of before such names were refused may have them.
+    return [name for (name,) in connection.execute("SELECT DISTINCT name FROM attributes ORDER BY name") if name not in COLUMNS]
 
 
 @contextlib.contextmanager

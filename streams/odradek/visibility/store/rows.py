@@ -19,6 +19,7 @@ from odradek.visibility.query.columns import STATUS_NAMES, ValueType
 from odradek.visibility.query.literals import words
 from odradek.wire.outcomes import RUNNING, ExecutionSummary
 from odradek.wire.payload import Payload
+from odradek.wire.search_attributes import SYSTEM
 
 logger = logging.getLogger("odradek.visibility")
 
@@ -144,10 +145,13 @@ class IndexedValue(NamedTuple):
 
 
 def indexed_values(attributes: dict[str, Payload]) -> tuple[list[IndexedValue], list[str]]:
-    """What to index of a run's search attributes, and the names of those that cannot be: damaged, or of no known type."""
+    """What to index of a run's search attributes, and the names of those that cannot be: damaged, of no known type, the system's."""
     found: list[IndexedValue] = []
     refused: list[str] = []
     for name, payload in attributes.items():
+        if name in SYSTEM:  # of a run started before such names were refused: the column of that name is meant wherever it is written
+            refused.append(name)
+            continue
         try:
             indexed = _indexed(name, payload)
         except Exception as error:  # whatever bytes of users make the converter raise: one bad value must not stop the intake

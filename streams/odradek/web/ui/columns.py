@@ -41,11 +41,14 @@ DEFAULT = ("ExecutionStatus", "WorkflowId", "WorkflowType", "TaskQueue", "StartT
 
 def columns_of(attribute_names: Iterable[str]) -> list[RunColumn]:
     """All there are: the fixed ones, and each search attribute that runs have."""
-    return [*FIXED, *(RunColumn(name, name, "attribute", name) for name in attribute_names)]
+    fixed = {column.name for column in FIXED}
+    return [*FIXED, *(RunColumn(name, name, "attribute", name) for name in attribute_names if name not in fixed)]
 
 
 def chosen(names: Sequence[str], available: Sequence[RunColumn]) -> list[RunColumn]:
     """The columns of these names, in this order; the default ones when there is none among them."""
-    by_name = {column.name: column for column in available}
+    by_name: dict[str, RunColumn] = {}
+    for column in available:
+        by_name.setdefault(column.name, column)  # a search attribute takes no fixed column's place
     picked = [by_name[name] for name in dict.fromkeys(names) if name in by_name]
     return picked or [by_name[name] for name in DEFAULT]
