@@ -77,6 +77,9 @@ def test_trace(world: World, odradek: Run, tmp_path: Path) -> None:
     assert re.fullmatch(r" ╪ ✓ Visit \(\d+\.\d s\)", lines[0]) and lines[1].startswith(" │   wfId: visit, runId: ")
     assert re.fullmatch(r" │   ┼ ⧖ Timer 1 \(10 ms\) \(.*s\)", lines[2]) and re.fullmatch(r" │   ┼ ✓ ring \(.*, \d+ attempts\)", lines[3])
     assert len(lines) == 4 and fields(out)["TaskQueue"] == QUEUE
+    results = odradek("workflow", "describe", "-w", "visit").stdout.partition("\nResults:\n")[2]
+    assert fields(results)["Result"] == '"opened"' and fields(results)["Status"] == "COMPLETED" and fields(results)["RunTime"].endswith("s")
+    assert json.loads(odradek("workflow", "describe", "-w", "visit", "-o", "json").stdout)["result"] == "opened"
 
 
 def test_trace_at_ctrl_c_says_what_waits(world: World, odradek: Run, tmp_path: Path) -> None:

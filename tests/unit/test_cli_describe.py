@@ -14,19 +14,23 @@ from odradek.cli import task_queue, times
 from odradek.client import Client
 from odradek.web.kafka.facts import ActivityPartitionView, MemberView, PartitionView, QueueDetail
 from odradek.web.kafka.rates import QueueRates, Rates
-from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, QueryWorkflow
+from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, AwaitResult, QueryWorkflow
 from odradek.wire.outcomes import PendingActivity, WorkflowDescription
-from odradek.wire.payload import Payload
-from tests.unit.client_fakes import FakeTransport, connect, reply_to
+from odradek.wire.payload import Failure, Payload
+from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
 from tests.unit.web_server import COMPLETED, START_MS, Owner, busy_description, plain, summary
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def owner(monkeypatch: pytest.MonkeyPatch) -> Owner:
+def transport() -> FakeTransport:
+    return FakeTransport()
+
+
+@pytest.fixture
+def owner(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> Owner:
     """The owner of queue `orders`, whom commands ask in place of Kafka."""
-    transport = FakeTransport()
 
     async def connected(*, settings: Any, api_key: Any, lazy: bool, **more: Any) -> Any:
         return connect(transport, **more)
@@ -95,6 +99,67 @@ def test_raw(owner: Owner, odradek: Run) -> None:
     long = json.loads(odradek("workflow", "describe", "--raw", "-o", "json")[1])["workflowExecutionInfo"]["memo"]["fields"]["note"]
     assert long["data"] == "ImZyYWdpbGUi"
     assert json.loads(odradek("workflow", "describe", "-o", "json")[1])["workflowExecutionInfo"]["memo"]["fields"]["note"] == "fragile"
+
+
+def closing(owner: Owner, transport: FakeTransport, status: str, value: Any = None, **outcome: Any) -> None:
+    """A run that closed so, an hour and a half after its start."""
+    owner.add(summary("order-1", status=status, close_time_ms=START_MS + 5_400_000))
+
+    def answer(queue: str, record: Any) -> Any:
+        return closed(record, status, value, **outcome) if isinstance(record, AwaitResult) else owner.answer(queue, record)
+
+    transport.serve("orders", answer)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "shown", "in_json", "ours"),
+    [
+        (COMPLETED, {"value": {"a": [1]}}, ['Result   {"a": [1]}'], {"result": {"a": [1]}}, None),
+        (COMPLETED, {}, ["Result   null"], {"result": None}, None),
+        ("FAILED", {"failure": Failure("no money", type="T")}, ["Failure  T: no money"], {}, {"failure": "T: no money"}),
+        ("TERMINATED", {"failure": Failure("stale")}, ["Failure  stale"], {}, {"failure": "stale"}),
+        ("CONTINUED_AS_NEW", {"new_execution_run_id": "run-2"}, ["ContinuedAs  run-2"], {}, {"newExecutionRunId": "run-2"}),
+    ],
+)
+def test_what_a_closed_run_ended_with(
+    status: str,
+    outcome: dict[str, Any],
+    shown: list[str],
+    in_json: dict[str, Any],
+    ours: dict[str, Any] | None,
+    transport: FakeTransport,
+    owner: Owner,
+    odradek: Run,
+) -> None:
+    closing(owner, transport, status, **outcome)
+    lines = odradek("workflow", "describe")[1].partition("\nResults:\n")[2].splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [one.split(maxsplit=1) for one in ("RunTime 1.5 h", f"Status {status}", *shown)]
+    told = json.loads(odradek("workflow", "describe", "-o", "json")[1])
+    assert {name: told[name] for name in told if name == "result"} == in_json and told.get("odradek") == ours
+
+
+def test_a_result_that_a_codec_wrote_and_one_that_is_gone(transport: FakeTransport, owner: Owner, odradek: Run) -> None:
+    closing(owner, transport, COMPLETED)
+    answer = transport.answers["orders"]
+    secret = Payload({"encoding": b"binary/encrypted"}, b"1234")
+
+    def unreadable(queue: str, record: Any) -> Any:
+        reply = answer(queue, record)
+        if isinstance(record, AwaitResult):
+            reply.result.result = [secret]
+        return reply
+
+    transport.serve("orders", unreadable)
+    assert "\nResult   unreadable: encoding binary/encrypted, 4 bytes" in odradek("workflow", "describe")[1]
+    assert json.loads(odradek("workflow", "describe", "-o", "json")[1])["result"]["data"] == "MTIzNA=="
+
+    def gone(queue: str, record: Any) -> Any:
+        return reply_to(record, "NOT_FOUND") if isinstance(record, AwaitResult) else owner.answer(queue, record)
+
+    transport.serve("orders", gone)
+    out = odradek("workflow", "describe")[1]
+    assert fields(out)["Status"] == "COMPLETED" and "Results" not in out
+    assert "result" not in json.loads(odradek("workflow", "describe", "-o", "json")[1])
 
 
 # --- metadata

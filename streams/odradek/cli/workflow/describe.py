@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, with_client
-from odradek.cli.output import is_json, output_options, print_fields, print_heading, print_table, print_value
+from odradek.cli.output import is_json, json_text, output_options, print_fields, print_heading, print_table, print_value
 from odradek.cli.payloads import Unreadable
-from odradek.cli.status import ONE_WORKFLOW
+from odradek.cli.status import ONE_WORKFLOW, chain
 from odradek.cli.style import BLUE, RED, YELLOW, Painted, status_text
-from odradek.cli.times import iso_text, since_text
+from odradek.cli.times import age_text, iso_text, since_text
 from odradek.cli.workflow.options import add_one, handle_of
-from odradek.client import Client, WorkflowExecutionDescription
+from odradek.client import (
+    Client,
+    RPCError,
+    WorkflowContinuedAsNewError,
+    WorkflowExecutionDescription,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 
+_OUTCOME_TIMEOUT = timedelta(seconds=10)
 _OF_STATE = {"STARTED": BLUE, "CANCEL_REQUESTED": YELLOW}
 
 
@@ -31,8 +40,9 @@ def register(actions: Commands) -> None:
             "odradek workflow describe -w order-1 --time-format iso",
             "odradek workflow describe -w order-1 -r RUN_ID -o json",
         ),
-        notes="-o json is Temporal's DescribeWorkflowExecutionResponse; what only Odradek has stands under `odradek`. --raw prints that\n"
-        "message as it is: enums, times and payloads (metadata and data in base64) without another form, in text a property a line.",
+        notes="-o json is Temporal's DescribeWorkflowExecutionResponse, with the `result` of a completed run; what only Odradek has\n"
+        "stands under `odradek`. --raw prints that message as it is: enums, times and payloads (metadata and data in base64) in no\n"
+        "other form, in text a property a line.",
         statuses=ONE_WORKFLOW,
         parents=[cluster_options(), output_options()],
     )
@@ -45,19 +55,40 @@ def describe(options: argparse.Namespace) -> int:
 
     async def use(client: Client) -> None:
         found = await handle_of(client, options).describe(rpc_timeout=options.rpc_timeout)
+        if options.raw:
+            message = description_json(found, raw=True)
+            print_value(options, message) if is_json(options) else print_fields(dict(_properties(message)))
+            return
+        outcome = await _outcome(client, found, options.rpc_timeout or _OUTCOME_TIMEOUT)
         if is_json(options):
-            print_value(options, description_json(found, raw=options.raw))
-        elif options.raw:
-            print_fields(dict(_properties(description_json(found, raw=True))))
+            print_value(options, description_json(found, outcome))
         else:
             _print_description(await _fields(found), found)
+            _print_outcome(found, outcome)
 
     with_client(options, use)
     return 0
 
 
-def description_json(found: WorkflowExecutionDescription, *, raw: bool = False) -> dict[str, Any]:
-    """Temporal's message, payloads in short form unless raw, with what only we have under `odradek`."""
+async def _outcome(client: Client, found: WorkflowExecutionDescription, rpc_timeout: timedelta) -> dict[str, Any]:
+    """What a closed run ended with: its `result`, its `failure` in words, or the `newExecutionRunId` that it continued as. Empty for an
+    open run, and where the outcome is not to be had any more.
+    """
+    if found.close_time is None:
+        return {}
+    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(found.id, run_id=found.run_id, task_queue=found.task_queue or None)
+    try:
+        return {"result": await handle.result(follow_runs=False, rpc_timeout=rpc_timeout)}
+    except WorkflowContinuedAsNewError as error:
+        return {"newExecutionRunId": error.new_execution_run_id}
+    except WorkflowFailureError as error:
+        return {"failure": chain(error.cause)}
+    except RPCError:
+        return {}
+
+
+def description_json(found: WorkflowExecutionDescription, outcome: Mapping[str, Any] | None = None, *, raw: bool = False) -> dict[str, Any]:
+    """Temporal's message, payloads in short form unless raw, a result as its command line adds it; what only we have under `odradek`."""
     from odradek.web.temporal.shapes import description
     from odradek.web.temporal.shorthand import shorten
 
@@ -72,9 +103,12 @@ def description_json(found: WorkflowExecutionDescription, *, raw: bool = False) 
             for one in found.pending_timers
         ],
         "waitingActivities": {one.activity_id: one.waiting_reason for one in found.pending_activities if one.waiting_reason},
+        **(outcome or {}),
     }
     message = description(known)
     written: dict[str, Any] = message if raw else shorten(message)
+    if "result" in ours:
+        written["result"] = ours.pop("result")
     ours = {name: value for name, value in ours.items() if value}
     return {**written, "odradek": ours} if ours else written
 
@@ -141,3 +175,19 @@ def _print_description(fields: dict[str, Any], found: WorkflowExecutionDescripti
     if found.pending_timers:
         print_heading(f"Pending timers: {len(found.pending_timers)}")
         print_table(["ID", "DUE"], [[one.timer_id, since_text(one.due_ms)] for one in found.pending_timers])
+
+
+def _print_outcome(found: WorkflowExecutionDescription, outcome: Mapping[str, Any]) -> None:
+    if not outcome:
+        return
+    summary, result = found.raw_description.summary, outcome.get("result")
+    print_heading("Results:")
+    print_fields(
+        {
+            "RunTime": age_text(max(0, summary.close_time_ms - (summary.execution_time_ms or summary.start_time_ms))),
+            "Status": status_text(summary.status),
+            "Result": (str(result) if isinstance(result, Unreadable) else json_text(result)) if "result" in outcome else None,
+            "Failure": Painted(outcome["failure"], RED) if "failure" in outcome else None,
+            "ContinuedAs": outcome.get("newExecutionRunId"),
+        }
+    )

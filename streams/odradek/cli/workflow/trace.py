@@ -1,4 +1,4 @@
-"""trace: a run as it goes, drawn anew on a terminal until it closes; elsewhere once, when it has closed."""
+"""trace: a run as it goes. On a terminal it is drawn anew until the run closes; elsewhere it is written once, when it has closed."""
 
 from __future__ import annotations
 
