@@ -161,6 +161,20 @@ async def test_login(provider: IdentityProvider, tmp_path: Path) -> None:
         assert (await client.get("/api/odradek/v1/info")).status_code == 401
 
 
+async def test_a_login_beside_another_applications_cookies(provider: IdentityProvider, tmp_path: Path) -> None:
+    """Its flow and its session are found among cookies that Python's `SimpleCookie` stops at."""
+    async with login_server(provider, tmp_path).client() as client:
+        asked = await begin(client, provider)
+        odd, kept = 'name=a b; json={"a": 1}; nom=café', "; ".join(f"{one}={value}" for one, value in client.cookies.items())
+        client.cookies.clear()
+        back = await client.get(f"/login/callback?code=42&state={asked['state']}", headers={"cookie": f"{odd}; {kept}".encode()})
+        assert back.status_code == 303 and back.headers["location"] == "/runs?a=1"
+        session = client.cookies[SESSION_COOKIE]
+        client.cookies.clear()
+        headers = {"cookie": f"{odd}; {SESSION_COOKIE}={session}".encode()}
+        assert ok(await client.get("/api/odradek/v1/info", headers=headers))["user"] == "ann@example.com"
+
+
 async def test_a_login_that_was_not_begun_here(provider: IdentityProvider, tmp_path: Path) -> None:
     async with login_server(provider, tmp_path).client() as client:
         asked = await begin(client, provider)

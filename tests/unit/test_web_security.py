@@ -199,6 +199,19 @@ async def test_sessions_end_and_are_not_forged() -> None:
     assert await authenticator.authenticate(connection({"cookie": f"{SESSION_COOKIE}={longer}"})) is None
 
 
+#: Cookies that other applications under the same host name set: browsers send them all, in any order.
+ODD_COOKIES = ["name=a b", 'q="half', 'json={"a": 1}', "who=a@b", "nom=caf\u00e9", "bare", "=nameless", "a[0]=1", "x=(y)"]
+
+
+@pytest.mark.parametrize("odd", ODD_COOKIES)
+async def test_a_session_beside_another_applications_cookie(odd: str) -> None:
+    authenticator = TokenAuthenticator(TOKEN)
+    session = f"{SESSION_COOKIE}={authenticator.new_session(TOKEN)}"
+    for cookie in (f"{odd}; {session}", f"{session}; {odd}"):
+        headers = [(b"cookie", cookie.encode())]
+        assert await authenticator.authenticate(HTTPConnection({"type": "http", "headers": headers})) == Principal("token"), cookie
+
+
 def test_short_tokens_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="16 characters"):
         TokenAuthenticator("secret")

@@ -15,7 +15,6 @@ import ipaddress
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from http.cookies import SimpleCookie
 from typing import Protocol, cast
 
 from starlette.requests import HTTPConnection
@@ -74,8 +73,8 @@ class TokenAuthenticator:
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.principal_of(given.strip())
-        cookie = SimpleCookie(connection.headers.get("cookie", "")).get(SESSION_COOKIE)
-        return None if cookie is None else self._principal_of_session(cookie.value)
+        value = connection.cookies.get(SESSION_COOKIE)
+        return None if value is None else self._principal_of_session(value)
 
     def principal_of(self, token: str) -> Principal | None:
         """Whose token it is. Compares all of them, in constant time."""

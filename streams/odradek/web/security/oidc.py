@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Sequence
-from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import HTTPConnection
@@ -149,8 +148,8 @@ class OidcAuthenticator:
         if token:
             claims = await asyncio.to_thread(self.check, token, self.audience)
             return None if claims is None else self.principal(claims)
-        cookie = SimpleCookie(connection.headers.get("cookie", "")).get(SESSION_COOKIE) if self.login else None
-        session = open_signed(cookie.value, self.client_secret, "session") if cookie is not None else None
+        cookie = connection.cookies.get(SESSION_COOKIE) if self.login else None
+        session = open_signed(cookie, self.client_secret, "session") if cookie is not None else None
         return None if session is None else Principal(str(session["name"]), may_write=bool(session["may_write"]))
 
     def check(self, token: str, audience: Sequence[str]) -> dict[str, Any] | None:

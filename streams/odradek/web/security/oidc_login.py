@@ -13,7 +13,6 @@ import hmac
 import logging
 import secrets
 import urllib.request
-from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -77,8 +76,8 @@ class OidcLogin:
         return response
 
     async def _end(self, request: Request) -> Response:
-        cookie = SimpleCookie(request.headers.get("cookie", "")).get(FLOW_COOKIE)
-        flow = open_signed(cookie.value, self._secret, "login") if cookie is not None else None
+        cookie = request.cookies.get(FLOW_COOKIE)
+        flow = open_signed(cookie, self._secret, "login") if cookie is not None else None
         given = request.query_params
         if flow is None or not hmac.compare_digest(str(flow["state"]).encode(), given.get("state", "").encode()):
             return self._refused(request, "this login was not begun here, or too long ago: try again")
