@@ -110,6 +110,10 @@ _odradek; printf '%s\\n' "${{COMPREPLY[@]}}" """
         ("odradek task-queue d", {"describe", "delete"}),
         ("odradek --log-level debug dead-letter ", {"list", "show", "redrive", "--help"}),
         ("odradek workflow start --type ", set()),
+        ("odradek operator ", {"cluster", "namespace", "search-attribute", "--help"}),
+        ("odradek operator cluster de", {"describe"}),
+        ("odradek operator cluster describe --det", {"--detail"}),
+        ("odradek workflow list --time-format ", {"relative", "iso", "raw"}),
     ],
 )
 def test_completion_in_bash(line: str, offered: set[str], tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_commands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("workflow describe -w x --reset-points", "--reset-points: runs cannot be reset yet"),
         ("workflow trace -w x --depth 1", "--depth: no child workflows yet"),
         ("workflow trace -w x --no-fold", "--no-fold: no child workflows yet"),
+        ("workflow list --tls", "--tls: TLS and SASL are in the settings `kafka`"),
+        ("--command-timeout 5s workflow list", "--command-timeout: it is --rpc-timeout"),
         ("--profile x workflow list", "--profile: settings come from"),
         ("task-queue describe -t q --select-build-id 1", "no versions of workers"),
         ("task-queue describe -t q --task-queue-type nexus", "invalid choice: 'nexus'"),

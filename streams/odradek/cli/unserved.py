@@ -7,6 +7,7 @@ from collections.abc import Sequence
 _VERSIONS = "no versions of workers: `workflow.patched`, or a task queue for each version"
 _CHILDREN = "no child workflows yet: a trace has the workflow's own activities and timers"
 _PRIORITIES = "no priorities or fairness yet: a partition is worked off in its order"
+_TLS = "TLS and SASL are in the settings `kafka` (docs/settings.md)"
 _SETTINGS = "settings come from ODRADEK_… variables and --config FILE"
 
 _STANDALONE = "no activities without a workflow: `workflow describe` has those that a run waits for"
@@ -57,6 +58,10 @@ _OPTIONS = {
         "--profile": _SETTINGS,
         "--config-file": "it is --config FILE",
         "--no-json-shorthand-payloads": "`workflow describe --raw` and `workflow show -o json` have payloads whole",
+        **dict.fromkeys(("--command-timeout", "--client-connect-timeout"), "it is --rpc-timeout, of the commands that have one"),
+        **dict.fromkeys(("--tls", "--tls-cert-path", "--tls-key-path", "--tls-ca-path", "--tls-server-name"), _TLS),
+        "--identity": "it is the setting `identity` (ODRADEK_IDENTITY)",
+        "--grpc-meta": "there is no gRPC: requests are records on Kafka",
         "--headers": "headers are set by a client's interceptors",
         "--codec-endpoint": "no remote codecs: what a codec wrote is shown as unreadable",
     },
