@@ -1,9 +1,8 @@
-"""Run an Odradek activity worker as a process: read its file, connect, serve until SIGTERM or Ctrl-C, then drain."""
+"""Run an Odradek activity worker as a process: read its file, connect, serve until SIGTERM or Ctrl-C, then drain; a second one ends it."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -13,6 +12,7 @@ from odradek.client import Client
 from odradek.config import Settings
 from odradek.exceptions import ConfigurationError
 from odradek.worker import Worker
+from services.ending import on_signals
 from services.service_config import ProcessConfig, load
 
 C = TypeVar("C", bound=ProcessConfig)
@@ -37,8 +37,8 @@ async def serve(settings: Settings, *, activities: Sequence[Callable[..., Any]],
     client = await Client.connect(settings=settings)
     queue = settings.task_queue or ""
     stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    loop = asyncio.get_running_loop()
+    on_signals(lambda: loop.call_soon_threadsafe(stop.set))
     async with Worker(client, task_queue=queue, activities=activities, activity_executor=activity_executor):
         print(f"serving {queue}", flush=True)
         await stop.wait()

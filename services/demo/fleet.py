@@ -90,6 +90,10 @@ class Fleet:
         """A process's log file."""
         return self.folder / f"{name}.log"
 
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        """The process of `name`, the newest."""
+        return self._processes[name]
+
     def pid(self, name: str) -> int:
         """Process id of `name`."""
         return self._processes[name].pid

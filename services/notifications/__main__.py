@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import signal
 import sqlite3
 import threading
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message
 
 from services.avro_wire import NotReadable, Schemas, UnknownSchema, schemas_folder
+from services.ending import on_signals
 from services.foreign_telemetry import Telemetry
 from services.notifications.standing import Standing
 from services.published_schemas import learn
@@ -65,8 +65,7 @@ def main() -> None:
 
     consumer.subscribe([topic], on_assign=assigned)
     stop = threading.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stop.set())
+    on_signals(stop.set)
     print("reading results", flush=True)
     reader = Reader(config.odradek.address, f"odradek.{config.odradek.namespace}.schemas")
     try:

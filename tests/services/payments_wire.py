@@ -36,9 +36,10 @@ class Wire:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     shares_topics: bool = False  # another one has made them
+    queue: str = QUEUE
 
     def __post_init__(self) -> None:
-        self.names = QueueNames(self.namespace, QUEUE)
+        self.names = QueueNames(self.namespace, self.queue)
         self.events = self.names.events_of(self.namespace, "orders")
         self.members = f"odradek.{self.namespace}.members"
         self.admin = AdminClient({"bootstrap.servers": self.address})
@@ -102,14 +103,15 @@ class Wire:
 
     def command(self, number: int, *, commit: bool = True, schemas: Schemas = SCHEMAS, **fields: Any) -> None:
         """One ActivityTask in a transaction of its own. The order number is `number`, and so is the workflow's."""
-        order = {"order_no": str(number), "user_id": fields.pop("user_id", "user"), "items": [], "amount": fields.pop("amount", 100)}
+        order = {"order_no": str(number), "user_id": "user", "items": [], "amount": 100}
+        order |= {name: fields.pop(name) for name in order.keys() & fields.keys()}
         task = {
             "namespace": self.namespace,
             "workflow_task_queue": "orders",
             "workflow_id": f"order-{number}",
             "run_id": f"run-{number}",
             "workflow_type": "OrderSaga",
-            "task_queue": QUEUE,
+            "task_queue": self.queue,
             "activity_id": "3",
             "activity_type": "FreezePayment",
             "scheduled_event_id": 17,
