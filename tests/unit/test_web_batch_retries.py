@@ -178,7 +178,7 @@ async def test_an_end_of_the_server_says_what_was_not_done(server: WebServer, ow
             assert ok(await client.get(BATCH))["state"] == "BATCH_OPERATION_STATE_RUNNING"
         # The server has ended.
     assert not job.running and (job.done, job.unanswered, job.not_asked) == (2, 16, 22)
-    assert job.problem == "the server ended: of 40 runs 2 were asked, 16 have not answered, 22 were not asked"
+    assert job.problem == "the server ended: of 40 runs 2 settled, 16 without an answer, 22 not asked"
     [line] = [record.getMessage() for record in caplog.records]
     assert "batch job-1 (cancel)" in line and job.problem in line and "the same id" in line
     async with server.client(headers=PAGE) as client:

@@ -255,10 +255,10 @@ class BatchJobs:
 
 
 def _say_what_was_not_done(job: BatchJob) -> None:
-    left = [f"{job.unanswered:,} have not answered"] if job.unanswered else []
-    left += [f"{job.not_asked:,} were not asked"] if job.not_asked else []
+    left = [f"{job.unanswered:,} without an answer"] if job.unanswered else []
+    left += [f"{job.not_asked:,} not asked"] if job.not_asked else []
     about = "" if job.picked is not None else "about "
-    what = f"the server ended: of {about}{job.expected:,} runs {job.handled:,} were asked, {', '.join(left)}"
+    what = f"the server ended: of {about}{job.expected:,} runs {job.handled:,} settled, {', '.join(left)}"
     job.problem = f"{job.problem}; {what}" if job.problem else what
     logger.warning(
         "batch %s (%s%s): %s. Begun again under the same id within the hour it asks nobody twice",
