@@ -11,10 +11,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ListOffsetsResultInfo,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from odradek.exceptions import OdradekError, PartitionCountError, TopicMissingError
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
@@ -25,6 +35,9 @@ from odradek.wire.topic_configs import topic_config
 
 T = TypeVar("T")
 K = TypeVar("K")
+
+#: Takes a partition and its end, or why there is none.
+EndAnswer = Callable[[int, "int | Exception"], None]
 
 REQUEST_TIMEOUT_S = 10.0  # a broker that restarts is back in less; a wrong address is told from it by then
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -168,6 +181,35 @@ class ClusterAdmin:
         """
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         return self._offsets(topic, partitions, _LATEST, isolation_level=isolation)
+
+    def ask_ends(self, topic: str, partitions: Iterable[int], answer: EndAnswer, *, timeout_s: float) -> None:
+        """Have `answer(partition, end)` called for each partition, on a thread of librdkafka, with its *uncommitted* end or the reason
+        why there is none. Does not wait for the cluster, and does not try again.
+
+        Partitions of one call have one fate where librdkafka cannot reach a leader: all of them fail then, when `timeout_s` is over.
+        """
+        wanted = {TopicPartition(topic, partition): _LATEST for partition in partitions}
+        asked = self._admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s)
+
+        def tell(partition: int, done: Future[ListOffsetsResultInfo]) -> None:
+            answer(partition, self._end_or_reason(done, topic))
+
+        for place, future in asked.items():
+            future.add_done_callback(partial(tell, place.partition))
+
+    def _end_or_reason(self, done: Future[ListOffsetsResultInfo], topic: str) -> int | Exception:
+        try:
+            return self._known(self._result(done, topic=topic, what="list offsets").offset)
+        except Exception as error:
+            return error
+
+    def refresh(self, topic: str) -> None:
+        """Have librdkafka learn leaders and epochs of a topic anew: by itself it asks every five minutes. Never raises: the request that
+        is tried again will say what is wrong."""
+        try:
+            self._admin.list_topics(topic, timeout=self._timeout_s)
+        except KafkaException:
+            pass
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """First offset of each partition that has not been deleted."""
@@ -319,23 +361,18 @@ class ClusterAdmin:
             rest = {place: spec for place in wanted if place.partition not in found}
             for place, future in self._admin.list_offsets(rest, request_timeout=self._timeout_s, **options).items():
                 try:
-                    offset = self._result(future, topic=topic, what="list offsets").offset
-                    if offset < 0:  # so says librdkafka (2.16.1) that the time is over; an end there would lie before everything
-                        raise unreachable(self._settings, self._reason or "no answer in time")
-                    found[place.partition] = offset
+                    found[place.partition] = self._known(self._result(future, topic=topic, what="list offsets").offset)
                 except KafkaException as error:
                     if kafka_error(error).code() == KafkaError._NOENT and topic not in self.describe([topic]):
                         raise TopicMissingError(topic, reason="it was to be read") from error
                     self._pause_or_raise(error, deadline_s)
-                    self._refresh(topic)
+                    self.refresh(topic)
         return found
 
-    def _refresh(self, topic: str) -> None:
-        """Have librdkafka learn leader and epoch anew: by itself it asks every five minutes."""
-        try:
-            self._admin.list_topics(topic, timeout=self._timeout_s)
-        except KafkaException:
-            pass  # the request that is tried again will say what is wrong
+    def _known(self, offset: int) -> int:
+        if offset < 0:  # so says librdkafka (2.16.1) that the time is over; an end there would lie before everything
+            raise unreachable(self._settings, self._reason or "no answer in time")
+        return offset
 
     def _pause_or_raise(self, error: KafkaException, deadline_s: float) -> None:
         if kafka_error(error).code() not in _RETRIABLE or time.monotonic() > deadline_s:
