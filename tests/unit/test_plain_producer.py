@@ -151,6 +151,43 @@ def test_at_most_so_many_bursts_and_what_comes_meanwhile_is_one(bench: Bench) ->
     until(lambda: bench.client.values == values(*range(12)))
 
 
+def test_bursts_that_take_long_hold_nobody_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.3)
+    monkeypatch.setattr(producer_module, "OVERDUE_PATIENCE_S", 0.02)
+    began = time.monotonic()
+    bench.send(*range(BURSTS))  # for a partition without a leader
+    bench.send(2, 3)
+    assert bench.client.values == values(0, 1)
+    until(lambda: bench.client.values == values(0, 1, 2, 3))
+    assert time.monotonic() - began >= 0.3
+    began = time.monotonic()
+    for number in range(4, 4 + 2 * BURSTS):  # the next ones do not wait as long
+        bench.send(number)
+        until(lambda number=number: bench.client.values[-1] == b"%d" % number)  # type: ignore[misc]
+    assert time.monotonic() - began < 0.3
+    bench.client.deliver(8)
+    until(lambda: len(bench.results) == 8)
+    assert bench.results == [(value, None) for value in values(*range(8))]
+    bench.send(*range(8, 12))  # all of them are through: bursts count again
+    assert len(bench.client.taken) == 8 + BURSTS
+    bench.client.deliver(4)
+
+
+def test_overdue_bursts_that_fill_the_clients_queue_lose_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.02)
+    bench.client.room = BURSTS
+    bench.send(*range(6))
+    until(lambda: bench.producer._overdue == BURSTS)
+    assert len(bench.producer) == 6
+    for _ in range(1_000):
+        bench.client.deliver()
+        if len(bench.results) == 6:
+            break
+        time.sleep(0.002)
+    assert bench.results == [(value, None) for value in values(*range(6))]
+    assert len(bench.producer) == 0
+
+
 def test_order_of_each_thread_is_kept_whoever_hands_over(bench: Bench) -> None:
     ended = threading.Event()
 

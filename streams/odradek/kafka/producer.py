@@ -5,7 +5,8 @@ asyncio future; futures of one loop are settled in one wake-up for all reports t
 cost more than the record. Lanes do not use it: theirs is transactional.
 
 Records go in bursts, at most BURSTS on the way: one that comes alone leaves at once, and under load what comes meanwhile gathers. A linger
-would cost each lone record a millisecond; without either each record would be a request of its own to the broker.
+would cost each lone record a millisecond; without either each record would be a request of its own to the broker. A burst that takes long
+(a partition without a leader keeps its records until it has one) gives its place away: it holds the records of its own partitions alone.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ KafkaHeaders = Sequence[tuple[str, bytes]]
 _POLL_S = 0.1  # an upper bound on how late `close` is noticed; reports are served as they come
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # Kafka's default of `max.message.bytes`, for a topic that nobody looked at
 BURSTS = 2  # on the way at a time
+BURST_PATIENCE_S = 1.0  # a burst that is on the way for longer no longer counts: a partition of it may have no leader
+OVERDUE_PATIENCE_S = 0.05  # ... while there is one like that: the next ones go to the same partition, most likely
 BACKLOG_MAX = 100_000  # records that wait for a burst; librdkafka's own queue takes as many
 _HASHED = -1  # confluent-kafka's PARTITION_UA: the partitioner decides by the key
 
@@ -61,11 +64,13 @@ class ProducerStatistics:
     error: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Burst:
-    """Records handed over together; `left` are without a report yet."""
+    """Records handed over together; `left` are without a report yet. `overdue`: it does not count any more."""
 
     left: int
+    began_at: float
+    overdue: bool = False
 
 
 class PlainProducer:
@@ -80,8 +85,9 @@ class PlainProducer:
         #: Topic -> its `max.message.bytes`, as far as the host knows it (`ClusterAdmin.max_message_bytes`).
         self.limits: dict[str, int] = {}
         self._producer = new_producer(producer_config(settings) | {"error_cb": self._on_error})
-        self._gate = threading.Lock()  # over the four below; never held while librdkafka or a caller's code runs
-        self._bursts = 0
+        self._gate = threading.Lock()  # over the five below; never held while librdkafka or a caller's code runs
+        self._bursts: list[_Burst] = []  # on the way, that count
+        self._overdue = 0  # bursts on the way that do not
         self._handing = False  # a thread hands records over
         self._ended = False
         self._delivered = self._failed = 0  # by the polling thread
@@ -112,18 +118,18 @@ class PlainProducer:
         record = _Record(topic, key, value, list(headers), partition, on_delivery)
         with self._gate:
             ended = self._ended
-            if not ended and (self._handing or self._backlog or self._bursts >= BURSTS):
+            if not ended and (self._handing or self._backlog or not self._has_room()):
                 if len(self._backlog) >= BACKLOG_MAX:
                     raise BufferError(f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up")
                 self._backlog.append(record)
                 return
+            burst = _Burst(1, time.monotonic())
             if not ended:
                 self._handing = True
-                self._bursts += 1
+                self._bursts.append(burst)
         if ended:
             self._report(record, OdradekError("the producer was closed: nothing is sent any more"))
             return
-        burst = _Burst(1)
         try:
             self._hand_over(record, burst)
         except BaseException:
@@ -231,10 +237,32 @@ class PlainProducer:
     def _count_down(self, burst: _Burst, records: int) -> bool:
         """So many records of it have their report, or will never have one. True if it is through and others wait in its place."""
         with self._gate:
-            burst.left -= records
-            if burst.left == 0:
-                self._bursts -= 1
+            self._shorten(burst, records)
             return burst.left == 0 and bool(self._backlog)
+
+    # Under the gate.
+
+    def _shorten(self, burst: _Burst, records: int) -> None:
+        burst.left -= records
+        if burst.left:
+            return
+        if burst.overdue:
+            self._overdue -= 1
+        else:
+            self._bursts.remove(burst)
+
+    def _has_room(self) -> bool:
+        """Whether a burst may go now. One that has been on the way for too long loses its place here."""
+        if len(self._bursts) < BURSTS:
+            return True
+        until_s = time.monotonic() - (OVERDUE_PATIENCE_S if self._overdue else BURST_PATIENCE_S)
+        for burst in self._bursts:
+            burst.overdue = burst.began_at <= until_s
+            self._overdue += burst.overdue
+        self._bursts = [burst for burst in self._bursts if not burst.overdue]
+        return len(self._bursts) < BURSTS
+
+    # Without it again.
 
     def _send_backlog(self, *, handing: bool = False) -> None:
         """What has gathered goes as a burst, while there is room for one. One thread at a time hands over, or order would be lost.
@@ -246,12 +274,12 @@ class PlainProducer:
             with self._gate:
                 if self._handing and not handing:
                     return  # who has the turn sees the room that is there now
-                self._handing = handing = bool(self._backlog) and self._bursts < BURSTS and not self._ended
+                self._handing = handing = bool(self._backlog) and not self._ended and self._has_room()
                 if not handing:
                     return
                 records, self._backlog = self._backlog, []
-                self._bursts += 1
-            burst = _Burst(len(records))
+                burst = _Burst(len(records), time.monotonic())
+                self._bursts.append(burst)
             for index, record in enumerate(records):
                 try:
                     self._hand_over(record, burst)
@@ -274,19 +302,19 @@ class PlainProducer:
         """These of a burst wait again. True: others are on the way, and the next burst that is through lets them go."""
         with self._gate:
             self._backlog[:0] = records
-            burst.left -= len(records)
-            if burst.left == 0:
-                self._bursts -= 1
-            self._handing = self._bursts == 0
+            self._shorten(burst, len(records))
+            self._handing = not self._bursts and not self._overdue
             return not self._handing
 
     def _serve(self) -> None:
         while not self._closing.is_set():
             try:
-                self._producer.poll(_POLL_S)
+                self._producer.poll(OVERDUE_PATIENCE_S if self._overdue else _POLL_S)
             except Exception:
                 # A callback of a caller raised: its matter, but the reports of all others come through here.
                 logger.exception("a delivery callback raised")
+            if self._backlog:
+                self._send_backlog()  # a burst may have become overdue meanwhile
             self._wake_loops()
 
     def _wake_loops(self) -> None:

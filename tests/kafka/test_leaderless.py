@@ -1,0 +1,96 @@
+"""A partition whose leader is away holds what is for itself, and nobody else: timers of other partitions, records of other partitions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from odradek.broker import QUICK_START, LocalCluster
+from odradek.config import Settings
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.producer import PlainProducer
+from odradek.processor.offsets import EndOffsets
+from tests.kafka.lane_records import until
+
+PARTITIONS = 6
+
+
+@dataclass
+class Halved:
+    """A topic of one replica a partition, after one of three brokers was killed."""
+
+    settings: Settings
+    topic: str
+    led: list[int]
+    leaderless: list[int]
+
+
+@pytest.fixture(scope="module")
+def halved() -> Iterator[Halved]:
+    with LocalCluster(jvm_options=QUICK_START) as cluster:
+        settings = Settings(address=cluster.bootstrap, partitions=PARTITIONS, replication_factor=1)
+        admin = ClusterAdmin(settings)
+        topic = admin.topics.events("q")
+        admin.ensure([topic])
+        asking = AdminClient({"bootstrap.servers": cluster.bootstrap})
+
+        def leaders() -> list[int]:
+            return [p.leader for _, p in sorted(asking.list_topics(topic, timeout=10).topics[topic].partitions.items())]
+
+        until(lambda: len(leaders()) == PARTITIONS and -1 not in leaders())
+        victim = leaders()[0]
+        pid = cluster.pid(victim)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: leaders()[0] == -1)
+        dead = [partition for partition, leader in enumerate(leaders()) if leader in (-1, victim)]
+        alive = [partition for partition in range(PARTITIONS) if partition not in dead]
+        assert alive
+        yield Halved(settings, topic, alive, dead)
+
+
+def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> None:
+    ends = EndOffsets(ClusterAdmin(halved.settings), halved.topic)
+    ends.start()
+    answers: dict[int, list[tuple[int, float]]] = {partition: [] for partition in range(PARTITIONS)}
+
+    def ask(partition: int, asked_at: float) -> None:
+        ends.ask(partition, lambda end: answers[partition].append((end, time.monotonic() - asked_at)))
+
+    try:
+        for partition in answers:
+            ask(partition, time.monotonic())
+        until(lambda: all(answers[partition] for partition in halved.led), 8)
+        # The next time nobody waits for it, not even once.
+        for partition in answers:
+            ask(partition, time.monotonic())
+        until(lambda: all(len(answers[partition]) == 2 for partition in halved.led), 8)
+        assert {end for partition in halved.led for end, _ in answers[partition]} == {0}
+        assert max(answers[partition][1][1] for partition in halved.led) < 1.5
+        until(lambda: all(answers[partition] for partition in halved.leaderless), 20)
+        assert {end for partition in halved.leaderless for end, _ in answers[partition]} == {-1}
+    finally:
+        ends.stop()
+        ends.join()
+
+
+def test_records_of_the_others_leave(halved: Halved) -> None:
+    producer = PlainProducer(halved.settings)
+    errors: list[BaseException | None] = []
+    try:
+        for _ in range(3):
+            for partition in halved.leaderless:
+                producer.produce(halved.topic, b"k", b"v", partition=partition, on_delivery=errors.append)
+        for partition in halved.led:
+            producer.produce(halved.topic, b"k", b"v", partition=partition)
+        until(lambda: producer.statistics().delivered == len(halved.led), 8)
+        assert errors == []
+    finally:
+        producer.close(0.0)
+    assert len(errors) == 3 * len(halved.leaderless)
