@@ -19,8 +19,10 @@ from odradek.client import Client, WorkflowFailureError
 from odradek.config import Settings
 from odradek.exceptions import ApplicationError, BrokerUnreachableError, OdradekError, TopicError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
+from odradek.processor import outlet
 from odradek.visibility.reader import VisibilityReader
 from odradek.worker import Worker
+from tests.kafka.activity_harness import until
 from tests.kafka.secured import Acl, SecuredBroker, listed, secured_broker
 
 NAMESPACE = "guarded"
@@ -74,6 +76,16 @@ class GuardedSaga:
         return self.done
 
 
+@workflow.defn
+class GuardedTimer:
+    """Closes with a timer: so a due timer needs `results` and `executions`."""
+
+    @workflow.run
+    async def run(self, seconds: float) -> str:
+        await workflow.sleep(seconds)
+        return "woken"
+
+
 @pytest.fixture(scope="module")
 def broker() -> Iterator[SecuredBroker]:
     with secured_broker() as broker:
@@ -108,7 +120,7 @@ async def running(settings: Any, topics: None) -> AsyncIterator[Client]:
         clients = {role: await Client.connect(settings=settings(role)) for role in ("processor", "activities", "client")}
         for client in clients.values():
             await stack.enter_async_context(client)
-        await stack.enter_async_context(Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga]))
+        await stack.enter_async_context(Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga, GuardedTimer]))
         await stack.enter_async_context(Worker(clients["activities"], task_queue=STOCK, activities=[reserve, charge, release]))
         yield clients["client"]
 
@@ -254,6 +266,33 @@ async def test_share_group_of_services(settings: Any, broker: SecuredBroker, top
         assert await handle.result() == ["reserved o9", "released o9"]
     broker.revoke(read)
     broker.revoke(describe)
+
+
+@pytest.mark.parametrize("topic", [f"{PREFIX}executions", f"{PREFIX}results", f"{PREFIX}{ORDERS}.state"])
+async def test_what_a_topic_takes_cannot_be_told_and_no_input_or_timer_is_lost(
+    running: Client, broker: SecuredBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    """Timers fall due and starts come while the lanes do not know what a record may weigh: they stop, and do it all afterwards."""
+    monkeypatch.setattr(outlet, "KNOWN_FOR_SECONDS", 0.2)
+    (acl,) = [acl for acl in ACLS if acl.role == "processor" and acl.name == topic and acl.operation == "DescribeConfigs"]
+    salt = topic.rpartition(".")[2]
+    loop = asyncio.get_running_loop()
+    slept = [await running.start_workflow(GuardedTimer.run, 3, id=f"timer-{salt}-{n}", task_queue=ORDERS) for n in range(4)]
+    due = loop.time() + 3
+    broker.revoke(acl)
+    try:
+        starts = [running.start_workflow(GuardedSaga.run, "o2", id=f"while-{salt}-{n}", task_queue=ORDERS) for n in range(4)]
+        started = asyncio.gather(*starts)
+        missing = f"grant this principal the ACL DescribeConfigs on topic {topic}"
+        await until(lambda: missing in caplog.text and loop.time() > due + 0.5, 40, describe=lambda: caplog.text)
+    finally:
+        broker.grant([acl])
+    async with asyncio.timeout(60):
+        for handle in await started:
+            assert await handle.result() == ["reserved o2", "released o2"]
+        for handle in slept:
+            assert await handle.result() == "woken"
+    assert "dead letter" not in caplog.text and "giving up" not in caplog.text and "defect of the engine" not in caplog.text
 
 
 async def test_a_right_taken_away_while_lanes_run_blames_no_input(

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from odradek.engine import ports
-from odradek.engine.ports import Output, Refusal
+from odradek.engine.ports import OutletUnavailableError, Output, Refusal
+from odradek.exceptions import TopicError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet
 from odradek.wire.codec import Codec
@@ -60,3 +61,30 @@ def test_what_passes_is_taken(name: str, headers: dict[str, Payload]) -> None:
             passed += 1
             assert written <= LIMIT
     assert passed and refused
+
+
+@pytest.mark.parametrize("kind", [ports.RESULTS, ports.EXECUTIONS])
+def test_a_topic_of_every_lane_that_cannot_be_had_refuses_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's output is to blame: what was asked for cannot be done now. An activity's queue is another matter, its activity waits."""
+    admin = Admin()
+    outlet = TopicOutlet(cast(ClusterAdmin, admin), Codec(), Topics("default"), "q")
+    record = task(10, "w", {})
+    assert isinstance(outlet.check(kind, "", record), bytes)
+    outlet.doubt()
+
+    def forbidden(topics: list[str]) -> dict[str, int]:
+        raise TopicError("grant this principal the ACL DescribeConfigs")
+
+    monkeypatch.setattr(admin, "max_message_bytes", forbidden)
+    with pytest.raises(OutletUnavailableError, match="DescribeConfigs"):
+        outlet.check(kind, "", record)
+    with pytest.raises(OutletUnavailableError):
+        outlet.record(Output(ports.EXECUTIONS, "", "w/r", record, b""))
+    with pytest.raises(OutletUnavailableError):
+        outlet.require_limit(Topics("default").state("q"))
+    with pytest.raises(OutletUnavailableError):
+        outlet.dead_letter(b"k", b"v", [])
+    with pytest.raises(TopicError):
+        outlet.require_fixed()
+    refusal = outlet.check(ports.COMMANDS, "elsewhere", record)
+    assert isinstance(refusal, Refusal) and refusal.retryable

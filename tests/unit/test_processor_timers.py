@@ -41,8 +41,8 @@ class Table:
         self.timers.answered(0)
         self.timers.passed(0)
 
-    def taken(self, limit: int = 100) -> list[int]:
-        return [row.id for row in self.timers.take(limit)]
+    def taken(self, limit: int = 100, now_ms: int = NOW + 10 * HORIZON_MS) -> list[int]:
+        return [row.id for row in self.timers.take(limit, now_ms)]
 
 
 def test_nothing_goes_before_the_position_passed_the_end() -> None:
@@ -146,3 +146,31 @@ def test_postponed() -> None:
     assert table.timers.next_due_ms(NOW + 1) is None
     assert table.timers.next_due_ms(NOW + POSTPONE_MS) == NOW
     assert table.taken() == [1]
+
+
+def test_a_clock_that_is_set_back_releases_nothing_early() -> None:
+    """It was ten minutes ahead, and a timer was released by it. One that is set now waits for its own time, and for an end of its own."""
+    ahead = NOW + 600_000
+    table = Table(_put(ahead - 5, 1))
+    table.release(ahead)
+    assert table.taken(now_ms=ahead) == [1]
+    table.commit(_delete(ahead - 5, 1), _put(NOW + 60_000, 2), _put(NOW + 60_000, 3))
+    assert not table.timers.wants_end(NOW) and table.taken(now_ms=NOW) == []
+    assert not table.timers.wants_end(NOW + 59_999) and table.taken(now_ms=NOW + 59_999) == []
+    assert table.taken(now_ms=NOW + 60_000) == [], "no end was asked for when they fell due"
+    table.release(NOW + 60_000)
+    assert table.taken(now_ms=NOW + 60_000) == [2, 3]
+
+
+def test_a_clock_that_is_set_back_while_an_end_is_asked_for() -> None:
+    ahead = NOW + 600_000
+    table = Table(_put(ahead - 5, 1), _put(NOW + 60_000, 2))
+    timers = table.timers
+    assert timers.wants_end(ahead)
+    timers.asked(ahead)
+    assert not timers.wants_end(NOW) and timers.late_ms == 0
+    timers.answered(7)
+    timers.passed(7)
+    assert table.taken(now_ms=NOW) == []
+    table.release(NOW + 60_000)
+    assert table.taken(now_ms=NOW + 60_000) == [2]

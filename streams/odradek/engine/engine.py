@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, cast
 from odradek.engine.cache import RunCache
 from odradek.engine.inputs import apply_input
 from odradek.engine.keys import PARKED_DUE_MS, timer_key
-from odradek.engine.ports import RUN, TIMER, Batch, DeadLetter, Effects, EngineLimits, Input, Outlet, RowChange, Tables
+from odradek.engine.ports import (
+    RUN,
+    TIMER,
+    Batch,
+    DeadLetter,
+    Effects,
+    EngineLimits,
+    Input,
+    Outlet,
+    OutletUnavailableError,
+    RowChange,
+    Tables,
+)
 from odradek.engine.queries import run_queries
 from odradek.engine.reads import answer_reads, expired_reply, settle_waiters
 from odradek.engine.requests import verdict
@@ -235,7 +247,7 @@ def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
         if step.retired:
             remove_retired(step)
         return done
-    except TaskRefusedError:
+    except (TaskRefusedError, OutletUnavailableError):
         raise
     except Exception as error:
         raise _Broken(part, position) from error

@@ -49,10 +49,17 @@ class Refusal(msgspec.Struct):
     limit: int = 0
 
 
+class OutletUnavailableError(Exception):
+    """What every run needs (`results`, `executions`, `state`) cannot be had now: the step cannot be done, nothing of it counts, and no
+    input or timer is to blame. The engine lets it through; its host forgets the engine."""
+
+
 class Outlet(Protocol):
     """Checks an output before the transaction begins and gives its encoded form back (opaque to the engine)."""
 
-    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal: ...
+    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
+        """Raises OutletUnavailableError."""
+        ...
 
 
 class Input(msgspec.Struct):

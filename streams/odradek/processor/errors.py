@@ -53,6 +53,10 @@ class Dropped(Exception):
         self.blameless = blameless
 
 
+class TooMuch(Exception):
+    """What the inputs of a transaction made is more than one should hold: nothing is wrong with it, it is done again in halves."""
+
+
 class Stopping(Exception):
     """The lane has been told to stop."""
 

@@ -12,7 +12,7 @@ import msgspec
 
 from odradek.engine import ports
 from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, TaskFailed, WorkflowInstance
-from odradek.engine.ports import Output, Refusal, Tables
+from odradek.engine.ports import OutletUnavailableError, Output, Refusal, Tables
 from odradek.engine.summaries import summary_of
 from odradek.processor.outlet import Record, TopicOutlet
 from odradek.wire.codec import Codec
@@ -90,7 +90,10 @@ def held_summary(outlet: TopicOutlet, namespace: str, task_queue: str, run: RunR
     if run is None:
         return None
     record = summary_of(namespace, task_queue, run)
-    value = outlet.check(ports.EXECUTIONS, "", record)
+    try:
+        value = outlet.check(ports.EXECUTIONS, "", record)
+    except OutletUnavailableError:
+        return None
     if isinstance(value, Refusal):
         return None
     return outlet.record(Output(ports.EXECUTIONS, "", f"{run.workflow_id}/{run.run_id}", record, value))

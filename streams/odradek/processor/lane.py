@@ -29,13 +29,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from odradek.engine import ports
 from odradek.engine.keys import PARKED_DUE_MS
-from odradek.engine.ports import Batch, Effects, Engine, RowChange
+from odradek.engine.ports import Batch, Effects, Engine, OutletUnavailableError, RowChange
 from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
 from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
 from odradek.processor.delivery_reports import DeliveryReports
-from odradek.processor.errors import Dropped, Refused, Stopping
+from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks
 from odradek.processor.held import HeldRuns, held_rows, held_summary
 from odradek.processor.inbox import Inbox
@@ -43,13 +43,13 @@ from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.lane_state import LaneState, check_transition
 from odradek.processor.left_open import end_left_open
 from odradek.processor.outlet import Record
-from odradek.processor.outputs import dead_letter, encode_rows, output_records
-from odradek.processor.pacing import Pacing
+from odradek.processor.outputs import dead_letter, encode_rows, output_records, size_of
+from odradek.processor.pacing import ByteBound, Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
 from odradek.processor.tripwires import check_nothing_skipped, first_start, known_start
-from odradek.processor.unended import Place, says_nothing_at
+from odradek.processor.unended import Place, open_ends, says_nothing_at
 from odradek.processor.work import (
     CLUSTER_ERRORS,
     INPUT_BYTES_MAX,
@@ -134,6 +134,7 @@ class Lane(threading.Thread):
         self._fault = faults.fault_hook()
         self._drops = 0
         self._pacing = Pacing()
+        self._bytes = ByteBound()
         self._defects = 0  # in a row, without progress
         self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
         self._unended: deque[Place] = deque()
@@ -195,6 +196,8 @@ class Lane(threading.Thread):
                     self._work()
                 except Dropped as reason:
                     self._drop(reason)
+                except OutletUnavailableError as error:  # a topic of every lane: the next own says what a person has to mend, or goes on
+                    self._drop(Dropped(str(error), blameless=True))
                 except StoreLockedError as error:  # a lane of the past that has not let go yet, or a stranger: left alone
                     self.error = error
                     self._drop(Dropped(str(error)))
@@ -209,6 +212,10 @@ class Lane(threading.Thread):
             pass
         except OdradekError as error:
             self._fail(error)
+        except Exception as error:  # out of a drop: what was owned may not have been let go
+            logger.exception("lane %s/%d: unexpected error", self._services.events_topic, self.partition)
+            text = f"unexpected {type(error).__name__}: {error}"
+            self._fail(LaneError(text, topic=self._services.events_topic, partition=self.partition))
         finally:
             self._let_go()
             if self._state is not LaneState.FAILED:
@@ -321,10 +328,14 @@ class Lane(threading.Thread):
         self._check_stop()
 
     def _end_left_open(self, start: int, end: int) -> None:
-        """Restore does not pass `start`: if a transaction of ours lost its end there, give it one."""
+        """Restore does not pass `start`: if a transaction of ours lost its end there, give it one; the same one wherever it reached."""
         assert self._producer is not None
         services = self._services
-        end_left_open(self._producer, services.new_uncommitted_reader, services.state_topic, start, end, self.partition)
+        try:
+            others = list(open_ends(services.admin))
+        except (KafkaException, OdradekError) as error:
+            raise Dropped(f"ends of topics: {error}", blameless=True) from error
+        end_left_open(self._producer, services.new_uncommitted_reader, services.state_topic, start, end, self.partition, others)
 
     # ------------------------------------------------------------------------------------------------ work
 
@@ -361,7 +372,7 @@ class Lane(threading.Thread):
             self._check_beginning(settled)
         timers.passed(max(self.position, settled))
         self.awaited_end = timers.awaited_end()
-        released = timers.take(1 if self._care.careful else TIMERS_MAX)
+        released = timers.take(1 if self._care.careful else TIMERS_MAX, time_ms)
 
         limit = 1 if self._care.careful else INPUTS_MAX
         messages, self._held = self._held[:limit], self._held[limit:]
@@ -391,6 +402,8 @@ class Lane(threading.Thread):
     def _check_beginning(self, offset: int) -> None:
         """Once after each seek: the consumer began where it was told to."""
         if not self._began:
+            if offset < self.position:
+                raise Dropped(f"the consumer began at {offset}, before the position {self.position}")
             if offset != self.position:
                 check_nothing_skipped(self._services, self.partition, self.position, offset)
             self._began = True
@@ -435,6 +448,11 @@ class Lane(threading.Thread):
         """One transaction; in halves when a record of it is refused, down to the one that is guilty. `refused`: see `Batch`."""
         try:
             self._transact(work, refused or {})
+        except TooMuch:
+            assert self._engine is not None and self._sorter is not None
+            self._engine.evict(self._touched)
+            for half in work.halves(self._sorter):
+                self._apply(half)
         except Refused as refusal:
             self._abort(refusal)
             if len(work) > 1:
@@ -453,7 +471,7 @@ class Lane(threading.Thread):
                 self._become(LaneState.RUNNING)
 
     def _transact(self, work: Work, refused: dict[str, str]) -> None:
-        """Engine, then the transaction. Raises Refused or Dropped; nothing is applied then."""
+        """Engine, then the transaction. Raises TooMuch, Refused or Dropped; nothing is applied then."""
         assert self._engine is not None and self._store is not None
         effects, began, time_ms = Effects(), time.monotonic(), now_ms()
         if work.sorted.unparks:
@@ -462,8 +480,8 @@ class Lane(threading.Thread):
             try:
                 effects = self._engine.step(self._store, self._services.outlet, Batch(time_ms, work.sorted.inputs, work.timers, refused))
                 self.tally.step_seconds.observe(time.monotonic() - began)
-            except LaneError:
-                raise  # the store's
+            except (LaneError, OutletUnavailableError):
+                raise  # the store's; the cluster's
             except Exception as error:  # a defect of the engine, not of workflow code
                 logger.exception("lane %d: the engine failed on offsets %s", self.partition, work.offsets())
                 self._engine.evict_all()
@@ -474,6 +492,8 @@ class Lane(threading.Thread):
             records = output_records(self._services, work, effects, self.partition, self._identity_row.partitions)
         except (WireError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
+        if len(work) > 1 and size_of(rows, records) > self._bytes.limit:
+            raise TooMuch
         position = work.next_offset(self.position)
         self._care.progress()
         self._commit(rows, records, position, opened=effects.opened)
@@ -522,6 +542,7 @@ class Lane(threading.Thread):
                 fault(faults.BEFORE_COMMIT)
             producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
         except KafkaException as error:
+            self._bytes.failed(size_of(rows, records), time.monotonic() - began)
             raise self._reports.classify(error) from error
         except BufferError as error:  # more than the client's queue holds: smaller batches fit
             raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
@@ -533,6 +554,7 @@ class Lane(threading.Thread):
         rows[_POSITION_STATE_KEY] = position_value
         self._store.apply(rows.items(), self._changelog_offset + 1, time_ms)
         self.position, self.open_runs = position, open_runs
+        self._bytes.committed(size_of(rows, records))
         self._committed_at = time.monotonic()
         self.tally.commit_seconds.observe(self._committed_at - began)
         self.counters.transactions += 1
@@ -732,6 +754,7 @@ class Lane(threading.Thread):
     def _end_unended(self) -> None:
         """A record that says nothing on each place: the end of its transaction ends one of ours that has none there."""
         places = dict.fromkeys(self._unended.popleft() for _ in range(len(self._unended)))
+        self._touched = []  # those of the last step stand: nothing of it is undone with this
         try:
             self._commit({}, [says_nothing_at(place) for place in places], self.position)
         except Refused as refusal:

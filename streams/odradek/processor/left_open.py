@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from odradek.engine import ports
 from odradek.processor.errors import Dropped
+from odradek.processor.unended import Place, says_nothing_at
 from odradek.processor.work import dropped, key_of, offset_of
 from odradek.wire.rows import state_key
 
@@ -27,7 +28,9 @@ _READ_SECONDS = 30.0
 _END_SECONDS = 15.0
 
 
-def end_left_open(producer: Producer, new_reader: Callable[[], Consumer], topic: str, start: int, end: int, partition: int) -> None:
+def end_left_open(
+    producer: Producer, new_reader: Callable[[], Consumer], topic: str, start: int, end: int, partition: int, others: Iterable[Place]
+) -> None:
     """End what `producer` may have left open from `start` on (what readers of committed records reach) to `end`; the lane has fenced.
 
     Committed if a position row stands there: a transaction of ours is whole only with it, and is committed only when it is whole. Aborted
@@ -35,7 +38,8 @@ def end_left_open(producer: Producer, new_reader: Callable[[], Consumer], topic:
     *abort* of a transaction that was whole on this partition is taken for a commit; it needs a lane and a broker that are killed within
     milliseconds of each other.
 
-    new_reader: makes a reader of uncommitted records with end-of-partition events. Raises Dropped.
+    others: where readers of other topics stand still too. A record that says nothing goes there with it, so that the transaction ends in
+    one way on all of them.  new_reader: makes a reader of uncommitted records with end-of-partition events. Raises Dropped.
     """
     whole = _holds_position_row(new_reader, topic, partition, start, end)
     logger.warning(
@@ -46,6 +50,9 @@ def end_left_open(producer: Producer, new_reader: Callable[[], Consumer], topic:
     try:
         producer.begin_transaction()
         producer.produce(topic, None, _NOTHING, partition)
+        for place in others:
+            said = says_nothing_at(place)
+            producer.produce(said.topic, said.value, said.key, said.partition, headers=said.headers)
         if whole:
             producer.commit_transaction(_END_SECONDS)
         else:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from odradek.engine import ports
-from odradek.engine.ports import Output, Refusal
+from odradek.engine.ports import OutletUnavailableError, Output, Refusal
 from odradek.exceptions import BrokerUnreachableError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.codec import Codec
@@ -62,6 +62,8 @@ class TopicOutlet:
         self._encode = codec.encode
         self._topics = topics
         self._task_queue = task_queue
+        #: What every lane writes: without one of them nothing can be applied.
+        self._fixed = (topics.state(task_queue), topics.results, topics.executions, topics.dead_letters(task_queue))
         self._known: dict[str, _Known] = {}
         self._lock = threading.Lock()
         self._names: dict[tuple[str, str], str] = {}
@@ -77,7 +79,10 @@ class TopicOutlet:
     # --- Outlet
 
     def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
-        """The encoded record, or why it cannot be written. Never raises for what a workflow can cause."""
+        """The encoded record, or why it cannot be written. Never raises for what a workflow can cause.
+
+        Raises OutletUnavailableError for a topic that every lane writes.
+        """
         try:
             topic = self._name(kind, task_queue)
             value = self._encode(record)
@@ -85,6 +90,8 @@ class TopicOutlet:
             return Refusal(str(error))
         known = self._look(topic)
         if known.missing:
+            if topic in self._fixed:
+                raise OutletUnavailableError(known.missing)
             return Refusal(known.missing, retryable=True)
         size = len(value) + OVERHEAD_BYTES
         if len(value) > known.limit // 4:  # key and headers repeat fields of the value: three times its size at most, all in all
@@ -109,15 +116,20 @@ class TopicOutlet:
         topic, partition = self._name(output.kind, output.task_queue), output.partition
         if output.kind == ports.EXECUTIONS:
             # By workflow id, not by its key: a transaction of one lane then touches one partition of it instead of all (a marker each).
-            partitions = self._look(topic).partitions
-            partition = partition_for(output.record.workflow_id.encode(), partitions) if partitions else -1
+            known = self._look(topic)
+            if known.missing:  # since the check
+                raise OutletUnavailableError(known.missing)
+            partition = partition_for(output.record.workflow_id.encode(), known.partitions)
         return Record(topic, output.key.encode(), output.value, headers, partition)
 
     def dead_letter(self, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
-        """For this queue's `dead-letters`. A value that is too large for it is left out: where it stood is in the headers."""
+        """For this queue's `dead-letters`. A value that is too large for it is left out: where it stood is in the headers.
+
+        Raises OutletUnavailableError.
+        """
         topic = self._topics.dead_letters(self._task_queue)
         size = len(value or b"") + len(key or b"") + sum(len(name) + len(raw) for name, raw in headers)
-        if size + OVERHEAD_BYTES > self.limit(topic):
+        if size + OVERHEAD_BYTES > self.require_limit(topic):
             logger.error("a dead letter of %d bytes exceeds what %s takes: its value is left out", size, topic)
             value = None
         return Record(topic, key, value, list(headers))
@@ -126,10 +138,16 @@ class TopicOutlet:
         """What a topic takes, in bytes; 0 while it cannot be had."""
         return self._look(topic).limit
 
+    def require_limit(self, topic: str) -> int:
+        """What a topic takes, in bytes. Raises OutletUnavailableError while it cannot be had."""
+        known = self._look(topic)
+        if known.missing:
+            raise OutletUnavailableError(known.missing)
+        return known.limit
+
     def require_fixed(self) -> None:
         """The topics that every lane writes are there (made, where that is allowed) and may be written. Raises what needs a person."""
-        topics = self._topics
-        for topic in (topics.results, topics.executions, topics.dead_letters(self._task_queue)):
+        for topic in self._fixed:
             error = self._look(topic).error
             if error is not None:
                 raise error

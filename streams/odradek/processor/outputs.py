@@ -45,6 +45,12 @@ def encode_rows(services: LaneServices, changes: list[RowChange], timers: list[T
     return rows
 
 
+def size_of(rows: dict[bytes, bytes | None], records: list[Record]) -> int:
+    """Bytes of keys and values, about what a transaction with them takes."""
+    size = sum([len(key) + len(value or b"") for key, value in rows.items()])
+    return size + sum([len(record.key or b"") + len(record.value or b"") for record in records])
+
+
 def output_records(services: LaneServices, work: Work, effects: Effects, partition: int, partitions: int) -> list[Record]:
     """Everything but rows, ready to produce. partition: the lane's, of so many partitions of `events`."""
     records = [services.outlet.record(output) for output in effects.outputs]

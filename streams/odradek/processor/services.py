@@ -56,8 +56,8 @@ class LaneServices:
 
     @property
     def state_limit(self) -> int:
-        """Largest row that `state` takes."""
-        return self.outlet.limit(self.state_topic) - 256
+        """Largest row that `state` takes. Raises OutletUnavailableError."""
+        return self.outlet.require_limit(self.state_topic) - 256
 
     def store_path(self, partition: int) -> Path:
         return self.store_base / str(partition)

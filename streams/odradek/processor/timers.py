@@ -4,7 +4,8 @@ Duties: hold the next minutes of the time-ordered `timer` table in memory (the r
 every input that was in the partition when it fell due: the host asks for the partition's *uncommitted* end at that moment (`ends.py`) and
 releases once the position has passed it. Partition order decides, no clock does.
 
-Never: fire by the clock alone, cache an end, or read the head of the table again (its deleted keys would be walked each time).
+Never: fire by the clock alone or, however it is set back, before it; cache an end; or read the head of the table again (its deleted keys
+would be walked each time).
 """
 
 from __future__ import annotations
@@ -103,12 +104,18 @@ class Timers:
 
     def wants_end(self, now_ms: int) -> bool:
         """True when a timer is due that no answer covers yet and none is under way: ask for the end now, then call `asked`."""
+        self._follow(now_ms)
         if self._asked_ms >= 0:
             self.late_ms = now_ms - self._asked_ms
             return False
         self.late_ms = 0
         due = self.next_due_ms(now_ms)
         return due is not None and due <= now_ms and due > self._released_until_ms
+
+    def _follow(self, now_ms: int) -> None:
+        """A clock that was set back takes what was asked and released with it: those moments lie in its past, whatever it calls them."""
+        self._released_until_ms = min(self._released_until_ms, now_ms)
+        self._asked_ms = min(self._asked_ms, now_ms)
 
     def asked(self, now_ms: int) -> None:
         """An end is being asked for; the question left after `now_ms`."""
@@ -136,8 +143,9 @@ class Timers:
             self._released_until_ms = self._asked_ms
             self._asked_ms = self._end = -1
 
-    def take(self, limit: int) -> list[TimerRow]:
+    def take(self, limit: int, now_ms: int) -> list[TimerRow]:
         """Up to `limit` released timers, in order. They stay held until their rows are deleted by a commit."""
+        self._follow(now_ms)
         if self._released_until_ms < 0 or not self._heap:
             return []
         bound = f"{self._released_until_ms + 1:015d}"

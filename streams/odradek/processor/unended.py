@@ -65,7 +65,7 @@ class UnendedTransactions(threading.Thread):
 
     def look(self) -> None:
         """Tell of the ends that stand where they stood at the last look."""
-        seen = self._waiting()
+        seen = open_ends(self._admin)
         still = {place: end for place, end in seen.items() if self._seen.get(place) == end}
         self._seen = seen
         self._told = {place: end for place, end in self._told.items() if seen.get(place) == end}
@@ -82,22 +82,24 @@ class UnendedTransactions(threading.Thread):
         )
         self._tell(new)
 
-    def _waiting(self) -> dict[Place, int]:
-        """Committed ends with records behind them, of topics that this process may write."""
-        found: dict[Place, int] = {}
-        for topic, partitions in self._written().items():
-            # In this order: what is committed in between only makes the first smaller than it is.
-            committed = self._admin.end_offsets(topic, range(partitions), committed=True)
-            ends = self._admin.end_offsets(topic, range(partitions), committed=False)
-            found |= {(topic, partition): end for partition, end in committed.items() if end < ends[partition]}
-        return found
 
-    def _written(self) -> dict[str, int]:
-        topics = self._admin.topics
-        names = []
-        for name in self._admin.topic_names():
-            parsed = topics.parse(name)
-            if parsed is not None and parsed.namespace == topics.namespace and parsed.kind in _WRITTEN:
-                names.append(name)
-        facts = self._admin.describe(names)
-        return {name: each.partitions for name, each in facts.items() if each.rights is None or "Write" in each.rights}
+def open_ends(admin: ClusterAdmin) -> dict[Place, int]:
+    """Committed ends with records behind them, of topics that this process may write. Raises what the cluster raises."""
+    found: dict[Place, int] = {}
+    for topic, partitions in _written(admin).items():
+        # In this order: what is committed in between only makes the first smaller than it is.
+        committed = admin.end_offsets(topic, range(partitions), committed=True)
+        ends = admin.end_offsets(topic, range(partitions), committed=False)
+        found |= {(topic, partition): end for partition, end in committed.items() if end < ends[partition]}
+    return found
+
+
+def _written(admin: ClusterAdmin) -> dict[str, int]:
+    topics = admin.topics
+    names = []
+    for name in admin.topic_names():
+        parsed = topics.parse(name)
+        if parsed is not None and parsed.namespace == topics.namespace and parsed.kind in _WRITTEN:
+            names.append(name)
+    facts = admin.describe(names)
+    return {name: each.partitions for name, each in facts.items() if each.rights is None or "Write" in each.rights}
