@@ -6,6 +6,7 @@ The group is that of the engine's settings; the fixtures are in `conftest.py`.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -100,9 +101,9 @@ def committed(engine: Engine) -> dict[int, int]:
 
 
 class Service:
-    """A service process and what its activities wrote down."""
+    """A service process and what its activities wrote down. `kafka`: librdkafka settings."""
 
-    def __init__(self, engine: Engine, directory: Path, name: str, slots: int = 10) -> None:
+    def __init__(self, engine: Engine, directory: Path, name: str, slots: int = 10, kafka: dict[str, str] | None = None) -> None:
         self.log = directory / f"{name}.log"
         self.log.touch()
         settings = engine.settings
@@ -112,6 +113,7 @@ class Service:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(ROOT / "streams"), str(ROOT)]),
                 "ODRADEK_ACTIVITY_GROUP": settings.activity_group,
+                "ODRADEK_KAFKA": json.dumps(kafka or {}),
             },
         )
 

@@ -118,6 +118,23 @@ async def test_sigterm_drains(engine: Engine, service: Callable[..., Service], g
         assert sum(committed(engine).values()) >= 1
 
 
+async def test_another_joins_and_leaves_while_librdkafka_logs_every_step(engine: Engine, service: Callable[..., Service]) -> None:
+    """Log lines are callbacks of the client, and come in the middle of a rebalance: tests/facts/test_callbacks.py says what they did."""
+    talkative = {"debug": "cgrp"}
+    stays = service("stays", kafka=talkative)
+    await stays.wrote("ready")
+    await answered(engine)
+    leaves = service("leaves", kafka=talkative)
+    await leaves.wrote("ready")
+    await answered(engine)
+    leaves.send(signal.SIGTERM)
+    assert await leaves.ended() == 0
+    await answered(engine)  # on each partition, so those of the one that left have come back
+    stays.send(signal.SIGTERM)
+    assert await stays.ended() == 0
+    assert leaves.lines()[-1] == stays.lines()[-1] == "drained"
+
+
 async def test_killed_in_a_loop_under_load_every_activity_is_answered(engine: Engine, service: Callable[..., Service]) -> None:
     """Four times kill -9 with restarts beside: each activity gets an outcome, whatever was delivered twice carries the same key."""
     services = [service("a"), service("b")]

@@ -2,7 +2,8 @@
 
 Classic group, cooperative, static identity, read_committed: a command of an aborted transaction is never seen. Offsets are
 committed by hand only, up to the end of the acknowledged prefix; `commands` is purged behind them. A group without an offset
-starts at the log's start. Everything here runs on the consumer's thread, rebalance callbacks included (inside `poll`).
+starts at the log's start. Everything here runs on the consumer's thread, rebalance callbacks included (inside `poll`): those may ask
+for offsets and commit, but nothing that takes the state of the running `poll`, `list_topics` for one (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ CALL_TIMEOUT_S = 5.0
 ASSIGN_PATIENCE_S = 60.0
 #: This often within this time, and it is another living process that has our identity.
 FENCED_MAX, FENCED_WINDOW_S = 3, 60.0
+#: The number of the topic's partitions: one call to the broker, made again after a while when nobody answers.
+COUNT_TIMEOUT_S, COUNT_AGAIN_S = 1.0, 10.0
 #: How often `commands` is purged behind the committed offsets.
 PURGE_INTERVAL_S = 10.0
 
@@ -58,7 +61,7 @@ class CommandConsumer:
         on_revoking: Callable[[list[OwnedPartition]], None],
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
-        #: Partitions of the topic, as of the last assignment.
+        #: Partitions of the topic, as of the turn after the last assignment.
         self.partitions_total = 0
         self.assignments = 0
         #: Commands behind what was read, by the ends that came with fetches; None while they are not known.
@@ -77,6 +80,7 @@ class CommandConsumer:
         self._proof_after: int | None = None  # commits whose answers do not count as proof any more
         self._next_commit = 0.0
         self._next_purge = 0.0
+        self._next_count = math.inf  # until the group assigns
         self._purged: dict[int, int] = {}
         self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
 
@@ -195,6 +199,7 @@ class CommandConsumer:
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
         self.assignments += 1
         self._own([found.partition for found in assigned])
+        self._next_count = self._clock()  # by the next `tick`, not in this callback
 
     def _own(self, partitions: list[int], *, ignore_committed: bool = False) -> None:
         if not partitions:
@@ -221,7 +226,6 @@ class CommandConsumer:
         self._consumer.incremental_assign(chosen)
         if self._paused:
             self._consumer.pause(chosen)
-        self.partitions_total = self._count()
 
     # Asked of the consumer, whose connections to leader and coordinator have just worked: an AdminClient may take a minute to
     # find a broker again that was restarted.
@@ -238,13 +242,18 @@ class CommandConsumer:
                 raise KafkaException(place.error)
         return {place.partition: place.offset for place in found}
 
-    def _count(self) -> int:
-        """Partitions of the topic; as before when nobody says. Only handing on looks at it."""
+    def _count(self, now: float) -> None:
+        """Partitions of the topic; as before while nobody says. Only handing on looks at it. Never in a callback: see the top."""
         try:
-            return len(self._consumer.list_topics(self._topic, timeout=CALL_TIMEOUT_S).topics[self._topic].partitions)
+            found = self._consumer.list_topics(self._topic, timeout=COUNT_TIMEOUT_S).topics[self._topic]
+            if found.error is not None:
+                raise KafkaException(found.error)
         except (KafkaException, KeyError) as error:
             logger.warning("%s: the number of its partitions could not be read: %s", self._topic, error)
-            return self.partitions_total
+            self._next_count = now + COUNT_AGAIN_S
+        else:
+            self.partitions_total = len(found.partitions)
+            self._next_count = math.inf
 
     def _insist(self, ask: Callable[[], T]) -> T:
         """Ask the broker again while it does not answer: one that restarts must not end the service."""
@@ -284,7 +293,7 @@ class CommandConsumer:
     # --- committing
 
     def tick(self) -> None:
-        """Commit and purge, when it is time."""
+        """Commit, count and purge, when it is time."""
         now = self._clock()
         if now >= self._next_commit:
             self._next_commit = now + COMMIT_INTERVAL_S
@@ -293,6 +302,8 @@ class CommandConsumer:
                 self._ask_for_proof()
             else:
                 self._commit(self._offsets(list(self.owned.values())))
+        if now >= self._next_count:
+            self._count(now)
         if now >= self._next_purge:
             self._next_purge = now + PURGE_INTERVAL_S
             self._purge()

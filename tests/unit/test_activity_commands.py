@@ -1,0 +1,111 @@
+"""The member of a classic group, over a consumer that plays Kafka: when it asks for what. The rest is tested on a broker."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from odradek.activities.commands import COUNT_AGAIN_S, CommandConsumer
+from odradek.activities.ownership import StartGate
+from odradek.kafka.admin import ClusterAdmin
+
+TOPIC = "commands"
+
+
+class Broker:
+    """Three partitions, without a record. `given`: what the next `poll` assigns, inside of itself."""
+
+    def __init__(self) -> None:
+        self.partitions = 3
+        self.down = False
+        self.given: list[int] | None = None
+        self.counted = 0
+        self.polling = False
+        self.time_s = 100.0
+
+    def subscribe(self, topics: list[str], *, on_assign: Any, **others: Any) -> None:
+        self.on_assign = on_assign
+
+    def poll(self, timeout: float) -> Message | None:
+        if self.given is not None:
+            given, self.given, self.polling = self.given, None, True
+            self.on_assign(self, [TopicPartition(TOPIC, number) for number in given])
+            self.polling = False
+        return None
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        assert not self.polling, "in a callback: the process would end"
+        self.counted += 1
+        if self.down:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.partitions)))})
+
+    def get_watermark_offsets(self, place: TopicPartition, **options: Any) -> tuple[int, int]:
+        return 0, 0
+
+    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return places
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return places
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        pass
+
+    def commit(self, **options: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def commands(broker: Broker) -> CommandConsumer:
+    made = CommandConsumer(
+        lambda: cast(Consumer, broker),
+        cast(ClusterAdmin, None),
+        TOPIC,
+        instance_id="host-0",
+        gate=StartGate(60.0, lambda: broker.time_s),
+        clock=lambda: broker.time_s,
+        on_revoking=lambda leaving: None,
+    )
+    made.subscribe()
+    return made
+
+
+def turn(commands: CommandConsumer, broker: Broker, after_s: float = 0.0) -> None:
+    broker.time_s += after_s
+    commands.poll(0, 100)
+    commands.tick()
+
+
+def test_partitions_are_counted_behind_an_assignment_and_once(commands: CommandConsumer, broker: Broker) -> None:
+    turn(commands, broker)
+    assert broker.counted == 0  # nobody has assigned anything
+    broker.given = [1]
+    turn(commands, broker)
+    assert (broker.counted, commands.partitions_total, commands.hand_on_to()) == (1, 3, [0, 2])
+    turn(commands, broker, 1.0)
+    assert broker.counted == 1
+    broker.partitions, broker.given = 5, []  # added ones, all of them another member's
+    turn(commands, broker)
+    assert (broker.counted, commands.hand_on_to()) == (2, [0, 2, 3, 4])
+
+
+def test_count_is_tried_again_and_stays_what_it_was_meanwhile(commands: CommandConsumer, broker: Broker) -> None:
+    broker.given = [0]
+    turn(commands, broker)
+    broker.down, broker.given, broker.partitions = True, [1], 4
+    turn(commands, broker)
+    assert (broker.counted, commands.partitions_total) == (2, 3)
+    turn(commands, broker, COUNT_AGAIN_S - 1.0)
+    assert broker.counted == 2
+    broker.down = False
+    turn(commands, broker, 1.5)
+    assert (broker.counted, commands.partitions_total, commands.hand_on_to()) == (3, 4, [2, 3])
