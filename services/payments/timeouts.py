@@ -1,11 +1,10 @@
-"""What an attempt's timeouts ask of its service (docs/wire.md). The engine decides, by its own clock; this saves work."""
+"""What an attempt's timeouts ask of its service (docs/wire.md). When time is over the engine decides, by its own clock."""
 
 from __future__ import annotations
 
 from typing import Any
 
 STARTED_AFTER_SECONDS = 0.2
-CLOCK_MARGIN_MS = 1_000
 
 
 def started_after(task: dict[str, Any], now_ms: int) -> float:
@@ -13,11 +12,6 @@ def started_after(task: dict[str, Any], now_ms: int) -> float:
     running: list[int] = [left for left in (task["start_to_close_timeout_ms"], task["heartbeat_timeout_ms"]) if left]
     running += [max(0, end_ms - now_ms) for end_ms in _ends_ms(task)]
     return min([STARTED_AFTER_SECONDS, *(left_ms / 2000 for left_ms in running)])
-
-
-def time_is_over(task: dict[str, Any], now_ms: int) -> bool:
-    """Its schedule-to-close, or the schedule-to-start of this attempt, has passed: it must not begin."""
-    return any(now_ms > end_ms + CLOCK_MARGIN_MS for end_ms in _ends_ms(task))
 
 
 def _ends_ms(task: dict[str, Any]) -> list[int]:
