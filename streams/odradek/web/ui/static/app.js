@@ -1,22 +1,7 @@
 // What every page has: theme, times in the reader's zone, keys, dialogs, live parts. Pages work without it.
 
-const $ = (selector, root = document) => root.querySelector(selector);
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-
-// ---------------------------------------------------------------- parts of pages
-
-export async function fetchPart(address, options = {}) {
-  const response = await fetch(address, { ...options, headers: { "X-Part": "1", Accept: "text/html", ...options.headers } });
-  if (response.status === 401) location.reload();
-  return response;
-}
-
-// Puts server-rendered HTML in place and tells everybody who decorates pages.
-export function put(element, html) {
-  element.innerHTML = html;
-  decorate(element);
-  element.dispatchEvent(new CustomEvent("part", { bubbles: true }));
-}
+import { $, all, decorateBy, fetchPart, isHeld, opensDialog, put, renew, throttle } from "./parts.js";
+import { followChanges } from "./streams.js";
 
 const pad = (value, length = 2) => String(value).padStart(length, "0");
 
@@ -113,8 +98,9 @@ const sheet = $("#sheet");
 
 async function openSheet(address) {
   const response = await fetchPart(address);
+  if (response.lost) return;
   put(sheet, `<form method="dialog" class="row"><span class="grow"></span><button class="bare" aria-label="Close">✕</button></form>${await response.text()}`);
-  if (!sheet.open) sheet.showModal();
+  if (!sheet.open) { opensDialog(); sheet.showModal(); }
   $("[autofocus]", sheet)?.focus();
 }
 
@@ -134,6 +120,7 @@ document.addEventListener("click", (event) => {
   } else if (event.target.closest("[data-zone]")) {
     toggleZone();
   } else if (event.target.closest("[data-help]")) {
+    opensDialog();
     $("#help").showModal();
   }
   for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
@@ -148,6 +135,7 @@ sheet.addEventListener("submit", async (event) => {
   if (button) button.disabled = true;
   try {
     const response = await fetchPart(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (response.lost) return; // what was typed stays
     if (response.redirected && response.ok) location.assign(response.url);
     else put(sheet, await response.text());
   } finally {
@@ -166,35 +154,22 @@ document.addEventListener("submit", async (event) => {
   const field = form.elements.namedItem("type");
   if (event.submitter?.name === "type" && field instanceof RadioNodeList) field[0].value = event.submitter.value;
   const response = await fetchPart(address);
+  if (response.lost) return;
   put($(form.dataset.part), await response.text());
   history.replaceState(null, "", address);
 });
 
 // ---------------------------------------------------------------- live parts
 
-const pulse = $("#pulse");
-export const setPulse = (state) => { pulse.dataset.state = state; pulse.title = { live: "Live", lost: "Connection lost, trying again", idle: "Live updates" }[state]; };
-
-// Runs `work` at most once in `everyMs`, once more after the last call.
-export function throttle(work, everyMs) {
-  let last = 0, timer = 0, busy = false;
-  const run = async () => {
-    timer = 0;
-    if (busy) { timer = setTimeout(run, everyMs); return; }
-    busy = true;
-    try { await work(); } catch { /* the next change tries again */ } finally { busy = false; last = Date.now(); }
-  };
-  return () => { if (!timer) timer = setTimeout(run, Math.max(0, last + everyMs - Date.now())); };
-}
-
 function live(element) {
   const every = Number(element.dataset.every || 1000);
   const refresh = throttle(async () => {
-    if (document.hidden || element.querySelector("details.menu[open]")) return;
+    if (document.hidden || isHeld(element, refresh)) return;
     try {
       const response = await fetchPart(element.dataset.source || location.href);
+      if (response.lost || isHeld(element, refresh)) return;
       if (response.ok && "until" in element.dataset) location.reload(); // what it waited for is another page
-      else if (response.ok || "until" in element.dataset) put(element, await response.text());
+      else if (response.ok || "until" in element.dataset) renew(element, await response.text());
     } finally { again(); }
   }, every);
   // A part that says when it wants to be looked at again, whatever changes: something is under way.
@@ -209,12 +184,7 @@ function live(element) {
     const timer = setInterval(() => { if ($("[data-finished]", element)) clearInterval(timer); else refresh(); }, every);
     return;
   }
-  const source = new EventSource(`/api/odradek/v1/changes?topics=${element.dataset.live}`);
-  source.onopen = () => { setPulse("live"); refresh(); }; // what changed before the stream was there
-  source.onerror = () => setPulse("lost");
-  source.addEventListener(element.dataset.live, refresh);
-  document.addEventListener("visibilitychange", refresh);
-  addEventListener("pagehide", () => source.close());
+  followChanges(element.dataset.live, refresh);
   // Lags move without anybody coming or going.
   const besides = Number(element.dataset.besides || (element.dataset.live === "members" ? Math.max(every, 5000) : 0));
   if (besides) setInterval(refresh, besides);
@@ -265,7 +235,7 @@ document.addEventListener("keydown", (event) => {
   const row = $("[data-row].cursor");
   const acts = {
     "/": () => $("[data-focus]")?.focus(),
-    "?": () => $("#help").showModal(),
+    "?": () => { opensDialog(); $("#help").showModal(); },
     j: () => move(1),
     k: () => move(-1),
     t: toggleTheme,
@@ -295,6 +265,7 @@ if (nav) {
   faded();
 }
 
+decorateBy(decorate);
 drawZone();
 decorate(document);
 setInterval(tick, 1000);

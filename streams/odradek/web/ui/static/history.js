@@ -1,7 +1,9 @@
 // A history: stretches of rows come as they are scrolled to and go when they are far, views and filters change in place, events of an
 // open run arrive as they happen.
 
-import { decorate, fetchPart, put, setPulse, throttle } from "./app.js";
+import { decorate } from "./app.js";
+import { fetchPart, isHeld, put, renew, throttle } from "./parts.js";
+import { followRun, setPulse } from "./streams.js";
 
 const panel = document.querySelector("#history");
 const NARROW = matchMedia("(max-width: 900px)").matches;
@@ -59,6 +61,7 @@ let address = panel?.dataset.source ?? "";
 async function show(next) {
   address = next;
   const response = await fetchPart(next);
+  if (response.lost || next !== address) return; // nobody answers, or something else was chosen meanwhile
   const focus = document.activeElement?.name === "text" && panel.contains(document.activeElement);
   const at = focus ? document.activeElement.selectionStart : 0;
   put(panel, await response.text());
@@ -128,6 +131,7 @@ panel?.addEventListener("toggle", async (event) => {
   if (!row?.open || row.filled) return;
   row.filled = true;
   const response = await fetchPart(row.dataset.source);
+  if (response.lost) { row.filled = false; return; }
   put(row.querySelector(".body"), await response.text());
 }, true);
 
@@ -169,59 +173,57 @@ const grow = throttle(async () => {
 
 // Attempts and heartbeats are no events of the history: while there are activities, the head is asked for now and then, less and less
 // often as long as nothing changes. Each time is a record in Kafka.
-const LOOK_MIN = 5000, LOOK_MAX = 80000, HIDDEN_MAX = 30000;
+const LOOK_MIN = 5000, LOOK_MAX = 80000;
 const run = document.querySelector("[data-run]");
 if (run) {
-  const busy = () => run.querySelector("[data-busy]")?.dataset.busy ?? "";
+  const told = (name) => run.querySelector("[data-busy]")?.dataset[name] ?? "";
+  const state = () => `${told("busy")} ${told("length")} ${told("status")}`;
+  const ended = new AbortController();
   let every = LOOK_MIN, looking = 0;
   const look = () => {
     clearTimeout(looking);
-    if (busy() && !document.hidden) looking = setTimeout(head, every);
+    if (told("busy") && !document.hidden) looking = setTimeout(head, every);
   };
-  const head = throttle(async () => {
-    if (document.hidden || run.querySelector("details[open]")) return; // somebody reads a failure
-    const before = busy();
+  const ask = async () => {
+    if (document.hidden || run.querySelector("details[open]") || isHeld(run, head)) return; // somebody reads a failure
+    const before = state();
     const response = await fetchPart(location.pathname);
-    if (response.ok) put(run, await response.text());
-    every = response.ok && busy() !== before ? LOOK_MIN : Math.min(every * 2, LOOK_MAX);
-    look();
-  }, 1000);
-  const parameters = new URLSearchParams({ run_id: run.dataset.runId, task_queue: run.dataset.queue, first: run.dataset.next });
-  if (run.dataset.open === "true") {
-    let source = null, ended = false, asleep = 0;
-    const open = () => {
-      if (least) parameters.set("first", least + 1);
-      source = new EventSource(`/api/odradek/v1/workflows/${encodeURIComponent(run.dataset.workflow)}/events?${parameters}`);
-      source.onopen = () => setPulse("live");
-      source.onerror = () => setPulse("lost");
-      source.addEventListener("events", (event) => {
-        least = Number(event.lastEventId) || least;
-        every = LOOK_MIN;
-        head();
-        if (panel?.querySelector("[data-history]")) grow();
-      });
-      source.addEventListener("unavailable", () => setPulse("lost"));
-      source.addEventListener("closed", () => { ended = true; source.close(); setPulse("idle"); head(); });
-      source.addEventListener("error", (event) => { if (event.data) { ended = true; source.close(); } });
-    };
-    open();
-    addEventListener("pagehide", () => source?.close());
-    look();
-    // What was put off while nobody looked, or while an event was open.
-    const catchUp = () => { if (!document.hidden && least) { head(); if (panel?.querySelector("[data-history]")) grow(); } };
-    // A page that nobody looks at follows nothing: it asks when it is looked at again.
-    document.addEventListener("visibilitychange", () => {
-      clearTimeout(asleep);
-      if (document.hidden) {
-        clearTimeout(looking);
-        asleep = setTimeout(() => { source.close(); source = null; setPulse("idle"); }, HIDDEN_MAX);
-        return;
-      }
+    if (response.ok && !isHeld(run, head)) renew(run, await response.text());
+    every = response.ok && state() !== before ? LOOK_MIN : Math.min(every * 2, LOOK_MAX);
+  };
+  const head = throttle(async () => { try { await ask(); } finally { look(); } }, 1000);
+  const more = () => { if (panel?.querySelector("[data-history]")) grow(); };
+  // What was put off while nobody looked, or while an event was open.
+  const catchUp = () => { if (!document.hidden && least) { head(); more(); } };
+  const next = Number(run.dataset.next);
+  const address = () => {
+    const parameters = { run_id: run.dataset.runId, task_queue: run.dataset.queue, first: Math.max(next, least + 1) };
+    return `/api/odradek/v1/workflows/${encodeURIComponent(run.dataset.workflow)}/events?${new URLSearchParams(parameters)}`;
+  };
+  const events = {
+    events: (event) => {
+      least = Number(event.lastEventId) || least;
       every = LOOK_MIN;
-      if (!source && !ended) open();
-      if (least || busy()) head();
-      if (panel?.querySelector("[data-history]") && least) grow();
-    });
+      head();
+      more();
+    },
+    unavailable: () => setPulse("lost"),
+    closed: () => { ended.abort(); head(); },
+    error: (event) => { if (event.data) ended.abort(); },
+  };
+  const poll = async () => {
+    const before = told("length");
+    await ask();
+    if (told("length") !== before) { least = Math.max(least, Number(told("length"))); more(); }
+    if (told("status") && told("status") !== "RUNNING") ended.abort();
+    return every;
+  };
+  if (run.dataset.open === "true") {
+    const listeners = { open: () => setPulse("live"), lost: () => setPulse("lost"), events };
+    const again = () => { every = LOOK_MIN; if (least || told("busy")) head(); if (least) more(); };
+    followRun({ address, listeners, ended, poll, again });
+    look();
+    document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(looking); });
     panel?.addEventListener("toggle", (event) => { if (!event.target.open) catchUp(); }, true);
   }
 }

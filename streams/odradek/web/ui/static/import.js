@@ -1,13 +1,16 @@
 // A history from a file: sent as it is, then looked at.
 
+import { fetchPart } from "./parts.js";
+
 const form = document.querySelector("#import");
 const problem = document.querySelector("#import-problem");
 
 async function send(text) {
   problem.hidden = true;
-  const response = await fetch("/import", { method: "POST", body: text, headers: { "Content-Type": "application/json", "X-Part": "1" } });
+  const response = await fetchPart("/import", { method: "POST", body: text, headers: { "Content-Type": "application/json" } });
+  if (response.lost) return;
   if (response.ok) {
-    location.assign((await response.json()).location);
+    location.assign(JSON.parse(await response.text()).location);
     return;
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
