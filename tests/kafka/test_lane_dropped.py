@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from odradek.kafka.client_config import transactional_producer_config
 from odradek.processor import Processor, faults, lane
+from odradek.processor.care import Care
 from odradek.processor.group import Group
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
@@ -81,35 +83,59 @@ def test_owner_slower_than_the_transaction_timeout(wire: Wire, processor: Proces
 
 def test_defect_of_the_host_drops_the_lane(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as an exception of the watchdog that comes late: the lane is owned anew, the position tells what is done."""
-    real = lane.Lane._outputs
+    real = lane.output_records
     failures = iter([KeyboardInterrupt("late"), RuntimeError("defect"), None])
 
-    def outputs(self: lane.Lane, *arguments: object) -> object:
+    def outputs(*arguments: Any) -> Any:
         error = next(failures, None)
         if error is not None:
             raise error
-        return real(self, *arguments)  # type: ignore[arg-type]
+        return real(*arguments)
 
-    monkeypatch.setattr(lane.Lane, "_outputs", outputs)
+    monkeypatch.setattr(lane, "output_records", outputs)
     wire.signals(100, 10)
     wire.assert_exactly_once(100, 10)
     assert _dropped(processor) == 2
 
 
-def test_consumer_that_skips_records_is_noticed(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A seek that was undone would lose inputs without a sign: the first record that comes is compared with the position."""
+def test_defect_in_a_drop_stops_the_lane_and_is_seen(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outputs(*_: Any) -> Any:
+        raise RuntimeError("first")
+
+    def again(*_: Any, **__: Any) -> None:
+        raise RuntimeError("and once more")
+
+    monkeypatch.setattr(lane, "output_records", outputs)
+    monkeypatch.setattr(Care, "ended", again)
+    wire.signals(10, 10)
+    lanes = processor.statistics
+    until(lambda: all(one.state == "FAILED" for one in lanes().lanes.values()))
+    assert all("unexpected RuntimeError: and once more" in one.error for one in lanes().lanes.values())
+
+
+@pytest.mark.parametrize("by", [7, -7], ids=["skips", "goes back"])
+def test_consumer_that_begins_elsewhere_is_noticed(wire: Wire, monkeypatch: pytest.MonkeyPatch, by: int) -> None:
+    """A seek that was undone would lose inputs, or apply them again, without a sign: the first record is compared with the position."""
     real = Group._do_seek
     undone: list[int] = []
 
     def wrong(self: Group, partition: int, offset: int, epoch: int, **more: int) -> None:
         if partition not in undone:
             undone.append(partition)
-            offset += 7
+            offset = max(0, offset + by)
         real(self, partition, offset, epoch, **more)
 
+    first = make_processor(wire.settings, QUEUE)
+    first.start()
+    try:
+        wire.signals(50, 10)
+        wire.assert_exactly_once(50, 10)
+    finally:
+        first.stop()
     monkeypatch.setattr(Group, "_do_seek", wrong)
-    wire.admin.ensure_queue(QUEUE)
-    wire.signals(100, 10)
+    for number in range(50, 100):
+        wire.send(SignalWorkflow(f"w{number % 10}", "count", request_id=str(number)))
+    wire.flush()
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
