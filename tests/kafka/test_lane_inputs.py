@@ -12,6 +12,7 @@ import pytest
 
 from odradek.processor import Processor
 from odradek.processor.held import HELD_PROBLEMS
+from odradek.processor.inbox import BYTES_MAX
 from odradek.telemetry.logs import JsonFormatter
 from odradek.wire import dead_letters
 from odradek.wire.codec import SINGLE_OBJECT_MARKER, encode
@@ -19,10 +20,12 @@ from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.events import ActivityTaskCompleted, ActivityTaskHeartbeat, QueryWorkflow, SignalWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import INTERNAL, INVALID_ARGUMENT
+from odradek.wire.payload import Payload
 from odradek.wire.state import RunRow, TimerRow
-from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_host import CountingEngine, make_processor
 from tests.kafka.lane_records import QUEUE, Wire, key_for, until
 
+PREFETCHED = 32 * 1024 * 1024  # the consumer's own queue (`queued.max.messages.kbytes`)
 GARBAGE = b"\xff\xfe no record"
 
 
@@ -54,6 +57,31 @@ def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> 
     assert wire.counts() == {key_for(wire, 0): list(range(1, 11)), key_for(wire, 1): list(range(1, 11))}
     assert processor.statistics().totals.forwarded == 20
     assert len(wire.read(wire.events)) == 40
+
+
+def test_large_records_wait_on_the_broker(wire: Wire, processor: Processor) -> None:
+    """A lane that stands still over a backlog of large records holds some megabytes of it, not all of the 2,000 that it takes of small ones."""
+    CountingEngine.gate.clear()
+    CountingEngine.at_gate.clear()
+    victim, count = key_for(wire, 0), 120
+    try:
+        wire.send(SignalWorkflow(victim, "gate"))
+        wire.flush()
+        assert CountingEngine.at_gate.wait(30)
+        for _ in range(count):
+            wire.send(SignalWorkflow(victim, "count", input=[Payload(data=bytes(800_000))]))
+        wire.flush()
+        assert processor._group is not None
+        lane = processor._group.lanes[0]
+        until(lambda: 0 in processor._group._paused_full if processor._group else False)
+        assert BYTES_MAX <= lane.inbox.size <= BYTES_MAX + PREFETCHED
+        wire.send(SignalWorkflow(key_for(wire, 1), "count"))  # the other partition is not held up
+        wire.flush()
+        assert len(lane.inbox) < count
+    finally:
+        CountingEngine.gate.set()
+    until(lambda: wire.counts().get(victim) == list(range(1, count + 2)))
+    assert wire.counts()[key_for(wire, 1)] == [1]
 
 
 def test_forwarded_and_still_wrong_is_a_dead_letter(wire: Wire, processor: Processor) -> None:

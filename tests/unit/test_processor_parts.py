@@ -17,7 +17,7 @@ from odradek.kafka.slots import group_identity, take_slot
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, classify
 from odradek.processor.held import HoldingActivator, held_reason, why_held
-from odradek.processor.inbox import RECORDS_MAX, Inbox
+from odradek.processor.inbox import BYTES_MAX, RECORDS_MAX, RECORDS_RESUME, Inbox
 from odradek.processor.inputs import Sorter
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
 from odradek.wire.codec import Codec, encode
@@ -93,11 +93,11 @@ def test_illegal_moves_raise() -> None:
 def test_inbox_keeps_order_and_limits() -> None:
     inbox: Any = Inbox()
     epoch = inbox.new_epoch()
-    inbox.put(epoch, [1, 2, 3])
-    inbox.put(epoch, [4, 5])
-    assert inbox.take(4, 0) == [1, 2, 3]
-    assert inbox.take(1, 0) == [4]
-    assert inbox.take(9, 0) == [5]
+    inbox.put(epoch, [b"1", b"2", b"3"])
+    inbox.put(epoch, [b"4", b"5"])
+    assert inbox.take(4, 0) == [b"1", b"2", b"3"]
+    assert inbox.take(1, 0) == [b"4"]
+    assert inbox.take(9, 0) == [b"5"]
     assert inbox.take(9, 0) == []
     assert len(inbox) == 0
 
@@ -105,25 +105,47 @@ def test_inbox_keeps_order_and_limits() -> None:
 def test_inbox_drops_what_was_dispatched_before_a_seek() -> None:
     inbox: Any = Inbox()
     old = inbox.new_epoch()
-    inbox.put(old, [1])
+    inbox.put(old, [b"1"])
     new = inbox.new_epoch()
     assert inbox.take(9, 0) == []
-    inbox.put(old, [2])
+    inbox.put(old, [b"2"])
     inbox.put_position(old, 50)
     assert inbox.take(9, 0) == []
     assert inbox.settled_position() == -1
-    inbox.put(new, [3])
+    inbox.put(new, [b"3"])
     inbox.put_position(new, 4)
     assert inbox.settled_position() == -1  # 3 is still queued before it
-    assert inbox.take(9, 0) == [3]
+    assert inbox.take(9, 0) == [b"3"]
     assert inbox.settled_position() == 4
 
 
 def test_full_inbox_asks_for_a_pause() -> None:
     inbox: Any = Inbox()
     epoch = inbox.new_epoch()
-    assert not inbox.put(epoch, [0] * (RECORDS_MAX - 1))
-    assert inbox.put(epoch, [0])
+    assert not inbox.put(epoch, [b""] * (RECORDS_MAX - 1))
+    assert inbox.put(epoch, [b""])
+    assert not inbox.drained()
+    while len(inbox) > RECORDS_RESUME:
+        inbox.take(100, 0)
+    assert inbox.drained()
+
+
+def test_full_inbox_by_bytes() -> None:
+    """The `len` of a message is that of its value."""
+    inbox: Any = Inbox()
+    epoch = inbox.new_epoch()
+    half = bytes(BYTES_MAX // 2)
+    assert not inbox.put(epoch, [half])
+    assert inbox.put(epoch, [half, b"x", bytes(BYTES_MAX + 1), b"y"])
+    assert not inbox.drained()
+    sizes = [[len(message) for message in inbox.take(9, 0)] for _ in range(2)]
+    assert sizes == [[BYTES_MAX // 2, BYTES_MAX // 2], [1]]
+    assert not inbox.drained()
+    assert [len(message) for message in inbox.take(9, 0)] == [BYTES_MAX + 1]  # one at least
+    assert inbox.drained()
+    assert inbox.size == 1
+    inbox.new_epoch()
+    assert inbox.size == 0
 
 
 def test_wake_ends_a_wait() -> None:

@@ -22,7 +22,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.kafka.errors import FORBIDDEN, missing_acl
 from odradek.processor.healing import Healing
-from odradek.processor.inbox import RECORDS_RESUME
 from odradek.processor.lane import Lane, Seat
 
 logger = logging.getLogger(__name__)
@@ -307,7 +306,7 @@ class Group(threading.Thread):
     def _resume_drained(self, consumer: Consumer) -> None:
         for partition in list(self._paused_full):
             lane = self.lanes.get(partition)
-            if lane is not None and partition in self._epochs and len(lane.inbox) > RECORDS_RESUME:
+            if lane is not None and partition in self._epochs and not lane.inbox.drained():
                 continue
             self._paused_full.discard(partition)
             if lane is not None and partition in self._epochs:

@@ -14,6 +14,9 @@ from confluent_kafka import Message
 
 RECORDS_MAX = 2_000  # a lane that holds more pauses its partition
 RECORDS_RESUME = 500  # ... until it has worked down to this
+# The same in bytes, of record values: a start may have a megabyte. What the consumer had fetched comes on top, 32 MiB for all lanes.
+BYTES_MAX = 8 * 1024 * 1024
+BYTES_RESUME = BYTES_MAX // 2
 
 
 class Inbox:
@@ -23,19 +26,22 @@ class Inbox:
         self._condition = threading.Condition(threading.Lock())
         self._lists: deque[list[Message]] = deque()
         self._count = 0
+        self._bytes = 0
         self._epoch = 0
         self._position = -1  # consumer position, past records that are no input (control records); -1 unknown
         self._woken = False
 
     def put(self, epoch: int, messages: list[Message]) -> bool:
         """Add records. True when the partition has to be paused now."""
+        size = _size(messages)
         with self._condition:
             if epoch != self._epoch:
                 return False
             self._lists.append(messages)
             self._count += len(messages)
+            self._bytes += size
             self._condition.notify()
-            return self._count >= RECORDS_MAX
+            return self._count >= RECORDS_MAX or self._bytes >= BYTES_MAX
 
     def put_position(self, epoch: int, position: int) -> None:
         """Every record below `position` has been put."""
@@ -44,8 +50,13 @@ class Inbox:
                 self._position = position
                 self._condition.notify()
 
+    def drained(self) -> bool:
+        """Whether a partition that was paused may go on."""
+        return self._count <= RECORDS_RESUME and self._bytes <= BYTES_RESUME
+
     def take(self, limit: int, timeout: float) -> list[Message]:
-        """Up to `limit` records, in order; waits up to `timeout` seconds for the first, or for `wake`."""
+        """Up to `limit` records, in order, of BYTES_MAX at most (but one at least); waits up to `timeout` seconds for the first, or for
+        `wake`."""
         with self._condition:
             if not self._lists and not self._woken and timeout > 0:
                 self._condition.wait(timeout)
@@ -55,10 +66,12 @@ class Inbox:
             taken = self._lists.popleft()
             while self._lists and len(taken) + len(self._lists[0]) <= limit:
                 taken.extend(self._lists.popleft())
-            if len(taken) > limit:
-                self._lists.appendleft(taken[limit:])
-                del taken[limit:]
+            fitting = _fitting(taken, limit)
+            if fitting < len(taken):
+                self._lists.appendleft(taken[fitting:])
+                del taken[fitting:]
             self._count -= len(taken)
+            self._bytes -= _size(taken)
             return taken
 
     def settled_position(self) -> int:
@@ -71,7 +84,7 @@ class Inbox:
         with self._condition:
             self._epoch += 1
             self._lists.clear()
-            self._count = 0
+            self._count = self._bytes = 0
             self._position = -1
             return self._epoch
 
@@ -90,3 +103,22 @@ class Inbox:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values of what is here."""
+        return self._bytes
+
+
+def _size(messages: list[Message]) -> int:
+    return sum(map(len, messages))
+
+
+def _fitting(messages: list[Message], limit: int) -> int:
+    """How many of them, from the first on, are `limit` at most and BYTES_MAX at most; one at least."""
+    size = 0
+    for index, message in enumerate(messages[:limit]):
+        size += len(message)
+        if size > BYTES_MAX and index:
+            return index
+    return min(limit, len(messages))
