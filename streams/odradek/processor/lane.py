@@ -36,7 +36,7 @@ from odradek.processor import faults
 from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
 from odradek.processor.delivery_reports import DeliveryReports
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
-from odradek.processor.failed_tasks import log_failed_tasks
+from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
 from odradek.processor.held import HeldRuns, held_rows, held_summary
 from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
@@ -76,7 +76,9 @@ TIMERS_MAX = 100  # released timers a batch, inputs in between
 COMMIT_TIMEOUT_SECONDS = 15.0
 INIT_TIMEOUT_SECONDS = 15.0
 ABORT_TIMEOUT_SECONDS = 10.0
-SCHEMA_PATIENCE_SECONDS = 30.0
+# For a schema that nobody has published: once in a while as long as this, because a partition waits; and a moment, if another one did not
+# come lately. A sound writer has published before it writes, so that a moment is enough.
+SCHEMA_PATIENCE_SECONDS, SCHEMA_MOMENT_SECONDS, SCHEMA_AGAIN_SECONDS = 30.0, 1.0, 600.0
 PARKED_A_STEP, PARKED_RESUMED_MAX = 50, 100_000
 
 WAITERS_EVERY_SECONDS = 0.25
@@ -157,6 +159,7 @@ class Lane(threading.Thread):
         self._held_runs = HeldRuns()
         self._reports = DeliveryReports()
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
+        self._gave_up_at = -SCHEMA_AGAIN_SECONDS  # on a schema that did not come
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
     # ------------------------------------------------------------------------------------------------ life
@@ -435,14 +438,18 @@ class Lane(threading.Thread):
     def _await_schema(self, message: Message, schema_id: str) -> None:
         """A writer publishes its schema before its first record; `schemas` may be a moment behind. Then it counts as undecodable."""
         assert self._sorter is not None
-        deadline = time.monotonic() + SCHEMA_PATIENCE_SECONDS
-        logger.info("lane %d: waiting for schema %s", self.partition, schema_id)
+        began = time.monotonic()
+        impatient = began - self._gave_up_at < SCHEMA_AGAIN_SECONDS
+        patience = SCHEMA_MOMENT_SECONDS if impatient else SCHEMA_PATIENCE_SECONDS
+        deadline = began + patience
+        logger.info("lane %d: waiting for schema %s, %g s at most", self.partition, schema_id, patience)
         while time.monotonic() < deadline:
             self.inbox.wait(0.1)
             self._check_stop()
             if self._sorter.sort([message], now_ms()).unknown_schema is None:
                 return
         self._sorter.give_up.add(schema_id)
+        self._gave_up_at = time.monotonic()
 
     def _apply(self, work: Work, refused: dict[str, str] | None = None) -> None:
         """One transaction; in halves when a record of it is refused, down to the one that is guilty. `refused`: see `Batch`."""
@@ -506,6 +513,7 @@ class Lane(threading.Thread):
             self._services.replies.send(replies)
         self.tally.committed(work, effects, time_ms)
         log_failed_tasks(effects.failed_tasks, self._services.namespace, self._services.task_queue)
+        log_without_details(effects.without_details, self._services.namespace, self._services.task_queue)
 
     # ------------------------------------------------------------------------------------------------ the transaction
 
