@@ -8,6 +8,7 @@ import pytest
 
 from odradek.engine import retry
 from odradek.engine.activities import CANCEL_GRACE_MS, WAITING_RETRY_MS
+from odradek.engine.failures import COMMAND_TOO_LARGE
 from odradek.engine.ports import COMMANDS, EngineLimits, Refusal
 from odradek.wire.clean import LINKS_MAX
 from odradek.wire.events import TerminateWorkflow
@@ -562,6 +563,53 @@ def test_too_large_a_command_fails_that_activity_alone() -> None:
     assert w.activities() == [] and w.tasks == []
     scheduled = w.history()[2].attributes
     assert isinstance(scheduled, ActivityTaskScheduled) and scheduled.input == []
+
+
+def limited(w: World, limit: int) -> None:
+    """`commands` takes so many bytes of payloads."""
+    check = w.outlet.check
+
+    def look(kind: str, task_queue: str, record: Any) -> bytes | Refusal:
+        size = sum(len(each.data) for each in [*record.input, *record.heartbeat_details]) if kind == COMMANDS else 0
+        return Refusal(f"{size} bytes are too many", size=size, limit=limit) if size > limit else check(kind, task_queue, record)
+
+    w.outlet.check = look  # type: ignore[method-assign]
+
+
+def test_details_that_do_not_fit_beside_the_input_stay_behind_and_the_activity_is_tried_again() -> None:
+    """What an attempt said of itself must not make a failure final that its policy retries."""
+    w = one()
+    limited(w, 3_000)
+    first = w.last_task()
+    w.step(started(first), heartbeat(first, "x" * 3_000))
+    w.step(failed(first, "again"))
+    w.advance(1_000)
+    second = w.last_task()
+    assert (second.attempt, second.heartbeat_details, values(second.input)) == (2, [], [7])
+    assert values(w.activities()[0].heartbeat_details) == ["x" * 3_000], "the newest that anybody reported, for its timeout"
+    (said,) = w.effects[-1].without_details
+    assert (said.workflow_id, said.run_id, said.activity_type, said.activity_id, said.attempt) == ("w", first.run_id, "act", "1", 2)
+    assert said.reason == "3003 bytes are too many"
+    w.step(started(second), heartbeat(second, "small"))
+    w.step(failed(second, "again"))
+    w.advance(2_000)
+    third = w.last_task()
+    assert (third.attempt, values(third.heartbeat_details)) == (3, ["small"])
+    assert w.effects[-1].without_details == []
+    w.step(completed(third, "done"))
+    assert outcome(w) == "done"
+
+
+def test_input_that_does_not_fit_any_more_ends_the_activity_with_or_without_details() -> None:
+    w = one()
+    first = w.last_task()
+    limited(w, 0)
+    w.step(started(first), heartbeat(first, "x"))
+    w.step(failed(first, "again"))
+    w.advance(1_000)
+    kind, state, _ = outcome(w)
+    assert (kind, state) == ("ACTIVITY", "NON_RETRYABLE_FAILURE") and cause(w).type == COMMAND_TOO_LARGE
+    assert all(effects.without_details == [] for effects in w.effects)
 
 
 def test_a_topic_that_cannot_be_had_makes_the_activity_wait() -> None:

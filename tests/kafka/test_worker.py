@@ -92,6 +92,24 @@ class Begins:
         return await workflow.execute_activity("begin", name, task_queue="late", schedule_to_close_timeout=limit, result_type=int)
 
 
+@activity.defn
+async def talkative(text: str) -> tuple[int, int]:
+    """Its first attempt leaves as much behind as it was given, and fails."""
+    info = activity.info()
+    if info.attempt == 1:
+        activity.heartbeat(text)
+        raise RuntimeError("again")
+    return info.attempt, len(info.heartbeat_details)
+
+
+@workflow.defn
+class Talks:
+    @workflow.run
+    async def run(self, size: int) -> list[int]:
+        policy = RetryPolicy(initial_interval=timedelta(milliseconds=10))
+        return list(await workflow.execute_activity(talkative, "x" * size, start_to_close_timeout=SHORT, retry_policy=policy))
+
+
 @pytest_asyncio.fixture
 async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
     tokens.clear()
@@ -119,6 +137,15 @@ async def test_two_workers_in_one_process_on_two_queues_started_after_the_workfl
             Worker(client, task_queue="activities", activities=[add_in_thread], activity_executor=pool),
         ):
             assert await handle.result() == 3
+
+
+async def test_details_too_large_beside_the_input_cost_no_attempt(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Together they are more than `commands` takes (1 MiB): the next attempt goes without them, and the log says so."""
+    async with Worker(client, task_queue="q", workflows=[Talks], activities=[talkative]):
+        assert await client.execute_workflow(Talks.run, 300_000, id="small", task_queue="q") == [2, 1]
+        assert await client.execute_workflow(Talks.run, 600_000, id="large", task_queue="q") == [2, 0]
+    said = [record.getMessage() for record in caplog.records if "without the last heartbeat details" in record.getMessage()]
+    assert len(said) == 1 and "ID large" in said[0] and "max.message.bytes" in said[0]
 
 
 async def test_activities_that_nobody_waits_for_any_more_do_not_begin(client: Client) -> None:

@@ -17,7 +17,7 @@ from odradek.engine import retry
 from odradek.engine.failures import COMMAND_TOO_LARGE, activity_timeout, application, no_time_for_retry
 from odradek.engine.keys import event_key
 from odradek.engine.matching import open_activity
-from odradek.engine.ports import ACTIVITY, COMMANDS, CONTROL
+from odradek.engine.ports import ACTIVITY, COMMANDS, CONTROL, CommandWithoutDetails
 from odradek.wire.clean import clean_failure
 from odradek.wire.events import (
     ActivityOutcome,
@@ -38,13 +38,14 @@ from odradek.wire.history import (
     ActivityTaskTimedOutEvent,
     Attributes,
 )
-from odradek.wire.payload import Failure
+from odradek.wire.payload import Failure, Payload
 from odradek.wire.state import ActivityRow
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
 
 if TYPE_CHECKING:
     from odradek.engine.activate import ActivityCancellation
     from odradek.engine.activation import ScheduleActivity
+    from odradek.engine.ports import Refusal
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
 
@@ -126,7 +127,29 @@ def schedule(step: WorkflowStep, run: LiveRun, command: ScheduleActivity, task_c
 
 def _send(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> Failure | None:
     """Put the attempt's command out, or make `row` WAITING. Returns the failure if it can never be sent."""
-    refusal = step.emit(
+    refusal = _emit_command(step, run, row, row.heartbeat_details)
+    if refusal is not None and not refusal.retryable and row.heartbeat_details:
+        # What an attempt said of itself must not make a failure final that its policy retries: better the next one begins anew.
+        too_large, refusal = refusal, _emit_command(step, run, row, [])
+        if refusal is None:
+            step.without_details.append(
+                CommandWithoutDetails(row.workflow_id, row.run_id, row.activity_type, row.activity_id, row.attempt, too_large.message)
+            )
+    if refusal is None:
+        row.state, row.waiting_reason = SCHEDULED, ""
+        return None
+    if refusal.retryable:
+        row.state, row.waiting_reason = WAITING, refusal.message
+        return None
+    return application(
+        f"Activity {row.activity_type} (id {row.activity_id}) cannot be sent to task queue {row.task_queue}: {refusal.message}",
+        COMMAND_TOO_LARGE,
+        non_retryable=True,
+    )
+
+
+def _emit_command(step: WorkflowStep, run: LiveRun, row: ActivityRow, heartbeat_details: list[Payload]) -> Refusal | None:
+    return step.emit(
         COMMANDS,
         row.task_queue,
         step.workflow_id,
@@ -143,7 +166,7 @@ def _send(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> Failure | None:
             row.attempt,
             row.input,
             row.headers,
-            row.heartbeat_details,
+            heartbeat_details,
             row.scheduled_time_ms,
             row.attempt_scheduled_time_ms,
             row.schedule_to_close_timeout_ms,
@@ -152,17 +175,6 @@ def _send(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> Failure | None:
             row.heartbeat_timeout_ms,
             row.retry_policy,
         ),
-    )
-    if refusal is None:
-        row.state, row.waiting_reason = SCHEDULED, ""
-        return None
-    if refusal.retryable:
-        row.state, row.waiting_reason = WAITING, refusal.message
-        return None
-    return application(
-        f"Activity {row.activity_type} (id {row.activity_id}) cannot be sent to task queue {row.task_queue}: {refusal.message}",
-        COMMAND_TOO_LARGE,
-        non_retryable=True,
     )
 
 

@@ -172,6 +172,7 @@ class WorkflowEngine:
                 self._cache.release(run_id)
         effects.parked.extend(step.parked)
         effects.failed_tasks.extend(step.failed_tasks)
+        effects.without_details.extend(step.without_details)
         effects.steps += step.tasks
         effects.opened += step.opened
         effects.dead_letters.extend([DeadLetter(offset, reason, rejected=True) for offset, reason in step.unheard])

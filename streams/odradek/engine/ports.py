@@ -125,6 +125,17 @@ class FailedTask(msgspec.Struct, frozen=True):
     message: str
 
 
+class CommandWithoutDetails(msgspec.Struct, frozen=True):
+    """A command of a later attempt that left without the heartbeat details: with them it is more than its topic takes (`reason`)."""
+
+    workflow_id: str
+    run_id: str
+    activity_type: str
+    activity_id: str
+    attempt: int
+    reason: str
+
+
 class Effects(msgspec.Struct):
     """What one step wants done: rows and outputs in one transaction, replies after its commit."""
 
@@ -137,6 +148,7 @@ class Effects(msgspec.Struct):
     opened: int = 0  # runs that began, less those that closed
     parked: list[str] = []
     failed_tasks: list[FailedTask] = []  # for the log, once committed
+    without_details: list[CommandWithoutDetails] = []  # for the log too
 
 
 class EngineLimits(msgspec.Struct):

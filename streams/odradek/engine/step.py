@@ -19,7 +19,7 @@ from odradek.wire.state import ActivityRow, HistoryRow, Row, RunRow, TimerRow, U
 if TYPE_CHECKING:
     from odradek.engine.activation import Activator
     from odradek.engine.cache import RunCache
-    from odradek.engine.ports import FailedTask, Input
+    from odradek.engine.ports import CommandWithoutDetails, FailedTask, Input
     from odradek.engine.waiters import Waiter, Waiters
     from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
     from odradek.wire.outcomes import Reply
@@ -117,6 +117,7 @@ class WorkflowStep:
         self.opened = 0
         self.parked: list[str] = []
         self.failed_tasks: list[FailedTask] = []
+        self.without_details: list[CommandWithoutDetails] = []
         #: run ids whose task must fail in this step, with the reason
         self.refused: dict[str, str] = {}
         self._current: WorkflowRow | None = None
