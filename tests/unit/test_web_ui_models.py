@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from odradek.visibility.errors import QueryError
 from odradek.visibility.query import parse
 from odradek.web.api.runs import EventView, event_views
 from odradek.web.commands import CommandPlaces
@@ -126,6 +127,16 @@ def test_values_of_chips_cannot_leave_their_quotes(one: str, other: str) -> None
     parsed: Any = parse(choice.query())
     assert [value.value for value in parsed.filter.values] == [one, other]
     assert quoted(one)[0] == quoted(one)[-1] == "'"
+
+
+@pytest.mark.parametrize("box", ["WorkflowType = 'a') OR (WorkflowType = 'b'", "WorkflowType = 'a') OR (RunId = 'b' ORDER BY StartTime"])
+def test_a_box_cannot_leave_its_brackets(box: str) -> None:
+    choice = RunFilter.of([("query", box), ("status", "Running")], NOW)
+    with pytest.raises(QueryError) as caught:
+        choice.query()
+    assert caught.value.column == box.index(")") + 1, "where it stands in the box"
+    with pytest.raises(QueryError):
+        choice.filter()
 
 
 def test_order_inside_a_string_is_no_order() -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from odradek.engine.json_fields import write_time
 from odradek.visibility.errors import QueryError
+from odradek.visibility.query import parse
 from odradek.visibility.query.columns import STATUS_NAMES
 from odradek.visibility.query.tokens import TokenKind, tokenize
 from odradek.wire.problems import NAME as REPORTED_PROBLEMS
@@ -91,7 +92,10 @@ class RunFilter:
 
     def filter(self, *, statuses: bool = True) -> str:
         """The filter alone. `statuses` False leaves the chips of statuses out: counts by status show what the others would give. So
-        does the count of failing ones, of `replace(self, failing=True)`."""
+        does the count of failing ones, of `replace(self, failing=True)`. Raises QueryError when the box by itself is no query: with a
+        bracket too many it would leave the brackets that it is put in, and the chips with them."""
+        if self.text:
+            parse(self.text)
         own, _ = self.box
         chips = self._chips(statuses)
         if own and chips:
