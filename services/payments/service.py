@@ -25,7 +25,7 @@ from services.payments.committed import SCHEME
 from services.payments.config import PaymentsConfig
 from services.payments.control import CANCEL_REQUESTED, CancelRequests
 from services.payments.members import MemberReports
-from services.payments.timeouts import started_after
+from services.payments.timeouts import is_long_over, started_after
 from services.payments.topics import create_topics, purge_acknowledged
 from services.payments.wire_names import (
     REASONS,
@@ -163,7 +163,7 @@ class Payments:
             await self._dead_letter(message, UNEXPECTED_RECORD, f"{name} is no command")
             return
         await self._cancels.caught_up()
-        if self._cancels.reason(task) not in ("", CANCEL_REQUESTED):
+        if self._cancels.reason(task) not in ("", CANCEL_REQUESTED) or is_long_over(task, _now_ms()):
             return  # nobody waits for it any more: acknowledged, and not begun
         redelivered = message.offset < self._redelivered_below.get(message.tp, 0)
         task |= {"command_partition": message.partition, "command_offset": message.offset}  # told in every answer

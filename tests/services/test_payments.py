@@ -127,9 +127,11 @@ def test_what_nobody_waits_for_any_more_does_not_begin(wire: Wire) -> None:
     # By a clock that is an hour ahead, or so it looks to one: the engine has not said that their time is over.
     wire.command(5, schedule_to_start_timeout_ms=60_000, current_attempt_scheduled_time_ms=now_ms - 3_600_000)
     wire.command(6, schedule_to_close_timeout_ms=600_000, scheduled_time_ms=now_ms - 3_600_000)
+    # Over for so long that `control` may have forgotten it.
+    wire.command(7, schedule_to_close_timeout_ms=600_000, scheduled_time_ms=now_ms - 13 * 3_600_000)
     wire.start()
     wire.until(lambda seen: {"order-1", "order-3", "order-5", "order-6"} <= set(outcomes(seen)))
-    until(lambda: wire.all_acknowledged(6))
+    until(lambda: wire.all_acknowledged(7))
     seen = wire.until(lambda seen: True)
     assert {workflow: name for workflow, (name, _) in outcomes(seen).items()} == {
         "order-1": "ActivityTaskCanceled",

@@ -552,6 +552,17 @@ async def test_its_own_clock_ends_no_attempt(limit: str, ahead_ms: int) -> None:
     assert bench.answers.kinds == ["Completed"] and bench.service.counts["dropped"] == 0
 
 
+@pytest.mark.parametrize("limit", ["schedule_to_start_timeout_ms", "schedule_to_close_timeout_ms"])
+async def test_what_has_been_over_for_half_a_day_does_not_begin(limit: str) -> None:
+    """`control`, which named it, forgets after a day; and no clock is wrong by so much."""
+    bench = Bench(ALL)
+    now_ms = int(time.time() * 1_000) - 13 * 3_600_000
+    bench.give(bench.task("add", 1, 1, scheduled_time_ms=now_ms, current_attempt_scheduled_time_ms=now_ms, **{limit: 5_000}))
+    bench.service.pump()
+    await asyncio.wait_for(bench.service.idle.wait(), 10)
+    assert bench.answers.kinds == [] and bench.service.counts["dropped"] == 1
+
+
 def test_barred_forgets_the_oldest() -> None:
     barred: Barred[int, str] = Barred(limit=2)
     for number in range(3):

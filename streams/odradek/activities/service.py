@@ -20,7 +20,7 @@ from typing import Any
 
 from odradek.activities.answers import Answers
 from odradek.activities.attempt import Attempt, AttemptKey
-from odradek.activities.barred import Barred
+from odradek.activities.barred import Barred, is_long_over
 from odradek.activities.context import ActivityCancellationDetails
 from odradek.activities.heartbeat import HeartbeatThrottle
 from odradek.activities.outcome import failed, too_large
@@ -138,7 +138,7 @@ class Service:
             twin.add_twin(attempt.cell)
             return
         barred = self._barred.why(attempt.key)
-        if barred is not None and barred.not_found:
+        if (barred is not None and barred.not_found) or is_long_over(attempt.task, int(time.time() * 1_000)):
             logger.info("nobody waits for activity %s of workflow %s any more", attempt.task.activity_id, attempt.task.workflow_id)
             self.counts["dropped"] += 1
             attempt.acknowledge()
