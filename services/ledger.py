@@ -2,6 +2,9 @@
 
 An activity runs at least once, so a service makes its effect idempotent by the activity's key: the first call with a key writes
 the effect, a later one gets the first one's answer and is counted as absorbed. Nothing here knows Odradek.
+
+A key begins with the id of its run, then `/`: an order number may be placed again when the first order is forgotten, and is another run's.
+What one run undid, or was refused, it can do no more; the next one can.
 """
 
 from __future__ import annotations
@@ -21,7 +24,18 @@ CREATE TABLE IF NOT EXISTS effects (
   absorbed INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS effects_order ON effects (order_no, kind);
-CREATE TABLE IF NOT EXISTS barred (order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (order_no, kind));
+CREATE TABLE IF NOT EXISTS barred_steps (
+  run_id TEXT NOT NULL, order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run_id, order_no, kind)
+);
+"""
+#: From bars by order number alone: they hold for the runs that have had an effect on that order.
+MIGRATION = """
+BEGIN IMMEDIATE;
+INSERT OR IGNORE INTO barred_steps
+  SELECT substr(effects.key, 1, instr(effects.key, '/') - 1), barred.order_no, barred.kind
+  FROM barred JOIN effects ON effects.order_no = barred.order_no WHERE instr(effects.key, '/') > 0;
+DROP TABLE barred;
+COMMIT;
 """
 
 
@@ -53,11 +67,13 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(SCHEMA + extra_schema)
+        if self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'barred'").fetchone():
+            self._db.executescript(MIGRATION)
 
     def once(self, key: str, kind: str, order_no: str, work: Callable[[sqlite3.Connection], dict[str, Any]]) -> Effect:
         """Make the effect, or give back the one that `key` made before.
 
-        Raises BarredError if this step of the order was undone or refused, and whatever `work` raises: then nothing is written, but for a
+        Raises BarredError if this run's step was undone or refused, and whatever `work` raises: then nothing is written, but for a
         RefusedError, which bars the step. So an attempt that was thought dead cannot do what another one said would not happen.
         """
         with self._lock:
@@ -66,7 +82,7 @@ class Ledger:
                 effect = self._find(key)
                 if effect is not None:
                     self._db.execute("UPDATE effects SET absorbed = absorbed + 1 WHERE key = ?", (key,))
-                elif self._db.execute("SELECT 1 FROM barred WHERE order_no = ? AND kind = ?", (order_no, kind)).fetchone():
+                elif self._is_barred(key, order_no, kind):
                     raise BarredError(f"{kind} of order {order_no} was compensated or refused before it ran")
                 else:
                     effect = self._write(key, kind, order_no, work(self._db))
@@ -74,7 +90,7 @@ class Ledger:
             except BaseException as error:
                 self._db.execute("ROLLBACK")
                 if isinstance(error, RefusedError):
-                    self._db.execute("INSERT OR IGNORE INTO barred VALUES (?, ?)", (order_no, kind))
+                    _bar(self._db, key, order_no, kind)
                 raise
         return effect
 
@@ -82,7 +98,7 @@ class Ledger:
         """Compensate `undone_kind`: bar it for late attempts, then `work`. Also an effect, once a key."""
 
         def bar_and_work(db: sqlite3.Connection) -> dict[str, Any]:
-            db.execute("INSERT OR IGNORE INTO barred VALUES (?, ?)", (order_no, undone_kind))
+            _bar(db, key, order_no, undone_kind)
             return work(db)
 
         return self.once(key, kind, order_no, bar_and_work)
@@ -108,6 +124,10 @@ class Ledger:
         """Close the database."""
         self._db.close()
 
+    def _is_barred(self, key: str, order_no: str, kind: str) -> bool:
+        query = "SELECT 1 FROM barred_steps WHERE run_id = ? AND order_no = ? AND kind = ?"
+        return self._db.execute(query, (_run_of(key), order_no, kind)).fetchone() is not None
+
     def _find(self, key: str) -> Effect | None:
         row = self._db.execute("SELECT key, kind, order_no, data FROM effects WHERE key = ?", (key,)).fetchone()
         return _effect(row) if row else None
@@ -118,6 +138,20 @@ class Ledger:
             (key, kind, order_no, json.dumps(data), time.time_ns() // 1_000_000),
         )
         return Effect(key, kind, order_no, data)
+
+
+def happened_in_run(db: sqlite3.Connection, key: str, kind: str, order_no: str) -> bool:
+    """Whether the run of `key` has had an effect of this kind on the order. For `work`, which has the connection."""
+    rows = db.execute("SELECT key FROM effects WHERE kind = ? AND order_no = ?", (kind, order_no)).fetchall()
+    return any(_run_of(found) == _run_of(key) for (found,) in rows)
+
+
+def _run_of(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _bar(db: sqlite3.Connection, key: str, order_no: str, kind: str) -> None:
+    db.execute("INSERT OR IGNORE INTO barred_steps VALUES (?, ?, ?)", (_run_of(key), order_no, kind))
 
 
 def _effect(row: tuple[str, str, str, str]) -> Effect:

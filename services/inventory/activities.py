@@ -8,7 +8,7 @@ from typing import Any
 
 from odradek import activity
 from odradek.exceptions import ApplicationError
-from services.ledger import BarredError, Ledger, RefusedError
+from services.ledger import BarredError, Ledger, RefusedError, happened_in_run
 from services.orders.models import Order, StepResult
 
 STOCK_SCHEMA = """
@@ -56,15 +56,15 @@ class InventoryActivities:
     @activity.defn(name="ReleaseInventory")
     def release_inventory(self, order: Order) -> StepResult:
         """Put the items back if they were taken."""
+        key = activity.info().idempotency_key
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
-            reserved = db.execute("SELECT 1 FROM effects WHERE kind = 'ReserveInventory' AND order_no = ?", (order.order_no,)).fetchone()
+            reserved = happened_in_run(db, key, "ReserveInventory", order.order_no)
             if reserved:
                 for item in order.items:
                     db.execute("UPDATE stock SET available = available + ? WHERE product = ?", (item.quantity, item.product))
-            return {"id": f"L-{order.order_no}", "released": bool(reserved)}
+            return {"id": f"L-{order.order_no}", "released": reserved}
 
-        key = activity.info().idempotency_key
         return StepResult(self._ledger.undo(key, "ReleaseInventory", "ReserveInventory", order.order_no, work).data["id"])
 
     def _pick(self, order: Order) -> None:

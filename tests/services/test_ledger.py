@@ -93,6 +93,41 @@ def test_refusal_bars_a_late_attempt(ledger: Ledger) -> None:
     assert ledger.of_order("7", "FreezePayment") == []
 
 
+def test_number_placed_again_is_a_new_order(ledger: Ledger) -> None:
+    """The first run is out of retention, or was of another kind: what it barred is barred for its own late attempts."""
+    ledger.once("run1/1/5", "CreateOrder", "7", answer("O-7"))
+    ledger.undo("run1/9/40", "CancelOrder", "CreateOrder", "7", answer("X-7"))
+
+    def refuse(_: sqlite3.Connection) -> dict[str, Any]:
+        raise RefusedError("the account is closed")
+
+    with pytest.raises(RefusedError, match="the account is closed"):
+        ledger.once("run1/3/11", "FreezePayment", "7", refuse)
+    assert ledger.once("run2/1/5", "CreateOrder", "7", answer("O-7 again")).data == {"id": "O-7 again"}
+    assert ledger.once("run2/3/11", "FreezePayment", "7", answer("F-7")).data == {"id": "F-7"}
+    with pytest.raises(BarredError):
+        ledger.once("run1/3/11", "FreezePayment", "7", answer("late"))
+
+
+def test_database_of_before_bars_the_runs_that_it_knows(tmp_path: Path) -> None:
+    """Its bars were by order number alone."""
+    path = tmp_path / "old.sqlite"
+    old = Ledger(path)
+    old.undo("run1/9/40", "CancelOrder", "CreateOrder", "7", answer("X-7"))
+    old.run(lambda db: db.execute("DROP TABLE barred_steps").close())
+    old.run(lambda db: db.execute("CREATE TABLE barred (order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (order_no, kind))").close())
+    old.run(lambda db: db.execute("INSERT INTO barred VALUES ('7', 'CreateOrder')").close())
+    old.close()
+    for _ in range(2):  # also a second time
+        ledger = Ledger(path)
+        with pytest.raises(BarredError):
+            ledger.once("run1/1/5", "CreateOrder", "7", answer("late"))
+        ledger.close()
+    ledger = Ledger(path)
+    assert ledger.once("run2/1/5", "CreateOrder", "7", answer("O-7")).data == {"id": "O-7"}
+    ledger.close()
+
+
 def test_threads_with_one_key_make_one_effect(ledger: Ledger) -> None:
     barrier = threading.Barrier(8)
     answers = []
@@ -142,6 +177,23 @@ def test_inventory_gives_back_only_what_was_taken(ledger: Ledger) -> None:
     with pytest.raises(ApplicationError, match="compensated or refused before it ran"):
         other.run(inventory.reserve_inventory, order)
     assert stock_of(ledger, "tea") == 5
+
+
+def in_run(run_id: str, activity_id: str) -> ActivityEnvironment:
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.default_info(), workflow_run_id=run_id, activity_id=activity_id)
+    return environment
+
+
+def test_inventory_does_not_give_back_what_an_earlier_order_of_that_number_took(ledger: Ledger) -> None:
+    ledger.run(lambda db: fill_stock(db, {"tea": 10}))
+    inventory = InventoryActivities(ledger, {})
+    order = Order("8", "u", [Item("tea", 5)], 100)
+    in_run("first", "2").run(inventory.reserve_inventory, order)
+    in_run("second", "9").run(inventory.release_inventory, order)  # its own reservation timed out before it ran
+    assert stock_of(ledger, "tea") == 5, "they are the first order's"
+    in_run("first", "9").run(inventory.release_inventory, order)
+    assert stock_of(ledger, "tea") == 10
 
 
 def test_payments_keep_their_first_answer(ledger: Ledger) -> None:
