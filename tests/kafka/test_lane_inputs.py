@@ -60,7 +60,7 @@ def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> 
 
 
 def test_large_records_wait_on_the_broker(wire: Wire, processor: Processor) -> None:
-    """A lane that stands still over a backlog of large records holds some megabytes of it, not all of the 2,000 that it takes of small ones."""
+    """A lane that stands still over a backlog of large records holds some megabytes of it, not 2,000 as of small ones."""
     CountingEngine.gate.clear()
     CountingEngine.at_gate.clear()
     victim, count = key_for(wire, 0), 120

@@ -16,6 +16,7 @@ from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.kafka.slots import group_identity, take_slot
 from odradek.processor import faults
 from odradek.processor.errors import Dropped, Refused, classify
+from odradek.processor.group import Group
 from odradek.processor.held import HoldingActivator, held_reason, why_held
 from odradek.processor.inbox import BYTES_MAX, RECORDS_MAX, RECORDS_RESUME, Inbox
 from odradek.processor.inputs import Sorter
@@ -117,6 +118,23 @@ def test_inbox_drops_what_was_dispatched_before_a_seek() -> None:
     assert inbox.settled_position() == -1  # 3 is still queued before it
     assert inbox.take(9, 0) == [b"3"]
     assert inbox.settled_position() == 4
+
+
+def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
+    """The group's thread takes requests of lanes in turn: a lane may have ended and have a successor when its seek comes up."""
+    seats = [SimpleNamespace(inbox=Inbox(), epoch=0) for _ in range(2)]
+    for lane in seats:
+        lane.epoch = lane.inbox.new_epoch()
+    old, new = seats
+    seeks: list[int] = []
+    consumer: Any = SimpleNamespace(seek=lambda place: seeks.append(place.offset), resume=lambda places: None)
+    group = Group(lambda: consumer, "t", "me", lambda *_: old, lambda _: {}, lambda _: None)  # type: ignore[arg-type, return-value]
+    group._consumer = consumer
+    group.lanes = {0: new}  # type: ignore[dict-item]
+    group.seek(0, 100, old.epoch)
+    group.seek(0, 200, new.epoch)
+    group._drain_requests(run=True)
+    assert seeks == [200]
 
 
 def test_full_inbox_asks_for_a_pause() -> None:

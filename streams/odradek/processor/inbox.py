@@ -6,6 +6,7 @@ records come and go as lists, never one by one.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -17,6 +18,9 @@ RECORDS_RESUME = 500  # ... until it has worked down to this
 # The same in bytes, of record values: a start may have a megabyte. What the consumer had fetched comes on top, 32 MiB for all lanes.
 BYTES_MAX = 8 * 1024 * 1024
 BYTES_RESUME = BYTES_MAX // 2
+
+# One count for all lanes: what a lane has left behind, a seek above all, must not fit its successor.
+_epochs = itertools.count(1)
 
 
 class Inbox:
@@ -82,7 +86,7 @@ class Inbox:
     def new_epoch(self) -> int:
         """Drop everything, also what is still on its way."""
         with self._condition:
-            self._epoch += 1
+            self._epoch = next(_epochs)
             self._lists.clear()
             self._count = self._bytes = 0
             self._position = -1
