@@ -43,6 +43,21 @@ def test_two_processors_share_and_neither_loses(wire: Wire) -> None:
         first.stop()
 
 
+def test_one_joins_and_leaves_while_librdkafka_logs_every_step(wire: Wire) -> None:
+    """Log lines are callbacks of the client, and come in the middle of a rebalance: tests/facts/test_callbacks.py says what they may do."""
+    talkative = {"debug": "cgrp,eos"}
+    with Host(wire, kafka=talkative) as stays:
+        stays.line("ready")
+        wire.signals(200, 20)
+        with Host(wire, kafka=talkative) as leaves:
+            leaves.line("ready")
+            wire.signals(200, 20)
+            assert leaves.drain() == 0
+        wire.signals(200, 20)  # on each partition, so those of the one that left have come back
+        wire.assert_exactly_once(600, 20, timeout=60)
+        assert stays.drain() == 0
+
+
 def test_restart_keeps_its_partitions_without_a_rebalance(wire: Wire) -> None:
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
