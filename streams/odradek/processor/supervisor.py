@@ -70,6 +70,7 @@ class _Child:
     deaths: int = 0
     restart_at: float = 0.0
     kills: int = field(default=0)
+    told: int = 0  # signals that were passed on to the process
 
 
 class Supervisor:
@@ -124,15 +125,24 @@ class Supervisor:
         self._signals += 1
         for child in self._children:
             child.restart_at = 0.0
-            if child.process is not None:
-                child.process.send_signal(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
+            self._pass_on(child)
 
     # --- inside
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop()
 
+    def _pass_on(self, child: _Child) -> None:
+        """What came and was not told to it yet. A signal handler may run this in the middle of itself."""
+        while child.process is not None and child.told < self._signals:
+            child.told += 1
+            child.process.send_signal(signal.SIGTERM if child.told == 1 else signal.SIGKILL)
+
     def _spawn(self, child: _Child) -> None:
+        child.restart_at = 0.0
+        if self._signals:
+            return
+        child.told = 0
         read, write = os.pipe()
         os.set_inheritable(write, True)
         environment = os.environ | {PIPE_VARIABLE: str(write), NUMBER_VARIABLE: str(child.number)}
@@ -143,9 +153,9 @@ class Supervisor:
         child.pipe = read
         child.started_at = child.heard_at = time.monotonic()
         child.spoke = False
-        child.restart_at = 0.0
         self._selector.register(read, selectors.EVENT_READ, child)
         logger.info("process %d started: pid %d", child.number, child.process.pid)
+        self._pass_on(child)  # a signal that came before this process was known
 
     def _tick(self) -> None:
         for key, _ in self._selector.select(_TICK_SECONDS):
@@ -164,7 +174,7 @@ class Supervisor:
         for child in self._children:
             if child.process is not None:
                 self._watch(child, child.process, now)
-            elif child.restart_at and now >= child.restart_at:
+            elif child.restart_at and (self._signals or now >= child.restart_at):  # a signal lets nobody wait for a restart
                 self._spawn(child)
 
     def _watch(self, child: _Child, process: subprocess.Popen[bytes], now: float) -> None:

@@ -1,0 +1,98 @@
+"""A signal that comes while the supervisor is busy with a child reaches it too. The rest: `tests/chaos/test_lane_owners.py`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from odradek.processor import supervisor as supervisor_module
+from odradek.processor.supervisor import Supervisor
+
+SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
+DIES = [sys.executable, "-c", "raise SystemExit(1)"]
+
+
+class Runs(threading.Thread):
+    """A supervisor in a thread (so without signal handlers: `stop` is what they call)."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        super().__init__(daemon=True)
+        self.supervisor = supervisor
+        self.status: int | None = None
+        self.start()
+
+    def run(self) -> None:
+        self.status = self.supervisor.run()
+
+    def ended(self) -> int | None:
+        self.join(20)
+        return self.status
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What was started; `hooks` are called before anybody else sees it, in their order."""
+    processes: list[Any] = []
+    real = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        processes.append(real(*arguments, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(supervisor_module.subprocess, "Popen", popen)
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def stop_within_the_spawn(monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, *, number: int, times: int = 1) -> None:
+    inner, count = supervisor_module.subprocess.Popen, 0
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        process: Any = inner(*arguments, **options)
+        if (count := count + 1) == number:
+            for _ in range(times):
+                supervisor.stop()
+        return process
+
+    monkeypatch.setattr(supervisor_module.subprocess, "Popen", popen)
+
+
+def test_child_that_is_being_started_is_told(spawned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = Supervisor(SLEEPS, 3)
+    stop_within_the_spawn(monkeypatch, supervisor, number=2)
+    assert Runs(supervisor).ended() == 0
+    assert [process.returncode for process in spawned] == [-15, -15]  # and the third is not started
+
+
+def test_second_signal_kills_it(spawned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"]
+    supervisor = Supervisor(deaf, 1)
+    stop_within_the_spawn(monkeypatch, supervisor, number=1, times=2)
+    assert Runs(supervisor).ended() == 0
+    assert spawned[0].returncode in (-9, -15)  # -15: it had not come to its first line
+
+
+def test_child_that_dies_meanwhile_is_not_restarted(spawned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes between the look at the dead child and the note that it is to be restarted."""
+    supervisor = Supervisor(DIES, 1)
+    real = supervisor_module.logger.error
+
+    def error(text: str, *arguments: Any) -> None:
+        real(text, *arguments)
+        if "died with status" in text and len(spawned) == 2:
+            supervisor.stop()
+
+    monkeypatch.setattr(supervisor_module.logger, "error", error)
+    began = time.monotonic()
+    assert Runs(supervisor).ended() is not None
+    assert len(spawned) == 2
+    assert time.monotonic() - began < 15
