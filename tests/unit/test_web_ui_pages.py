@@ -680,3 +680,14 @@ async def test_read_only_servers_look_at_files(tmp_path: Path) -> None:
         taken = await client.post("/import", content=text, headers={"content-type": "application/json"})
         assert taken.status_code == 200 and (await client.get(taken.json()["location"])).status_code == 200
     server.store.close()
+
+
+async def test_heartbeat_details_outlive_their_attempt(server: UiServer) -> None:
+    """Between attempts there is no heartbeat, but what the next attempt is given."""
+    run = server.add(summary("order-1"))
+    description = busy_description(run)
+    (waits,) = description.pending_activities
+    waits.last_heartbeat_time_ms, waits.heartbeat_details = 0, [plain("row 41")]
+    server.owner.descriptions["order-1"] = description
+    async with browser(server) as client:
+        assert "row 41" in text_of((await client.get(RUN)).text)

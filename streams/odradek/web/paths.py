@@ -7,7 +7,7 @@ same segments as the router.
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,6 +27,18 @@ class SegmentConvertor(Convertor[str]):
     def to_string(self, value: str) -> str:
         """As it stands in a path that is matched here."""
         return value.replace("/", SLASH)
+
+
+def path_problem(scope: Scope) -> str:
+    """Why a path is none that can name something, "" when it can: the rules of bodies. Servers decode with replacement characters, so that
+    two ids would become one.
+    """
+    raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
+    try:
+        text = unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        return "the path is no UTF-8"
+    return "the path holds a NUL character" if "\x00" in text else ""
 
 
 register_url_convertor("segment", SegmentConvertor())

@@ -21,6 +21,7 @@ from odradek.visibility.query import Compiled, SortKey
 
 _CHECKSUM = 8
 _VERSION = 3
+_INT64 = 1 << 63
 
 #: The order of a query that names none: latest start first.
 DEFAULT_ORDER = (SortKey("StartTime", "e.start_time_ms", (), True, False),)
@@ -115,6 +116,15 @@ def _further(key: SortKey, value: Any) -> tuple[str, list[Any]]:
 # --- tokens
 
 
+def _is_stored(value: Any) -> bool:
+    """Whether a column can hold this: tokens come from outside, and their checksum is no secret."""
+    if isinstance(value, str):
+        return not any("\ud800" <= letter <= "\udfff" for letter in value)
+    if isinstance(value, int):
+        return -_INT64 <= value < _INT64
+    return value is None or (isinstance(value, float) and value == value)
+
+
 def encode_token(compiled: Compiled, cursor: Cursor) -> bytes:
     """A token for the page behind the cursor: URL-safe letters."""
     body = msgspec.msgpack.encode((_VERSION, _fingerprint(compiled), cursor.values, cursor.turn, cursor.tie, cursor.now_ms))
@@ -134,6 +144,8 @@ def decode_token(compiled: Compiled, token: bytes) -> Cursor:
         fingerprint, values, turn, tie, now_ms = msgspec.convert(parts, tuple[bytes, tuple[Any, ...], int, int, int])
     except (binascii.Error, msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise PageTokenError("the page token is damaged: begin again without one") from error
+    if not all(map(_is_stored, values)) or not all(_is_stored(number) for number in (turn, tie, now_ms)):
+        raise PageTokenError("the page token is damaged: begin again without one")
     if fingerprint != _fingerprint(compiled) or len(values) != len(order_of(compiled)):
         raise PageTokenError("the page token belongs to another query: give it the query it came from, or begin again without one")
     return Cursor(values, turn, tie, now_ms)

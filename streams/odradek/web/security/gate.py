@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from odradek.service import RPCStatusCode
 from odradek.web.errors import ApiError, api_error
 from odradek.web.options import ServerOptions
+from odradek.web.paths import path_problem
 from odradek.web.security.authentication import Anonymous, Principal
 from odradek.web.security.cross_site import SAFE_METHODS, is_cross_site
 from odradek.web.security.headers import new_nonce, security_headers
@@ -72,6 +73,8 @@ class Gate:
         method, path = scope["method"], scope["path"]
         if not is_allowed_host(headers.get("host", ""), self._options):
             return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "Host not allowed: see `allowed_hosts` of the server"))
+        if problem := path_problem(scope):
+            return self._answer(scope, ApiError(RPCStatusCode.INVALID_ARGUMENT, problem))
         if is_cross_site(method, headers, self._options.trusted_origins):
             return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "cross-site request refused"))
         if _OPEN.fullmatch(path):

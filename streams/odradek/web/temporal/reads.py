@@ -108,7 +108,8 @@ def _read_token(token: bytes) -> tuple[str, int] | None:
         run_id, event_id = json.loads(token)
     except (ValueError, TypeError, RecursionError):
         raise invalid("Invalid NextPageToken.") from None
-    if not isinstance(run_id, str) or not isinstance(event_id, int) or not 0 < event_id < 2**40:
+    is_text = isinstance(run_id, str) and not any(letter == "\x00" or "\ud800" <= letter <= "\udfff" for letter in run_id)
+    if not is_text or type(event_id) is not int or not 0 < event_id < 2**40:
         raise invalid("Invalid NextPageToken.")
     return run_id, event_id
 

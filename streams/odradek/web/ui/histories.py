@@ -1,17 +1,21 @@
 """Histories that pages look at: read once through the run's owner, kept for a while, grown while the run is open.
 
 A page of 10,000 events is scrolled and filtered in stretches; without this each stretch would ask the owner for the whole again. What is
-kept is bounded by events in all; the least recently looked at goes first. Imported histories lie here too, under a name of their own.
+kept is bounded by events and bytes in all; the least recently looked at goes first. Imported histories lie here too, under names of
+their own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import msgspec
 
 from odradek.engine.history_json import JsonHistory
 from odradek.web.api.runs import EventView, PendingActivityView, event_views
@@ -25,6 +29,9 @@ from odradek.wire.topics import Topics
 #: Events kept in all, and of one run. A longer history is shown up to here, and says so.
 KEPT_MAX = 150_000
 RUN_MAX = 60_000
+#: The same in bytes, as JSON: an event may hold a megabyte. In memory they are a few times that.
+KEPT_BYTES = 96 * 1024 * 1024
+RUN_BYTES = 48 * 1024 * 1024
 #: Growth of an open run is asked for at most this often.
 FRESH_S = 0.5
 _PAGE = 1_000
@@ -38,6 +45,7 @@ class History:
     run_id: str
     task_queue: str
     events: list[EventView] = field(default_factory=list)
+    size_bytes: int = 0
     next_event_id: int = 1
     open: bool = True
     cut: bool = False
@@ -62,9 +70,10 @@ class History:
 class HistoryBook:
     """Belongs to one event loop."""
 
-    def __init__(self, *, clock_s: Callable[[], float] = time.monotonic, kept_max: int = KEPT_MAX) -> None:
+    def __init__(self, *, clock_s: Callable[[], float] = time.monotonic, kept_max: int = KEPT_MAX, kept_bytes: int = KEPT_BYTES) -> None:
         self._clock_s = clock_s
         self._kept_max = kept_max
+        self._kept_bytes = kept_bytes
         self._histories: OrderedDict[tuple[str, str, str], History] = OrderedDict()
 
     async def read(self, reader: RunReader, place: Place, topics: Topics, workflow_id: str, run_id: str, *, least: int = 0) -> History:
@@ -102,6 +111,7 @@ class HistoryBook:
             known.run_id if known is not None else "",
             known.task_queue if known is not None else "",
             events[:RUN_MAX],
+            2 * _bytes_of(events),  # as it is shown, and as it came
             open=False,
             cut=len(events) > RUN_MAX,
             imported=imported,
@@ -119,9 +129,19 @@ class HistoryBook:
 
     def _trim(self) -> None:
         kept = sum(len(history.events) for history in self._histories.values())
-        while (kept > self._kept_max or len(self._histories) > 500) and len(self._histories) > 1:
+        size = sum(history.size_bytes for history in self._histories.values())
+        while (kept > self._kept_max or size > self._kept_bytes or len(self._histories) > 500) and len(self._histories) > 1:
             _, dropped = self._histories.popitem(last=False)
             kept -= len(dropped.events)
+            size -= dropped.size_bytes
+
+
+def _bytes_of(events: list[EventView]) -> int:
+    """About how much they hold."""
+    try:
+        return len(msgspec.json.encode(events))
+    except UnicodeEncodeError:  # a lone surrogate, which JSON in a payload may hold
+        return len(json.dumps(msgspec.to_builtins(events)))
 
 
 async def _grow(history: History, reader: RunReader, place: Place) -> None:
@@ -132,6 +152,7 @@ async def _grow(history: History, reader: RunReader, place: Place) -> None:
         if history.commands is not None:
             history.commands.note(events)
         history.events += events
+        history.size_bytes += _bytes_of(events)
         if page.events:
             history.next_event_id = last_id(page.events[-1]) + 1
         if page.next_event_id == 0:
@@ -139,6 +160,6 @@ async def _grow(history: History, reader: RunReader, place: Place) -> None:
             return
         if not page.events or (page.open and len(page.events) < _PAGE and not await reader.has_more(page, _PAGE)):
             return
-        if len(history.events) >= RUN_MAX:
+        if len(history.events) >= RUN_MAX or history.size_bytes >= RUN_BYTES:
             history.cut = True
             return

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 
-from odradek.engine.history_json import JsonHistoryError, from_json, to_json
+from odradek.engine.history_json import JsonHistory, JsonHistoryError, from_json, to_json
 from odradek.web.errors import invalid
 from odradek.web.request_body import read_body
 from odradek.web.threads import in_thread
 from odradek.web.ui.history_view import Choice, HistoryView
 from odradek.web.ui.run_pages import attachment, event_of, event_values
 from odradek.web.ui.visit import Form, Visit
+from odradek.wire.clean import LINKS_MAX
+from odradek.wire.payload import Failure
 
 FILE_MAX = 64 * 1024 * 1024
 
@@ -33,8 +35,26 @@ async def take(visit: Visit) -> Response:
         raise invalid(f"no JSON: {error}") from error
     if not history.events:
         raise invalid("the history has no events")
+    if problem := _problem_of(history):
+        raise invalid(f"no history: {problem}")
     address = f"/imported/{visit.state.histories.put(history)}"
     return JSONResponse({"location": address}) if is_json else visit.go(address)
+
+
+def _problem_of(history: JsonHistory) -> str:
+    """What no server writes and pages cannot show: ids that do not rise from 1 on, failures of more links than the engine keeps."""
+    last = 0
+    for event in history.events:
+        if not last < event.event_id < 2**40:
+            return f"event id {event.event_id} behind {last}: ids rise, from 1 on"
+        last = event.event_id
+        for name in ("failure", "last_failure", "continued_failure"):
+            link: Failure | None = getattr(event.attributes, name, None)
+            for _ in range(LINKS_MAX):
+                link = link.cause if link is not None else None
+            if link is not None:
+                return f"event {last}: a failure with more than {LINKS_MAX - 1} causes"
+    return ""
 
 
 def _pasted(body: bytes) -> bytes:
