@@ -10,6 +10,7 @@ from odradek import activity
 from odradek.exceptions import ApplicationError
 from services.ledger import BarredError, Ledger, RefusedError, happened_in_run
 from services.orders.models import Order, StepResult
+from services.orders.rules import refuse_if_invalid
 
 STOCK_SCHEMA = """
 CREATE TABLE IF NOT EXISTS stock (product TEXT PRIMARY KEY, available INTEGER NOT NULL CHECK (available >= 0));
@@ -34,7 +35,8 @@ class InventoryActivities:
 
     @activity.defn(name="ReserveInventory")
     def reserve_inventory(self, order: Order) -> StepResult:
-        """Take the items out of stock, all or none. StockShort (non-retryable) if one is missing."""
+        """Take the items out of stock, all or none. StockShort (non-retryable) if one is missing, InvalidOrder if it makes no sense."""
+        refuse_if_invalid(order)
         self._pick(order)
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:

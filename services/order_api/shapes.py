@@ -1,4 +1,7 @@
-"""What the order API takes and gives, with limits. What passes here every service can store and every HTTP client can ask for."""
+"""What the order API takes and gives, with limits (`services/orders/rules.py`).
+
+What passes here every service can store and every HTTP client can ask for.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,25 @@ from fastapi import HTTPException
 from pydantic import BaseModel, Field
 
 from services.orders.models import Item, Order
+from services.orders.rules import AMOUNT_MAX, ITEMS_MAX, NAME_MAX, ORDER_NO, ORDER_NO_MAX, ORDER_NO_WORDS, QUANTITY_MAX
 
-# It is a part of a path: RFC 3986's unreserved characters, which no client, proxy or server rewrites; and never `.` or `..`, which
-# clients take out of a path before they send it.
-ORDER_NO = r"^[A-Za-z0-9][A-Za-z0-9._~-]*$"
-ORDER_NO_WORDS = "letters and digits of ASCII, `-`, `.`, `_` and `~`, beginning with a letter or digit; at most 100"
 # An order travels in one Kafka record to each service (1 MiB, of which headers and the rest of the record take some).
 ORDER_MAX_BYTES = 900_000
-QUANTITY_MAX = 1_000_000
-AMOUNT_MAX = 2**53 - 1  # what a JSON number is in every language
 
 
 class ItemIn(BaseModel):
     """A line of an order."""
 
-    product: str = Field(min_length=1, max_length=200)
+    product: str = Field(min_length=1, max_length=NAME_MAX)
     quantity: int = Field(gt=0, le=QUANTITY_MAX)
 
 
 class OrderIn(BaseModel):
     """What a shop hands in. `amount` in cents. As JSON of ASCII alone, at most 900,000 bytes (413)."""
 
-    order_no: str = Field(min_length=1, max_length=100, pattern=ORDER_NO, description=ORDER_NO_WORDS)
-    user_id: str = Field(min_length=1, max_length=200)
-    items: list[ItemIn] = Field(min_length=1, max_length=1000)
+    order_no: str = Field(min_length=1, max_length=ORDER_NO_MAX, pattern=ORDER_NO, description=ORDER_NO_WORDS)
+    user_id: str = Field(min_length=1, max_length=NAME_MAX)
+    items: list[ItemIn] = Field(min_length=1, max_length=ITEMS_MAX)
     amount: int = Field(ge=0, le=AMOUNT_MAX)
 
     def order(self) -> Order:

@@ -9,6 +9,7 @@ from odradek import activity
 from odradek.exceptions import ApplicationError
 from services.ledger import BarredError, Ledger
 from services.orders.models import Order, StepResult
+from services.orders.rules import refuse_if_invalid
 
 
 class OrderActivities:
@@ -19,7 +20,8 @@ class OrderActivities:
 
     @activity.defn(name="CreateOrder")
     def create_order(self, order: Order) -> StepResult:
-        """Write the order down. Answers the order id."""
+        """Write the order down. Answers the order id. InvalidOrder (non-retryable) if it makes no sense: no step follows."""
+        refuse_if_invalid(order)
 
         def work(_: sqlite3.Connection) -> dict[str, Any]:
             return {"id": f"O-{order.order_no}", "user_id": order.user_id, "amount": order.amount}

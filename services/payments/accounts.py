@@ -7,9 +7,15 @@ from typing import Any
 
 from services.ledger import BarredError, Ledger, RefusedError
 
+AMOUNT_MAX = 2**53 - 1  # what a JSON number is in every language
+
 
 class Declined(RefusedError):
     """The account does not cover the amount; trying again is of no use."""
+
+
+class InvalidOrder(Exception):
+    """What it asks for is no amount of money; trying again is of no use."""
 
 
 class BankUnreachable(Exception):
@@ -26,11 +32,13 @@ class Accounts:
         self._flaky_users = flaky_users
 
     def freeze(self, key: str, attempt: int, order: dict[str, Any]) -> dict[str, Any]:
-        """FreezePayment. Raises Declined or BankUnreachable.
+        """FreezePayment. Raises InvalidOrder, Declined or BankUnreachable.
 
         Everything is asked inside `once`: what an earlier attempt froze stays the answer, whatever the bank would say now.
         """
         user, amount = order["user_id"], order["amount"]
+        if type(amount) is not int or not 0 <= amount <= AMOUNT_MAX:
+            raise InvalidOrder(f"amount: 0 to {AMOUNT_MAX} cents, not {amount!r:.50}")
 
         def work(_: sqlite3.Connection) -> dict[str, Any]:
             if attempt <= self._flaky_users.get(user, 0):

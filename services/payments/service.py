@@ -20,7 +20,7 @@ from faust.types import TP, EventT
 from services.avro_wire import NotReadable, Schemas, UnknownSchema
 from services.foreign_telemetry import Telemetry
 from services.ledger import Ledger
-from services.payments.accounts import Accounts, BankUnreachable, Declined
+from services.payments.accounts import Accounts, BankUnreachable, Declined, InvalidOrder
 from services.payments.committed import SCHEME
 from services.payments.config import PaymentsConfig
 from services.payments.control import CANCEL_REQUESTED, CancelRequests
@@ -203,6 +203,8 @@ class Payments:
             answer = activity(key, task["attempt"], order)
         except Declined as error:
             return _failed("CardDeclined", str(error), non_retryable=True)
+        except InvalidOrder as error:
+            return _failed("InvalidOrder", str(error), non_retryable=True)
         except BankUnreachable as error:
             return _failed("BankUnreachable", str(error))
         except (KeyError, IndexError, ValueError, RecursionError) as error:

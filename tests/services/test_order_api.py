@@ -261,6 +261,16 @@ def test_raw_producer_with_avro(shop: Shop, number: str) -> None:
     assert status(shop, number)["status"] == "completed"
 
 
+@pytest.mark.parametrize(("quantity", "amount", "field"), [(-5, 900, "quantity"), (1, -3, "amount")])
+def test_raw_producer_of_an_order_that_makes_no_sense(shop: Shop, number: str, quantity: int, amount: int, field: str) -> None:
+    """Past the API, and no further than the first step."""
+    RawProducer(shop.address, Schemas(schemas_folder()), shop.namespace).place(PlannedOrder(number, "user-1", "tea", quantity, amount))
+    until(lambda: any(result["workflow_id"] == f"order-{number}" for result in shop.results()))
+    end = status(shop, number)
+    assert end["status"] == "compensated" and "InvalidOrder" in end["reason"] and field in end["reason"]
+    assert shop.effects(number) == {}
+
+
 def test_raw_producer_with_plain_json(shop: Shop, number: str) -> None:
     """What a shell writes. A signal in JSON as well: the order is cancelled before it began."""
     shop.produce_raw(f"order-{number}", json_start(number))
