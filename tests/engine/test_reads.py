@@ -349,3 +349,10 @@ def test_requests_without_a_client_get_no_reply() -> None:
     count = len(w.replies)
     w.step(QueryWorkflow("w", "signals"), DescribeWorkflow("w"), FetchHistory("w"), AwaitResult("w"), TerminateWorkflow("w"))
     assert len(w.replies) == count
+
+
+def test_a_description_has_the_task_timeout_of_its_start() -> None:
+    w = World(ScriptActivator(waiting=waiting))
+    w.step(w.start("waiting", task_timeout_ms=25_000))
+    w.step(DescribeWorkflow("w", request_id="describe", reply_to="client"))
+    assert w.replies[-1].description is not None and w.replies[-1].description.task_timeout_ms == 25_000

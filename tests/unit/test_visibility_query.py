@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from odradek.visibility import QueryError, complete, parse
-from odradek.visibility.query import Attribute, AttributeKey, ValueType, compile_query
+from odradek.visibility.query import STATUS_NAMES, Attribute, AttributeKey, ValueType, compile_query
 from odradek.visibility.query.literals import parse_duration_ns, parse_time_ns
 
 
@@ -254,3 +254,17 @@ def test_completion_inside_a_query_replaces_the_word_at_the_cursor() -> None:
 def test_completion_of_a_query_that_is_already_wrong_says_so() -> None:
     completion = complete("WorkflowId = = ", 15, CATALOG)
     assert completion.suggestions == () and completion.error is not None and completion.error.column == 14
+
+
+def test_statuses_by_temporals_numbers() -> None:
+    """As Temporal's query converter takes them; scripts of its early days write them."""
+
+    def compiled(query: str) -> tuple[str, Any]:
+        found = compile_query(parse(query), CATALOG)
+        return found.where, found.parameters
+
+    for number, name in enumerate(STATUS_NAMES.values(), 1):
+        assert compiled(f"ExecutionStatus = {number}") == compiled(f"ExecutionStatus = '{name}'")
+    assert compiled("ExecutionStatus IN (1, 'Failed')") == compiled("ExecutionStatus IN ('Running', 'Failed')")
+    for wrong in ("0", "8", "1.0", "TRUE"):
+        assert "expected 'Running'" in str(error_of(f"ExecutionStatus = {wrong}"))

@@ -145,9 +145,11 @@ async def test_list_without_read_side(server: WebServer) -> None:
 
 async def test_describe(server: WebServer) -> None:
     run = server.add(summary("order-1"))
-    server.owner.descriptions["order-1"] = busy_description(run)
+    server.owner.descriptions["order-1"] = description = busy_description(run)
     async with server.client() as client:
         found = ok(await client.get(f"{API}/workflows/order-1"))
+        description.task_timeout_ms = 25_000
+        assert ok(await client.get(f"{API}/workflows/order-1"))["executionConfig"]["defaultWorkflowTaskTimeout"] == "25s"
     assert found["executionConfig"] == {
         "taskQueue": {"name": "orders", "kind": "TASK_QUEUE_KIND_NORMAL"},
         "workflowExecutionTimeout": "60s",

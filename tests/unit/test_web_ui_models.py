@@ -110,6 +110,12 @@ def test_chips_and_box_become_one_query() -> None:
     assert RunFilter.of([("sort", "a` DESC, `b")], NOW).query() == ""
 
 
+def test_a_range_of_closes() -> None:
+    choice = RunFilter.of([("closed", "6h"), ("range", "1h"), ("status", "Failed")], NOW)
+    assert choice.filter().endswith("StartTime >= '2026-09-21T13:15:00Z' AND CloseTime >= '2026-09-21T08:15:00Z'") and choice.chosen
+    assert choice.link() == "/runs?range=1h&closed=6h&status=Failed" and not RunFilter.of([("closed", "1w")], NOW).chosen
+
+
 def test_links_toggle() -> None:
     choice = RunFilter.of([("status", "Failed"), ("type", "A&B")], NOW)
     assert choice.toggled("statuses", "Failed") == "/runs?type=A%26B"

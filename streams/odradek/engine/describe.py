@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from odradek.engine.activities import BACKOFF, STARTED
+from odradek.engine.chain import start_attributes
 from odradek.engine.sizes import failure_bytes, payloads_bytes
 from odradek.engine.summaries import summary_of
 from odradek.wire.outcomes import PendingActivity, PendingTimer, WorkflowDescription
@@ -39,6 +40,7 @@ def description_of(step: WorkflowStep, run: LiveRun) -> WorkflowDescription:
         pending_timers=[PendingTimer(timer.timer_id, timer.started_event_id, timer.due_ms) for _, timer in sorted(run.timers.items())],
         pending_task_attempt=row.task_attempt if row.task_failure is not None else 0,
         pending_task_failure=row.task_failure,
+        task_timeout_ms=start_attributes(step, run).task_timeout_ms,
     )
 
 

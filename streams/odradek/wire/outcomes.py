@@ -109,6 +109,7 @@ class WorkflowDescription(msgspec.Struct):
     pending_timers: list[PendingTimer] = []
     pending_task_attempt: int = 0  # > 1 while a workflow task keeps failing
     pending_task_failure: Failure | None = None
+    task_timeout_ms: int = 0  # the start's; 0: Temporal's default
 
 
 # Reply.status, the gRPC codes a Temporal client knows plus two of the query path.

@@ -149,7 +149,7 @@ def tie_of(key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(key.rpartition(b"/")[2], digest_size=8).digest(), "big") >> 1
 
 
-#: Temporal's names of statuses, as queries and groups have them, by the wire's.
+#: Temporal's names of statuses, as queries and groups have them, by the wire's, in the order of its enum, from 1 on.
 STATUS_NAMES = {
     "RUNNING": "Running",
     "COMPLETED": "Completed",

@@ -54,6 +54,10 @@ def literal_value(value_type: ValueType, literal: Literal, query: str) -> Value:
 
 
 def _status(literal: Literal, query: str) -> str:
+    # Temporal's numbers of statuses are taken too (`parseExecutionStatusValue` of its query converter): STATUS_NAMES is in their order.
+    names = tuple(STATUS_NAMES.values())
+    if type(literal.value) is int and 0 < literal.value <= len(names):
+        return names[literal.value - 1]
     if not isinstance(literal.value, str):
         _fail(literal, query, *(f"'{name}'" for name in STATUS_NAMES.values()))
     status = parse_status(literal.value)

@@ -74,7 +74,7 @@ def description(found: WorkflowDescription) -> Json:
             taskQueue=TASK_QUEUE.write(summary.task_queue),
             workflowExecutionTimeout=write_duration(found.execution_timeout_ms),
             workflowRunTimeout=write_duration(found.run_timeout_ms),
-            defaultWorkflowTaskTimeout=write_duration(DEFAULT_TASK_TIMEOUT_MS),
+            defaultWorkflowTaskTimeout=write_duration(found.task_timeout_ms or DEFAULT_TASK_TIMEOUT_MS),
             userMetadata=metadata or None,
         ),
         workflowExecutionInfo=execution_info(summary),

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from starlette.responses import Response
 
+from odradek.engine.json_fields import write_time
 from odradek.visibility import WindowStatistics
 from odradek.web.api import kafka as api
 from odradek.web.errors import ReadSideBuildingError, not_found
@@ -82,6 +83,7 @@ async def show(visit: Visit) -> Response:
         part="parts/dashboard.html",
         ranges=list(RANGES),
         range=name,
+        since=f"CloseTime >= '{write_time(_end_ms(visit, RANGES[name][1]) - RANGES[name][0])}'",
         chosen=chosen,
         drawn=drawn,
         building=building,

@@ -50,11 +50,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A window under the pointer: where it stands and what it says."""
+    """A window under the pointer: where it stands, its times, and what it says. `says` begins with its times, in UTC, on a line."""
 
     x: float
     width: float
     says: str
+    start_ms: int
+    end_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def plot(
             x(index),
             round(width, 2),
             "\n".join([_when(start, step_ms), *(f"{one.name}: {said}" for one, said in zip(series, row, strict=True))]),
+            start,
+            start + step_ms,
         )
         for index, (start, row) in enumerate(zip(starts_ms, texts, strict=True))
     ]

@@ -18,13 +18,13 @@ from odradek.visibility.query.columns import STATUS_NAMES
 from odradek.visibility.query.tokens import TokenKind, tokenize
 from odradek.wire.problems import NAME as REPORTED_PROBLEMS
 
-#: Ranges of start times to choose from, in milliseconds.
-RANGES = {"15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000, "30d": 30 * 86_400_000}
+#: Ranges of start times (and of closes) to choose from, in milliseconds.
+RANGES = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000, "30d": 30 * 86_400_000}
 #: The read side's, of a query without ORDER BY.
 DEFAULT_ORDER = "-StartTime"
 _MULTI = ("status", "type", "queue")
 #: Parameters that narrow the list: whoever acts on "this list" has to take all of them along.
-NARROWING = ("query", *_MULTI, "failing", "range")
+NARROWING = ("query", *_MULTI, "failing", "range", "closed")
 
 
 def quoted(value: str) -> str:
@@ -53,6 +53,7 @@ class RunFilter:
     types: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     range: str = ""
+    closed: str = ""
     failing: bool = False
     sort: str = ""
     at_ms: int = 0
@@ -75,6 +76,7 @@ class RunFilter:
             types=tuple(dict.fromkeys(given.get("type", []))),
             queues=tuple(dict.fromkeys(given.get("queue", []))),
             range=one("range") if one("range") in RANGES else "",
+            closed=one("closed") if one("closed") in RANGES else "",
             failing=one("failing") == "1",
             sort=one("sort"),
             at_ms=int(at) if at.isascii() and at.isdigit() and len(at) < 15 else now_ms,
@@ -88,7 +90,7 @@ class RunFilter:
     @property
     def chosen(self) -> bool:
         """Whether anything narrows the list."""
-        return bool(self.text or self.statuses or self.types or self.queues or self.failing or self.range)
+        return bool(self.text or self.statuses or self.types or self.queues or self.failing or self.range or self.closed)
 
     def filter(self, *, statuses: bool = True) -> str:
         """The filter alone. `statuses` False leaves the chips of statuses out: counts by status show what the others would give. So
@@ -118,8 +120,9 @@ class RunFilter:
                 chips.append(f"{name} IN ({', '.join(quoted(value) for value in values)})")
         if self.failing:
             chips.append(f"{REPORTED_PROBLEMS} IS NOT NULL")
-        if self.range:
-            chips.append(f"StartTime >= '{write_time(self.at_ms - RANGES[self.range])}'")
+        for column, chosen in (("StartTime", self.range), ("CloseTime", self.closed)):
+            if chosen:
+                chips.append(f"{column} >= '{write_time(self.at_ms - RANGES[chosen])}'")
         return chips
 
     def _order(self) -> str:
@@ -132,7 +135,8 @@ class RunFilter:
 
     def pairs(self) -> list[tuple[str, str]]:
         """As parameters."""
-        pairs = [("query", self.text), ("failing", "1" if self.failing else ""), ("range", self.range), ("sort", self.sort)]
+        pairs = [("query", self.text), ("failing", "1" if self.failing else "")]
+        pairs += [("range", self.range), ("closed", self.closed), ("sort", self.sort)]
         for name, values in zip(_MULTI, (self.statuses, self.types, self.queues), strict=True):
             pairs += [(name, value) for value in values]
         return [(name, value) for name, value in pairs if value]

@@ -46,7 +46,7 @@ async def runs(visit: Visit) -> Response:
         values["error"] = error
     if values["page"] is not None and values["page"].next_page_token:
         token = base64.urlsafe_b64encode(values["page"].next_page_token).rstrip(b"=").decode()
-        extra = [("page", token), ("size", str(size))] + ([("at", str(choice.at_ms))] if choice.range else [])
+        extra = [("page", token), ("size", str(size))] + ([("at", str(choice.at_ms))] if choice.range or choice.closed else [])
         values["next_link"] = f"/runs?{urlencode([*choice.pairs(), *extra])}"
     types, queues = await asyncio.gather(_values(visit.server, "WorkflowType"), _values(visit.server, "TaskQueue"))
     response = visit.render(

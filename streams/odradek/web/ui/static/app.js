@@ -77,6 +77,11 @@ export function decorate(root) {
     time.textContent = `${date} ${clock}${time.hasAttribute("data-precise") ? part : ""}`;
     time.title = time.dateTime;
   }
+  for (const title of all("title[data-from]", root)) {
+    const [from, to] = [title.dataset.from, title.dataset.to].map((ms) => partsOf(new Date(Number(ms))));
+    const end = to.date === from.date ? to.clock.slice(0, 5) : `${to.date} ${to.clock.slice(0, 5)}`;
+    title.textContent = title.textContent.replace(/^.*/, `${from.date} ${from.clock.slice(0, 5)} – ${end}`);
+  }
   for (const mark of all("[data-tick]", root)) {
     if (mark.textContent.includes(":")) mark.textContent = partsOf(new Date(Number(mark.dataset.tick))).clock.slice(0, 5);
   }

@@ -3,6 +3,8 @@
 const box = document.querySelector(".query .box");
 const input = box?.querySelector("input[name=query]");
 const list = document.querySelector("#query-options");
+// The server counts letters, this language halves of those beyond U+FFFF.
+const letters = (text) => [...text];
 let found = null, chosen = -1, asked = 0, timer = 0;
 
 function hide() {
@@ -60,12 +62,14 @@ function take(index) {
 async function complete() {
   const ticket = ++asked;
   const query = input.value;
-  const parameters = new URLSearchParams({ query, position: input.selectionStart ?? input.value.length });
+  const position = letters(query.slice(0, input.selectionStart ?? query.length)).length;
+  const parameters = new URLSearchParams({ query, position });
   const response = await fetch(`/api/odradek/v1/query-completions?${parameters}`);
   if (!response.ok || ticket !== asked || document.activeElement !== input) return;
   const answer = await response.json();
   if (query !== input.value) return; // it is asked for again soon
-  answer.all = answer.suggestions;
+  const units = (count) => letters(query).slice(0, count).join("").length;
+  Object.assign(answer, { start: units(answer.start), end: units(answer.end), all: answer.suggestions });
   input.setAttribute("aria-invalid", String(Boolean(answer.error)));
   input.title = answer.error ? `column ${answer.error_column}: ${answer.error}` : "";
   show(answer);
