@@ -159,6 +159,15 @@ def test_registry_framing_without_a_registry_is_not_waited_for(wire: Wire, proce
     until(lambda: wire.counts() == {workflow_id: [1, 2]})
 
 
+def test_query_of_a_client_whose_clock_is_behind_is_applied(wire: Wire, processor: Processor) -> None:
+    behind_ms = int(time.time() * 1000) - 70_000
+    late = QueryWorkflow("w1", "status", request_id="r", reply_to="me", deadline_ms=behind_ms + 10_000)
+    wire._producer.produce(wire.events, encode(late), b"w1", headers=list(headers_for(late)), timestamp=behind_ms)
+    wire.flush()
+    until(lambda: processor.statistics().totals.inputs == 1)
+    assert processor.statistics().totals.expired == 0
+
+
 def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
     wire.send(QueryWorkflow("w1", "status", request_id="r", reply_to="me", deadline_ms=int(time.time() * 1000) - 1_000))
     wire.flush()

@@ -273,6 +273,7 @@ async def test_result_is_polled_over_restarts(fast: None) -> None:
         if isinstance(record, StartWorkflow):
             return started(record)
         assert isinstance(record, AwaitResult)
+        assert not record.deadline_ms, "an owner whose clock is ahead would drop it, and nobody would ever be told"
         polls.append(record)
         if len(polls) == 1:
             return None  # the owner dies

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
 from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.exceptions import ConfigurationError
@@ -19,10 +19,10 @@ from odradek.processor.errors import Dropped, Refused, classify
 from odradek.processor.group import Group
 from odradek.processor.held import HoldingActivator, held_reason, why_held
 from odradek.processor.inbox import BYTES_MAX, RECORDS_MAX, RECORDS_RESUME, Inbox
-from odradek.processor.inputs import Sorter
+from odradek.processor.inputs import BACKLOG, CLOCKS_APART_MS, Sorted, Sorter
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
 from odradek.wire.codec import Codec, encode
-from odradek.wire.events import SignalWorkflow
+from odradek.wire.events import QueryWorkflow, SignalWorkflow
 
 # ---------------------------------------------------------------- sorting
 
@@ -40,9 +40,10 @@ class Raises(Codec):
         return super().decode(data)
 
 
-def record(value: bytes, offset: int) -> Any:
+def record(value: bytes, offset: int, written_ms: int = 1_000, kind: int = TIMESTAMP_CREATE_TIME) -> Any:
     """What a Sorter reads of a message."""
-    return SimpleNamespace(value=lambda: value, key=lambda: b"w", headers=list, offset=lambda: offset, timestamp=lambda: (1, 1_000))
+    timestamp = (kind, written_ms)
+    return SimpleNamespace(value=lambda: value, key=lambda: b"w", headers=list, offset=lambda: offset, timestamp=lambda: timestamp)
 
 
 def test_unforeseen_error_of_one_record_is_its_dead_letter(caplog: pytest.LogCaptureFixture) -> None:
@@ -63,6 +64,50 @@ def test_what_is_no_fault_of_the_record_passes(error: Exception) -> None:
     sorter = Sorter(Raises(error), topic="t", topic_id="id", partition=0, partitions=1)
     with pytest.raises(type(error)):
         sorter.sort([record(b"strange", 6)], 0)
+
+
+NOW_MS = 1_700_000_000_000
+
+
+def query(written_ms: int, patience_ms: int, **more: Any) -> Any:
+    """A query whose writer waits for so long by his own clock, which says `written_ms`."""
+    return record(
+        encode(QueryWorkflow("w", "s", request_id="r", reply_to="me", deadline_ms=written_ms + patience_ms)), 0, written_ms, **more
+    )
+
+
+def sorted_by(messages: list[Any]) -> Sorted:
+    return Sorter(Codec(), topic="t", topic_id="id", partition=0, partitions=1).sort(messages, NOW_MS)
+
+
+@pytest.mark.parametrize("behind_ms", [0, 15_000, 70_000])
+def test_read_of_a_client_whose_clock_is_behind_is_answered(behind_ms: int) -> None:
+    found = sorted_by([query(NOW_MS - behind_ms, 10_000)])
+    assert found.expired == 0
+    (event,) = [each.event for each in found.inputs]
+    assert isinstance(event, QueryWorkflow) and event.deadline_ms == NOW_MS + 10_000  # by the engine's clock now
+
+
+@pytest.mark.parametrize(
+    ("what", "messages"),
+    [
+        ("by its own clock", [query(NOW_MS, -1)]),
+        ("by any clock", [query(NOW_MS - CLOCKS_APART_MS - 10_001, 10_000)]),
+        ("one of a backlog", [query(NOW_MS - 15_000, 10_000)] * BACKLOG),
+        ("by the broker's clock, which ours is close to", [query(NOW_MS - 15_000, 0, kind=TIMESTAMP_LOG_APPEND_TIME)]),
+    ],
+)
+def test_expired_read(what: str, messages: list[Any]) -> None:
+    found = sorted_by(messages)
+    assert (found.expired, found.inputs) == (len(messages), []), what
+
+
+def test_read_in_a_backlog_is_as_young_as_what_came_before_it() -> None:
+    """Records before it were written before it: by their clocks it cannot have lain there for long."""
+    young = record(encode(SignalWorkflow("w", "s")), 0, NOW_MS - 1_000)
+    late = query(NOW_MS - 70_000, 10_000)
+    found = sorted_by([late] + [young] * BACKLOG + [late])
+    assert (found.expired, len(found.inputs)) == (1, BACKLOG + 1)
 
 
 # ---------------------------------------------------------------- states

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from odradek.client.call import Unanswered
@@ -13,9 +12,6 @@ from odradek.wire.outcomes import DEADLINE_EXCEEDED, OK, UNAVAILABLE, Reply
 
 if TYPE_CHECKING:
     from odradek.client.requests import RequestChannel
-
-# Deadline of one long poll; it is renewed with each time it is asked.
-POLL_DEADLINE_S = 60.0
 
 
 class ResultWait:
@@ -67,11 +63,10 @@ class ResultWait:
 
     def send(self) -> None:
         """Send the start, or, once its verdict is known, the long poll."""
-        record = self.record
-        # A long poll is renewed each time; a start has no deadline: it is applied whenever an owner comes.
-        record.deadline_ms = int((time.time() + POLL_DEADLINE_S) * 1000) if record is self.poll else 0
+        # Without a deadline: a start is applied whenever an owner comes, and a long poll ends after a minute by the owner's clock.
+        # By ours it could be over before it was read, if clocks are far apart, and nobody would ever be told.
         try:
-            self.channel.transport.send(self.queue, record, self._delivered)
+            self.channel.transport.send(self.queue, self.record, self._delivered)
             self.asked += 1
         except BufferError:
             self.next_at = self.channel.now() + 0.1

@@ -14,7 +14,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Message
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message
 
 from odradek.engine.ports import Input
 from odradek.exceptions import OdradekError
@@ -25,7 +25,10 @@ from odradek.wire.events import (
     READ_REQUESTS,
     ActivityReport,
     ActivityTaskFailed,
+    AwaitResult,
+    DescribeWorkflow,
     Event,
+    FetchHistory,
     QueryWorkflow,
     Request,
     SignalWorkflow,
@@ -46,6 +49,11 @@ _TRACED = frozenset({StartWorkflow, SignalWorkflow, QueryWorkflow})
 _REQUEST_KINDS = frozenset(t.__name__ for t in typing.get_args(Request))
 # A heartbeat that cannot be read fails nothing: the next one, or the heartbeat timeout, speaks for the attempt.
 _FAILING_KINDS = frozenset(t.__name__ for t in typing.get_args(ActivityReport)) - {"ActivityTaskHeartbeat"}
+
+# A read past its deadline is dropped: nobody waits. Its deadline is by its writer's clock, which may be behind ours by as much as this.
+CLOCKS_APART_MS = 120_000
+BACKLOG = 100  # records that came at once: then what is late is old, and has its own clock's word alone
+_PATIENCE_MS = 10_000  # of a writer whose clock is not known: `rpc_timeout` of our clients
 
 UNDECODABLE_TYPE = "UndecodableRecord"  # `Failure.type` of an activity whose report nobody could read
 
@@ -90,7 +98,10 @@ class Sorter:
         """Deal with `messages` in order, up to the first whose schema is unknown (and may still be published)."""
         result = Sorted()
         inputs, origin, own, partitions = result.inputs, self._origin, self._partition, self._partitions
+        latest_ms = 0  # when the youngest record so far was written
         for message in messages:
+            written_ms = message.timestamp()[1]
+            latest_ms = max(latest_ms, min(written_ms, now_ms))
             if message.value() is None and says_nothing(None, _headers(message)):
                 result.taken += 1
                 continue
@@ -116,13 +127,13 @@ class Sorter:
                     result.letters.append(Letter(message, dead_letters.UNEXPECTED_RECORD, text))
                 elif partition_for(event.workflow_id.encode(), partitions) != own:
                     self._misplaced(message, event.workflow_id, result)
-                elif isinstance(event, READ_REQUESTS) and 0 < event.deadline_ms < now_ms:
+                elif isinstance(event, READ_REQUESTS) and _expired(event, message, latest_ms, now_ms, backlog=len(messages) >= BACKLOG):
                     result.expired += 1
                 else:
                     if type(event) in _TRACED:
                         _take_trace(event, message)
                     offset = typing.cast(int, message.offset())
-                    inputs.append(Input(event, offset, f"{origin}{offset}", message.timestamp()[1]))
+                    inputs.append(Input(event, offset, f"{origin}{offset}", written_ms))
                     if type(event) is UnparkWorkflow:
                         result.unparks.append(event.workflow_id)
             result.taken += 1
@@ -177,6 +188,28 @@ class Sorter:
                     workflow_id=routing.workflow_id,
                 )
             )
+
+
+def _expired(
+    event: QueryWorkflow | DescribeWorkflow | FetchHistory | AwaitResult, message: Message, latest_ms: int, now_ms: int, *, backlog: bool
+) -> bool:
+    """Whether nobody waits for its answer any more. If somebody may, its deadline is one of our clock afterwards.
+
+    How long the writer waits is told by his own clock, that wrote deadline and record. How long the record has lain here is not: at most
+    since the youngest before it was written (`latest_ms`), and where little comes, not for long. So a client whose clock is behind is
+    answered, and what piled up while a processor was away or slow is not worked off for nobody.
+    """
+    if not 0 < event.deadline_ms < now_ms:
+        return False
+    kind, written_ms = message.timestamp()
+    patience_ms = event.deadline_ms - written_ms if kind == TIMESTAMP_CREATE_TIME else _PATIENCE_MS
+    if patience_ms <= 0:
+        return True
+    if now_ms - latest_ms > patience_ms:  # it may be as old as that
+        if backlog or kind == TIMESTAMP_LOG_APPEND_TIME or now_ms - event.deadline_ms > CLOCKS_APART_MS:
+            return True
+    event.deadline_ms = now_ms + patience_ms
+    return False
 
 
 def _told(error: Exception) -> UndecodableRecord:
