@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 
@@ -51,6 +51,7 @@ class Stuck:
     workflow_type: str
     since: float
     stack: str
+    log_ids: Mapping[str, object]  # what a log line about it carries
 
 
 class _Slot:
@@ -163,9 +164,9 @@ class Watchdog:
         watched = slot.watched
         if watched is None:
             return
-        slot.stuck = Stuck(slot.thread_id, watched.workflow_id, watched.run_id, watched.workflow_type, slot.since, stack)
-        text = "workflow %s (id %s, run %s) blocks its thread and cannot be interrupted; it stands at\n%s"
         ids = {**slot.speaker, **watched.log_ids}
+        slot.stuck = Stuck(slot.thread_id, watched.workflow_id, watched.run_id, watched.workflow_type, slot.since, stack, ids)
+        text = "workflow %s (id %s, run %s) blocks its thread and cannot be interrupted; it stands at\n%s"
         logger.error(text, watched.workflow_type, watched.workflow_id, watched.run_id, stack, extra=ids)
         if self.on_stuck is not None:
             self.on_stuck(slot.stuck)

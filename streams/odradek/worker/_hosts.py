@@ -116,7 +116,7 @@ def _report_stuck(stuck: Stuck) -> None:
         stuck.run_id,
         stuck.workflow_type,
         stuck.stack,
-        extra={"workflow_id": stuck.workflow_id, "run_id": stuck.run_id, "workflow_type": stuck.workflow_type},
+        extra=dict(stuck.log_ids),
     )
 
 

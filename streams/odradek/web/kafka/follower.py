@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 SILENCE_S = 15.0
 # A member that has been silent this long is no longer shown: it died without saying so.
 FORGET_S = 3600.0
+AGAIN_S = 1.0  # after an error, until the topics are read anew
 PROCESSOR, ACTIVITIES = "PROCESSOR", "ACTIVITIES"
 
 
@@ -133,6 +134,15 @@ class BoardReader:
             self._thread.join(5.0)
 
     def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._read()
+            except Exception:  # of Kafka's client, or a defect of ours: without this thread every owner would look silent
+                logger.exception("members and schemas cannot be read, again in %g s: what is shown of them grows old", AGAIN_S)
+                self._stop.wait(AGAIN_S)
+
+    def _read(self) -> None:
+        """From the start, until told to stop."""
         consumer = Consumer(reader_config(self._settings, partition_eof=True))
         try:
             consumer.assign([TopicPartition(self._members, 0, 0), TopicPartition(self._schemas, 0, 0)])
@@ -140,8 +150,6 @@ class BoardReader:
                 message = consumer.poll(0.3)
                 if message is not None:
                     self._take(consumer, message)
-        except KafkaException:
-            logger.exception("members and schemas cannot be read any more: what is shown of them grows old")
         finally:
             consumer.close()
 
