@@ -1,217 +1,40 @@
 """`python -m services.demo [--keep]`: thirty orders on a real broker, audited.
 
-Broker, two stream processors and the four services run as processes of their own. Exit status 0 only if nothing was lost or doubled.
+Broker, two stream processors and the four services run as processes of their own. Exit status 0 only if nothing was lost or doubled. A
+signal ends all of it, with status 130.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import shutil
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-from odradek.broker import LocalBroker
-from odradek.client import Client, WorkflowHandle
-from odradek.common import WorkflowIDReusePolicy
-from odradek.service import RPCError
-from odradek.wire.partitioner import partition_for
-from services.avro_wire import Schemas, schemas_folder
-from services.demo import keep as keep_up
-from services.demo.audit import OrderAudit, audit, summary
-from services.demo.board import Board
-from services.demo.fleet import Fleet, ProcessFailed
-from services.demo.plan import RAW, PlannedOrder, plan
-from services.demo.raw_client import RawProducer, TopicReader, events_topic, members_topic, results_topic
-from services.orders.models import ORDER_TASK_QUEUE, Item, Order, workflow_id
-from services.orders.workflow import OrderSaga
-
-SERVICES = ("orders", "inventory", "payments", "notifications")
-PROCESSORS = ("processor-1", "processor-2")
-CLOSED = ("completed", "compensated", "cancelled")
-MIDWAY = "reserving-inventory"
-ALL_CLOSED_WITHIN_SECONDS = 90.0
-
-Handle = WorkflowHandle[Any, Any]
-
-
-class Demo:
-    """One run of the demo in `folder`."""
-
-    def __init__(self, address: str, folder: Path, orders: list[PlannedOrder], board: Board) -> None:
-        self._address = address
-        self._orders = orders
-        self._board = board
-        self._schemas = Schemas(schemas_folder())
-        self.fleet = Fleet(folder, address)
-
-    async def run(self) -> list[OrderAudit]:
-        """Start everything, place the orders, break things, wait, audit."""
-        for service in SERVICES:
-            self.fleet.start_service(service)
-        for processor in PROCESSORS:
-            self.fleet.start_processor(processor)
-        async with await Client.connect(self._address) as client:
-            self._board.say(f"placing {len(self._orders)} orders; logs in {self.fleet.folder}")
-            await self._all(await self._place_all(client))
-        return await self._audit_when_settled()
-
-    async def _place_all(self, client: Client) -> list[asyncio.Task[None]]:
-        """Place them in turn; what shall happen to an order midway begins to wait for its moment as soon as it is placed."""
-        raw = RawProducer(self._address, self._schemas)
-        stories: dict[str, Callable[[Handle], Awaitable[None]]] = {"1001": self._kill_owner, "1002": self._cancel}
-        tasks: list[asyncio.Task[None]] = []
-        for order in self._orders:
-            identifier = workflow_id(order.order_no)
-            if order.via == RAW:
-                await asyncio.to_thread(raw.place, order)
-                handle = client.get_workflow_handle_for(OrderSaga.run, identifier, task_queue=ORDER_TASK_QUEUE)
-            else:
-                handle = await client.start_workflow(
-                    OrderSaga.run,
-                    Order(order.order_no, order.user_id, [Item(order.product, order.quantity)], order.amount),
-                    id=identifier,
-                    task_queue=ORDER_TASK_QUEUE,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                )
-            tasks.append(asyncio.create_task(self._watch(order.order_no, handle)))
-            if order.order_no in stories:
-                tasks.append(asyncio.create_task(self._when_midway(handle, stories[order.order_no])))
-        return tasks
-
-    async def _watch(self, order_no: str, handle: Handle) -> None:
-        status = ""
-        while status not in CLOSED:
-            status = await _status(handle) or status
-            self._board.set(order_no, status)
-            await asyncio.sleep(0.3)
-
-    async def _when_midway(self, handle: Handle, act: Callable[[Handle], Awaitable[None]]) -> None:
-        while (status := await _status(handle)) != MIDWAY:
-            if status in CLOSED:
-                self._board.say(f"{handle.id}: was {status} before anything could happen to it midway")
-                return
-            await asyncio.sleep(0.05)
-        await act(handle)
-
-    async def _cancel(self, handle: Handle) -> None:
-        await handle.signal("cancel-order", "the customer changed their mind")
-        self._board.say(f"{handle.id}: signal cancel-order sent midway")
-
-    async def _kill_owner(self, handle: Handle) -> None:
-        name = await asyncio.to_thread(self._owner_of, handle.id)
-        self.fleet.kill(name)
-        self._board.say(f"{handle.id}: its processor {name} killed with kill -9 midway")
-        self.fleet.restart(name)
-
-    def _owner_of(self, identifier: str) -> str:
-        """Which of our processors owns the workflow's partition, from the members topic."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            owner = self._announced_owner(identifier)
-            if owner is not None:
-                return owner
-            time.sleep(0.2)
-        raise ProcessFailed(f"no processor announced the partition of {identifier} in the members topic within 10 s")
-
-    def _announced_owner(self, identifier: str) -> str | None:
-        reader = TopicReader(self._address, members_topic(), self._schemas)
-        try:
-            members = [fields for name, fields in reader.read() if name == "MemberStatus" and fields["task_queue"] == ORDER_TASK_QUEUE]
-        finally:
-            reader.close()
-        for member in sorted(members, key=lambda fields: -int(fields["time_ms"])):
-            for lane in member["lanes"]:
-                if lane["partition"] == partition_for(identifier.encode(), self._partitions()) and lane["state"] == "RUNNING":
-                    return self.fleet.name_of(member["pid"])
-        return None
-
-    def _partitions(self) -> int:
-        from confluent_kafka.admin import AdminClient
-
-        topic = events_topic()
-        return len(AdminClient({"bootstrap.servers": self._address}).list_topics(topic, timeout=10).topics[topic].partitions)
-
-    async def _all(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Wait for all; a process that ended by itself, or too much time, ends the demo."""
-        deadline = time.monotonic() + ALL_CLOSED_WITHIN_SECONDS
-        pending = set(tasks)
-        while pending:
-            done, pending = await asyncio.wait(pending, timeout=0.5)
-            for task in done:
-                task.result()
-            self.fleet.check()
-            if time.monotonic() > deadline:
-                self._board.say(f"[red]not closed within {ALL_CLOSED_WITHIN_SECONDS:.0f} s; auditing what is there[/]")
-                for task in pending:
-                    task.cancel()
-                return
-
-    async def _audit_when_settled(self) -> list[OrderAudit]:
-        """Notifications trail the results by a moment: audit until none is missing, or five seconds have passed."""
-        deadline = time.monotonic() + 5
-        while True:
-            audits = await asyncio.to_thread(self._audit)
-            if all(not one.problems for one in audits) or time.monotonic() > deadline:
-                return audits
-            await asyncio.sleep(0.2)
-
-    def _audit(self) -> list[OrderAudit]:
-        reader = TopicReader(self._address, results_topic(), self._schemas)
-        try:
-            results = [fields for name, fields in reader.read() if name == "WorkflowResult"]
-        finally:
-            reader.close()
-        databases = {service: self.fleet.database(service) for service in SERVICES}
-        return audit([order.order_no for order in self._orders], databases, results)
-
-
-async def _status(handle: Handle) -> str | None:
-    """The saga's own status, or None while nobody can say."""
-    try:
-        answer: str = await handle.query(OrderSaga.status)
-        return answer
-    except RPCError:
-        return None
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave everything running, and say what to try next")
-    keep: bool = parser.parse_args().keep or os.environ.get("KEEP", "") not in ("", "0")
-    folder = Path(tempfile.mkdtemp(prefix="odradek-demo-"))
-    orders = plan()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either ends all of it
-    began = time.monotonic()
-    with LocalBroker(data_dir=folder / "kafka") as broker, Board(orders) as board:
-        board.say(f"broker: {broker.bootstrap}")
-        demo = Demo(broker.bootstrap, folder, orders, board)
-        try:
-            audits = asyncio.run(demo.run())
-            board.final(audits)
-            print(f"took {time.monotonic() - began:.0f} s")
-            print(summary(audits), flush=True)
-            if keep:
-                print(keep_up.start(demo.fleet), flush=True)  # not through the board, which folds lines
-                keep_up.wait_for_end(demo.fleet)
-        except (ProcessFailed, TimeoutError) as error:
-            print(f"demo: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("demo: interrupted", file=sys.stderr)
-            return 130
-        finally:
-            demo.fleet.stop()
-    good = all(one.outcome != "lost" and not one.duplicated for one in audits)
-    if good and not keep:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0 if good else 1
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        parser = argparse.ArgumentParser(description=__doc__)
+        parser.add_argument("--keep", action="store_true", help="leave everything running, and say what to try next")
+        keep: bool = parser.parse_args().keep or os.environ.get("KEEP", "") not in ("", "0")
+        from services.demo.run import run  # takes a second, and may be interrupted too
+
+        return run(keep=keep)
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
+        return 130
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    """Once: another signal must not interrupt what ends the processes."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,7 +76,7 @@ class Fleet:
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start or start again."""
         ours = {"ODRADEK_STATE_DIR": str(self.folder / "state"), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
-        with self.log(name).open("ab") as log:
+        with self.log(name).open("ab") as log, _signals_wait():
             self._processes[name] = subprocess.Popen(
                 command,
                 stdout=log,
@@ -151,6 +153,26 @@ class Fleet:
 
     def _tail(self, name: str) -> str:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-15:])
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: an interruption between the start of a process and its entry in the list would leave it for good.
+
+    Not by the mask of the thread, which the process would inherit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    came: list[int] = []
+    previous = {number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for again in came[:1]:
+            signal.raise_signal(again)
 
 
 def _answers(url: str) -> bool:

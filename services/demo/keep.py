@@ -28,7 +28,7 @@ Lists over HTTP, in Temporal's shapes:
 Kill a processor, and see who has its partitions a few seconds later ({ui}/queues/{queue}):
   kill -9 {processor}
 Logs and databases: {folder}
-Ctrl-C ends all of it."""
+Ctrl-C ends all of it, and removes these."""
 
 
 def start(fleet: Fleet) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.services.shop import until
 
 REPOSITORY = Path(__file__).parents[2]
 COUNT = "/api/v1/namespaces/default/workflow-count"
@@ -75,7 +77,7 @@ def test_keep_leaves_all_of_it_up_with_the_orders_in_it_until_a_signal() -> None
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(60) == 0
         assert not psutil.wait_procs(processes, timeout=20)[1]
-        shutil.rmtree(folder[1])
+        assert not Path(folder[1]).exists(), "Ctrl-C ends all of it"
     finally:
         if demo.poll() is None:
             demo.send_signal(signal.SIGINT)
@@ -87,3 +89,45 @@ def _get(url: str, body: object = None) -> dict[str, str]:
     with urllib.request.urlopen(request, timeout=40) as answer:
         found: dict[str, str] = json.load(answer)
         return found
+
+
+def _is_importing(folder: Path, demo: subprocess.Popen[str]) -> bool:
+    return "confluent_kafka" in Path(f"/proc/{demo.pid}/maps").read_text()
+
+
+def _starts_its_broker(folder: Path, demo: subprocess.Popen[str]) -> bool:
+    return any(folder.glob("odradek-demo-*/kafka/*"))
+
+
+def _starts_its_services(folder: Path, demo: subprocess.Popen[str]) -> bool:
+    return any(folder.glob("odradek-demo-*/payments.log"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", [_is_importing, _starts_its_broker, _starts_its_services], ids=lambda moment: moment.__name__[1:])
+def test_interrupted_early_it_says_so_in_a_line_and_leaves_nothing(
+    tmp_path: Path, moment: Callable[[Path, subprocess.Popen[str]], bool], number: signal.Signals
+) -> None:
+    environment = {"TMPDIR": str(tmp_path), "KEEP": "", "PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}"}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "services.demo"],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: moment(tmp_path, demo), what="the moment has come")
+        processes = psutil.Process(demo.pid).children(recursive=True)
+        demo.send_signal(number)
+        demo.send_signal(number)  # a second one hurries nobody, and breaks nothing
+        _, said = demo.communicate(timeout=60)
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+    # What a shell shows as 130. CPython ends by SIGINT when the interruption came inside of an `exec`, as dataclasses have it.
+    assert demo.returncode in (130, -signal.SIGINT), said
+    assert said.splitlines()[-1] == "demo: interrupted" and "Traceback" not in said, said
+    assert list(tmp_path.glob("odradek-demo-*")) == []
+    assert not psutil.wait_procs(processes, timeout=20)[1]
