@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,13 +32,14 @@ def settings_of(file: Path) -> Settings:
         raise SystemExit(f"{file}: {error}") from None
 
 
-async def serve(settings: Settings, *, activities: Sequence[Callable[..., Any]], activity_executor: Executor) -> None:
-    """Serve `settings.task_queue`. Prints one line once it takes commands."""
+async def serve(settings: Settings, *, activities: Sequence[Callable[..., Any]]) -> None:
+    """Serve `settings.task_queue`, with a thread for each of its slots. Prints one line once it takes commands."""
     client = await Client.connect(settings=settings)
     queue = settings.task_queue or ""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     on_signals(lambda: loop.call_soon_threadsafe(stop.set))
-    async with Worker(client, task_queue=queue, activities=activities, activity_executor=activity_executor):
-        print(f"serving {queue}", flush=True)
-        await stop.wait()
+    with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
+        async with Worker(client, task_queue=queue, activities=activities, activity_executor=executor):
+            print(f"serving {queue}", flush=True)
+            await stop.wait()

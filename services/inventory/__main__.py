@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import Field
 
@@ -25,9 +24,7 @@ def main() -> None:
     ledger = Ledger(config.database, STOCK_SCHEMA)
     ledger.run(lambda db: fill_stock(db, config.stock))
     activities = InventoryActivities(ledger, config.slow_products)
-    asyncio.run(
-        serve(settings, activities=[activities.reserve_inventory, activities.release_inventory], activity_executor=ThreadPoolExecutor(16))
-    )
+    asyncio.run(serve(settings, activities=[activities.reserve_inventory, activities.release_inventory]))
 
 
 if __name__ == "__main__":

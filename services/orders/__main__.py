@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from services.ledger import Ledger
 from services.orders.activities import OrderActivities
@@ -14,13 +13,7 @@ from services.worker_process import load_all, serve
 def main() -> None:
     config, settings = load_all(ServiceConfig, "The orders service.")
     activities = OrderActivities(Ledger(config.database))
-    asyncio.run(
-        serve(
-            settings,
-            activities=[activities.create_order, activities.cancel_order, activities.remind_payment],
-            activity_executor=ThreadPoolExecutor(8),
-        )
-    )
+    asyncio.run(serve(settings, activities=[activities.create_order, activities.cancel_order, activities.remind_payment]))
 
 
 if __name__ == "__main__":

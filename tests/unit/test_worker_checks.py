@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,6 +177,20 @@ def test_few_threads_are_warned_about() -> None:
         pytest.warns(UserWarning, match="max_concurrent_activities is 5 but activity_executor's max_workers is only 2"),
     ):
         Worker(client(), task_queue="q", activities=[blocking], activity_executor=pool, max_concurrent_activities=5)
+
+
+def test_few_threads_beside_the_slots_of_the_settings_are_warned_about_too() -> None:
+    """Whatever is not said to the worker is the setting's, 100 by default: 92 attempts would have begun, and wait for a thread."""
+    text = "max_concurrent_activities is 100 but activity_executor's max_workers is only 8"
+    with ThreadPoolExecutor(8) as pool:
+        with pytest.warns(UserWarning, match=text) as said:
+            Worker(client(), task_queue="q", activities=[blocking, work], activity_executor=pool)
+        assert [Path(warning.filename) for warning in said] == [Path(__file__)], "it names the line that made the worker"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Worker(client(settings=Settings(max_concurrent_activities=8)), task_queue="q", activities=[blocking], activity_executor=pool)
+            Worker(client(), task_queue="q", activities=[work], activity_executor=pool)  # on the loop, all of them
+            Worker(client(), task_queue="q", activities=[blocking], activity_executor=pool, max_concurrent_activities=8)
 
 
 def test_codec_over_workflows_is_refused_instead_of_ignored() -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from odradek.activation import Interceptor, PythonActivator, Stuck, Watchdog, WatchedActivator
 from odradek.activities import ActivityHost
+from odradek.activities.definition import is_async_callable
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.engine.activation import Activator
@@ -41,10 +42,13 @@ def make_activity_host(settings: Settings, client: Client, config: WorkerConfig,
     slots = config.get("max_concurrent_activities")
     if tuner is not None and tuner.activity_slots is not None:
         slots = tuner.activity_slots
+    # What finds no thread has begun all the same: its time runs, and no other service takes it. Temporal warns of a number given to
+    # the worker alone; ours may be a setting, which is 100 where nobody said anything: no matter for async activities.
     threads = getattr(executor, "_max_workers", None)
-    if isinstance(threads, int) and threads < (slots or 0):
+    needed = slots or (0 if all(map(is_async_callable, config["activities"])) else settings.max_concurrent_activities)
+    if isinstance(threads, int) and threads < needed:
         warnings.warn(
-            f"Worker max_concurrent_activities is {slots} but activity_executor's max_workers is only {threads}",
+            f"Worker max_concurrent_activities is {needed} but activity_executor's max_workers is only {threads}",
             stacklevel=4,
         )
     return ActivityHost(
