@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from odradek.kafka.client_config import admin_config, transactional_producer_config
 from odradek.processor import Processor
+from odradek.processor.services import RESTORING_AT_A_TIME
 from odradek.processor.store import LaneStore, StoreIdentity
 from odradek.wire.codec import Codec, encode
 from odradek.wire.events import SignalWorkflow
@@ -224,6 +225,28 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
     finally:
         processor.stop()
     assert _rows(wire) == before
+
+
+def test_restores_that_wait_let_others_restore(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    """A foreign transaction that is open on more partitions than restore at a time: the other partitions run all the same."""
+    held = 2 * RESTORING_AT_A_TIME
+    wire = Wire(bootstrap, namespace, tmp_path, partitions=held + 2)
+    wire.admin.ensure_queue(QUEUE)
+    foreign = Producer(transactional_producer_config(wire.settings, f"{namespace}-foreign") | {"transaction.timeout.ms": 60_000})
+    foreign.init_transactions(10)
+    foreign.begin_transaction()
+    for partition in range(held):
+        foreign.produce(wire.state, b"never committed", b"run/foreign", partition)
+    foreign.flush(10)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        wanted = ["RESTORING"] * held + ["RUNNING"] * 2
+        until(lambda: [lane.state for lane in processor.lane_statuses()] == wanted, 20)
+        foreign.abort_transaction(10)
+        processor.wait_ready(30)
+    finally:
+        processor.stop()
 
 
 def test_locked_store_is_left_alone(wire: Wire) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +15,14 @@ from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.kafka.slots import group_identity, take_slot
-from odradek.processor import faults
-from odradek.processor.errors import Dropped, Refused, classify
+from odradek.processor import faults, restore
+from odradek.processor.errors import Dropped, Refused, Stopping, classify
 from odradek.processor.group import Group
 from odradek.processor.held import HoldingActivator, held_reason, why_held
 from odradek.processor.inbox import BYTES_MAX, RECORDS_MAX, RECORDS_RESUME, Inbox
 from odradek.processor.inputs import BACKLOG, CLOCKS_APART_MS, Sorted, Sorter
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
+from odradek.processor.restore import Places, Restorer
 from odradek.wire.codec import Codec, encode
 from odradek.wire.events import QueryWorkflow, SignalWorkflow
 
@@ -180,6 +182,70 @@ def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
     group.seek(0, 200, new.epoch)
     group._drain_requests(run=True)
     assert seeks == [200]
+
+
+def test_place_is_given_back_once_and_by_its_holder_alone() -> None:
+    places, moves = Places(1), queue.Queue[str]()
+
+    def restore() -> None:
+        with places:
+            moves.put("in")
+            places.give_back()
+            places.give_back()
+            while not places.take(0.01):
+                moves.put("waits")
+            moves.put("in again")
+
+    other = threading.Thread(target=restore)
+    with places:
+        other.start()
+        with pytest.raises(queue.Empty):
+            moves.get(timeout=0.1)
+    assert moves.get(timeout=10) == "in"
+    other.join(10)
+    with places:
+        assert places.held
+        assert not places.acquire(blocking=False)  # there is no second one
+        other = threading.Thread(target=places.give_back)  # a thread without one
+        other.start()
+        other.join(10)
+        assert not places.acquire(blocking=False)
+    assert not places.held
+
+
+def test_restore_that_waited_goes_on_with_a_place_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "_STUCK_SECONDS", 0.02)
+    monkeypatch.setattr(restore, "_PLACE_SECONDS", 0.01)
+    at, places, stuck, stopping = [0], Places(1), threading.Event(), threading.Event()
+
+    def poll(timeout: float) -> None:
+        stuck.wait(timeout)
+
+    consumer: Any = SimpleNamespace(
+        assign=lambda _: None, poll=poll, position=lambda _: [SimpleNamespace(offset=at[0])], close=lambda: None
+    )
+    store: Any = SimpleNamespace(apply=lambda *_: pytest.fail("without a place"), changelog_offset=0)
+
+    def progress(remaining: int) -> None:
+        if stopping.is_set():
+            raise Stopping
+
+    def run() -> None:
+        with places, pytest.raises(Stopping):
+            Restorer("state", lambda: consumer, places).restore(store, 0, 0, 5, progress, lambda _: stuck.set())
+
+    lane = threading.Thread(target=run)
+    lane.start()
+    assert stuck.wait(10)
+    assert places.take(10)  # given back while it waits
+    at[0] = 5  # the transaction was decided
+    lane.join(0.1)
+    assert lane.is_alive()  # for its place
+    stopping.set()
+    lane.join(10)
+    assert not lane.is_alive()
+    places.give_back()
+    assert places.acquire(blocking=False) and not places.acquire(blocking=False)
 
 
 def test_full_inbox_asks_for_a_pause() -> None:

@@ -35,8 +35,8 @@ from odradek.processor.offsets import EndOffsets
 from odradek.processor.outlet import TopicOutlet
 from odradek.processor.purge import Purger
 from odradek.processor.replies import Replies
-from odradek.processor.restore import Restorer
-from odradek.processor.services import LaneServices
+from odradek.processor.restore import Places, Restorer
+from odradek.processor.services import RESTORING_AT_A_TIME, LaneServices
 from odradek.processor.statistics import ProcessorStatistics, Totals, lane_statistics, lane_status, partition_totals
 from odradek.processor.store import prune
 from odradek.processor.unended import SLACK_SECONDS, Place, UnendedTransactions
@@ -144,6 +144,7 @@ class Processor:
         outlet = TopicOutlet(admin, codec, topics, queue)
         ends = EndOffsets(admin, topics.events(queue))
         ends.start()
+        restoring = Places(RESTORING_AT_A_TIME)
         self._services = LaneServices(
             namespace=settings.namespace,
             task_queue=queue,
@@ -157,7 +158,8 @@ class Processor:
             outlet=outlet,
             replies=Replies(self._producer, outlet, codec, topics),
             ends=ends,
-            restorer=Restorer(topics.state(queue), self._restore_consumer),
+            restorer=Restorer(topics.state(queue), self._restore_consumer, restoring),
+            restoring=restoring,
             new_reader=self._restore_consumer,
             new_uncommitted_reader=lambda: Consumer(reader_config(self._settings, read_uncommitted=True, partition_eof=True)),
             new_engine=self._new_engine,

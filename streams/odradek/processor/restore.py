@@ -2,12 +2,14 @@
 
 Reads committed records only, up to the uncommitted end that was noted after fencing: so rows behind a transaction that is still open
 (an owner before last, a foreign tool) are waited for, never skipped. The end is reached by position or by the reader's end-of-partition
-event, never by counting records: control records and compaction leave gaps.
+event, never by counting records: control records and compaction leave gaps. Few restore at a time (`Places`); one that waits for a
+transaction to be decided is none of them meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import typing
 from collections.abc import Callable
@@ -23,16 +25,51 @@ _CHUNK = 5_000
 _WAIT_SECONDS = 0.02  # a last record that is a control record shows in the position alone, no event comes
 _STUCK_SECONDS = 2.0  # nothing new for so long: a transaction has no end here, ours or somebody else's
 _ALARM_SECONDS = 10.0
+_PLACE_SECONDS = 0.2  # how late one that waits for its place again notices that it is to stop
 
 Stuck = Callable[[int], None]
 
 
-class Restorer:
-    """Restores stores of one queue. `consumer` makes a reader without group: read_committed, no offset reset, end-of-partition events."""
+class Places(threading.Semaphore):
+    """How many lanes restore at a time: `with places:` around a restore. A thread has one place at most, and may give it back inside."""
 
-    def __init__(self, topic: str, consumer: Callable[[], Consumer]) -> None:
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._mine = threading.local()
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread has one."""
+        return getattr(self._mine, "held", False)
+
+    def take(self, timeout_s: float | None = None) -> bool:
+        """Wait for a place; whether there was one in time."""
+        self._mine.held = self.acquire(timeout=timeout_s)
+        return self.held
+
+    def give_back(self) -> None:
+        """For somebody else to take. Without one: nothing."""
+        if self.held:
+            self._mine.held = False
+            self.release()
+
+    def __enter__(self) -> bool:  # type: ignore[override]  # `with` passes nothing
+        return self.take()
+
+    def __exit__(self, *exc: object) -> None:
+        self.give_back()
+
+
+class Restorer:
+    """Restores stores of one queue. `consumer` makes a reader without group: read_committed, no offset reset, end-of-partition events.
+
+    places: whoever calls `restore` has one; it is given back while there is nothing to do but wait.
+    """
+
+    def __init__(self, topic: str, consumer: Callable[[], Consumer], places: Places) -> None:
         self._topic = topic
         self._consumer = consumer
+        self._places = places
 
     def restore(self, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None], stuck: Stuck) -> int:
         """Apply `start` to `end` (exclusive); returns the number of rows. `progress(remaining)` is called often and may raise to stop.
@@ -81,11 +118,14 @@ class Restorer:
             reached = max(reached, consumer.position(place)[0].offset)
             now = time.monotonic()
             if reached > position:
+                while not self._places.held and not self._places.take(_PLACE_SECONDS):
+                    progress(end - position)
                 store.apply(changes, reached, _now_ms())
                 count += len(changes)
                 position, moved_at = reached, now
             elif now - moved_at > _STUCK_SECONDS and stuck_at != position:
                 stuck_at = position
+                self._places.give_back()
                 stuck(position)
             elif now - moved_at > _ALARM_SECONDS:
                 logger.warning("%s/%d: restore waits at %d of %d: a transaction is open there", self._topic, partition, position, end)
