@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from odradek.kafka.client_config import reader_config, topics_of
 from odradek.kafka.settings import KafkaSettings
