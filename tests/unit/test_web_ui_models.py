@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from odradek.visibility.errors import QueryError
 from odradek.visibility.query import parse
+from odradek.web.api.lists import run_view
 from odradek.web.api.runs import EventView, event_views
 from odradek.web.commands import CommandPlaces
 from odradek.web.errors import ApiError
@@ -23,6 +24,7 @@ from odradek.web.ui.columns import DEFAULT, FIXED, chosen, columns_of
 from odradek.web.ui.event_groups import groups_of
 from odradek.web.ui.event_text import Names, category, line, title, tone
 from odradek.web.ui.run_filter import RunFilter, quoted, split_order
+from odradek.web.ui.run_pages import numbers_of
 from odradek.web.ui.stacks import stacks_of
 from odradek.wire.history import (
     ActivityTaskFailedEvent,
@@ -38,7 +40,7 @@ from odradek.wire.history import (
 )
 from odradek.wire.payload import Failure, Payload
 from odradek.wire.topics import Topics
-from tests.unit.web_server import START_MS, plain
+from tests.unit.web_server import START_MS, plain, summary
 
 NOW = START_MS + 100_000
 
@@ -181,7 +183,7 @@ def test_groups() -> None:
         ("OrderSaga", event_groups.POINT, 0),
         ("charge", event_groups.FAILED, 3),
         ("Timer", event_groups.CANCELED, 0),
-        ("go", event_groups.POINT, 0),
+        ("Signal go", event_groups.POINT, 0),
         ("Workflow task failed", event_groups.POINT, 0),
         ("refund", event_groups.WAITING, 0),
     ]
@@ -282,3 +284,18 @@ def test_a_search_attribute_takes_no_fixed_columns_place() -> None:
     assert chosen(DEFAULT, available) == [column for column in FIXED if column.name in DEFAULT]
     assert [column.kind for column in chosen(["WorkflowId", "Zone"], available)] == ["workflow", "attribute"]
     assert len({column.name for column in available}) == len(available) == len(FIXED) + 1
+
+
+def test_search_attributes_are_plain_text() -> None:
+    def attribute(value: Any) -> dict[str, Any]:
+        return {"encoding": "json/plain", "metadata": {}, "size": 3, "value": value}
+
+    found = [text.plain(attribute(value)) for value in ('north "1"', ["a", "b"], 7, 1.5, True, [], [1, 2])]
+    due = {**attribute("2026-01-02T03:04:05.678901+01:00"), "metadata": {"type": "Datetime"}}
+    assert str(text.plain(due)).endswith("2026-01-02 02:04:05.679</time>") and text.plain({**due, "value": "soon"}) == "soon"
+    assert found == ['north "1"', "a, b", "7", "1.5", "true", "", "[1, 2]"]
+
+
+def test_runs_of_a_chain_are_numbered_from_its_first() -> None:
+    runs = [run_view(summary("w", name, first_execution_run_id=first)) for name, first in (("e", "c"), ("d", "c"), ("c", "c"), ("b", "a"))]
+    assert numbers_of(runs) == {"c": 1, "d": 2, "e": 3}, "the first run of the older chain is not there"

@@ -95,23 +95,26 @@ def test_picked_with_nothing_picked_has_no_buttons(site: Site, new_page: NewPage
     page = new_page()
     page.goto(f"{site.url}/runs")
     cancel = page.get_by_role("button", name="Cancel…")
-    assert cancel.is_enabled()
-    page.get_by_text("Picked").click()
-    assert cancel.is_disabled()
+    assert cancel.is_disabled() and page.locator("#picked-count").inner_text() == "0"
     page.get_by_label("Pick order-1").check()
     assert cancel.is_enabled()
     page.get_by_label("Pick order-1").uncheck()
-    assert cancel.is_enabled() and page.locator("input[value=query]").is_checked()
+    assert cancel.is_disabled() and page.locator("input[value=picked]").is_checked()
+    page.get_by_text("All open of this list").click()
+    assert cancel.is_enabled()
+    site.server.add(summary("order-2"))
+    page.wait_for_selector("tr:has-text('order-2')")
+    assert cancel.is_enabled() and page.locator("input[value=query]").is_checked(), "an update chooses nothing"
 
 
 def test_the_list_has_a_heading_and_no_stray_line(site: Site, new_page: NewPage) -> None:
     site.server.add(summary("order-1"))
     page = new_page()
     page.goto(f"{site.url}/runs")
-    assert page.locator("h1").inner_text() == "Runs"
-    assert not page.locator("#views-divider").is_visible()
+    assert page.locator("h1").inner_text() == "Runs" and page.locator("#views summary").inner_text() == "View: All"
+    assert not page.locator("#save-view").is_visible()
     page.goto(f"{site.url}/runs?status=Failed")
-    assert page.locator("#views-divider").is_visible()  # "Save this view" stands behind it
+    assert page.locator("#save-view").is_visible() and page.locator("#views summary").inner_text() == "Views"
 
 
 def test_a_dialog_covers_the_whole_page(site: Site, new_page: NewPage) -> None:
@@ -128,6 +131,7 @@ def test_batch_over_a_query(site: Site, new_page: NewPage) -> None:
         site.server.add(summary(f"stuck-{number}", workflow_type="Stuck", start_time_ms=now_ms() - 60_000 - number))
     page = new_page()
     page.goto(f"{site.url}/runs?type=Stuck")
+    page.get_by_text("All open of this list").click()
     page.get_by_role("button", name="Terminate…").click()
     page.wait_for_selector("h1:has-text('Terminate 30 open runs?')")
     page.get_by_role("button", name="Terminate 30").click()
@@ -147,10 +151,15 @@ def test_views_columns_and_theme_are_kept(site: Site, new_page: NewPage) -> None
     page.keyboard.type("Broken today")
     page.keyboard.press("Enter")
     page.goto(f"{site.url}/runs")
+    page.locator("#views summary").click()
     page.get_by_role("link", name="Broken today").click()
     page.wait_for_url("**/runs?range=24h&status=Failed" if "range=24h&status" in page.url else "**/runs?status=Failed&range=24h")
+    assert page.locator("#views summary").inner_text() == "View: Broken today"
+    page.locator("#views summary").click()
     page.get_by_role("button", name="Forget Broken today").click()
-    assert page.locator("#saved-views .chip").count() == 0
+    assert page.locator("#saved-views a").count() == 0
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
     page.locator("summary:has-text('Columns')").click()
     page.get_by_label("Events").check()
     page.get_by_role("button", name="Show these").click()

@@ -9,13 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from odradek.wire.payload import Failure, Payload
 from tests.unit.web_server import summary
-from tests.web.conftest import Site
-from tests.web.scenes import many_orders, now_ms
+from tests.unit.web_ui import long_history
+from tests.web.conftest import Site, keep
+from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, troubled_order
 
 pytestmark = pytest.mark.timeout(120)
 NewPage = Callable[..., Any]
 HOUR_MS = 3_600_000
+RUN = f"/workflows/{TROUBLED}/{TROUBLED_RUN}"
 
 
 def test_completion_behind_letters_of_two_halves(site: Site, new_page: NewPage) -> None:
@@ -60,3 +63,62 @@ def test_links_and_tooltips_of_the_dashboard(site: Site, new_page: NewPage) -> N
     link.click()
     page.wait_for_selector("td.main")
     assert page.locator(".bar").first.inner_text().startswith(f"{number} run")
+
+
+def test_how_a_history_is_looked_at_is_in_the_address(site: Site, new_page: NewPage) -> None:
+    troubled_order(site.server)
+    page = new_page()
+    page.goto(site.url + RUN)
+    page.get_by_role("link", name="Full", exact=True).click()
+    page.wait_for_selector("details.ev")
+    page.get_by_placeholder("Filter").fill("new_card")
+    page.wait_for_selector("[data-total='1']")
+    assert page.url == f"{site.url}{RUN}?view=full&text=new_card"
+    page.reload()
+    page.wait_for_selector("[data-history][data-view=full]")
+    assert page.locator("details.ev").count() == 1 and page.get_by_placeholder("Filter").input_value() == "new_card"
+    page.get_by_placeholder("Filter").fill("")
+    page.get_by_role("link", name="Timeline", exact=True).click()
+    page.wait_for_selector(".tl")
+    page.wait_for_function("location.search === ''")
+
+
+def test_a_long_history_opens_as_its_address_says(site: Site, new_page: NewPage) -> None:
+    run = summary("order-1", start_time_ms=now_ms() - 900_000)
+    site.server.add(run, long_history(run, 700))
+    page = new_page()
+    page.goto(f"{site.url}/workflows/order-1/{run.run_id}?view=full&order=newest")
+    page.wait_for_selector(f".chunk > details.ev[data-row='{run.history_length}']:first-child")
+
+
+def test_marks_of_a_run(site: Site, new_page: NewPage) -> None:
+    run = troubled_order(site.server)
+    site.server.owner.descriptions[TROUBLED].pending_task_failure = Failure("bug")
+    colour = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"blue"')
+    run.search_attributes = {"Colour": colour}
+    page = new_page()
+    page.goto(site.url + RUN)
+    assert page.locator(".head .tag").all_inner_texts() == ["task failing"]
+    assert page.locator("div:has(> dt:text-is('Colour')) dd").inner_text() == "blue"
+    assert page.locator(".tl:has-text('Signal new_card')").count() == 1
+    row = page.locator(".tl:has-text('reserve_stock')")
+    bar, label = row.locator("rect").last.bounding_box(), row.locator("text").bounding_box()
+    assert -10 <= label["x"] - bar["x"] - bar["width"] < 20, "its duration stands beside its bar (its own edge is 10 px wide)"
+    keep(page, "run-marks")
+
+
+def test_a_phone_sorts_and_picks_all(site: Site, new_page: NewPage) -> None:
+    for number in range(3):
+        site.server.add(summary(f"order-{number}", start_time_ms=now_ms() - 60_000 * number))
+    page = new_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    page.goto(f"{site.url}/runs")
+    page.get_by_role("checkbox", name="Pick all on this page").check()
+    assert page.locator("#picked-count").inner_text() == "3" and page.locator("input[name=run]:checked").count() == 3
+    boxes = page.locator(".cards input[name=run], .bar .check input").all()
+    assert len(boxes) == 4 and all(min(box.bounding_box()["width"], box.bounding_box()["height"]) >= 24 for box in boxes)
+    keep(page, "phone-picked")
+    page.get_by_text("Sort: Started ↓").click()
+    page.get_by_role("link", name="Started ↓").click()
+    page.wait_for_url("**sort=StartTime*")
+    assert page.locator("td.main").all_inner_texts() == ["order-2", "order-1", "order-0"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -48,6 +48,7 @@ def test_the_view_is_ready(site: Site, new_page: Callable[..., Any]) -> None:
     site.server.add(run("order-2", *PROBLEMS))
     page = new_page()
     page.goto(f"{site.url}/runs")
+    page.click("#views summary")
     page.click("#views a:text-is('Failing tasks')")
     page.wait_for_url("**/runs?failing=1")
     assert page.locator("tbody tr").count() == 1 and page.locator("tbody tr").inner_text().count("order-2") == 1

@@ -73,11 +73,13 @@ async def _saved_view(on: Seen) -> None:
     await page.keyboard.type("Refunds")
     await page.keyboard.press("Enter")
     await page.goto(f"{on.url}/runs")
+    await page.click("#views summary")
     await page.click("#saved-views a:has-text('Refunds')")
     await page.wait_for_url(re.compile("query=WorkflowType"))
     assert await page.locator("tbody tr").count() == 1
+    await page.click("#views summary")
     await page.click("button[aria-label='Forget Refunds']")
-    assert await page.locator("#saved-views .chip").count() == 0
+    assert await page.locator("#saved-views a").count() == 0
 
 
 async def _sorted(on: Seen) -> None:
@@ -107,6 +109,8 @@ async def _batch(on: Seen, action: str, query: str, picked: str = "") -> None:
     hit = [picked] if picked else await page.locator("tbody td.main").all_inner_texts()
     for name in hit if picked else ():
         await page.get_by_label(f"Pick {name}").check()
+    if not picked:
+        await page.click("label:has-text('All open of this list')")
     verb = action.capitalize()
     await page.click(f"button:text-is('{verb}…')")
     await page.wait_for_selector(f"h1:has-text('{verb} {len(hit)} open run')")

@@ -90,7 +90,7 @@ def _begun(event: EventView, names: Names) -> Group | None:
         length_ms = a["start_to_fire_timeout_ms"]
         return Group(TIMER, _summary(a) or "Timer", a["timer_id"], at, OPEN, at, due_ms=at + length_ms, before=duration(length_ms))
     if kind == "WorkflowExecutionSignaled":
-        return Group(SIGNAL, a["signal_name"], "", at, POINT, at, at, before=brief_payloads(a["input"]))
+        return Group(SIGNAL, f"Signal {a['signal_name']}", "", at, POINT, at, at, before=brief_payloads(a["input"]))
     if kind == "WorkflowTaskFailed":
         return Group(TASK, "Workflow task failed", "", at, POINT, at, at, failure=failure_line(a["failure"]) or a["cause"])
     if category(kind) == TASK:

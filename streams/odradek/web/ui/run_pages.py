@@ -80,7 +80,19 @@ async def show(visit: Visit) -> Response:
         view = await _history_view(visit, facts)
     chain, ends = await asyncio.gather(_chain(visit, facts.run), _ends(visit, facts))
     busy = _busy(facts)
-    return visit.render("run.html", part="parts/run_live.html", tab="history", facts=facts, chain=chain, view=view, busy=busy, **ends)
+    shown = {"tab": "history", "facts": facts, "chain": chain, "numbers": numbers_of(chain), "view": view, "busy": busy}
+    return visit.render("run.html", part="parts/run_live.html", **shown, **ends)
+
+
+def numbers_of(chain: list[RunView]) -> dict[str, int]:
+    """The place of each run in its chain, from 1; none of chains whose first run is not among them. chain: latest first."""
+    numbers: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for run in reversed(chain):
+        first = run.first_execution_run_id
+        if first in last or run.run_id == first:
+            last[first] = numbers[run.run_id] = last.get(first, 0) + 1
+    return numbers
 
 
 def _busy(facts: RunFacts) -> str:

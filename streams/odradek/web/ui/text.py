@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from datetime import UTC, datetime
@@ -131,6 +132,16 @@ def brief(value: Any, length: int = 160) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def plain(value: Any, length: int = 160) -> str:
+    """A search attribute on one line, as people write it: text without quotes, a list with commas, a time as times are shown."""
+    found = shown(value, empties=True)
+    if is_payload(value) and value["metadata"].get("type") == "Datetime" and isinstance(found, str):
+        with contextlib.suppress(ValueError, OverflowError):
+            at = datetime.fromisoformat(found)
+            return clock(round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000), True)
+    return brief(", ".join(map(str, found)) if isinstance(found, list) and all(isinstance(one, str) for one in found) else found, length)
+
+
 def brief_payloads(payloads: Any, length: int = 160) -> str:
     """Arguments or results on one line: without brackets when there is one."""
     if not payloads:
@@ -163,6 +174,7 @@ FILTERS: dict[str, Any] = {
     "pretty": pretty,
     "brief": brief,
     "brief_payloads": brief_payloads,
+    "plain": plain,
     "failure_line": failure_line,
 }
 TESTS: dict[str, Any] = {"payload": is_payload}

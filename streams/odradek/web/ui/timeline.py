@@ -65,6 +65,14 @@ class Row:
     attempt: Label | None = None
     says: str = ""
 
+    @property
+    def beside(self) -> float | None:
+        """Where the label stands right behind the bars; None where there is no room: it has a column at the end of the row."""
+        if not self.bars:
+            return None
+        right = self.bars[-1].x + self.bars[-1].width
+        return right if right <= 100 - _LABEL_ROOM * (1 if self.attempt is None else 2) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:

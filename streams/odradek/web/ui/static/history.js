@@ -56,10 +56,17 @@ function watch() {
 
 // ---------------------------------------------------------------- views and filters
 
-let address = panel?.dataset.source ?? "";
+// What of an address says how a history is looked at; the page's own address says it too, so that it can be kept and sent.
+const CHOICES = ["view", "text", "category", "order", "since", "until"];
+const choices = (search) => new URLSearchParams([...new URLSearchParams(search)].filter(([name, value]) => CHOICES.includes(name) && value));
+let address = panel?.dataset.source ?? "", typing = 0;
+if (String(choices(location.search))) address += `?${choices(location.search)}`;
 
 async function show(next) {
   address = next;
+  const kept = choices(new URL(next, location.href).search);
+  if (kept.get("view") === "timeline") kept.delete("view");
+  history.replaceState(null, "", location.pathname + (String(kept) ? `?${kept}` : ""));
   const response = await fetchPart(next);
   if (response.lost || next !== address) return; // nobody answers, or something else was chosen meanwhile
   const focus = document.activeElement?.name === "text" && panel.contains(document.activeElement);
@@ -78,7 +85,10 @@ panel?.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   const key = document.activeElement === link ? link.dataset.zoom : "";
-  show(link.href).then(() => { if (key) panel.querySelector(`[data-zoom="${key}"]`)?.focus(); });
+  const next = new URL(link.href), field = panel.querySelector("input[name=text]");
+  clearTimeout(typing);
+  if (field) next.searchParams.set("text", field.value); // what was typed a moment ago
+  show(next.pathname + next.search).then(() => { if (key) panel.querySelector(`[data-zoom="${key}"]`)?.focus(); });
 });
 
 // ---------------------------------------------------------------- a part of the time, dragged over its axis
@@ -112,7 +122,6 @@ panel?.addEventListener("pointerdown", (event) => {
   addEventListener("pointerup", done, { once: true });
 });
 
-let typing = 0;
 const chosen = (form) => `${form.getAttribute("action")}?${new URLSearchParams([...new FormData(form)].filter(([, value]) => value))}`;
 panel?.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-filter]");

@@ -23,7 +23,7 @@ function silence(what) {
   const strong = Object.assign(document.createElement("strong"), { textContent: "The server does not answer." });
   note.setAttribute("role", "alert");
   note.append(strong, Object.assign(document.createElement("span"), { textContent: TEXTS[what] }));
-  ($("dialog[open]") ?? $("#content")).prepend(note);
+  ($("dialog[open]") ?? $("#content")).append(note);
 }
 
 // A part of a page, or the answer to a form. Never rejects: `lost` says that nobody answered, which the page says too.

@@ -2,14 +2,17 @@
 
 const live = document.querySelector("#runs-live");
 const picked = new Set();
+let scope = "picked"; // what hits every open run of a list is chosen on purpose
 
 function draw() {
   for (const box of live.querySelectorAll("input[name=run]")) box.checked = picked.has(box.value);
   const count = live.querySelector("#picked-count");
   if (!count) return;
-  count.textContent = picked.size ? String(picked.size) : "";
-  const scope = live.querySelector(`input[name=scope][value=${picked.size ? "picked" : "query"}]`);
-  if (scope) scope.checked = true;
+  count.textContent = String(picked.size);
+  const chosen = live.querySelector(`input[name=scope][value=${scope}]`);
+  if (chosen) chosen.checked = true;
+  const boxes = [...live.querySelectorAll("input[name=run]")];
+  for (const every of live.querySelectorAll(".pick-all")) every.checked = boxes.length > 0 && boxes.every((box) => box.checked);
   enable();
 }
 
@@ -24,13 +27,13 @@ function enable() {
 
 live?.addEventListener("change", (event) => {
   const box = event.target;
-  if (box.name === "scope") { enable(); return; }
-  if (box.id === "pick-all") {
-    for (const one of live.querySelectorAll("input[name=run]")) one.checked ||= box.checked;
+  if (box.name === "scope") { scope = box.value; enable(); return; }
+  if (box.matches(".pick-all")) {
     for (const one of live.querySelectorAll("input[name=run]")) if (box.checked) picked.add(one.value); else picked.delete(one.value);
   } else if (box.name === "run") {
     if (box.checked) picked.add(box.value); else picked.delete(box.value);
   } else return;
+  scope = "picked";
   draw();
 });
 // A pick that a live update has pushed off the page is meant all the same.
@@ -48,6 +51,10 @@ addEventListener("pageshow", draw);
 // ---------------------------------------------------------------- saved views
 
 const KEY = "odradek.views";
+const alike = (search) => String(new URLSearchParams([...new URLSearchParams(search)].sort()));
+for (const link of document.querySelectorAll("#views a.view")) {
+  if (alike(new URL(link.href).search) === alike(location.search)) link.setAttribute("aria-current", "true");
+}
 const views = document.querySelector("#saved-views");
 const save = document.querySelector("#save-view");
 const read = () => { try { return JSON.parse(localStorage.getItem(KEY)) ?? []; } catch { return []; } };
@@ -55,19 +62,19 @@ const write = (list) => { localStorage.setItem(KEY, JSON.stringify(list)); drawV
 
 function drawViews() {
   views.replaceChildren(...read().map((view) => {
-    const chip = document.createElement("a");
-    chip.className = "chip";
-    chip.href = `/runs${view.search}`;
-    chip.append(view.name);
-    if (view.search === location.search) chip.setAttribute("aria-current", "true");
+    const line = Object.assign(document.createElement("span"), { className: "saved" });
+    const link = Object.assign(document.createElement("a"), { className: "view", href: `/runs${view.search}`, textContent: view.name });
+    if (view.search === location.search) {
+      link.setAttribute("aria-current", "true");
+      document.querySelector("#views summary").textContent = `View: ${view.name}`;
+    }
     const drop = Object.assign(document.createElement("button"), { type: "button", textContent: "✕", title: `Forget ${view.name}` });
     drop.setAttribute("aria-label", `Forget ${view.name}`);
     drop.addEventListener("click", (event) => { event.preventDefault(); write(read().filter((one) => one.name !== view.name)); });
-    chip.append(drop);
-    return chip;
+    line.append(link, drop);
+    return line;
   }));
   save.hidden = !location.search || read().some((view) => view.search === location.search);
-  document.querySelector("#views-divider").hidden = save.hidden && !read().length;
 }
 
 save?.addEventListener("click", () => {
@@ -86,7 +93,6 @@ save?.addEventListener("click", () => {
   field.addEventListener("keydown", (event) => { if (event.key === "Enter") end(true); else if (event.key === "Escape") { event.preventDefault(); end(false); } });
   field.addEventListener("blur", () => end(true));
 });
-for (const chip of document.querySelectorAll("#views > a.chip")) {
-  if (chip.getAttribute("href") === location.pathname + location.search) chip.setAttribute("aria-current", "true");
-}
+const here = document.querySelector("#views a.view[aria-current]");
+if (here) document.querySelector("#views summary").textContent = `View: ${here.dataset.name}`;
 if (views) drawViews();
