@@ -1,7 +1,8 @@
 """The read side's figures: intake from Kafka, its ceiling without Kafka, first pages and counts at a million runs.
 
 `python -m benchmarks.visibility [--runs N] [--records N]` alone prints them as JSON. The runs look like a shop's: 20 workflow types of very
-different frequency, one in a thousand runs still running, one in fifty failed, a search attribute on each.
+different frequency, one in a thousand runs still running, one in fifty failed, a search attribute on each. Those of the store for
+queries have more of them: values that half of the runs have and values that a hundred have, numbers, lists, and what only old runs have.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from confluent_kafka import Producer
 
 from benchmarks.parts import work_folder
@@ -30,6 +33,7 @@ from odradek.visibility import Change, VisibilityStore
 from odradek.visibility.reader import VisibilityReader
 from odradek.wire.codec import Codec, encode
 from odradek.wire.outcomes import ExecutionSummary
+from odradek.wire.payload import Payload
 
 BATCH = 4_000
 PAGE_SIZE = 50
@@ -49,6 +53,38 @@ PAGES = {
     "by time": "StartTime > '2026-11-24T00:10:00Z' AND StartTime < '2026-11-24T00:20:00Z'",
     "by search attribute": "CustomerId = 'customer-77'",
     "latest closed, completed": "ExecutionStatus = 'Completed' ORDER BY CloseTime DESC",
+}
+#: The same over search attributes. Half of the runs are of one customer, the others of 10,000; amounts lie between 0 and a million.
+ATTRIBUTE_PAGES = {
+    "equal, common": "CustomerId = 'big'",
+    "equal, rare": "CustomerId = 'customer-77'",
+    "equal, none": "CustomerId = 'nobody'",
+    "unequal": "CustomerId != 'big'",
+    "prefix": "CustomerId STARTS_WITH 'customer-7'",
+    "one of some": "CustomerId IN ('big', 'customer-77')",
+    "set": "CustomerId IS NOT NULL",
+    "range, all": "Amount > 0",
+    "range, common": "Amount >= 900000",
+    "range, rare": "Amount BETWEEN 500000 AND 501000",
+    "range, nearly none outside": "Amount NOT BETWEEN 50 AND 999950",
+    "list, common": "Tags = 'all'",
+    "list, a twentieth": "Tags = 'tag-3'",
+    "list, without": "Tags != 'tag-3'",
+    "only old runs": "Legacy = 'yes'",
+    "only old runs, range": "Due < '2026-11-24T00:15:00Z'",
+    "common, ascending": "CustomerId = 'big' ORDER BY StartTime",
+    "common, latest closed": "CustomerId = 'big' ORDER BY CloseTime DESC",
+    "unequal, latest closed": "CustomerId != 'big' ORDER BY CloseTime DESC",
+    "range, latest closed": "Amount > 0 ORDER BY CloseTime DESC",
+    "range, common, latest closed": "Amount >= 900000 ORDER BY CloseTime DESC",
+    "rare, latest closed": "CustomerId = 'customer-77' ORDER BY CloseTime DESC",
+    "rare, by history": "CustomerId = 'customer-77' ORDER BY HistoryLength DESC",
+}
+PAGES |= {f"attribute {name}": query for name, query in ATTRIBUTE_PAGES.items()}
+PAGES |= {
+    f"attribute {name}, {status}": f"{condition} AND ExecutionStatus = '{status}'{order and f' ORDER BY {order}'}"
+    for name, (condition, _, order) in ((name, query.partition(" ORDER BY ")) for name, query in ATTRIBUTE_PAGES.items())
+    for status in ("Completed", "Failed", "Running")
 }
 COUNTS = {
     "by status": "GROUP BY ExecutionStatus",
@@ -77,6 +113,20 @@ def summaries(runs: int, seed: int = 1) -> Iterator[tuple[ExecutionSummary, Exec
         status = chance.choices(["COMPLETED", "FAILED", "TIMED_OUT"], [97, 2, 1])[0]
         close_ms = start_ms + int(chance.expovariate(1 / 800))
         yield started, ExecutionSummary(*identity, status, start_ms, start_ms, close_ms, 17, 4_100, *parents, 8)
+
+
+def many_attributes(runs: int, seed: int = 2) -> Iterator[dict[str, Payload]]:
+    """Search attributes for the queries' runs."""
+    chance = random.Random(seed)
+    customers = [encode_search_attributes({"CustomerId": [f"customer-{number}"]}) for number in range(10_000)]
+    big = encode_search_attributes({"CustomerId": ["big"]})
+    tags = [encode_search_attributes({"Tags": ["all", f"tag-{number}"]}) for number in range(20)]
+    legacy = encode_search_attributes({"Legacy": ["yes"]})
+    for number in range(runs):
+        due = datetime.fromtimestamp((_START_MS + number * 3) / 1_000, UTC)
+        amount = encode_search_attributes({"Amount": [chance.randrange(1_000_001)], "Due": [due]})
+        found = {**(big if chance.random() < 0.5 else chance.choice(customers)), **amount, **chance.choice(tags)}
+        yield {**found, **legacy} if number < runs // 3 else found
 
 
 def key(summary: ExecutionSummary) -> bytes:
@@ -198,7 +248,7 @@ def measure_queries(folder: Path, runs: int) -> dict[str, Any]:
     """First pages, second pages and counts over a store of `runs` runs."""
     path = folder / "million.sqlite"
     with VisibilityStore.open(path) as store:
-        filled = (Change(0, n, key(s), c or s) for n, (s, c) in enumerate(summaries(runs)))
+        filled = (Change(0, number, key(run), run) for number, run in enumerate(_runs(runs)))
         began = time.perf_counter()
         for batch in batches(filled):
             store.apply(batch)
@@ -217,11 +267,18 @@ def measure_queries(folder: Path, runs: int) -> dict[str, Any]:
         "store_mb": round(path.stat().st_size / 1e6),
         "first_page_ms": pages,
         "first_page_worst_ms": max(times["max"] for times in pages.values()),
+        "first_page_worst": max(pages, key=lambda name: pages[name]["max"]),
+        "first_page_of_a_search_attribute_worst_ms": max(pages[f"attribute {name}"]["max"] for name in ATTRIBUTE_PAGES),
         "second_page_worst_ms": max(further),
         "count_ms": counts,
         "count_by_status_ms": counts["by status"]["max"],
         "windows_of_an_hour_ms": windows,
     }
+
+
+def _runs(runs: int) -> Iterator[ExecutionSummary]:
+    for (started, closed), attributes in zip(summaries(runs), many_attributes(runs), strict=True):
+        yield msgspec.structs.replace(closed or started, search_attributes=attributes)
 
 
 def _times(what: Callable[[], object]) -> dict[str, float]:

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from odradek.visibility import Change, VisibilityStore
-from odradek.visibility.store import reader
+from odradek.visibility.query import Compiled
+from odradek.visibility.store import attempts, pages, reader
 from odradek.wire.outcomes import ExecutionSummary
 from tests.unit.visibility_model import EPOCH, MS, STATUSES, Filter, Run, matches, render, sort_key
 
@@ -194,6 +195,88 @@ def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, dat
         assert keys == [[sort_key(run, name, now_ms) for name in names] for run in wanted], query
         with mock.patch.object(reader, "_now_ms", lambda: now_ms):
             assert found == [execution.run_id for execution in store.list(query, page_size=1_000).executions]
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> list[Run]:
+    """Many rows of few values, most of which begin together with others."""
+    made = []
+    for number in range(draw(st.integers(0, 40))):
+        status = draw(st.sampled_from(["RUNNING", "COMPLETED", "FAILED"]))
+        start_ms = BASE_MS + draw(st.integers(0, 4))
+        close_ms = 0 if status == "RUNNING" else start_ms + draw(st.integers(0, 2))
+        kind = draw(st.sampled_from(["T1", "T2"]))
+        identity = ("default", "queue", f"w{draw(st.integers(0, 3))}", f"r{number}", kind, status)
+        attributes = {
+            "AKeyword": ("Keyword", draw(st.sampled_from("aab"))),
+            "AnInt": ("Int", draw(st.integers(0, 3))),
+            "AList": ("KeywordList", draw(st.lists(st.sampled_from("abb"), max_size=2))),
+            "AText": ("Text", draw(st.sampled_from(WORDS))),
+        }
+        kept = draw(st.sets(st.sampled_from([*attributes]), min_size=2))
+        made.append(Run(ExecutionSummary(*identity, start_ms, start_ms, close_ms), {name: attributes[name] for name in kept}))
+    return made
+
+
+CROWDED = [
+    ("=", "AKeyword", "Keyword", ["a"]), ("!=", "AKeyword", "Keyword", ["a"]), ("IN", "AKeyword", "Keyword", ["a", "b"]),
+    (">", "AnInt", "Int", [0]), ("NOT BETWEEN", "AnInt", "Int", [2, 1]), ("NOT IN", "AnInt", "Int", [1, 2]),
+    ("IS NOT NULL", "AnInt", "Int", [0]), ("IS NULL", "AList", "KeywordList", ["a"]), ("=", "AList", "KeywordList", ["b"]),
+    ("!=", "AList", "KeywordList", ["b"]), ("STARTS_WITH", "AList", "KeywordList", [""]), ("NOT STARTS_WITH", "AKeyword", "Keyword", ["a"]),
+    ("NOT IN", "AList", "KeywordList", ["a", "b"]), ("=", "AText", "Text", ["red"]), ("!=", "AText", "Text", ["red green"]),
+]  # fmt: skip
+TESTED = [
+    ("=", "ExecutionStatus", "Status", ["Completed"]), ("=", "WorkflowType", "Keyword", ["T1"]), ("=", "WorkflowId", "Keyword", ["w1"]),
+    (">=", "StartTime", "Datetime", [(BASE_MS + 1) * MS]), ("<", "StartTime", "Datetime", [(BASE_MS + 4) * MS]),
+]  # fmt: skip
+ORDERS = ["", " ORDER BY StartTime", " ORDER BY CloseTime", " ORDER BY CloseTime DESC, StartTime", " ORDER BY StartTime DESC, RunId"]
+led: st.SearchStrategy[Filter] = st.sampled_from(CROWDED) | st.tuples(
+    st.just("or"), st.lists(st.sampled_from(CROWDED), min_size=2, max_size=2)
+)
+
+
+@settings(slow, max_examples=40)
+@given(rows=crowded(), first=led, others=st.lists(st.sampled_from([*CROWDED, *TESTED]), max_size=2), size=st.integers(1, 4))
+def test_each_way_to_a_page_finds_the_same(rows: list[Run], first: Filter, others: list[Filter], size: int) -> None:
+    """Which way is taken depends on how many runs have a value. Here all are, with bounds so low that few runs meet them."""
+    expression = ("and", [first, *others]) if others else first
+    with store_of(rows) as store:
+        if not known(rows, expression):
+            return
+        text = render(expression).removeprefix("(").removesuffix(")") if others else render(expression)
+        expected = sorted(run.summary.run_id for run in rows if matches(run, expression) is True)
+        for query in (text + order for order in ORDERS):
+            ways = _ways(store, query)
+            wanted = _by_way(store, query, 1_000, ways[-1:])
+            assert sorted(wanted) == expected, query
+            for way in ways:
+                assert _by_way(store, query, size, [way, *([ways[-1]] if way.walk is not None else [])]) == wanted, (query, way)
+
+
+def _ways(store: VisibilityStore, query: str) -> list[attempts.Attempt]:
+    """Every one; the last is the query as it stands."""
+    found: list[attempts.Attempt] = []
+
+    def note(connection: Any, compiled: Compiled, limit: int) -> list[attempts.Attempt]:
+        with mock.patch.object(attempts, "_WALKED", 2):
+            found.extend(way for _, way in attempts.ways_of(connection, compiled, limit))
+        return found[-1:]
+
+    with mock.patch.object(pages, "attempts_of", note):
+        store.list(query)
+    return found or [attempts.Attempt("executions e", "1", ())]
+
+
+def _by_way(store: VisibilityStore, query: str, size: int, ways: list[attempts.Attempt]) -> list[str]:
+    found: list[str] = []
+    token = b""
+    with mock.patch.multiple(pages, attempts_of=lambda *_: ways, _FIRST_WINDOW=1, _GROWTH=1):
+        while True:
+            page = store.list(query, page_size=size, page_token=token)
+            found += [execution.run_id for execution in page.executions]
+            token = page.next_page_token
+            if not token:
+                return found
 
 
 GROUPED = [*(name for name, kind in COLUMNS.items() if kind != "KeywordList"), "AKeyword", "AnInt", "ADouble", "ABool", "ATime"]

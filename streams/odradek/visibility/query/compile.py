@@ -27,7 +27,8 @@ from odradek.visibility.query.columns import (
     operators_of,
     tie_of,
 )
-from odradek.visibility.query.conditions import ValueTest, attribute_sql, column_sql, make_test
+from odradek.visibility.query.conditions import ValueTest, attribute_ranges, attribute_sql, attribute_test, column_sql, make_test
+from odradek.visibility.query.terms import Range, Term
 from odradek.visibility.query.tree import (
     And,
     Between,
@@ -75,7 +76,7 @@ class Compiled:
 
     counted: filter and groups use nothing but columns that `run_counts` has, so that a count may ask it instead.
     equalities: columns that must equal one value, and the value.  table: `executions e`, with the index to read it from where SQLite
-    would have to guess.
+    would have to guess.  terms: the filter once more, if search attributes are in it.
     """
 
     query: Query
@@ -86,6 +87,7 @@ class Compiled:
     counted: bool
     equalities: Mapping[str, Any]
     table: str = "executions e"
+    terms: tuple[Term, ...] = ()
 
 
 def compile_query(query: Query, catalog: Catalog, *, unindexed: Collection[str] = (), now_ms: int = 0) -> Compiled:
@@ -103,19 +105,28 @@ class _Compiler:
         self._unindexed = unindexed
         self._catalog = catalog
         self._counted = True
+        self._with_attributes = False
+        self._alone = False  # whether attributes are looked up one run at a time
 
     def compiled(self) -> Compiled:
         query = self._query
         where, parameters = ("1", []) if query.filter is None else self._expression(query.filter, negated=False)
         groups = tuple(self._group_key(name) for name in query.group_by)
         counted = self._counted
+        terms = self._terms() if self._with_attributes else ()
         order = tuple(self._sort_key(item.name, item.descending) for item in query.order_by)
-        return Compiled(query, where, tuple(parameters), order, groups, counted, self._equalities(), self._table())
+        return Compiled(query, where, tuple(parameters), order, groups, counted, self._equalities(), self._table(), terms)
+
+    def _conjuncts(self) -> tuple[Expression, ...]:
+        """What AND joins, on the outside."""
+        filter_ = self._query.filter
+        if filter_ is None:
+            return ()
+        return filter_.terms if isinstance(filter_, And) else (filter_,)
 
     def _equalities(self) -> dict[str, Any]:
-        filter_ = self._query.filter
         found: dict[str, Any] = {}
-        for term in filter_.terms if isinstance(filter_, And) else (filter_,):
+        for term in self._conjuncts():
             if isinstance(term, Comparison) and term.operator == "=":
                 column = COLUMNS.get(term.name.text)
                 if column is not None and column.counted:
@@ -124,17 +135,55 @@ class _Compiler:
 
     def _table(self) -> str:
         """From a sparse index, if the filter finds none but the rows in it: any condition but IS NULL on its column, among terms of AND."""
-        filter_ = self._query.filter
-        for stated in filter_.terms if isinstance(filter_, And) else (filter_,):
+        for stated in self._conjuncts():
             term, negated = stated, False
             while isinstance(term, Not):
                 term, negated = term.term, not negated
-            if term is None or isinstance(term, And | Or):
+            if isinstance(term, And | Or):
                 continue
             column = COLUMNS.get(term.name.text)
             if column is not None and column.sparse and not (isinstance(term, IsNull) and term.negated is negated):
                 return f"executions e INDEXED BY {column.sparse}"
         return "executions e"
+
+    # --- terms
+
+    def _terms(self) -> tuple[Term, ...]:
+        self._alone = True
+        try:
+            return tuple(self._term(expression) for expression in self._conjuncts())
+        finally:
+            self._alone = False
+
+    def _term(self, expression: Expression) -> Term:
+        sql, parameters = self._expression(expression, negated=False)
+        ranges, exact = self._ranges(expression, negated=False)
+        if isinstance(expression, Not | And | Or | IsNull) or (column := COLUMNS.get(expression.name.text)) is None:
+            return Term(sql, tuple(parameters), ranges, exact)
+        return Term(sql, tuple(parameters), column=column.sql, operator=_parts(expression)[0])
+
+    def _ranges(self, expression: Expression, *, negated: bool) -> tuple[tuple[Range, ...] | None, bool]:
+        """See Term. Of terms that all must hold one's are enough, of alternatives those of each are needed."""
+        if isinstance(expression, Not):
+            return self._ranges(expression.term, negated=not negated)
+        if isinstance(expression, And | Or):
+            parts = [self._ranges(term, negated=negated) for term in expression.terms]
+            known = [ranges for ranges, _ in parts if ranges is not None]
+            if isinstance(expression, And) is not negated:
+                return (known[0] if known else None), False
+            if len(known) < len(parts):
+                return None, False
+            return tuple(one for ranges in known for one in ranges), all(exact for _, exact in parts)
+        field = self._field(expression.name)
+        if isinstance(field, Column):
+            return None, False
+        if isinstance(expression, IsNull):
+            if expression.negated is negated:
+                return None, False
+            return tuple(Range("attribute = ?", (key.id,)) for key in field.keys), True
+        operator, literals, _ = _parts(expression)
+        tests = self._attribute_tests(field.keys, _NEGATED[operator] if negated else operator, literals)
+        return tuple(one for key, test in tests for one in attribute_ranges(key, test)), not any(test.absent for _, test in tests)
 
     # --- expressions
 
@@ -163,19 +212,26 @@ class _Compiler:
         return self._attribute_condition(field.keys, operator, literals)
 
     def _attribute_condition(self, keys: Sequence[AttributeKey], operator: str, literals: Sequence[Literal]) -> tuple[str, Parameters]:
-        parts: list[tuple[str, Parameters]] = []
+        as_sql = attribute_test if self._alone else attribute_sql
+        parts = [as_sql(key, test) for key, test in self._attribute_tests(keys, operator, literals)]
+        return "(" + " OR ".join(sql for sql, _ in parts) + ")", [value for _, values in parts for value in values]
+
+    def _attribute_tests(
+        self, keys: Sequence[AttributeKey], operator: str, literals: Sequence[Literal]
+    ) -> Sequence[tuple[AttributeKey, ValueTest]]:
+        tests: list[tuple[AttributeKey, ValueTest]] = []
         first_error: QueryError | None = None
         for key in keys:
             if operator not in operators_of([key.value_type]):
                 continue
             try:
-                parts.append(attribute_sql(key, self._test(key.value_type, ATTRIBUTE_TIME_NS, operator, literals)))
+                tests.append((key, self._test(key.value_type, ATTRIBUTE_TIME_NS, operator, literals)))
             except QueryError as error:
                 first_error = first_error or error
-        if not parts:
+        if not tests:
             assert first_error is not None  # _check_operator saw to it that one type takes the operator
             raise first_error
-        return "(" + " OR ".join(sql for sql, _ in parts) + ")", [value for _, values in parts for value in values]
+        return tests
 
     def _test(self, value_type: ValueType, unit_ns: int, operator: str, literals: Sequence[Literal]) -> ValueTest:
         values = [literal_value(value_type, literal, self._query.text) for literal in literals]
@@ -185,6 +241,9 @@ class _Compiler:
         if isinstance(field, Column):
             return f"e.{field.sql} IS {'' if wanted_null else 'NOT '}NULL", []
         marks = ", ".join("?" * len(field.keys))
+        if self._alone:
+            having = f"(SELECT 1 FROM search_attributes a WHERE a.execution = e.id AND a.attribute IN ({marks}))"
+            return f"{'NOT ' if wanted_null else ''}EXISTS {having}", [key.id for key in field.keys]
         having = f"(SELECT execution FROM search_attributes WHERE attribute IN ({marks}))"
         return f"e.id {'NOT ' if wanted_null else ''}IN {having}", [key.id for key in field.keys]
 
@@ -196,6 +255,7 @@ class _Compiler:
             self._counted = self._counted and column.counted
             return column
         self._counted = False
+        self._with_attributes = True
         attribute = self._catalog.attribute(name.text) or PREDEFINED.get(name.text)
         if attribute is not None:
             return attribute

@@ -7,25 +7,30 @@ that comparisons are exact.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from odradek.visibility.query.columns import AttributeKey, ValueType
 from odradek.visibility.query.literals import words
+from odradek.visibility.query.terms import Range
 from odradek.visibility.query.values import Value
 
+_RANGES = 8  # values of an IN that are looked up one by one
 _MANY_VALUED = (ValueType.KEYWORD_LIST, ValueType.TEXT)
 
 
 @dataclass(frozen=True, slots=True)
 class ValueTest:
     """A test of a value. `sql` has `{}` where the value stands. `many`: over several values of one run, it is true if it is for one
-    of them; `absent`: turned round, for none of them."""
+    of them; `absent`: turned round, for none of them. `ranges`: the same as tests that an index serves, one of which is true; `equal`:
+    each of one value. None: the test is such a one itself."""
 
     sql: str
     parameters: tuple[Any, ...]
     many: bool = False
     absent: bool = False
+    ranges: tuple[tuple[str, tuple[Any, ...]], ...] | None = None
+    equal: bool = False
 
 
 def make_test(value_type: ValueType, unit_ns: int, operator: str, values: Sequence[Value]) -> ValueTest:
@@ -35,8 +40,7 @@ def make_test(value_type: ValueType, unit_ns: int, operator: str, values: Sequen
         positive = {"!=": "=", "NOT IN": "IN", "NOT STARTS_WITH": "STARTS_WITH"}.get(operator, operator)
         if value_type is ValueType.TEXT:
             positive, values = "IN", words(str(values[0]))
-        inner = _scalar(positive, values)
-        return ValueTest(inner.sql, inner.parameters, many=True, absent=negated)
+        return replace(_scalar(positive, values), many=True, absent=negated)
     if value_type in (ValueType.DATETIME, ValueType.DURATION):
         return _in_units(operator, [int(value) for value in values], unit_ns)
     if value_type is ValueType.BOOL:
@@ -52,6 +56,29 @@ def column_sql(column: str, test: ValueTest) -> tuple[str, list[Any]]:
     return test.sql.replace("{}", column), list(test.parameters)
 
 
+def attribute_test(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:
+    """A test of a search attribute of the run `e` alone."""
+    value_id = key.words_id or key.id
+    one = "EXISTS (SELECT 1 FROM search_attributes a WHERE a.execution = e.id AND a.attribute = ?"
+    matching = f"{one} AND {test.sql.replace('{}', 'a.value')})"
+    if not test.absent:
+        return matching, [value_id, *test.parameters]
+    return f"({one}) AND NOT {matching})", [key.id, value_id, *test.parameters]
+
+
+def attribute_ranges(key: AttributeKey, test: ValueTest) -> list[Range]:
+    """Rows of a search attribute, one of which each run has that passes the test. Exact unless the test is `absent`: a run without one
+    of these values has another value."""
+    if test.absent:
+        if key.words_id or not test.equal or len(test.parameters) != 1:
+            return [Range("attribute = ?", (key.id,))]
+        others = _scalar("!=", test.parameters).ranges or ()
+        return [Range(f"attribute = ? AND {sql.replace('{}', 'value')}", (key.id, *parameters)) for sql, parameters in others]
+    ranges = ((test.sql, test.parameters),) if test.ranges is None else test.ranges
+    value_id = key.words_id or key.id
+    return [Range(f"attribute = ? AND {sql.replace('{}', 'value')}", (value_id, *values), test.equal) for sql, values in ranges]
+
+
 def attribute_sql(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:
     """A test of a search attribute: a lookup of runs in its index."""
     value_id = key.words_id or key.id
@@ -64,17 +91,33 @@ def attribute_sql(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:
 
 def _scalar(operator: str, values: Sequence[Any]) -> ValueTest:
     match operator:
-        case "IN" | "NOT IN":
-            return ValueTest(f"{{}} {operator} ({', '.join('?' * len(values))})", tuple(values))
-        case "BETWEEN" | "NOT BETWEEN":
-            return ValueTest(f"({{}} {operator} ? AND ?)", tuple(values))
+        case "IN":
+            sql = f"{{}} IN ({', '.join('?' * len(values))})"
+            if len(values) > _RANGES:
+                return ValueTest(sql, tuple(values))
+            return ValueTest(sql, tuple(values), ranges=tuple(("{} = ?", (value,)) for value in dict.fromkeys(values)), equal=True)
+        case "NOT IN":
+            return ValueTest(f"{{}} NOT IN ({', '.join('?' * len(values))})", tuple(values))
+        case "BETWEEN":
+            return ValueTest("({} BETWEEN ? AND ?)", tuple(values))
+        case "NOT BETWEEN":
+            return ValueTest("({} NOT BETWEEN ? AND ?)", tuple(values), ranges=_outside(values[0], values[1], "{} > ?"))
         case "STARTS_WITH":
             return _prefix(str(values[0]))
         case "NOT STARTS_WITH":
             test = _prefix(str(values[0]))
-            return ValueTest(f"(NOT {test.sql})", test.parameters)
+            low, *behind = test.parameters
+            ranges = _outside(low, behind[0], "{} >= ?") if behind else (("{} < ?", (low,)),)
+            return ValueTest(f"(NOT {test.sql})", test.parameters, ranges=ranges)
+        case "!=":
+            return ValueTest("{} != ?", tuple(values), ranges=_outside(values[0], values[0], "{} > ?"))
         case _:
-            return ValueTest(f"{{}} {operator} ?", tuple(values))
+            return ValueTest(f"{{}} {operator} ?", tuple(values), equal=operator == "=")
+
+
+def _outside(low: Any, high: Any, above: str) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """Below `low`, and above `high`: two ranges of an index, where it would walk over the whole for one test."""
+    return ("{} < ?", (low,)), (above, (high,))
 
 
 def _prefix(prefix: str) -> ValueTest:
@@ -120,5 +163,5 @@ def _in_units(operator: str, values_ns: Sequence[int], unit_ns: int) -> ValueTes
             return _scalar(operator, floors)
 
 
-_NEVER = ValueTest("({} IS NULL AND {} IS NOT NULL)", ())
+_NEVER = ValueTest("({} IS NULL AND {} IS NOT NULL)", (), ranges=())
 _WHEN_KNOWN = ValueTest("({} IS NOT NULL)", ())

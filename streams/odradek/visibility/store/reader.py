@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 from odradek.visibility.errors import QueryError, QueryTimeoutError, StoreNotOpenError
 from odradek.visibility.query import COLUMNS, Attribute, AttributeKey, Compiled, GroupKey, Query, ValueType, compile_query, parse
 from odradek.visibility.query.columns import ATTRIBUTE_TIME_NS, tie_of
-from odradek.visibility.store.paging import Cursor, decode_token, encode_token, order_of, order_sql, phases_after
+from odradek.visibility.store.pages import COLUMNS_SQL, page_rows
+from odradek.visibility.store.paging import Cursor, decode_token, encode_token
 from odradek.visibility.store.planner import unindexed_columns
 from odradek.visibility.store.rows import key_of, summary_of
 from odradek.visibility.store.schema import READER_PRAGMAS, ROW_COLUMNS
@@ -34,7 +35,6 @@ _CHECK_EVERY = 20_000  # SQLite instructions between two looks at the deadline: 
 
 GroupValue: TypeAlias = str | int | float | bool | datetime | timedelta | None
 
-_COLUMNS_SQL = ", ".join(f"e.{name}" for name in ROW_COLUMNS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -102,10 +102,10 @@ class StoreReader:
             cursor = decode_token(compiled, page_token) if page_token else None
             if cursor is not None:
                 now_ms = cursor.now_ms
-            unindexed = unindexed_columns(connection, compiled, page_size + 1)
+            unindexed = frozenset() if compiled.terms else unindexed_columns(connection, compiled, page_size + 1)
             if unindexed or cursor is not None:
                 compiled = compile_query(compiled.query, _Catalog(connection), unindexed=unindexed, now_ms=now_ms)
-            rows = _page_rows(connection, compiled, cursor, page_size + 1)
+            rows = page_rows(connection, compiled, cursor, page_size + 1)
         runs = [summary_of(self._namespace, row) for row in rows[:page_size]]
         if len(rows) <= page_size:
             return Page(runs)
@@ -129,7 +129,7 @@ class StoreReader:
                 where, parameters = "e.tie = ? AND e.workflow_id = ? AND e.run_id = ?", (tie, workflow_id, run_id)
             else:
                 where, parameters = "e.workflow_id = ? ORDER BY e.start_time_ms DESC, e.turn DESC, e.tie DESC LIMIT 1", (workflow_id,)
-            row = connection.execute(f"SELECT {_COLUMNS_SQL} FROM executions e WHERE {where}", parameters).fetchone()
+            row = connection.execute(f"SELECT {COLUMNS_SQL} FROM executions e WHERE {where}", parameters).fetchone()
         return None if row is None else summary_of(self._namespace, row)
 
     def windows(
@@ -284,22 +284,6 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
-
-
-def _page_rows(connection: sqlite3.Connection, compiled: Compiled, cursor: Cursor | None, limit: int) -> Sequence[tuple[Any, ...]]:
-    order = order_of(compiled)
-    order_text, order_parameters = order_sql(order)
-    sort_values = ", ".join(key.sql for key in order)
-    sort_parameters = tuple(value for key in order for value in key.parameters)
-    rows: list[tuple[Any, ...]] = []
-    for phase in phases_after(order, cursor):
-        where = f"{compiled.where} AND {phase.sql}"
-        sql = f"SELECT {_COLUMNS_SQL}, {sort_values}, e.turn FROM {compiled.table} WHERE {where} ORDER BY {order_text} LIMIT ?"
-        parameters = (*sort_parameters, *compiled.parameters, *phase.parameters, *order_parameters, limit - len(rows))
-        rows += connection.execute(sql, parameters).fetchall()
-        if len(rows) == limit:
-            break
-    return rows
 
 
 def _count(connection: sqlite3.Connection, compiled: Compiled) -> Count:

@@ -12,7 +12,7 @@ Integers are nullable only where a run may lack the value ("" and 0 of the recor
 from __future__ import annotations
 
 #: Raised when a table changes: a store with another number is deleted and read anew from the topic.
-FORMAT = 3
+FORMAT = 4
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -63,11 +63,12 @@ CREATE TABLE run_counts (
 
 -- One row for each type that runs gave to a name; a Text's words stand under a number of their own, type '+words'.
 CREATE TABLE attributes (id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, UNIQUE (name, type));
+-- The key answers whether a run has a value, the index which runs have it, in the order of their starts: a page of a value needs no sort.
 CREATE TABLE search_attributes (
-    attribute INTEGER NOT NULL, value NOT NULL, execution INTEGER NOT NULL,
-    PRIMARY KEY (attribute, value, execution)
+    execution INTEGER NOT NULL, attribute INTEGER NOT NULL, value NOT NULL, start_time_ms INTEGER NOT NULL,
+    PRIMARY KEY (execution, attribute, value)
 ) WITHOUT ROWID;
-CREATE INDEX search_attributes_by_execution ON search_attributes (execution, attribute, value);
+CREATE INDEX search_attributes_by_value ON search_attributes (attribute, value, start_time_ms, execution);
 
 -- Statistics of a window of time and a workflow type. Latencies are those of completed runs, in buckets (histogram.py).
 CREATE TABLE windows (

@@ -160,7 +160,7 @@ class _Batch:
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._windows = WindowChanges()
         self._attribute_deletes: list[tuple[int]] = []
-        self._attribute_inserts: list[tuple[int, Any, int]] = []
+        self._attribute_inserts: list[tuple[int, int, Any, int]] = []
 
     def write(self, latest: dict[bytes, Change]) -> None:
         """Work out the batch and write it."""
@@ -174,7 +174,7 @@ class _Batch:
         connection.executemany(_INSERT, self._inserts)
         for kind, rows in self._updates.items():
             connection.executemany(_UPDATES[kind][0], rows)
-        connection.executemany("INSERT OR IGNORE INTO search_attributes VALUES (?, ?, ?)", self._attribute_inserts)
+        connection.executemany("INSERT OR IGNORE INTO search_attributes VALUES (?, ?, ?, ?)", self._attribute_inserts)
         connection.executemany(
             "INSERT INTO run_counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET runs = runs + excluded.runs",
             [(*group, runs) for group, runs in self._counts.items() if runs],
@@ -227,7 +227,7 @@ class _Batch:
             self._counts[old[_STATUS], old[_TYPE], old[_QUEUE]] -= 1
             self._counts[new[_STATUS], new[_TYPE], new[_QUEUE]] += 1
             self._count_windows(old, new)
-        if old[_EXTRA] != new[_EXTRA]:
+        if (old[_EXTRA], old[_START]) != (new[_EXTRA], new[_START]):
             self._attribute_deletes.append((number,))
             self._index(number, change)
         self._applied.written += 1
@@ -252,14 +252,14 @@ class _Batch:
         found, refused = indexed_values(change.summary.search_attributes)
         self._writer.refused_attributes.update(refused)
         for indexed in found:
-            self._index_one(number, indexed)
+            self._index_one(number, indexed, change.summary.start_time_ms)
 
-    def _index_one(self, number: int, indexed: IndexedValue) -> None:
+    def _index_one(self, number: int, indexed: IndexedValue, start_ms: int) -> None:
         attribute = self._writer.attribute_id(indexed.name, indexed.value_type.value)
-        self._attribute_inserts += [(attribute, value, number) for value in indexed.values]
+        self._attribute_inserts += [(number, attribute, value, start_ms) for value in indexed.values]
         if indexed.value_type is ValueType.TEXT:
             words = self._writer.attribute_id(indexed.name, WORDS)
-            self._attribute_inserts += [(words, word, number) for word in indexed.words]
+            self._attribute_inserts += [(number, words, word, start_ms) for word in indexed.words]
 
 
 def _is_older(change: Change, old: Row) -> bool:
