@@ -134,7 +134,7 @@ async def test_two_workers_in_one_process_on_two_queues_started_after_the_workfl
     with ThreadPoolExecutor(4) as pool:
         async with (
             Worker(client, task_queue="flows", workflows=[Sum]),
-            Worker(client, task_queue="activities", activities=[add_in_thread], activity_executor=pool),
+            Worker(client, task_queue="activities", activities=[add_in_thread], activity_executor=pool, max_concurrent_activities=2),
         ):
             assert await handle.result() == 3
 
@@ -325,7 +325,14 @@ class Cancelled:
 async def test_cancelling_a_workflow_interrupts_its_threaded_activity(client: Client) -> None:
     cleaned.clear()
     with ThreadPoolExecutor(2) as pool:
-        async with Worker(client, task_queue="q", workflows=[Cancelled], activities=[beats_in_thread, clean_up], activity_executor=pool):
+        async with Worker(
+            client,
+            task_queue="q",
+            workflows=[Cancelled],
+            activities=[beats_in_thread, clean_up],
+            activity_executor=pool,
+            max_concurrent_activities=2,
+        ):
             handle = await client.start_workflow(Cancelled.run, id="cancelled", task_queue="q")
 
             await until(lambda: "began" in cleaned)
