@@ -139,7 +139,9 @@ class Settings(BaseSettings):
     audit_window: Duration = Field(timedelta(hours=1), description="How long records of `events` stay after they were applied.")
 
     # --- runs
-    retention: PositiveDuration = Field(timedelta(days=3), description="How long a closed run can be queried, described and protects its id.")
+    retention: PositiveDuration = Field(
+        timedelta(days=3), description="How long a closed run can be queried, described and protects its id."
+    )
     history_max_events: Count = Field(51_200, description="Events after which a run is terminated.")
     history_suggest_continue_as_new_events: Count = Field(10_240, description="Events after which continue-as-new is suggested to a run.")
     history_max_bytes: Count = Field(50 * 1024 * 1024, description="Size of a history, in bytes, after which a run is terminated.")
