@@ -59,6 +59,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisibilityStore]
 COMMON = ["Customer = 'big'", "Customer != 'big'", "Customer > 'a'", "Customer IS NOT NULL", "Amount > 0", "Amount != 7", "Tags = 'all'"]
 COMMON += ["Tags != 't3'", "Customer STARTS_WITH 'c'", "Customer IN ('big', 'c4')", "NOT Amount BETWEEN 400000 AND 500000"]
 RARE = ["Customer = 'c4'", "Customer = 'nobody'", "Amount > 999000", "NOT Amount BETWEEN 500 AND 999500", "Tags = 't3'"]
+RARE += ["WorkflowId = 'w7' OR Customer = 'c4'", "Customer = 'c4' OR Amount > 999000"]
 RARE += ["Customer IN ('c4', 'c5')", "Customer STARTS_WITH 'c123'"]
 FAR = ["Old > 5", "Old IS NOT NULL", "Due < '2026-09-21T15:00:00Z'", "Old = 5"]  # no run has them where the list begins
 STATUSES = ["", " AND ExecutionStatus = 'Completed'", " AND ExecutionStatus = 'Failed'", " AND ExecutionStatus = 'Running'"]
@@ -139,6 +140,19 @@ def test_a_page_is_read_from_the_index_that_serves_it(store: VisibilityStore, qu
         assert "PRIMARY KEY (rowid=?)" in first and any(index in line for line in plan), plan
     else:
         assert index in first, plan
+
+
+def test_many_alternatives_are_one_query(store: VisibilityStore) -> None:
+    """More than SQLite joins by UNION, and than are worth a look-up each."""
+    each = " OR ".join(f"Customer IN ({', '.join(repr(f'c{n * 8 + k}') for k in range(8))})" for n in range(90))
+    wanted = store.count("Customer STARTS_WITH 'c'").count
+    found = store.count(each).count
+    assert 0 < found < wanted
+    assert len(store.list(each, page_size=1_000).executions) == min(1_000, found)
+    assert (
+        len(store.list(f"({each}) AND ExecutionStatus = 'Running'").executions)
+        == store.count(f"({each}) AND ExecutionStatus = 'Running'").count
+    )
 
 
 def test_a_run_that_starts_anew_is_found_by_its_new_start(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ class _Compiler:
         sql, parameters = self._expression(expression, negated=False)
         ranges, exact = self._ranges(expression, negated=False)
         if isinstance(expression, Not | And | Or | IsNull) or (column := COLUMNS.get(expression.name.text)) is None:
-            return Term(sql, tuple(parameters), ranges, exact)
+            return Term(sql, tuple(parameters), ranges, exact, operator="IS NULL" if isinstance(expression, IsNull) else "")
         return Term(sql, tuple(parameters), column=column.sql, operator=_parts(expression)[0])
 
     def _ranges(self, expression: Expression, *, negated: bool) -> tuple[tuple[Range, ...] | None, bool]:

@@ -24,7 +24,8 @@ class Term:
     """One of the terms that AND joins, as SQL over a run `e` whose search attributes are looked up one run at a time.
 
     ranges: every run that the term finds has a row in them; None: no ranges can say so.  exact: and no other run has one.
-    column: the term is a condition on just this column of `executions`.  operator: that condition's.
+    column: the term is a comparison of just this column of `executions`.  operator: that comparison's, or IS NULL (negated or not) on
+    whatever; "" of what AND, OR and NOT join.
     """
 
     sql: str

@@ -24,6 +24,7 @@ from odradek.visibility.store.paging import order_of
 _COUNTED = 20_000
 _WALKED = 8_000
 _SAMPLE = 400  # runs
+_RANGES = 32  # that one statement looks up
 _SCATTER = 2_654_435_761  # a prime
 _TELLING = 5  # of them that pass: enough to go by
 
@@ -106,14 +107,17 @@ class _Planner:
     def _look_at_a_sample(self) -> None:
         """Better estimates of what is too much to be counted, and of what terms have to do with each other."""
         terms = self._compiled.terms
-        everything, parameters = _together(terms)
-        tests = ", ".join((*(f"total({term.sql})" for term in terms), f"total({everything})"))
+        _, parameters = _together(terms)
+        tests = ", ".join(f"{term.sql} AS t{number}" for number, term in enumerate(terms))
+        totals = ", ".join(f"total(t{number})" for number in range(len(terms)))
+        both = " AND ".join(f"t{number}" for number in range(len(terms)))
         times, bounds = _together(self._times)
         last = self._one("SELECT coalesce(max(id), 0) FROM executions")
         numbers = f"WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT {_SAMPLE})"
         scattered = f"sample (id) AS (SELECT n * {_SCATTER} % ? + 1 FROM numbers)"  # every n-th run could be of a kind
-        sql = f"{numbers}, {scattered} SELECT count(*), {tests} FROM sample s CROSS JOIN executions e ON e.id = s.id WHERE {times}"
-        seen, *passed, both = self._connection.execute(sql, (max(1, last), *parameters, *parameters, *bounds)).fetchone()
+        looked_at = f"SELECT {tests} FROM sample s CROSS JOIN executions e ON e.id = s.id WHERE {times}"
+        sql = f"{numbers}, {scattered} SELECT count(*), {totals}, total({both}) FROM ({looked_at})"
+        seen, *passed, together = self._connection.execute(sql, (max(1, last), *parameters, *bounds)).fetchone()
         if seen < _SAMPLE // 4:
             return
         self._share = 1.0
@@ -122,18 +126,20 @@ class _Planner:
                 self._runs[term] = hits / seen * self._all
                 self._looked_at[term] = max(self._looked_at[term], self._runs[term]) if term.exact else self._all
             self._share *= min(1.0, max(self._runs[term], 0.1) / self._all)
-        self._share = both / seen if both >= _TELLING else min(self._share, _TELLING / seen)
+        self._share = together / seen if together >= _TELLING else min(self._share, _TELLING / seen)
 
     def ways(self) -> list[tuple[float, Attempt]]:
         """See `ways_of`."""
         as_it_stands = Attempt("executions e", self._compiled.where, self._compiled.parameters)
         led = [way for term in self._compiled.terms for way in self._led_by(term)]
-        return [*led, *self._walks(), (self._all * _FETCH, as_it_stands)]
+        either = any(term.ranges is None and not term.column and term.operator != "IS NULL" for term in self._compiled.terms)
+        # Alternatives over columns and attributes: SQLite can take each from its index.
+        return [*led, *self._walks(), (self._all * (_TEST * 0.9 if either else _FETCH), as_it_stands)]
 
     def _led_by(self, term: Term) -> list[tuple[float, Attempt]]:
         """Over the runs of one term, each tested for the others."""
         runs = self._runs[term]
-        if term.ranges is not None:
+        if term.ranges is not None and len(term.ranges) <= _RANGES:
             rest = [other for other in self._compiled.terms if other is not term or not term.exact]
             attempt = Attempt("executions e NOT INDEXED", *_together(rest), term.ranges, self._order == "StartTime", also=self._times)
             looked_at = self._looked_at[term]
@@ -168,7 +174,7 @@ class _Planner:
         attempt = Attempt(f"executions e INDEXED BY {index}", where, parameters, also=self._times)
         expected = self._limit / max(self._share * self._all, 1e-9) * runs * _SPREAD
         short = replace(attempt, walk=term, walked=_WALKED)
-        known = [other for other in self._compiled.terms if other.ranges]
+        known = [other for other in self._compiled.terms if other.ranges and len(other.ranges) <= _RANGES]
         if known and self._order == "StartTime":
             short = replace(short, onward=min(known, key=self._looked_at.__getitem__).ranges or ())
         return [(runs * _TEST, attempt), (min(runs, expected) * _TEST * 0.99, short)]
@@ -178,7 +184,11 @@ class _Planner:
     def _estimate(self, term: Term) -> float:
         """Runs of a term alone, within the times that the filter names."""
         if term.ranges is not None:
-            return sum(self._rows(one) for one in term.ranges)
+            rows = 0
+            for one in term.ranges:
+                if rows < _COUNTED:
+                    rows += self._rows(one)
+            return rows
         if term.column in _COUNTED_COLUMNS:
             runs = self._one(f"SELECT coalesce(sum(runs), 0) FROM run_counts e WHERE {term.sql}", term.parameters)
             return min(runs, self._all)

@@ -105,7 +105,8 @@ class StoreReader:
             unindexed = frozenset() if compiled.terms else unindexed_columns(connection, compiled, page_size + 1)
             if unindexed or cursor is not None:
                 compiled = compile_query(compiled.query, _Catalog(connection), unindexed=unindexed, now_ms=now_ms)
-            rows = page_rows(connection, compiled, cursor, page_size + 1)
+            with _snapshot(connection):
+                rows = page_rows(connection, compiled, cursor, page_size + 1)
         runs = [summary_of(self._namespace, row) for row in rows[:page_size]]
         if len(rows) <= page_size:
             return Page(runs)
