@@ -12,7 +12,7 @@ import pytest
 from odradek.wire.payload import Failure, Payload
 from tests.unit.web_server import summary
 from tests.unit.web_ui import long_history
-from tests.web.conftest import Site, keep
+from tests.web.conftest import Site
 from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, troubled_order
 
 pytestmark = pytest.mark.timeout(120)
@@ -104,7 +104,6 @@ def test_marks_of_a_run(site: Site, new_page: NewPage) -> None:
     row = page.locator(".tl:has-text('reserve_stock')")
     bar, label = row.locator("rect").last.bounding_box(), row.locator("text").bounding_box()
     assert -10 <= label["x"] - bar["x"] - bar["width"] < 20, "its duration stands beside its bar (its own edge is 10 px wide)"
-    keep(page, "run-marks")
 
 
 def test_a_phone_sorts_and_picks_all(site: Site, new_page: NewPage) -> None:
@@ -116,7 +115,6 @@ def test_a_phone_sorts_and_picks_all(site: Site, new_page: NewPage) -> None:
     assert page.locator("#picked-count").inner_text() == "3" and page.locator("input[name=run]:checked").count() == 3
     boxes = page.locator(".cards input[name=run], .bar .check input").all()
     assert len(boxes) == 4 and all(min(box.bounding_box()["width"], box.bounding_box()["height"]) >= 24 for box in boxes)
-    keep(page, "phone-picked")
     page.get_by_text("Sort: Started ↓").click()
     page.get_by_role("link", name="Started ↓").click()
     page.wait_for_url("**sort=StartTime*")
