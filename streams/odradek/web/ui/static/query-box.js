@@ -64,8 +64,8 @@ async function complete() {
   const query = input.value;
   const position = letters(query.slice(0, input.selectionStart ?? query.length)).length;
   const parameters = new URLSearchParams({ query, position });
-  const response = await fetch(`/api/odradek/v1/query-completions?${parameters}`);
-  if (!response.ok || ticket !== asked || document.activeElement !== input) return;
+  const response = await fetch(`/api/odradek/v1/query-completions?${parameters}`).catch(() => null); // the list says it, not each letter
+  if (!response?.ok || ticket !== asked || document.activeElement !== input) return;
   const answer = await response.json();
   if (query !== input.value) return; // it is asked for again soon
   const units = (count) => letters(query).slice(0, count).join("").length;
