@@ -258,7 +258,7 @@ def _ways(store: VisibilityStore, query: str) -> list[attempts.Attempt]:
     found: list[attempts.Attempt] = []
 
     def note(connection: Any, compiled: Compiled, limit: int) -> list[attempts.Attempt]:
-        with mock.patch.object(attempts, "_WALKED", 2):
+        with mock.patch.multiple(attempts, _WALKED=2, _PATIENCE=0):
             found.extend(way for _, way in attempts.ways_of(connection, compiled, limit))
         return found[-1:]
 

@@ -6,8 +6,8 @@ quick where they are few. Rows of one value lie in the order of starts, so a pag
 range do not, but carry their starts, so the latest of them are found without a look at the runs.
 
 What passes is counted, up to `_COUNTED` rows a term; of what is more, a sample of the runs tells the share. It is taken for evenly spread.
-Where it is not (values that only old runs have), a walk would be long: it ends after `_WALKED` runs, goes on once from the latest run that
-the filter's rows name, and after as many again the page is read in another way.
+Where it is not (values that only old runs have), a walk would be long: it ends after some thousand runs, goes on once from the latest run
+that the filter's rows name, and after as many again the page is read in another way.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from odradek.visibility.query.terms import Range, Term
 from odradek.visibility.store.paging import order_of
 
 _COUNTED = 20_000
-_WALKED = 8_000
+_WALKED = 2_000
+_PATIENCE = 3  # how often as many runs as a page should take are walked over, if that is more
 _SAMPLE = 400  # runs
 _RANGES = 32  # that one statement looks up
 _SCATTER = 2_654_435_761  # a prime
-_TELLING = 5  # of them that pass: enough to go by
+_TELLING = 20  # of them that pass: enough to go by
 
 # What a run costs, by what is done with it, in microseconds of a warm two-core machine: only how they compare matters.
 _TEST = 1.0  # walked over and tested
@@ -172,12 +173,12 @@ class _Planner:
         where, parameters = _together(self._compiled.terms)
         runs = self._runs.get(term, self._all)
         attempt = Attempt(f"executions e INDEXED BY {index}", where, parameters, also=self._times)
-        expected = self._limit / max(self._share * self._all, 1e-9) * runs * _SPREAD
-        short = replace(attempt, walk=term, walked=_WALKED)
+        expected = min(runs, self._limit / max(self._share * self._all, 1e-9) * runs)
+        short = replace(attempt, walk=term, walked=max(_WALKED, int(expected * _PATIENCE)))
         known = [other for other in self._compiled.terms if other.ranges and len(other.ranges) <= _RANGES]
         if known and self._order == "StartTime":
             short = replace(short, onward=min(known, key=self._looked_at.__getitem__).ranges or ())
-        return [(runs * _TEST, attempt), (min(runs, expected) * _TEST * 0.99, short)]
+        return [(runs * _TEST, attempt), (min(runs, expected * _SPREAD) * _TEST * 0.99, short)]
 
     # --- how many runs a term finds
 
