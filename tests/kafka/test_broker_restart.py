@@ -20,7 +20,7 @@ from tests.kafka.lane_records import QUEUE, Wire, until
 
 #: Back-offs of reconnects are a second at most; the rest is for a machine under load.
 SOON_S = 8.0
-#: Offsets took longer than that once on two busy cores; an AdminClient took a minute, or for ever.
+#: A request to the broker that was killed may use up its ten seconds; an AdminClient took a minute, or for ever.
 OFFSETS_SOON_S = 30.0
 
 

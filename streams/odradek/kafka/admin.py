@@ -222,21 +222,26 @@ class ClusterAdmin:
         an answer for ever (librdkafka 2.16.0), and over the next one it aborts the process.
         """
         wanted = [TopicPartition(topic, partition) for partition in partitions]
-        with self._readers_lock:
-            reader = self._readers.get(group_id)
-            if reader is None:
-                reader = self._readers[group_id] = Consumer(consumer_config(self._settings, group_id))
-        try:
-            answer = reader.committed(wanted, timeout=self._timeout_s)
-            failed = next((place.error for place in answer if place.error is not None), None)
-            if failed is not None:
-                raise KafkaException(failed)
-        except KafkaException as error:
+        deadline_s = time.monotonic() + self._timeout_s
+        while True:
             with self._readers_lock:
-                if self._readers.get(group_id) is reader:
-                    del self._readers[group_id]  # the next one connects anew; whoever still waits on this one keeps it alive
-            raise self._error(error, what=f"read the offsets of group {group_id}") from error
-        return {place.partition: place.offset for place in answer if place.offset >= 0}
+                reader = self._readers.get(group_id)
+                if reader is None:
+                    reader = self._readers[group_id] = Consumer(consumer_config(self._settings, group_id))
+            try:
+                answer = reader.committed(wanted, timeout=max(0.1, deadline_s - time.monotonic()))
+                failed = next((place.error for place in answer if place.error is not None), None)
+                if failed is not None:
+                    raise KafkaException(failed)
+                return {place.partition: place.offset for place in answer if place.offset >= 0}
+            except KafkaException as error:
+                with self._readers_lock:
+                    if self._readers.get(group_id) is reader:
+                        del self._readers[group_id]  # the next one connects anew; whoever still waits on this one keeps it alive
+                try:
+                    self._pause_or_raise(error, deadline_s)  # a broker that is back a moment ago coordinates no group yet
+                except KafkaException:
+                    raise self._error(error, what=f"read the offsets of group {group_id}") from error
 
     def delete_records(self, before: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Delete records before an offset, by (topic, partition); the new start of each. Reaches past open transactions: purge only
