@@ -6,12 +6,13 @@
 #   make lint      ruff, mypy --strict, import-linter
 #   make facts     what Kafka and Faust really do: the facts that the design stands on
 #   make chaos     the long kill -9 loops
+#   make slow      every test that make test leaves out for its length
 #   make cluster   three Kafka brokers on this machine until Ctrl-C
 #   make dev       one Kafka broker, and the server with API and UI, until Ctrl-C
 #   make clean     remove .venv and caches (not the cached Kafka jars)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test demo bench lint format kafka facts chaos cluster dev clean
+.PHONY: help venv test demo bench lint format kafka facts slow chaos cluster dev clean
 
 # The first that really runs, is new enough and can make a venv: a name on the PATH alone proves nothing (pyenv's shims).
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -64,6 +65,9 @@ test: lint kafka
 
 facts: kafka
 	@$(PY) -m pytest tests/facts $(ARGS)
+
+slow: kafka
+	@$(PY) -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: kafka
 	@$(PY) -m pytest tests/chaos $(ARGS)

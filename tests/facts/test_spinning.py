@@ -47,7 +47,9 @@ def cores_burnt_while_waiting(broker: LocalBroker, **settings: object) -> float:
 
 
 def test_an_idempotent_producer_burns_a_core_while_it_waits(broker: LocalBroker) -> None:
-    assert cores_burnt_while_waiting(broker, **{"enable.idempotence": True, "max.in.flight.requests.per.connection": 5}) > 0.3
+    """Half of one on a machine that has it to give; what others take of it, it cannot burn."""
+    burnt = cores_burnt_while_waiting(broker, **{"enable.idempotence": True, "max.in.flight.requests.per.connection": 5})
+    assert burnt > 0.1 and burnt > 3 * cores_burnt_while_waiting(broker)
 
 
 def test_ours_does_not(broker: LocalBroker) -> None:

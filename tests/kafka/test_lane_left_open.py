@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Producer
 
 from odradek.broker import QUICK_START, LocalBroker
@@ -53,6 +54,7 @@ def test_whole_one_is_committed(namespace: str, tmp_path: Path) -> None:
         assert "without an end; ending it by a commit" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow  # as test_one_that_was_aborted_is_aborted_everywhere, for `state` alone
 def test_one_without_a_position_row_is_aborted(namespace: str, tmp_path: Path) -> None:
     with LocalBroker(jvm_options=QUICK_START) as broker:
         wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)

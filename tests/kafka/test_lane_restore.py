@@ -219,7 +219,7 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
         until(lambda: [lane.state for lane in processor.lane_statuses()] == ["RESTORING"] * 2)
         with pytest.raises(TimeoutError):
             processor.wait_ready(1.0)
-        assert all(lane.restore_remaining > 0 for lane in processor.lane_statuses())
+        until(lambda: all(lane.restore_remaining > 0 for lane in processor.lane_statuses()))
         foreign.abort_transaction(10)
         processor.wait_ready(30)
     finally:

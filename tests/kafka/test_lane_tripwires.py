@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
 
 from odradek.exceptions import InputGapError, LaneError, OdradekError, PartitionCountError, TopicRecreatedError
@@ -91,7 +91,16 @@ def test_state_deleted_and_store_wiped(wire: Wire) -> None:
     policy = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, wire.state, incremental_configs=[policy])
     admin.incremental_alter_configs([resource])[resource].result(20)  # Kafka deletes no records of a compacted topic
-    wire.admin.delete_records({(wire.state, p): end for p, end in ends.items()})
+
+    def deleted() -> bool:
+        try:
+            wire.admin.delete_records({(wire.state, p): end for p, end in ends.items()})
+        except KafkaException as error:  # the broker hears of the new policy a moment later
+            assert "POLICY_VIOLATION" in str(error)
+            return False
+        return True
+
+    until(deleted)
     error = _refused(wire)
     assert "no first start" in str(error)
     assert "begins at offset" in str(error)

@@ -55,6 +55,7 @@ def halved() -> Iterator[Halved]:
         yield Halved(settings, topic, alive, dead)
 
 
+@pytest.mark.slow
 def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> None:
     ends = EndOffsets(ClusterAdmin(halved.settings), halved.topic)
     ends.start()
@@ -80,6 +81,7 @@ def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> Non
         ends.join()
 
 
+@pytest.mark.slow
 def test_records_of_the_others_leave(halved: Halved) -> None:
     producer = PlainProducer(halved.settings)
     errors: list[BaseException | None] = []

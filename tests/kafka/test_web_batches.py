@@ -17,7 +17,7 @@ from odradek.config import Settings
 from odradek.worker import Worker
 from tests.kafka.server_commands import Command, get, running, until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 QUEUE = "orders"
 BATCHES, OURS = "/api/v1/namespaces/default/batch-operations", "/api/odradek/v1/batches"
 #: Longer than a request of a batch waits (10 s), shorter than all its attempts.

@@ -85,6 +85,7 @@ def test_number_of_replicas_that_makes_no_sense_is_refused(tmp_path: Path) -> No
         PaymentsConfig.model_validate({"odradek": queue, "database": tmp_path / "payments.sqlite", "replication_factor": -2})
 
 
+@pytest.mark.slow
 def test_topics_of_a_cluster_of_three_have_its_replicas() -> None:
     """What the compose file gives its brokers, `default.replication.factor` 3, is what the topics get."""
     with LocalCluster(3) as cluster:

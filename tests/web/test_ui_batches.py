@@ -47,6 +47,7 @@ def test_what_is_tried_again_and_what_is_refused(site: Site, new_page: NewPage, 
         site.server.add(summary(f"order-{number}", start_time_ms=now_ms() - 60_000 - number), owner=False)
     page = new_page(viewport={"width": width, "height": 820}, color_scheme=scheme)
     page.goto(f"{site.url}/runs?type=OrderSaga")
+    page.click("text=All open of this list")
     page.click("button[value=cancel]")
     page.fill("input[name=confirm]", "12")
     page.click("main button.primary")

@@ -41,6 +41,7 @@ def tabs_of(new_page: NewPage, *addresses: str) -> list[Any]:
     return tabs
 
 
+@pytest.mark.slow
 def test_lists_in_many_tabs_share_one_stream(site: Site, new_page: NewPage) -> None:
     site.server.add(summary("order-1"))
     tabs = tabs_of(new_page, *[f"{site.url}/runs"] * (TABS - 1), f"{site.url}/queues")

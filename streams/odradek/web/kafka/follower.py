@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.kafka.client_config import reader_config, topics_of
 from odradek.kafka.settings import KafkaSettings
@@ -137,7 +137,10 @@ class BoardReader:
         while not self._stop.is_set():
             try:
                 self._read()
-            except Exception:  # of Kafka's client, or a defect of ours: without this thread every owner would look silent
+            except KafkaException as error:
+                logger.warning("members and schemas cannot be read, again in %g s: %s", AGAIN_S, error)
+                self._stop.wait(AGAIN_S)
+            except Exception:  # a defect of ours: without this thread every owner would look silent
                 logger.exception("members and schemas cannot be read, again in %g s: what is shown of them grows old", AGAIN_S)
                 self._stop.wait(AGAIN_S)
 
