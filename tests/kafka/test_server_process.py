@@ -48,6 +48,7 @@ def ready(url: str) -> bool:
     return get(f"{url}/health/ready")[0] == 200
 
 
+@pytest.mark.slow
 def test_the_server_outlives_its_broker(broker: LocalBroker, tmp_path: Path) -> None:
     """Live all the while; not ready, and says why, while no broker answers; ready and up to date once one does. Then SIGTERM."""
     settings = Settings(address=broker.bootstrap, partitions=2)
