@@ -85,6 +85,7 @@ def test_a_lane_whose_code_does_not_come_back(wire: Wire, describe: Describe) ->
         assert host.drain() == 0
 
 
+@pytest.mark.slow
 def test_a_processor_that_is_stopped(wire: Wire, describe: Describe) -> None:
     """SIGSTOP: its last word says that all is well. It is silent while it still counts as the owner, and afterwards as well."""
     with Host(wire) as host:

@@ -68,6 +68,7 @@ async def test_live_while_it_restores_and_ready_only_then(settings: Settings, st
     assert process.total("odradek_lane_running") == 2 and process.total("odradek_ready", kind="processor") == 1
 
 
+@pytest.mark.slow
 async def test_the_server_sees_queues_that_nobody_serves_any_more(settings: Settings, start: Start) -> None:
     server, process = start("server"), start("processor")
     await asyncio.gather(ready(server), ready(process))

@@ -49,6 +49,7 @@ def test_a_second_signal_ends_a_worker_at_once(inventory: tuple[Wire, Fleet], nu
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_a_broker_that_is_away_holds_no_foreign_service_up(tmp_path: Path) -> None:
     """One SIGTERM ends each in bounded time, a second one at once."""
     names = ("payments", "payments-twice", "notifications")
