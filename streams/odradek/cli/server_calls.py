@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import http.client
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from odradek.cli.common import api_key_of, check_token, settings_of
 from odradek.cli.status import CommandFailedError, Status
-from odradek.client import RPCError, RPCStatusCode
 from odradek.client.server_api import ServerApi
 from odradek.config import Settings
 
 _READY = "/health/ready"
-_JSON = "application/json"
 
 
 class Server(ServerApi):
@@ -59,7 +56,7 @@ class Server(ServerApi):
 
     def check_ready(self) -> None:
         """Raises `CommandFailedError` with what the server waits for."""
-        status, body = self._exchange("GET", _READY, "health", b"")
+        status, body = self._exchange("GET", _READY, "health")
         try:
             answer = json.loads(body)
         except ValueError:
@@ -69,25 +66,5 @@ class Server(ServerApi):
             raise CommandFailedError(f"the server at {self._url} does not serve yet, or no more: {missing}", Status.UNAVAILABLE)
         self._read(status, body, "health")
 
-    def _exchange(self, method: str, path: str, what: str, body: bytes) -> tuple[int, bytes]:
-        if self._address is None:
-            self.ask(path, what)  # which says so
-        parts = urlsplit(self._url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self._timeout_s)
-        headers = {"Accept": _JSON} | ({"Content-Type": _JSON} if body else {})
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        try:
-            connection.request(method, parts.path + path, body=body or None, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except TimeoutError:
-            problem = f"{what}: the server at {self._url} took longer than {self._timeout_s:g} s"
-            raise RPCError(problem, RPCStatusCode.DEADLINE_EXCEEDED) from None
-        except (OSError, http.client.HTTPException) as error:
-            why = str(getattr(error, "strerror", None) or error).lower()
-            problem = f"{what}: the server at {self._url} (setting `server_address`) does not answer: {why}. Start it (`odradek server`)"
-            raise RPCError(problem, RPCStatusCode.UNAVAILABLE) from error
-        finally:
-            connection.close()
+    def _exchange(self, method: str, path: str, what: str, body: bytes | None = None) -> tuple[int, bytes]:
+        return asyncio.run(self.exchange(method, path, body, what=what, timeout_s=self._timeout_s, token=self._token))

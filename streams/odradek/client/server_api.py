@@ -47,6 +47,22 @@ class ServerApi:
 
         Raises `RPCError`: UNAVAILABLE without a server or an answer, DEADLINE_EXCEEDED, and whatever the server says.
         """
+        target = f"{path}?{urlencode(parameters)}" if parameters else path
+        status, answer = await self.exchange("GET", target, what=what, timeout_s=timeout_s, token=token, metadata=metadata)
+        return self._read(status, answer, what)
+
+    async def exchange(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        what: str,
+        timeout_s: float,
+        token: str | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer, as they are. body: JSON. Raises `RPCError` as `get` does, but for what the server says."""
         if self._address is None:
             raise rpc_error(
                 RPCStatusCode.UNAVAILABLE,
@@ -57,10 +73,11 @@ class ServerApi:
         headers["Accept"] = "application/json"
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        target = f"{path}?{urlencode(parameters)}" if parameters else path
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
             async with asyncio.timeout(timeout_s):
-                status, body = await asyncio.to_thread(_get, self._url, target, headers, timeout_s)
+                return await asyncio.to_thread(_send, self._url, method, target, body, headers, timeout_s)
         except TimeoutError:
             raise rpc_error(
                 RPCStatusCode.DEADLINE_EXCEEDED,
@@ -72,7 +89,6 @@ class ServerApi:
                 f"{what}: the server at {self._url} (setting `server_address`) does not answer: {_reason(error)}. "
                 f"Start it (`odradek server`), or correct the setting",
             ) from error
-        return self._read(status, body, what)
 
     def _read(self, status: int, body: bytes, what: str) -> dict[str, Any]:
         try:
@@ -116,18 +132,18 @@ def url_of(address: str) -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{parts.path.rstrip('/')}"
 
 
-def _get(url: str, target: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, bytes]:
+def _send(url: str, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> tuple[int, bytes]:
     parts = urlsplit(url)
     assert parts.hostname is not None
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=timeout_s)
     try:
-        connection.request("GET", parts.path + target, headers=dict(headers))
+        connection.request(method, parts.path + target, body=body, headers=dict(headers))
         answer = connection.getresponse()
-        body = answer.read(_ANSWER_MAX_BYTES + 1)
-        if len(body) > _ANSWER_MAX_BYTES:
+        said = answer.read(_ANSWER_MAX_BYTES + 1)
+        if len(said) > _ANSWER_MAX_BYTES:
             raise http.client.HTTPException(f"an answer of more than {_ANSWER_MAX_BYTES} bytes: ask for smaller pages")
-        return answer.status, body
+        return answer.status, said
     finally:
         connection.close()
 
