@@ -27,5 +27,12 @@ def test_what_fails_at_once_says_nothing_of_its_size() -> None:
 def test_it_has_a_floor() -> None:
     bound = ByteBound()
     for _ in range(40):
-        bound.failed(10, 60.0)
+        bound.failed(bound.limit + 1, 60.0)
     assert bound.limit == BYTES_LEAST
+
+
+def test_a_small_one_that_fails_says_nothing_of_sizes() -> None:
+    """A position row that a broker which is away does not take: it halved the bound down to its floor."""
+    bound = ByteBound()
+    bound.failed(300, 60.0)
+    assert bound.limit == BYTES_MAX

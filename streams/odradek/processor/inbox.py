@@ -70,7 +70,9 @@ class Inbox:
             taken = self._lists.popleft()
             while self._lists and len(taken) + len(self._lists[0]) <= limit:
                 taken.extend(self._lists.popleft())
-            fitting = _fitting(taken, limit)
+            fitting = min(limit, len(taken))
+            if self._bytes > BYTES_MAX:  # else whatever is taken fits
+                fitting = _fitting(taken, fitting)
             if fitting < len(taken):
                 self._lists.appendleft(taken[fitting:])
                 del taken[fitting:]
@@ -119,10 +121,10 @@ def _size(messages: list[Message]) -> int:
 
 
 def _fitting(messages: list[Message], limit: int) -> int:
-    """How many of them, from the first on, are `limit` at most and BYTES_MAX at most; one at least."""
+    """How many of the first `limit` are BYTES_MAX together; one at least."""
     size = 0
     for index, message in enumerate(messages[:limit]):
         size += len(message)
         if size > BYTES_MAX and index:
             return index
-    return min(limit, len(messages))
+    return limit

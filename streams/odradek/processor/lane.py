@@ -52,9 +52,7 @@ from odradek.processor.tripwires import check_nothing_skipped, first_start, know
 from odradek.processor.unended import Place, open_ends, says_nothing_at
 from odradek.processor.work import (
     CLUSTER_ERRORS,
-    INPUT_BYTES_MAX,
     Work,
-    cut_by_bytes,
     dropped,
     now_ms,
     offset_of,
@@ -384,9 +382,6 @@ class Lane(threading.Thread):
             messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms))
             if messages:
                 self._check_beginning(offset_of(messages[0]))
-        if len(messages) > 1 and sum(map(len, messages)) > INPUT_BYTES_MAX:
-            messages, rest = cut_by_bytes(messages)
-            self._held = rest + self._held
         self._answer_expired_waiters()
         if not messages:
             return Work([], Sorted(), released) if released else None
@@ -499,11 +494,12 @@ class Lane(threading.Thread):
             records = output_records(self._services, work, effects, self.partition, self._identity_row.partitions)
         except (WireError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
-        if len(work) > 1 and size_of(rows, records) > self._bytes.limit:
+        size = size_of(rows, records)
+        if len(work) > 1 and size > self._bytes.limit:
             raise TooMuch
         position = work.next_offset(self.position)
         self._care.progress()
-        self._commit(rows, records, position, opened=effects.opened)
+        self._commit(rows, records, position, opened=effects.opened, size=size)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
         self._defects, self.progress_at = 0, time.monotonic()
@@ -518,9 +514,17 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ the transaction
 
     def _commit(
-        self, rows: dict[bytes, bytes | None], records: list[Record], position: int, *, processing: str = "", opened: int = 0
+        self,
+        rows: dict[bytes, bytes | None],
+        records: list[Record],
+        position: int,
+        *,
+        processing: str = "",
+        opened: int = 0,
+        size: int = 0,
     ) -> None:
         """The transaction: begin; rows, outputs, position row; commit; then the local store. Everything is encoded and checked already.
+        size: bytes of rows and records, 0 where they are few.
 
         Raises Refused or Dropped. An error at commit leaves its outcome unknown unless the broker named a record: never guess.
         """
@@ -550,7 +554,7 @@ class Lane(threading.Thread):
                 fault(faults.BEFORE_COMMIT)
             producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
         except KafkaException as error:
-            self._bytes.failed(size_of(rows, records), time.monotonic() - began)
+            self._bytes.failed(size, time.monotonic() - began)
             raise self._reports.classify(error) from error
         except BufferError as error:  # more than the client's queue holds: smaller batches fit
             raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
@@ -562,7 +566,7 @@ class Lane(threading.Thread):
         rows[_POSITION_STATE_KEY] = position_value
         self._store.apply(rows.items(), self._changelog_offset + 1, time_ms)
         self.position, self.open_runs = position, open_runs
-        self._bytes.committed(size_of(rows, records))
+        self._bytes.committed(size)
         self._committed_at = time.monotonic()
         self.tally.commit_seconds.observe(self._committed_at - began)
         self.counters.transactions += 1

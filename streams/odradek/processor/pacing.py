@@ -31,8 +31,8 @@ class ByteBound:
             self.limit = min(BYTES_MAX, self.limit * 2)
 
     def failed(self, size: int, seconds: float) -> None:
-        """One that is not, after so long."""
-        if seconds >= LONG_SECONDS:
+        """One that is not, after so long. A small one says nothing of sizes: its broker was away."""
+        if seconds >= LONG_SECONDS and size > BYTES_LEAST:
             self.limit = max(BYTES_LEAST, min(self.limit, size) // 2)
 
 

@@ -15,8 +15,6 @@ from odradek.processor.inputs import Sorted, Sorter
 from odradek.wire.headers import parse_headers
 from odradek.wire.state import TimerRow
 
-INPUT_BYTES_MAX = 8 * 1024 * 1024
-
 # Of the cluster, not of us: they pass.
 CLUSTER_ERRORS = (KafkaException, BrokerUnreachableError)
 
@@ -133,13 +131,3 @@ def log_ids(message: Message) -> dict[str, str]:
 
 def timer_row_key(timer: TimerRow) -> str:
     return timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id)
-
-
-def cut_by_bytes(messages: list[Message]) -> tuple[list[Message], list[Message]]:
-    """At most INPUT_BYTES_MAX bytes, but one record at least; and the rest."""
-    size = 0
-    for index, message in enumerate(messages):
-        size += len(message)
-        if size > INPUT_BYTES_MAX and index:
-            return messages[:index], messages[index:]
-    return messages, []
