@@ -89,6 +89,11 @@ class Schemas:
         return out.getvalue()
 
 
+def says_nothing(value: bytes | None, headers: Any) -> bool:
+    """Whether a record is to be skipped. headers: pairs, or a mapping."""
+    return value is None and dict(headers or ()).get("odradek-kind") == b"Nothing"
+
+
 def _name(parsed: Any) -> str:
     """Without the namespace."""
     return str(parsed["name"]).rpartition(".")[2]

@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message
 
-from services.avro_wire import NotReadable, Schemas, UnknownSchema, schemas_folder
+from services.avro_wire import NotReadable, Schemas, UnknownSchema, says_nothing, schemas_folder
 from services.ending import on_signals
 from services.foreign_telemetry import Telemetry
 from services.notifications.standing import Standing
@@ -110,8 +110,8 @@ def _store(database: sqlite3.Connection, reader: Reader, messages: list[Message]
 
 
 def _row(reader: Reader, message: Message) -> tuple[Any, ...] | None:
-    if message.value() is None and dict(message.headers() or []).get("odradek-kind") == b"Nothing":
-        return None  # docs/wire.md
+    if says_nothing(message.value(), message.headers()):
+        return None
     try:
         name, fields = reader.decode(message.value() or b"")
     except NotReadable as error:

@@ -17,7 +17,7 @@ from typing import Any
 import faust
 from faust.types import TP, EventT
 
-from services.avro_wire import NotReadable, Schemas, UnknownSchema
+from services.avro_wire import NotReadable, Schemas, UnknownSchema, says_nothing
 from services.foreign_telemetry import Telemetry
 from services.ledger import Ledger
 from services.payments.accounts import Accounts, BankUnreachable, Declined, InvalidOrder
@@ -152,8 +152,8 @@ class Payments:
     async def _handle(self, event: EventT[bytes]) -> None:
         message = event.message
         self._telemetry.read()
-        if message.value is None and dict(message.headers or {}).get("odradek-kind") == b"Nothing":
-            return  # docs/wire.md: acknowledged, and skipped
+        if says_nothing(message.value, message.headers):
+            return  # acknowledged
         try:
             name, task = await self._decode(message.value or b"")
         except NotReadable as error:

@@ -53,12 +53,11 @@ class UnendedTransactions(threading.Thread):
         self._told: dict[Place, int] = {}
 
     def run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.wait(self._every_seconds):  # nothing at the start: one look alone says nothing
             try:
                 self.look()
             except (KafkaException, OdradekError, TimeoutError) as error:  # a cluster in trouble: next time
                 logger.info("whether transactions lack their end could not be seen: %s", error)
-            self._stopping.wait(self._every_seconds)
 
     def stop(self) -> None:
         self._stopping.set()
