@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,22 @@ def test_unknown_schema_is_waited_for(wire: Wire, processor: Processor, monkeypa
     (letter,) = _letters(wire, 1)
     assert parse_dead_letter(letter.headers()).reason == dead_letters.UNKNOWN_SCHEMA
     until(lambda: wire.counts() == {workflow_id: [1, 2]})
+
+
+def test_a_producer_of_unknown_schemas_does_not_hold_its_partition_each_time(
+    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first is waited for; those that follow for a moment: whoever publishes before writing, as the contract asks, needs no more."""
+    monkeypatch.setattr("odradek.processor.lane.SCHEMA_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("odradek.processor.lane.SCHEMA_MOMENT_SECONDS", 0.25)
+    caplog.set_level(logging.INFO, "odradek.processor.lane")
+    workflow_id = key_for(wire, 0)
+    for number in range(4):
+        wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"1234567%d" % number + b"data")
+    wire.send(SignalWorkflow(workflow_id, "after"))
+    wire.flush()
+    until(lambda: wire.counts() == {workflow_id: [1]})
+    assert re.findall(r"waiting for schema \S+.*?, ([\d.]+) s at most", caplog.text) == ["0.5", "0.25", "0.25", "0.25"]
 
 
 def test_registry_framing_without_a_registry_is_not_waited_for(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:

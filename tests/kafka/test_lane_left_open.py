@@ -14,6 +14,7 @@ from odradek.processor import faults
 from odradek.wire import nothing
 from odradek.wire.codec import encode
 from odradek.wire.events import SignalWorkflow
+from odradek.wire.state import Row
 from odradek.wire.tasks import ActivityTask
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
@@ -30,6 +31,27 @@ def _bounds(wire: Wire, topic: str, partition: int) -> tuple[int, int]:
     """(what readers of committed records reach, the end)."""
     reached, end = (wire.admin.end_offsets(topic, [partition], committed=committed)[partition] for committed in (True, False))
     return reached, end
+
+
+def _left_by_an_owner_that_died(wire: Wire, broker: LocalBroker, command: bytes) -> dict[tuple[str, str], Row]:
+    """After 20 signals, a transaction without a position row that has no end anywhere, and no local store; the rows before it."""
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    wire.signals(20, 5)
+    until(lambda: processor.statistics().totals.inputs >= 20)
+    processor.stop()
+    before = wire.rows()
+    owner = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, 0)))
+    owner.init_transactions(10)
+    owner.begin_transaction()
+    owner.produce(wire.state, b"half of it", b"run/half", 0)
+    owner.produce(wire.commands, command, key_for(wire, 0).encode(), 0)
+    owner.flush(10)
+    forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
+    broker.kill()
+    broker.start()
+    shutil.rmtree(wire.settings.state_dir)
+    return before
 
 
 def test_whole_one_is_committed(namespace: str, tmp_path: Path) -> None:
@@ -58,22 +80,7 @@ def test_whole_one_is_committed(namespace: str, tmp_path: Path) -> None:
 def test_one_without_a_position_row_is_aborted(namespace: str, tmp_path: Path) -> None:
     with LocalBroker(jvm_options=QUICK_START) as broker:
         wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-        processor = make_processor(wire.settings, QUEUE)
-        processor.start()
-        wire.signals(20, 5)
-        until(lambda: processor.statistics().totals.inputs >= 20)
-        processor.stop()
-        before = wire.rows()
-        owner = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, 0)))
-        owner.init_transactions(10)
-        owner.begin_transaction()
-        owner.produce(wire.state, b"half of it", b"run/half", 0)
-        owner.produce(wire.commands, b"half of it", key_for(wire, 0).encode(), 0)
-        owner.flush(10)
-        forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
-        broker.kill()
-        broker.start()
-        shutil.rmtree(tmp_path / "state")
+        before = _left_by_an_owner_that_died(wire, broker, b"half of it")
         processor = make_processor(wire.settings, QUEUE)
         processor.start()
         try:
@@ -138,23 +145,9 @@ def test_one_that_was_aborted_is_aborted_everywhere(namespace: str, tmp_path: Pa
     """`state` tells that it was not whole: what it left on other topics never was."""
     with LocalBroker(jvm_options=QUICK_START) as broker:
         wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-        processor = make_processor(wire.settings, QUEUE)
-        processor.start()
-        wire.signals(20, 5)
-        until(lambda: processor.statistics().totals.inputs >= 20)
-        processor.stop()
-        owner = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, 0)))
-        owner.init_transactions(10)
-        owner.begin_transaction()
         key = key_for(wire, 0)
         task = ActivityTask(namespace, QUEUE, key, key, "T", QUEUE, "999", "ChargeCard", 999)
-        owner.produce(wire.state, b"half of it", b"run/half", 0)
-        owner.produce(wire.commands, encode(task), key.encode(), 0)
-        owner.flush(10)
-        forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
-        broker.kill()
-        broker.start()
-        shutil.rmtree(tmp_path / "state")
+        _left_by_an_owner_that_died(wire, broker, encode(task))
         processor = make_processor(wire.settings, QUEUE, unended_every_seconds=0.5)
         processor.start()
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.server
 import json
 import socket
@@ -14,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from odradek import cli
 from odradek.cli import times
@@ -24,7 +22,7 @@ from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.temporal.cluster import API_VERSION
 from tests.unit.client_fakes import reply_to
-from tests.unit.web_server import WebServer, plain, summary
+from tests.unit.web_server import WebServer, listening, plain, summary
 
 TOKEN = "a-token-of-some-length"
 BATCHES = "/api/v1/namespaces/default/batch-operations"
@@ -41,18 +39,8 @@ def web(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[WebServer]:
 @pytest.fixture
 def address(web: WebServer) -> Iterator[str]:
     """Where the application listens, in a thread with its own loop."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        server = uvicorn.Server(uvicorn.Config(web.app, log_level="error", lifespan="on"))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
+    with listening(web) as address:
+        yield address
 
 
 @pytest.fixture

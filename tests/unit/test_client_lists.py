@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from odradek.cli.workflow import lists
 from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowExecutionStatus
@@ -29,7 +27,7 @@ from odradek.web.temporal.shapes import execution_info
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
 from tests.unit.client_fakes import FakeTransport
-from tests.unit.web_server import COMPLETED, START_MS, WebServer, plain, summary
+from tests.unit.web_server import COMPLETED, START_MS, WebServer, listening, plain, summary
 
 TOKEN = "a-token-of-some-length"
 
@@ -37,18 +35,12 @@ TOKEN = "a-token-of-some-length"
 @contextlib.asynccontextmanager
 async def serving(web: WebServer) -> AsyncIterator[str]:
     """The application on a free port, in a thread with its own loop."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        server = uvicorn.Server(uvicorn.Config(web.app, log_level="error", lifespan="on"))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await asyncio.to_thread(thread.join, 20)
-            assert not thread.is_alive()
+    running = listening(web)
+    address = running.__enter__()
+    try:
+        yield address
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
 
 
 @pytest.fixture

@@ -4,14 +4,18 @@ owner, no Kafka. Requests go through the whole application, gate and all.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import socket
+import threading
 import weakref
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import uvicorn
 from starlette.applications import Starlette
 
 from odradek.client.connection import Connection
@@ -247,6 +251,23 @@ class FakeKafka:
             return None
         self.redriven.append(offset)
         return Place(self.topics.events("orders"), 1, -1)
+
+
+@contextlib.contextmanager
+def listening(web: WebServer) -> Iterator[str]:
+    """The application on a free port, in a thread with its own loop."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        server = uvicorn.Server(uvicorn.Config(web.app, log_level="error", lifespan="on"))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 class WebServer:
