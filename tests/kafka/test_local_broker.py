@@ -152,6 +152,20 @@ def test_a_killed_broker_recovers_at_the_same_address_with_its_data() -> None:
         assert read_one(address, "survives") == b"a crash"
 
 
+def test_a_killed_broker_whose_port_was_taken_says_so_and_keeps_its_data() -> None:
+    with LocalBroker() as broker:
+        address, cluster, port = broker.bootstrap, broker.cluster_id, int(broker.bootstrap.rpartition(":")[2])
+        broker.kill()
+        with socket.socket() as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            stranger.bind(("127.0.0.1", port))
+            stranger.listen()
+            with pytest.raises(PortInUseError, match=f"{address}.* taken .*data is kept"):
+                broker.start()
+        broker.start()
+        assert (broker.bootstrap, broker.cluster_id) == (address, cluster)
+
+
 def test_brokers_are_strangers_to_each_other() -> None:
     with LocalBroker(jvm_options=QUICK_START) as one, LocalBroker(jvm_options=QUICK_START) as other:
         assert one.bootstrap != other.bootstrap

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from odradek.broker import JarsUnavailableError, JavaNotFoundError, find_broker
+from odradek.broker import JarsUnavailableError, JavaNotFoundError, find_broker, ports
 from odradek.broker import find as find_module
 from odradek.broker.docker import container_environment
 from odradek.broker.jars import KafkaJars, cache_root, kafka_jars, random_uuid
@@ -160,6 +160,20 @@ def test_random_uuids_are_kafkas() -> None:
 def test_a_port_that_somebody_listens_on_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert not is_free(taken.getsockname()[1])
+    assert len(set(free_ports(5))) == 5
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_gets() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    if first < 20_000:
+        pytest.skip(f"this system gives away ports from {first} on")
+    assert max(free_ports(50)) < first
+
+
+def test_where_the_system_gives_away_all_ports_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = tmp_path / "ip_local_port_range"
+    given.write_text("1024\t65535\n")
+    monkeypatch.setattr(ports, "_LOCAL_PORTS", given)
     assert len(set(free_ports(5))) == 5
 
 

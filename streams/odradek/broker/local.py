@@ -80,12 +80,20 @@ class LocalBroker:
             raise BrokerError(f"the broker on {self.bootstrap} runs already")
         java = find_java()
         options = NodeOptions(java, kafka_jars(java, self._progress), self._heap_mb, self._jvm_options, self._config)
+        recovers = self._node is not None
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
                 self._start_once(options)
                 return self
-            except BrokerStartError:
-                if attempt == PORT_ATTEMPTS or not self._lost_its_port():
+            except BrokerStartError as error:
+                if not self._lost_its_port():
+                    raise
+                if recovers:  # at the same address with its data, or not at all
+                    address = f"{self.bootstrap} or its controller's port {self._running_node().voter.controller_port}"
+                    raise PortInUseError(
+                        f"{address} has been taken by another program meanwhile. Its data is kept: stop that, start again."
+                    ) from error
+                if attempt == PORT_ATTEMPTS:
                     raise
                 self._forget_node()
         raise AssertionError("unreachable: the last attempt raises")
@@ -153,8 +161,8 @@ class LocalBroker:
         temporary = self._data_dir is None
         root = self._data_dir or Path(tempfile.mkdtemp(prefix="odradek-broker-"))
         make_folder(root)
-        port = self._port or _last_port(root) or free_ports(1)[0]
-        voter = Voter(node_id=1, port=port, controller_port=free_ports(1)[0])
+        port, controller_port = free_ports(2)
+        voter = Voter(node_id=1, port=self._port or _last_port(root) or port, controller_port=controller_port)
         return Node(root, voter, [voter], options, temporary=temporary)
 
     def _lost_its_port(self) -> bool:
