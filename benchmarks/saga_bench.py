@@ -54,19 +54,19 @@ class SagaBench:
 
 async def measure(address: str, parts: dict[str, Part], workflows: int, sequential: int) -> dict[str, Any]:
     """Warm up, then both measurements."""
-    client = await Client.connect(address)
-    bench = SagaBench(client)
-    _say("warming up")
-    await bench.one()
-    await bench.many(WARM_UP, IN_FLIGHT)
-    _say(f"{sequential} sagas one at a time")
-    one_by_one = [await bench.one() for _ in range(sequential)]
-    _say(f"{workflows} sagas, {IN_FLIGHT} in flight")
-    before = {name: part.cpu_seconds() for name, part in parts.items()}
-    began = time.perf_counter()
-    times = await bench.many(workflows, IN_FLIGHT)
-    took = time.perf_counter() - began
-    spent = {name: (part.cpu_seconds() - before[name]) * 1000 / workflows for name, part in parts.items()}
+    async with await Client.connect(address) as client:  # one left open would look for its broker all through what is measured next
+        bench = SagaBench(client)
+        _say("warming up")
+        await bench.one()
+        await bench.many(WARM_UP, IN_FLIGHT)
+        _say(f"{sequential} sagas one at a time")
+        one_by_one = [await bench.one() for _ in range(sequential)]
+        _say(f"{workflows} sagas, {IN_FLIGHT} in flight")
+        before = {name: part.cpu_seconds() for name, part in parts.items()}
+        began = time.perf_counter()
+        times = await bench.many(workflows, IN_FLIGHT)
+        took = time.perf_counter() - began
+        spent = {name: (part.cpu_seconds() - before[name]) * 1000 / workflows for name, part in parts.items()}
     return {
         "saga": {
             "in_flight": IN_FLIGHT,

@@ -183,18 +183,22 @@ def measure_intake(folder: Path, runs: int) -> dict[str, Any]:
     """Records a second from Kafka into the store, and how long after a commit a run is listed."""
     with LocalBroker(data_dir=folder / "kafka") as broker:
         settings = Settings(address=broker.bootstrap, namespace="bench", state_dir=folder / "state")
-        admin = ClusterAdmin(settings)
-        admin.ensure([admin.topics.executions])
-        producer = Producer(transactional_producer_config(settings, "bench-visibility"))
-        producer.init_transactions(30)
-        written = _produce(producer, admin.topics.executions, runs)
-        with VisibilityReader(settings) as reader:
-            before, began, cpu_began = _first_batch(reader), time.perf_counter(), time.process_time()
-            if not reader.wait_ready(600):
-                raise RuntimeError(f"the read side did not catch up: {reader.statistics()}")
-            last = reader.statistics()
-            took, cpu = time.perf_counter() - began, time.process_time() - cpu_began
-            latencies = [_latency_ms(producer, admin.topics.executions, reader, number) for number in range(REPEATS)]
+        return _intake(settings, runs)  # its clients end with it: those left would look for their broker while pages are measured
+
+
+def _intake(settings: Settings, runs: int) -> dict[str, Any]:
+    admin = ClusterAdmin(settings)
+    admin.ensure([admin.topics.executions])
+    producer = Producer(transactional_producer_config(settings, "bench-visibility"))
+    producer.init_transactions(30)
+    written = _produce(producer, admin.topics.executions, runs)
+    with VisibilityReader(settings) as reader:
+        before, began, cpu_began = _first_batch(reader), time.perf_counter(), time.process_time()
+        if not reader.wait_ready(600):
+            raise RuntimeError(f"the read side did not catch up: {reader.statistics()}")
+        last = reader.statistics()
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu_began
+        latencies = [_latency_ms(producer, admin.topics.executions, reader, number) for number in range(REPEATS)]
     return {
         "records": written,
         "intake_records_per_second": round((last.records - before) / took),

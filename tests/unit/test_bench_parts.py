@@ -1,4 +1,4 @@
-"""A part of the benchmark that dies early is noticed at once, with the end of its log."""
+"""A part of the benchmark that dies early is noticed at once, with the end of its log; what it opened is closed before its broker ends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
+from benchmarks import saga_bench
 from benchmarks.parts import _process
+from odradek.client import Client
 
 _DIES = [sys.executable, "-c", "print('the cause', flush=True); raise SystemExit(3)"]
 _WAITS = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -42,3 +46,31 @@ def test_a_body_that_ends_first_ends_the_process(tmp_path: Path) -> None:
 def test_the_bodys_own_interrupt_stays_one(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), _process("slow", _WAITS, tmp_path):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_sagas_client_is_closed_however_they_end(fails: bool) -> None:
+    """One that stays open asks for its broker, which is gone, all through the measurements behind."""
+    connection = mock.Mock()
+
+    async def execute(self: Client, *_: Any, **__: Any) -> None:
+        if fails:
+            raise RuntimeError("a saga failed")
+
+    async def connect(*_: Any, **__: Any) -> Client:
+        client = Client.__new__(Client)
+        client._config = {"service_client": connection}  # nothing else is used
+        return client
+
+    with (
+        mock.patch.object(Client, "connect", connect),
+        mock.patch.object(Client, "execute_workflow", execute),
+        mock.patch.multiple(saga_bench, WARM_UP=2, IN_FLIGHT=2),
+    ):
+        measured = saga_bench.measure("nowhere:1", {}, 3, 2)
+        if fails:
+            with pytest.raises(RuntimeError, match="a saga failed"):
+                asyncio.run(measured)
+        else:
+            assert asyncio.run(measured)["saga"]["workflows"] == 3
+    connection.close.assert_called_once_with()
