@@ -182,6 +182,22 @@ def test_unpark_retries_a_failing_run_before_its_back_off_and_finds_closed_runs_
     assert w.replies[-1].status == outcomes.NOT_FOUND
 
 
+def test_unpark_of_a_run_that_is_not_parked_says_so_and_does_nothing() -> None:
+    w, switch = failing(Parked("spins"))
+    switch.error = None
+    w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))
+    assert w.replies[-1].status == outcomes.OK and not w.run().parked_reason
+    tries = switch.tries
+    w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))  # its answer was lost: it is the same request
+    assert w.replies[-1].status == outcomes.OK
+    w.step(UnparkWorkflow("w", request_id="2", reply_to="c"))
+    assert w.replies[-1].status == outcomes.FAILED_PRECONDITION and "'w' is not parked" in w.replies[-1].message
+    assert switch.tries == tries
+    w.restart()
+    w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))
+    assert w.replies[-1].status == outcomes.OK and switch.tries == tries
+
+
 @pytest.mark.parametrize("error", [RuntimeError("bug"), Parked("spins")])
 def test_queries_and_describe_of_a_failing_run_say_why(error: Exception) -> None:
     w, _ = failing(error)

@@ -29,6 +29,7 @@ from odradek.wire.events import UnparkWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
 from odradek.wire.partitioner import partition_for
+from tests.unit.client_fakes import reply_to
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, busy_description, completed_history, ok, plain, summary
 
 API = "/api/odradek/v1"
@@ -110,6 +111,20 @@ async def test_unpark(server: WebServer) -> None:
         assert (await client.post(f"{API}/workflows/order-1/unpark", json={"run": "x"})).status_code == 400
     (record,) = server.transport.records(UnparkWorkflow)
     assert record.run_id == "run-of-order-1" and record.identity == "anonymous@http"
+
+
+async def test_unpark_of_a_run_that_is_not_parked_says_so(server: WebServer) -> None:
+    server.add(summary("order-1"))
+
+    def answer(queue: str, record: Any) -> Any:
+        if isinstance(record, UnparkWorkflow):
+            return reply_to(record, "FAILED_PRECONDITION", message="workflow 'order-1' is not parked: nothing was done")
+        return server.owner.answer(queue, record)
+
+    server.transport.serve("orders", answer)
+    async with server.client() as client:
+        refused = await client.post(f"{API}/workflows/order-1/unpark", json={})
+    assert refused.status_code == 400 and refused.json()["code"] == 9 and "is not parked" in refused.json()["message"]
 
 
 async def test_queues_records_dead_letters(server: WebServer) -> None:

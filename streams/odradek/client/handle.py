@@ -159,11 +159,11 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         await self._client._root.delete_workflow(self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout)
 
     async def unpark(self, *, rpc_timeout: timedelta | None = None) -> None:
-        """Have a parked run tried again now: its code or what hindered it was corrected. Nothing happens to one that is not parked.
-        Odradek's own: Temporal has no parked runs.
+        """Have a parked run tried again now: its code or what hindered it was corrected; also one whose workflow task failed and waits for
+        its next try. Odradek's own: Temporal has no parked runs.
 
         Raises:
-            RPCError: NOT_FOUND when there is no such open run.
+            RPCError: NOT_FOUND when there is no such open run; FAILED_PRECONDITION when it is neither parked nor waits: nothing was done.
         """
         await self._client._root.unpark_workflow(self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout)
 

@@ -64,7 +64,7 @@ def _expired(step: WorkflowStep, deadline_ms: int) -> bool:
     return 0 < deadline_ms < step.now_ms
 
 
-def _repeated(step: WorkflowStep, event: SignalWorkflow | CancelWorkflow | TerminateWorkflow) -> bool:
+def _repeated(step: WorkflowStep, event: SignalWorkflow | CancelWorkflow | TerminateWorkflow | UnparkWorkflow) -> bool:
     entry = remembered(step, event)
     if entry is None:
         return False
@@ -115,11 +115,18 @@ def _terminate(step: WorkflowStep, event: TerminateWorkflow) -> None:
 
 
 def _unpark(step: WorkflowStep, event: UnparkWorkflow) -> None:
+    """One that failed and waits for its next try is tried now as well. Remembered, so that one asked for again is no second one."""
+    if _repeated(step, event):
+        return
     run = target(step, event, must_be_open=True)
     if run is None:
         return
-    if run.row.parked_reason or run.row.task_retry_due_ms:
-        retry_task_now(step, run)
+    if not run.row.parked_reason and not run.row.task_retry_due_ms:
+        problem = f"workflow {event.workflow_id!r} is not parked, nor does its workflow task wait to be tried again: nothing was done"
+        verdict(step, event, outcomes.FAILED_PRECONDITION, problem, row=run.row)
+        return
+    retry_task_now(step, run)
+    remember(step, run, event, outcomes.OK, run_id=run.row.run_id)
     verdict(step, event, outcomes.OK, row=run.row)
 
 

@@ -18,7 +18,8 @@ from odradek.client import Client
 from odradek.client.verdicts import noting_pending
 
 _BATCH_NOTE = """With --query: the runs are listed by `odradek server`, how many it hits is said and asked (--yes does not ask), and each is
-asked of its owner. Status 1 if one of them failed; what closed meanwhile is skipped. Those without a verdict yet are counted apart."""
+asked of its owner. What fails in a way that may pass is asked again, five times in all. Status 1 if one of them failed; what closed
+meanwhile is skipped. Those without a verdict yet are counted apart."""
 
 
 def register(actions: Commands) -> None:
@@ -68,7 +69,8 @@ def register(actions: Commands) -> None:
         "try a parked workflow again now (Odradek's own)",
         "odradek workflow unpark -w order-1",
         """odradek workflow unpark --query "WorkflowType = 'OrderWorkflow'" --yes""",
-        note="A run is parked when its code cannot go on: a defect, code that does not yield. --query hits the parked ones.\n"
+        note="A run is parked when its code cannot go on: a defect, code that does not yield. --query hits the parked ones. One whose\n"
+        "workflow task failed and waits for its next try is tried now as well; any other is left alone: status 1, and it says so.\n"
         "If `workflow describe` (Parked) names an input that is a dead letter, put it back afterwards:\n"
         "`odradek dead-letter redrive -t QUEUE -w ID`.",
     )
