@@ -31,7 +31,8 @@ def test_a_batch_counts_accepted_requests_apart(capsys: pytest.CaptureFixture[st
     options = argparse.Namespace(output="json")
     batch._report(options, "q", "terminated", outcome)
     assert json.loads(capsys.readouterr().out) | {"failures": []} == {
-        "query": "q", "action": "terminated", "matched": 4, "done": 1, "pending": 2, "skipped": 0, "failed": 0, "failures": [],
+        "query": "q", "action": "terminated", "matched": 4, "done": 1, "pending": 2, "skipped": 0, "retried": 0, "failed": 0,
+        "failures": [],
     }  # fmt: skip
     options.output = "text"
     batch._report(options, "q", "terminated", outcome)

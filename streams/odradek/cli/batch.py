@@ -1,7 +1,8 @@
 """The same request to every workflow of a query: how many it hits is said first, then it is asked, then done, a few at a time.
 
 The runs are listed by the read side and asked of their owners, each by its run id and task queue. What closed between list and request is
-skipped, not a failure. Ctrl-C ends it: what was done is done, and the same command goes on where it stopped.
+skipped, not a failure. What fails in a way that may pass is asked again as the server's batches do it, under its request id. Ctrl-C ends
+it: what was done is done, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,26 +21,35 @@ from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.output import is_json, print_value, visible
 from odradek.cli.status import CommandFailedError, UsageError
 from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowHandle
+from odradek.client.same_request import same_request
 from odradek.client.verdicts import noting_pending
+from odradek.web.retries import PASSING, Retries
 
 OPEN = "ExecutionStatus = 'Running'"
 #: Requests at once: enough to fill an owner's batches, few enough to leave room for others.
 AT_ONCE = 16
+_RETRIES = Retries()
 _FAILURES_SHOWN = 10
 _FAILURES_KEPT = 1_000
 _PROGRESS_S = 0.2
+
+#: There is nothing left to do: it closed or was deleted between list and request; an unparking found it unparked.
+_NOTHING_LEFT = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION})
 
 Act = Callable[[WorkflowHandle[Any, Any]], Awaitable[None]]
 
 
 @dataclass
 class Outcome:
-    """How far a batch came. `matched`: what it was counted to hit; runs come and go meanwhile. `pending`: accepted without a verdict."""
+    """How far a batch came. `matched`: what it was counted to hit; runs come and go meanwhile. `pending`: accepted without a verdict.
+    `retried`: requests that were sent again.
+    """
 
     matched: int
     done: int = 0
     pending: int = 0
     skipped: int = 0
+    retried: int = 0
     failed: int = 0
     failures: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -113,23 +124,20 @@ async def _preview(client: Client, query: str, size: int = 5) -> None:
         print(visible(f"  {execution.id}  {execution.workflow_type}  {execution.raw_info.status}"), file=sys.stderr)
 
 
-async def _run(client: Client, query: str, rps: float | None, act: Act, outcome: Outcome) -> None:
-    limit = asyncio.Semaphore(AT_ONCE)
+async def _run(client: Client, query: str, rps: float | None, act: Act, outcome: Outcome, retries: Retries = _RETRIES) -> None:
+    limit, turns = asyncio.Semaphore(AT_ONCE), _Turns(rps)
     asking: set[asyncio.Task[None]] = set()
     shown = _Progress(outcome)
-    next_at = time.monotonic()
 
     def asked(task: asyncio.Task[None]) -> None:
         asking.discard(task)
         limit.release()
 
     try:
-        async for execution in client.list_workflows(query, page_size=500):
+        async for execution in _listed(client, query, retries):
             await limit.acquire()
-            if rps:
-                await asyncio.sleep(max(0.0, next_at - time.monotonic()))
-                next_at = max(next_at, time.monotonic()) + 1 / rps
-            task = asyncio.ensure_future(_ask(client, execution, act, outcome))
+            await turns.next()
+            task = asyncio.ensure_future(_ask(client, execution, act, outcome, retries, turns))
             asking.add(task)
             task.add_done_callback(asked)
             shown.tick()
@@ -142,21 +150,52 @@ async def _run(client: Client, query: str, rps: float | None, act: Act, outcome:
         shown.end()
 
 
-async def _ask(client: Client, execution: WorkflowExecution, act: Act, outcome: Outcome) -> None:
-    handle = client.get_workflow_handle(execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None)
-    try:
-        with noting_pending() as pending:
-            await act(handle)
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            outcome.skipped += 1
+async def _listed(client: Client, query: str, retries: Retries) -> AsyncIterator[WorkflowExecution]:
+    """Runs of the query. A page that the server did not give is asked for again, from where the one before it ended."""
+    runs, attempt = client.list_workflows(query, page_size=500), 1
+    while True:
+        try:
+            execution = await anext(runs)
+        except StopAsyncIteration:
             return
-        _failed(outcome, execution, f"{error.message} ({error.status.name})")
-    except Exception as error:  # whatever it is, it is this run's alone, and is said
-        _failed(outcome, execution, f"{type(error).__name__}: {error}")
-    else:
-        outcome.done += not pending
-        outcome.pending += bool(pending)
+        except RPCError as error:
+            if not retries.again(error.status, attempt):
+                raise
+            await asyncio.sleep(retries.pause_s(attempt))
+            attempt += 1
+        else:
+            attempt = 1
+            yield execution
+
+
+async def _ask(
+    client: Client, execution: WorkflowExecution, act: Act, outcome: Outcome, retries: Retries = _RETRIES, turns: _Turns | None = None
+) -> None:
+    handle = client.get_workflow_handle(execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None)
+    request_id, attempt = uuid.uuid4().hex, 1
+    while True:
+        try:
+            with noting_pending() as pending, same_request(request_id):
+                await act(handle)
+        except RPCError as error:
+            if retries.again(error.status, attempt):
+                await asyncio.sleep(retries.pause_s(attempt))
+                if turns is not None:
+                    await turns.next()
+                attempt += 1
+                outcome.retried += 1
+                continue
+            if error.status in _NOTHING_LEFT:
+                outcome.skipped += 1
+                return
+            tried = f", {attempt} attempts" if error.status in PASSING else ""
+            _failed(outcome, execution, f"{error.message} ({error.status.name}{tried})")
+        except Exception as error:  # whatever it is, it is this run's alone, and is said
+            _failed(outcome, execution, f"{type(error).__name__}: {error}")
+        else:
+            outcome.done += not pending
+            outcome.pending += bool(pending)
+        return
 
 
 def _failed(outcome: Outcome, execution: WorkflowExecution, message: str) -> None:
@@ -168,15 +207,31 @@ def _failed(outcome: Outcome, execution: WorkflowExecution, message: str) -> Non
 def _report(options: argparse.Namespace, query: str, past: str, outcome: Outcome) -> None:
     if is_json(options):
         failures = [{"workflowId": id, "runId": run_id, "message": message} for id, run_id, message in outcome.failures]
-        counts = {name: getattr(outcome, name) for name in ("matched", "done", "pending", "skipped", "failed")}
+        counts = {name: getattr(outcome, name) for name in ("matched", "done", "pending", "skipped", "retried", "failed")}
         print_value(options, {"query": query, "action": past, **counts, "failures": failures})
         return
     pending = f"  accepted, not applied before a processor is up: {outcome.pending}" if outcome.pending else ""
-    print(f"{past}: {outcome.done}{pending}  skipped (gone or closed meanwhile): {outcome.skipped}  failed: {outcome.failed}")
+    retried = f"  sent again: {outcome.retried}" if outcome.retried else ""
+    print(f"{past}: {outcome.done}{pending}  skipped (gone or closed meanwhile): {outcome.skipped}{retried}  failed: {outcome.failed}")
     for id, run_id, message in outcome.failures[:_FAILURES_SHOWN]:
         print(visible(f"  {id}  {run_id}  {message}"), file=sys.stderr)
     if outcome.failed > _FAILURES_SHOWN:
         print(f"  … {outcome.failed - _FAILURES_SHOWN} more; -o json has them", file=sys.stderr)
+
+
+class _Turns:
+    """When the next request may go: at most so many a second, or at once."""
+
+    def __init__(self, per_second: float | None) -> None:
+        self._per_second = per_second
+        self._next_s = time.monotonic()
+
+    async def next(self) -> None:
+        """Wait for a turn of one's own."""
+        if self._per_second:
+            turn_s = max(self._next_s, time.monotonic())
+            self._next_s = turn_s + 1 / self._per_second
+            await asyncio.sleep(turn_s - time.monotonic())
 
 
 class _Progress:

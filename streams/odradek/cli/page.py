@@ -24,9 +24,10 @@ _HEAD = """\
   setting `server_address`. The language is in [query.md](query.md). Everything else goes to the owners of workflows over Kafka and needs
   no server.
 - **Many workflows**: `signal`, `cancel`, `terminate`, `delete` and `unpark` take `--query`. How many it hits is said and asked;
-  `--yes` does not ask, and `-o json` wants `--yes`. Status 1 if one failed; what closed meanwhile is skipped. `temporal` has its server
-  do that; here the command does it, and it ends with the command. `batch list|describe|terminate` are about the batches that the web UI
-  and the HTTP API begin, which run in the server.
+  `--yes` does not ask, and `-o json` wants `--yes`. What fails in a way that may pass (no answer, a broker away) is asked again under its
+  request id, five times in all with pauses, as the server's batches do. Status 1 if one failed; what closed meanwhile is skipped.
+  `temporal` has its server do that; here the command does it, and it ends with the command. `batch list|describe|terminate` are about
+  the batches that the web UI and the HTTP API begin, which run in the server.
 - **Inputs** are JSON, one `--input` (or `--input-file`) an argument. `--input-meta encoding=binary/plain` and the like give the payload
   metadata of its own, once for all arguments or once for each; `--input-base64` takes arguments in base64. The same four stand behind
   `--signal-input` and `--start-signal-input`.

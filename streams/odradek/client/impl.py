@@ -40,6 +40,7 @@ from odradek.client.interceptor import OutboundInterceptor
 from odradek.client.locate import locate
 from odradek.client.requests import RequestChannel
 from odradek.client.result import next_run, value_of
+from odradek.client.same_request import request_id_of_caller
 from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
 from odradek.client.verdicts import accept, check, check_start, rpc_error, unavailable
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count_workflows, namespace_path
@@ -371,6 +372,7 @@ class ClientImpl(OutboundInterceptor):
     async def _change(self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None) -> None:
         """A request that changes a run: its verdict, or accepted without one."""
         timeout_s = self._timeout(rpc_timeout)
+        record.request_id = record.request_id or request_id_of_caller()
 
         async def attempt(queue: str) -> Reply | None:
             await self._prepare_existing(queue, record.workflow_id)

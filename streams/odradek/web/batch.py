@@ -327,7 +327,7 @@ class _Asking:
 
     async def _again(self, failure: ApiError, attempt: int) -> bool:
         """Whether to try once more, when it is time for it."""
-        if failure.status not in PASSING or attempt >= self._retries.attempts:
+        if not self._retries.again(failure.status, attempt):
             return False
         if await self.job.stopped_before(time.monotonic() + self._retries.pause_s(attempt)):
             return False

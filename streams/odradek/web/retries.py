@@ -1,4 +1,7 @@
-"""What is tried again, and when: Temporal's batcher tries what may pass a bounded number of times; here with a pause between."""
+"""What is tried again, and when: Temporal's batcher tries what may pass a bounded number of times; here with a pause between.
+
+The server's batches and the command line's (`odradek workflow … --query`).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ class Retries:
     attempts: int = 5
     pause_first_s: float = 0.5
     pause_most_s: float = 8.0
+
+    def again(self, status: RPCStatusCode, attempt: int) -> bool:
+        """Whether what ended so is tried once more behind an attempt, counted from 1."""
+        return status in PASSING and attempt < self.attempts
 
     def pause_s(self, attempt: int) -> float:
         """How long to wait behind an attempt, counted from 1."""
