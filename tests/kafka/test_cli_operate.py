@@ -307,6 +307,13 @@ def test_a_batch_that_fails_in_part(odradek: Run, monkeypatch: pytest.MonkeyPatc
 # --- parked, deleted
 
 
+def test_unpark_of_a_run_that_is_not_parked(odradek: Run) -> None:
+    started(odradek, "healthy")
+    assert json.loads(odradek("workflow", "query", "-w", "healthy", "--name", "told").stdout) == []
+    done = odradek("workflow", "unpark", "-w", "healthy")
+    assert done.returncode == 1 and done.stdout == "" and "'healthy' is not parked" in done.stderr, done.stderr
+
+
 def test_unpark(odradek: Run, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     started(odradek, "parked", type="Blocked", argument=str(flag))
@@ -464,6 +471,11 @@ def test_topic(odradek: Run) -> None:
     lines = odradek("topic", "-w", "trail", "-t", QUEUE, "--kind", "results").stdout.splitlines()
     assert len(lines) == 2 and lines[1].split()[1] == "results" and "status=COMPLETED" in lines[1]
     assert '"signal_name": "go"' in odradek("topic", "-w", "trail", "--detailed").stdout
+    done = odradek("topic", "-w", "trail", "--limit", "2", "-o", "jsonl")
+    assert done.returncode == 0 and "there are more records than --limit 2" in done.stderr, done.stderr
+    assert 2 <= len(done.stdout.splitlines()) <= 4  # two, and as many requests that only looked
+    done = odradek("topic", "-w", "trail", "--limit", "1", "--kind", "results", "-o", "jsonl")  # others take no place in it
+    assert done.returncode == 0 and json.loads(done.stdout)["topic_kind"] == "results" and done.stderr == ""
     done = odradek("topic", "-w", "nobody")
     assert done.returncode == 4 and "no record of workflow 'nobody'" in done.stderr
 

@@ -51,7 +51,8 @@ def test_requests_that_only_look_take_nobodys_place(settings: Settings) -> None:
     assert with_some.complete and with_some.reads_left_out == 20
 
     short = reader.trail("order-1", task_queue=QUEUE, limit=1, reads_limit=0)
-    assert not short.complete and short.missing == ["more than 1 records"]
+    assert not short.complete and short.limited and short.missing == ["more than 1 records"] and not with_some.limited
+    assert [record.topic_kind for record in reader.trail("order-1", task_queue=QUEUE, kinds=["results"]).records] == []
 
 
 def test_bounds_of_what_is_still_there(settings: Settings) -> None:

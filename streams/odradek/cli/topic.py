@@ -44,7 +44,8 @@ def register(commands: Commands) -> None:
         notes="""Searched are `events` of the task queue (of all queues without -t), `commands` and dead letters of every queue,
 `results` and `executions`: from the oldest record there. Applied events stay for the setting `audit_window`; commands are deleted
 seconds after their service has acknowledged them, and what they said stands in the history alone. Requests that only looked never
-take the place of others in --limit. No worker needs to live.""",
+take the place of others in --limit. A search that --limit ends is a success: a note on stderr says that there are more; one that
+--timeout ends is status 3. No worker needs to live.""",
         statuses=ONE_WORKFLOW,
         parents=[cluster_options(), output_options()],
     )
@@ -75,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
             task_queue=own,
             run_id=options.run_id,
             activity_queues=others,
+            kinds=options.kind or (),
             since_ms=since_ms,
             limit=options.limit,
             timeout_s=options.timeout.total_seconds(),
@@ -83,11 +85,13 @@ def run(options: argparse.Namespace) -> int:
     _print(options, records)
     if found.reads_left_out:
         print(f"{found.reads_left_out} requests that only looked are left out (--limit)", file=sys.stderr)
-    if not found.complete:
+    if found.limited:
+        print(f"there are more records than --limit {options.limit}: these were met first", file=sys.stderr)
+    elif not found.complete:
         raise CommandFailedError(
             f"not all was searched: {'; '.join(found.missing)}. Narrow it (-t, --since), or give more --timeout", Status.UNAVAILABLE
         )
-    if not records:
+    if not records and not found.limited:
         raise CommandFailedError(
             f"no record of workflow {options.workflow_id!r}: it is not there, or its records were deleted after their retention",
             Status.NOT_FOUND,

@@ -167,6 +167,7 @@ class Trail(msgspec.Struct):
 
     `complete` False: the search ended at its deadline or limit, or records of the run are deleted already; `missing` says what is not
     here. `purged`: the deleted ones that the run's history knows. `reads_left_out`: requests that only looked and are not in `records`.
+    `limited`: there are more records than were asked for; these were met first.
     """
 
     workflow_id: str
@@ -175,6 +176,7 @@ class Trail(msgspec.Struct):
     missing: list[str]
     reads_left_out: int = 0
     purged: list[PurgedRecord] = []
+    limited: bool = False
 
 
 class DeadLetterView(msgspec.Struct):

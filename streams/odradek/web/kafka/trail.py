@@ -79,6 +79,7 @@ class RecordReader:
         task_queue: str | Collection[str],
         run_id: str = "",
         activity_queues: Collection[str] = (),
+        kinds: Collection[str] = (),
         since_ms: int = 0,
         limit: int = 1_000,
         reads_limit: int | None = None,
@@ -86,11 +87,11 @@ class RecordReader:
     ) -> Trail:
         """The records of a workflow, or of one run of it. Those of `events` that carry no run id are shown with any.
 
-        task_queue: the workflow's queue, or all in which it may be.
+        task_queue: the workflow's queue, or all in which it may be.  kinds: of topics, () for all.
         limit: of records that are no requests that only looked; of these `reads_limit` (None: as many again), the rest is counted.
         """
         deadline_s = time.monotonic() + timeout_s
-        names = self._names(task_queue, activity_queues)
+        names = [name for name in self._names(task_queue, activity_queues) if not kinds or self._kind(name) in kinds]
         stretches = self._stretches(names, workflow_id, max(0, since_ms - _CLOCK_SLACK_MS))
         reads_limit = limit if reads_limit is None else reads_limit
         return self._trail(stretches, workflow_id, run_id, limit=limit, reads_limit=reads_limit, deadline_s=deadline_s)
@@ -167,14 +168,17 @@ class RecordReader:
         if full:
             missing.append(f"more than {limit} records")
         found = sorted(found + reads, key=lambda record: (record.time_ms, record.topic, record.offset))
-        return Trail(workflow_id, found, not missing, missing, reads_left_out=reads_left_out)
+        return Trail(workflow_id, found, not missing, missing, reads_left_out=reads_left_out, limited=full)
+
+    def _kind(self, name: str) -> str:
+        parsed = self._topics.parse(name)
+        return parsed.kind if parsed is not None else ""
 
     def _places(self, names: Iterable[str], workflow_id: str) -> list[tuple[str, int]]:
         """Partitions where records of the key can be."""
         places: list[tuple[str, int]] = []
         for name, facts in self._admin.describe(names).items():
-            parsed = self._topics.parse(name)
-            kind = parsed.kind if parsed is not None else ""
+            kind = self._kind(name)
             if kind == "dead-letters":
                 partitions: Iterable[int] = range(facts.partitions)
             elif kind == "commands":
