@@ -70,6 +70,40 @@ def test_input_that_kills_its_owners_is_parked(wire: Wire, tmp_path: Path) -> No
         _end(supervisor)
 
 
+@pytest.mark.slow
+def test_parked_run_that_kills_its_new_owners_is_held(wire: Wire, tmp_path: Path) -> None:
+    """Each new owner tries parked runs again: one that kills it must not do so for ever, nor be mistaken for another, whatever comes in."""
+    killer, *innocent = [key_for(wire, 0, f"{name}{n:02d}") for n, name in enumerate(["killer", *["a"] * 12, *["z"] * 12])]
+    other = key_for(wire, 0, "other")
+    wire.admin.ensure_queue(QUEUE)
+    for workflow_id in [killer, *innocent]:
+        wire.send(SignalWorkflow(workflow_id, "park"))
+    wire.flush()
+    with Host(wire, log=tmp_path / "log") as host:
+        until(lambda: len(wire.counts()) == 25)
+        assert host.drain() == 0
+    supervisor = _supervised(wire, 1, tmp_path / "supervised.log")
+    sent = 0
+
+    def held() -> bool:
+        nonlocal sent
+        wire.send(SignalWorkflow(other, "count"))  # there is progress in each owner's life
+        wire.flush()
+        sent += 1
+        run = wire.rows()["run", killer]
+        assert isinstance(run, RunRow)
+        return "owners of the partition died in a row" in run.parked_reason
+
+    try:
+        until(held, 120)
+        until(lambda: wire.counts()[other] == list(range(1, sent + 1)), 60)
+        rows = wire.rows()
+        assert [row.parked_reason for workflow_id in innocent if isinstance(row := rows["run", workflow_id], RunRow)] == [""] * 24
+        assert not wire.read(wire.dead_letters)
+    finally:
+        _end(supervisor)
+
+
 def test_start_that_kills_its_owners_is_a_dead_letter(wire: Wire, tmp_path: Path) -> None:
     """There is no run to park yet."""
     killer, other = key_for(wire, 0, "killer"), key_for(wire, 0, "other")

@@ -302,8 +302,8 @@ def _timers_of(run: RunRow) -> set[str]:
         "RUN_TIMEOUT": run.run_timeout_due_ms,
         "EXECUTION_TIMEOUT": run.execution_timeout_due_ms,
     }
-    assert not run.parked_reason or run.task_retry_due_ms == PARKED_DUE_MS
-    return {timer_key(due, run.run_id, kind) for kind, due in dues.items() if due}
+    mark = {timer_key(PARKED_DUE_MS, run.run_id, "WORKFLOW_TASK")} if run.parked_reason else set()
+    return mark | {timer_key(due, run.run_id, kind) for kind, due in dues.items() if due}
 
 
 def _without_cache(limits: EngineLimits) -> EngineLimits:

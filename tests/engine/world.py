@@ -13,6 +13,7 @@ from typing import Any
 from odradek.engine.engine import WorkflowEngine
 from odradek.engine.memory import MemoryOutlet, MemoryTables
 from odradek.engine.ports import COMMANDS, CONTROL, EXECUTIONS, RESULTS, Batch, Effects, EngineLimits, Input, Refusal, RowChange
+from odradek.engine.task_timer import marks
 from odradek.wire.codec import Codec
 from odradek.wire.events import (
     ActivityTaskCanceled,
@@ -94,20 +95,25 @@ class World:
         return WorkflowEngine(self.activator, namespace="default", task_queue="q", limits=self.limits)
 
     def restart(self) -> None:
-        """Another owner: nothing but the tables is left."""
+        """Another owner: nothing but the tables is left. It tries parked runs again first, as a lane does."""
         self.engine = self._engine()
+        after = ""
+        while found := list(marks(self.tables, after=after, limit=50)):
+            self.step(timers=[timer for _, timer in found])
+            after = found[-1][0]
         self.step()
 
     # ---------------------------------------------------------------- steps
 
-    def step(self, *events: Event, timers: bool = True) -> Effects:
-        """One batch: these inputs, and the timers that are due."""
+    def step(self, *events: Event, timers: bool | list[TimerRow] = True) -> Effects:
+        """One batch: these inputs, and the timers that are due, or these."""
         inputs = []
         for event in events:
             arrived = CODEC.decode(CODEC.encode(event)) if self.encoded else event
             inputs.append(Input(arrived, self.offset, f"topic/0/{self.offset}", self.now_ms))
             self.offset += 1
-        batch = Batch(self.now_ms, inputs, self.due() if timers else [])
+        due = timers if isinstance(timers, list) else self.due() if timers else []
+        batch = Batch(self.now_ms, inputs, due)
         before = copy.deepcopy(self.tables.snapshot()) if self.twice else None
         effects = self.engine.step(self.tables, self.outlet, batch)
         if self.twice:

@@ -21,9 +21,10 @@ import msgspec
 from odradek.config import Settings
 from odradek.engine import ports
 from odradek.engine.activation import WorkflowInstance
-from odradek.engine.keys import event_key, timer_key
+from odradek.engine.keys import PARKED_DUE_MS, event_key, timer_key
 from odradek.engine.ports import Batch, Effects, Outlet, Output, Refusal, RowChange, Tables
 from odradek.processor import Processor, lane
+from odradek.processor.work import timer_row_key
 from odradek.wire.events import ActivityTaskFailed, SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired
 from odradek.wire.outcomes import OK, Reply
@@ -39,6 +40,7 @@ REFUSED_OUTPUT = "refused-output"  # an output that passes the check and is refu
 DIE = "die"  # this process kills itself
 GATE = "gate"  # waits until the test opens `CountingEngine.gate`
 SLOW = "slow:"  # slow:50 takes 50 ms
+PARK = "park"  # the run is marked as parked: each new owner tries it, and dies over one whose workflow id begins with `kkiller`
 
 
 class CountingEngine:
@@ -65,6 +67,12 @@ class CountingEngine:
             elif isinstance(event, ActivityTaskFailed):
                 self._count(event.workflow_id, f"failed:{event.failure.type}", tables, outlet, rows, effects, f"offset {each.offset}")
         for timer in batch.timers:
+            if timer.due_ms == PARKED_DUE_MS:
+                rows[ports.TIMER, timer_row_key(timer)] = timer
+                run = tables.get(ports.RUN, timer.run_id)
+                if timer.workflow_id.startswith("kkiller") and isinstance(run, RunRow) and not run.parked_reason:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                continue
             self._count(timer.workflow_id, "fired", tables, outlet, rows, effects, f"timer {timer.due_ms}")
         effects.rows = [RowChange(table, key, row) for (table, key), row in rows.items()]
         effects.touched = [key for table, key in rows if table == ports.RUN]
@@ -85,6 +93,9 @@ class CountingEngine:
         if name == HUGE_ROW:
             details = [Payload(data=os.urandom(17 * 1024 * 1024))]
             rows[ports.RUN, "huge"] = RunRow("huge", "huge", "T", "huge", static_details=details[0])
+        if name == PARK:
+            mark = TimerRow(PARKED_DUE_MS, event.workflow_id, event.workflow_id, "WORKFLOW_TASK")
+            rows[ports.TIMER, timer_row_key(mark)] = mark
         if name.startswith(TIMER):
             due_ms, run_id = now_ms + int(name.removeprefix(TIMER)), event.workflow_id
             rows[ports.TIMER, timer_key(due_ms, run_id, "USER", 1)] = TimerRow(due_ms, run_id, run_id, "USER", 1)

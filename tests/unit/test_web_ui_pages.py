@@ -245,7 +245,7 @@ async def test_a_run(server: UiServer) -> None:
 
 
 async def test_a_parked_run_is_said_to_wait_for_somebody(server: UiServer) -> None:
-    """One box, and it does not say that the run is tried again."""
+    """One box, and it says whether the run is tried again by itself, and when."""
     run = summary("order-1", parked_reason="blocked for 60 s")
     server.add(run)
     server.owner.descriptions["order-1"] = WorkflowDescription(
@@ -256,6 +256,9 @@ async def test_a_parked_run_is_said_to_wait_for_somebody(server: UiServer) -> No
         said = text_of(page)
         assert page.count('class="note bad"') == 1
         assert "is tried again." not in said and "not tried again by itself" in said and "Blocked" in said
+        server.owner.descriptions["order-1"].pending_task_next_attempt_time_ms = (time.time_ns() // 1_000_000) + 10 * 60_000 + 30_000
+        page = (await client.get(RUN)).text
+        assert page.count('class="note bad"') == 1 and "It is tried again by itself in 10 m" in text_of(page), text_of(page)
 
 
 async def test_input_and_outcome(server: UiServer) -> None:

@@ -189,7 +189,7 @@ def test_older_writer_lacks_fields() -> None:
 
 @pytest.mark.parametrize(
     ("record_type", "added", "default"),
-    [(ExecutionSummary, "reported_problems", []), (RunRow, "reported_problems", []), (LaneStatus, "progress_time_ms", 0)],
+    [(ExecutionSummary, "reported_problems", []), (RunRow, "parked_until_ms", 0), (LaneStatus, "progress_time_ms", 0)],
 )
 def test_a_writer_from_before_a_field_was_added(record_type: RecordType, added: str, default: Any) -> None:
     """Fields are appended, with a default: what older versions wrote lies in compacted topics for ever."""

@@ -257,8 +257,8 @@ class WatchedInstance:
     def _deadlock(self, stack: str) -> TaskFailed:
         message = (
             f"[TMPRL1101] Potential deadlock detected: workflow {self.workflow_type} (id {self.workflow_id}) did not yield within "
-            f"{self._watchdog.timeout:g} second(s). It was interrupted and parked; new code, or `odradek workflow unpark`, resumes it. "
-            f"It stood at\n{stack}"
+            f"{self._watchdog.timeout:g} second(s). It was interrupted and parked: it is tried again after a minute or more, "
+            f"with new code, or by `odradek workflow unpark`. It stood at\n{stack}"
         )
         logger.error("%s", message, extra=self.log_ids)
         return TaskFailed(Failure(message=message, type="DeadlockError", stack_trace=stack), park=True, logged=True)

@@ -197,7 +197,8 @@ class TaskFailed(msgspec.Struct):
 
     Nothing of it counts.
 
-    `cause` is Temporal's WorkflowTaskFailedCause without prefix. `park`: do not retry by back-off alone; wait for new code or an operator.
+    `cause` is Temporal's WorkflowTaskFailedCause without prefix. `park`: its code should not run soon: a back-off of minutes,
+    new code or an operator has it tried again. `held`: an operator alone.
     `logged`: whoever made it has told it, with more than stands here.
     The instance is of no further use; the engine closes it and replays into a new one.
     """
@@ -205,6 +206,7 @@ class TaskFailed(msgspec.Struct):
     failure: Failure
     cause: str = "WORKFLOW_WORKER_UNHANDLED_FAILURE"
     park: bool = False
+    held: bool = False
     logged: bool = False
 
 

@@ -16,6 +16,7 @@ from odradek.engine.keys import event_key
 from odradek.engine.ports import RESULTS, USER_TIMER
 from odradek.engine.step import OutputRefusedError, TaskRefusedError
 from odradek.engine.summaries import result_of
+from odradek.engine.task_timer import set_task_timer
 from odradek.wire import outcomes
 from odradek.wire.history import (
     Attributes,
@@ -190,14 +191,14 @@ def _close(
         step.delete_timer(run, "USER", timer.due_ms, timer.started_event_id)
     run.timers.clear()
     step.delete_timer(run, "FIRST_TASK", row.first_task_due_ms)
-    step.delete_timer(run, "WORKFLOW_TASK", row.task_retry_due_ms)
+    set_task_timer(step, run, 0)
     step.delete_timer(run, "RUN_TIMEOUT", row.run_timeout_due_ms)
     step.delete_timer(run, "EXECUTION_TIMEOUT", row.execution_timeout_due_ms)
     row.status = status
     step.opened -= 1
     row.close_time_ms = run.time_ms
     row.new_execution_run_id = new_run_id
-    row.first_task_due_ms = row.task_retry_due_ms = 0
+    row.first_task_due_ms = 0
     row.parked_reason, row.reported_problems = "", []
     row.task_failure, row.task_attempt = None, 1
     row.retention_due_ms = run.time_ms + step.limits.retention_ms

@@ -9,11 +9,11 @@ run is parked, the input dead-lettered with its trace, and no other workflow id 
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from odradek.engine.cache import RunCache
 from odradek.engine.inputs import apply_input
-from odradek.engine.keys import PARKED_DUE_MS, timer_key
+from odradek.engine.keys import timer_key
 from odradek.engine.ports import (
     RUN,
     TIMER,
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from odradek.engine.waiters import Waiter
     from odradek.wire.outcomes import Reply
 
-# Runs parked by an earlier engine that one step takes up again.
-RESUMED_PER_STEP = 50
-
 
 class _Work:
     """What a batch holds for one workflow id, and what an earlier try of it taught."""
@@ -74,12 +71,9 @@ class WorkflowEngine:
         self._cache = RunCache(self._limits.max_cached_workflows)
         self._waiters = Waiters()
         self._context = Context(activator, namespace, task_queue, self._limits, self._cache, self._waiters)
-        #: where the search for parked runs goes on; None when it is done
-        self._parked_from: str | None = ""
-        self._parked_before: str | None = ""
 
     def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
-        """Apply a batch. Give an engine that is new an empty batch too: it then takes up runs that were parked before it."""
+        """Apply a batch."""
         self._context.begin()
         works: dict[str, _Work] = {}
         for input in batch.inputs:
@@ -88,9 +82,7 @@ class WorkflowEngine:
             if work is None:
                 work = works[workflow_id] = _Work()
             work.inputs.append(input)
-        self._parked_before = self._parked_from
-        timers = batch.timers if self._parked_from is None else [*batch.timers, *self._parked(tables)]
-        for timer in timers:
+        for timer in batch.timers:
             work = works.get(timer.workflow_id)
             if work is None:
                 work = works[timer.workflow_id] = _Work()
@@ -106,7 +98,6 @@ class WorkflowEngine:
         """The transaction of the last step did not commit: forget what these runs became in it."""
         for run_id in run_ids:
             self._context.revert(run_id)
-        self._parked_from = self._parked_before
 
     def evict_all(self) -> None:
         """Forget everything that is not in the tables."""
@@ -114,7 +105,6 @@ class WorkflowEngine:
         self._waiters.clear()
         self._context.failed_here.clear()
         self._context.begin()
-        self._parked_from = self._parked_before = ""
 
     def expired_waiters(self, now_ms: int) -> list[Reply]:
         """Answers for long polls whose deadline has passed."""
@@ -171,6 +161,7 @@ class WorkflowEngine:
             if not run.is_open:
                 self._cache.release(run_id)
         effects.parked.extend(step.parked)
+        self._context.parked_tries += step.parked_tries
         effects.failed_tasks.extend(step.failed_tasks)
         effects.without_details.extend(step.without_details)
         effects.steps += step.tasks
@@ -178,14 +169,6 @@ class WorkflowEngine:
         effects.dead_letters.extend([DeadLetter(offset, reason, rejected=True) for offset, reason in step.unheard])
         for position, trace in work.broken_inputs.items():
             effects.dead_letters.append(DeadLetter(work.inputs[position].offset, f"defect of the engine: {_last_line(trace)}", trace))
-
-    def _parked(self, tables: Tables) -> list[TimerRow]:
-        """The next runs that an earlier engine parked: this one may have new code for them."""
-        prefix = f"{PARKED_DUE_MS:015d}/"
-        rows = list(tables.scan(TIMER, prefix, start=self._parked_from or "", limit=RESUMED_PER_STEP))
-        self._parked_from = rows[-1][0] + "\0" if len(rows) == RESUMED_PER_STEP else None
-        timers = [cast(TimerRow, row) for _, row in rows]
-        return [timer for timer in timers if timer.run_id not in self._context.failed_here]
 
 
 class _Broken(Exception):

@@ -12,8 +12,10 @@ import uuid
 # Namespace of all derived ids; a constant of the wire contract.
 NAMESPACE = uuid.UUID("6f6472d3-6164-5b6b-9f00-6b61666b6121")
 
-# Due time of the timer row of a parked run: never reached by a clock, found by a prefix scan when an engine begins.
+# Due time of the mark of a parked run, a timer row beside the one of its back-off: never reached by a clock, found by a prefix scan when a
+# partition has a new owner.
 PARKED_DUE_MS = 999_999_999_999_999
+PARKED_PREFIX = f"{PARKED_DUE_MS:015d}/"
 
 
 def event_key(run_id: str, event_id: int) -> str:

@@ -166,6 +166,8 @@ class EngineLimits(msgspec.Struct):
     max_tasks_per_step: int = 10  # activations of one run inside one step (cancelled activities resolve at once), then the rest next batch
     task_retry_initial_ms: int = 1_000
     task_retry_maximum_ms: int = 60_000
+    parked_retry_initial_ms: int = 60_000
+    parked_retry_maximum_ms: int = 3_600_000
     problems_reported_from: int = 2  # failures of a task in a row; Temporal: numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute
     pending_activities_max: int = 2_000
 

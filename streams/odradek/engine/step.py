@@ -44,7 +44,19 @@ class OutputRefusedError(Exception):
 class Context:
     """What all steps of an engine share."""
 
-    __slots__ = ("_failed_log", "activator", "cache", "failed_here", "limits", "namespace", "replays", "task_queue", "tasks", "waiters")
+    __slots__ = (
+        "_failed_log",
+        "activator",
+        "cache",
+        "failed_here",
+        "limits",
+        "namespace",
+        "parked_tries",
+        "replays",
+        "task_queue",
+        "tasks",
+        "waiters",
+    )
 
     def __init__(
         self, activator: Activator, namespace: str, task_queue: str, limits: EngineLimits, cache: RunCache, waiters: Waiters
@@ -58,12 +70,15 @@ class Context:
         #: runs whose task failed in this engine's life: they wait for their back-off; others are tried at once (new code after a restart)
         self.failed_here: set[str] = set()
         self._failed_log: list[tuple[str, bool]] = []
+        #: parked runs whose back-off has ended, in the present engine step
+        self.parked_tries = 0
         self.replays = 0
         self.tasks = 0
 
     def begin(self) -> None:
         """A new engine step: what was changed before stays."""
         self._failed_log = []
+        self.parked_tries = 0
         self.waiters.begin()
 
     def mark_failed(self, run_id: str) -> None:
@@ -116,6 +131,7 @@ class WorkflowStep:
         #: runs that began in this step, less those that closed
         self.opened = 0
         self.parked: list[str] = []
+        self.parked_tries = 0
         self.failed_tasks: list[FailedTask] = []
         self.without_details: list[CommandWithoutDetails] = []
         #: run ids whose task must fail in this step, with the reason

@@ -2,8 +2,8 @@
 
 When a task is executed:
 - there is something to tell workflow code, the run is open, its first task is not delayed;
-- a run whose task failed waits for its back-off (or, parked, for an operator); new inputs only append. A restart is new code: an engine
-  that has not seen the task fail itself tries at once.
+- a run whose task failed waits for its back-off, a parked one for a longer one (or, held, for an operator); new inputs only append. A
+  restart is new code: an engine that has not seen the task fail itself tries at once.
 
 A failed task leaves no trace but its failure: the events that it did not see stay unseen.
 """
@@ -20,7 +20,7 @@ from odradek.engine.jobs import take_jobs
 from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.ports import FailedTask
 from odradek.engine.replay import replay
-from odradek.engine.timers import set_task_timer
+from odradek.engine.task_timer import set_task_timer
 from odradek.engine.writable import failure_problem
 from odradek.wire.clean import clean_failure
 from odradek.wire.history import WorkflowTask, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted
@@ -124,18 +124,38 @@ def _succeeded(step: WorkflowStep, run: LiveRun) -> None:
         step.context.clear_failed(row.run_id)
 
 
-def park(step: WorkflowStep, run: LiveRun, reason: str, cause: str = "") -> None:
-    """Hold the run until an operator or a restart tries it again; its inputs go on to append. `cause`: of the failed task, if one did."""
+def park(step: WorkflowStep, run: LiveRun, reason: str, cause: str = "", *, held: bool = False) -> None:
+    """No code of the run until its back-off, an operator or a restart has it tried again; its inputs go on to append.
+
+    `cause`: of the failed task, if one did. `held`: until an operator. A defect met while it waits changes nothing of how long.
+    """
+    row = run.row
     run.drop_instance()
     run.needs_task = False
-    if run.row.parked_reason != reason:
-        run.row.parked_reason = reason
+    step.context.mark_failed(row.run_id)
+    waits = bool(row.parked_reason and row.task_retry_due_ms and not cause)
+    if waits and row.task_retry_due_ms == PARKED_DUE_MS:
+        return
+    if not row.parked_reason:
+        step.parked.append(row.run_id)
+    if row.parked_reason != reason:
+        row.parked_reason = reason
         run.summary_dirty = True
     problems.report(step, run, cause, parked=True)
     run.dirty = True
-    set_task_timer(step, run, PARKED_DUE_MS)
-    step.context.mark_failed(run.row.run_id)
-    step.parked.append(run.row.run_id)
+    if held:
+        set_task_timer(step, run, PARKED_DUE_MS, parked=True)
+    elif not waits:
+        set_task_timer(step, run, _parked_until(step, run), parked=True)
+
+
+def _parked_until(step: WorkflowStep, run: LiveRun) -> int:
+    """A minute, doubling to an hour while each parking follows soon on the one before, whether or not a task succeeded in between."""
+    row, limits = run.row, step.limits
+    again = row.parked_until_ms > 0 and run.time_ms <= row.parked_until_ms + row.parked_wait_ms
+    row.parked_wait_ms = min(2 * row.parked_wait_ms, limits.parked_retry_maximum_ms) if again else limits.parked_retry_initial_ms
+    row.parked_until_ms = run.time_ms + row.parked_wait_ms
+    return row.parked_until_ms
 
 
 def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
@@ -155,13 +175,13 @@ def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
     if not failed.logged:
         step.failed_tasks.append(FailedTask(row.workflow_id, row.run_id, row.workflow_type, failed.cause, failed.failure.message))
     if failed.park:
-        park(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause)
+        park(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause, held=failed.held)
         return
     problems.report(step, run, failed.cause)
+    set_task_timer(step, run, run.time_ms + min(wait_ms, limits.task_retry_maximum_ms))
     if row.parked_reason:
         row.parked_reason = ""
         run.summary_dirty = True
-    set_task_timer(step, run, run.time_ms + min(wait_ms, limits.task_retry_maximum_ms))
     step.context.mark_failed(row.run_id)
 
 

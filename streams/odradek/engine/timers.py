@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 from odradek.engine import activities, retention
 from odradek.engine.closing import time_out
-from odradek.engine.keys import event_key, timer_key
+from odradek.engine.keys import PARKED_DUE_MS, event_key, timer_key
 from odradek.engine.ports import TIMER, USER_TIMER
+from odradek.engine.task_timer import set_task_timer
 from odradek.wire.history import TimerFired
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
     from odradek.wire.state import TimerRow
+
+# Parked runs that fall due together are tried so far apart: each may keep its lane until the watchdog ends it (2 s unless set otherwise).
+PARKED_APART_MS = 20_000
 
 
 def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
@@ -48,8 +52,7 @@ def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
         if activity is not None and activity.timer_due_ms == timer.due_ms:
             activities.apply_timer(step, run, activity)
     elif kind == "WORKFLOW_TASK":
-        if row.task_retry_due_ms == timer.due_ms:
-            retry_task_now(step, run)
+        _retry_task(step, run, timer.due_ms)
     elif kind == "FIRST_TASK":
         if row.first_task_due_ms == timer.due_ms:
             row.first_task_due_ms = 0
@@ -61,15 +64,18 @@ def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
         time_out(step, run, whole_chain=True)
 
 
-def set_task_timer(step: WorkflowStep, run: LiveRun, due_ms: int) -> None:
-    """When the workflow task is tried next; 0 for no timer."""
+def _retry_task(step: WorkflowStep, run: LiveRun, due_ms: int) -> None:
     row = run.row
-    if row.task_retry_due_ms != due_ms:
-        step.delete_timer(run, "WORKFLOW_TASK", row.task_retry_due_ms)
-        row.task_retry_due_ms = due_ms
-        run.dirty = True
-    if due_ms:
-        step.put_timer(run, "WORKFLOW_TASK", due_ms)
+    if row.parked_reason and due_ms == PARKED_DUE_MS:  # a new owner
+        retry_task_now(step, run)
+    elif row.task_retry_due_ms == due_ms:
+        wait_ms = step.context.parked_tries * PARKED_APART_MS if row.parked_reason else 0
+        step.parked_tries += bool(row.parked_reason)
+        if wait_ms:
+            row.parked_until_ms = run.time_ms + wait_ms
+            set_task_timer(step, run, row.parked_until_ms, parked=True)
+        else:
+            retry_task_now(step, run)
 
 
 def retry_task_now(step: WorkflowStep, run: LiveRun) -> None:

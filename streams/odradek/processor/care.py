@@ -46,9 +46,11 @@ class Care:
         self._blameless = blameless
 
     def accuse(self, name: str) -> bool:
-        """`name` comes next: whether the last owner died over it. Asked once an own; afterwards nothing is accused."""
-        accused, self._accused = self._accused, ""
-        return name == accused
+        """`name` comes next: whether the last owner died over it. True once; another thing may come before what is accused."""
+        if name != self._accused:
+            return False
+        self._accused = ""
+        return True
 
     def progress(self) -> None:
         """A transaction is about to be committed: whoever dies from now on is the first."""

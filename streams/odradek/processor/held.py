@@ -118,7 +118,8 @@ class _HeldInstance:
         self._why = why
 
     def activate(self, activation: Activation) -> Completion:
-        return TaskFailed(Failure(message=held_reason(self._why), kind=SERVER, source="odradek"), cause=CAUSE, park=True, logged=True)
+        failure = Failure(message=held_reason(self._why), kind=SERVER, source="odradek")
+        return TaskFailed(failure, cause=CAUSE, park=True, held=True, logged=True)
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
         return None

@@ -28,8 +28,8 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from odradek.engine import ports
-from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.ports import Batch, Effects, Engine, OutletUnavailableError, RowChange
+from odradek.engine.task_timer import marks
 from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
@@ -77,7 +77,7 @@ ABORT_TIMEOUT_SECONDS = 10.0
 # For a schema that nobody has published: once in a while as long as this, because a partition waits; and a moment, if another one did not
 # come lately. A sound writer has published before it writes, so that a moment is enough.
 SCHEMA_PATIENCE_SECONDS, SCHEMA_MOMENT_SECONDS, SCHEMA_AGAIN_SECONDS = 30.0, 1.0, 600.0
-PARKED_A_STEP, PARKED_RESUMED_MAX = 50, 100_000
+PARKED_A_BATCH = 10  # parked runs that a new owner tries at once: each may keep the lane until the watchdog ends it
 
 WAITERS_EVERY_SECONDS = 0.25
 IDLE_WAKE_SECONDS = 1.0
@@ -154,6 +154,7 @@ class Lane(threading.Thread):
         self._began = False  # the first record after the seek has been looked at
         self._changelog_offset = -1
         self._care = Care()
+        self._parked_after: str | None = ""  # the last mark of a parked run that this own has tried; None: all of them
         self._held_runs = HeldRuns()
         self._reports = DeliveryReports()
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
@@ -289,6 +290,7 @@ class Lane(threading.Thread):
         self._identity_row = identity
         self.open_runs = row.open_runs if row else 0
         self._care.own(row)
+        self._parked_after = ""
         self._question += 1
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
@@ -342,22 +344,33 @@ class Lane(threading.Thread):
 
     def _work(self) -> None:
         """Until told to stop (Stopping) or dropped."""
-        if not self._care.careful:
-            self._resume_parked()
         while True:
             self._check_stop()
             if self._unended and not self._care.careful:
                 self._end_unended()
-            work = self._drain()
-            if work is None:
+            parked = self._take_parked()
+            if parked is not None:
+                self._take(parked)
+            work = self._drain(patient=parked is None)
+            if work is not None:
+                self._take(work)
+            elif parked is None:
                 self._idle()
-            elif self._care.careful:
-                self._apply_carefully(work)
-            else:
-                self._apply(work)
 
-    def _drain(self) -> Work | None:
-        """Inputs that are here and timers that are released; waits a moment when there is neither."""
+    def _take(self, work: Work) -> None:
+        (self._apply_carefully if self._care.careful else self._apply)(work)
+
+    def _take_parked(self) -> Work | None:
+        """A new owner may have new code for what an earlier one parked: it tries each once, a few between inputs. None: no more of them."""
+        assert self._store is not None
+        if self._parked_after is None:
+            return None
+        found = list(marks(self._store, after=self._parked_after, limit=1 if self._care.careful else PARKED_A_BATCH))
+        self._parked_after = found[-1][0] if found else None
+        return Work([], Sorted(), [mark for _, mark in found]) if found else None
+
+    def _drain(self, *, patient: bool = True) -> Work | None:
+        """Inputs that are here and timers that are released; when there is neither it waits a moment, unless it is not `patient`."""
         assert self._timers is not None and self._sorter is not None
         timers, time_ms = self._timers, now_ms()
         while self._end_answers:
@@ -379,7 +392,7 @@ class Lane(threading.Thread):
         messages, self._held = self._held[:limit], self._held[limit:]
         if not messages:
             self._stopping.wait(self._pacing.wait_seconds(time.monotonic() - self._committed_at, len(self.inbox)))
-            messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms))
+            messages = self.inbox.take(limit, self._patience(time_ms) if patient and not released else 0.0)
             if messages:
                 self._check_beginning(offset_of(messages[0]))
         self._answer_expired_waiters()
@@ -405,14 +418,6 @@ class Lane(threading.Thread):
             if offset != self.position:
                 check_nothing_skipped(self._services, self.partition, self.position, offset)
             self._began = True
-
-    def _resume_parked(self) -> None:
-        """A new engine takes up what an earlier one parked (new code may be here), a bounded number with each step, empty or not."""
-        assert self._store is not None
-        parked = sum(1 for _ in self._store.scan(ports.TIMER, f"{PARKED_DUE_MS:015d}/", limit=PARKED_RESUMED_MAX))
-        for _ in range(0, parked, PARKED_A_STEP):
-            self._check_stop()
-            self._apply(Work([], Sorted(), [], resumes=True))
 
     def _patience(self, time_ms: int) -> float:
         """Seconds to wait for inputs: until the next timer, waiter or chore."""
@@ -465,8 +470,6 @@ class Lane(threading.Thread):
                 if refusal.in_transaction:  # the checks had let it pass
                     self._services.outlet.doubt()
                 self._apply(work, dict.fromkeys(self._refused, str(refusal).partition("\n")[0]))
-            elif work.resumes:
-                self._hold_all(self._refused, refusal)
             else:
                 self._give_up(work, refusal)
             if self._state is LaneState.RETRYING:
@@ -478,7 +481,7 @@ class Lane(threading.Thread):
         effects, began, time_ms = Effects(), time.monotonic(), now_ms()
         if work.sorted.unparks:
             self._held_runs.unparked.update(work.sorted.unparks)
-        if work.sorted.inputs or work.timers or work.resumes:
+        if work.sorted.inputs or work.timers:
             try:
                 effects = self._engine.step(self._store, self._services.outlet, Batch(time_ms, work.sorted.inputs, work.timers, refused))
                 self.tally.step_seconds.observe(time.monotonic() - began)
@@ -498,7 +501,8 @@ class Lane(threading.Thread):
         if len(work) > 1 and size > self._bytes.limit:
             raise TooMuch
         position = work.next_offset(self.position)
-        self._care.progress()
+        if self._parked_after is None:  # an owner that dies over a parked run has applied inputs between others, and the next does it again
+            self._care.progress()
         self._commit(rows, records, position, opened=effects.opened, size=size)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
@@ -660,17 +664,6 @@ class Lane(threading.Thread):
             except Refused as again:
                 self._abort(again)
 
-    def _hold_all(self, run_ids: list[str], refusal: Refused) -> None:
-        """Parked runs that were taken up together, and what they made is refused: all of them wait for an operator."""
-        rows: dict[bytes, bytes | None] = {}
-        for run_id in run_ids:
-            rows |= held_rows(self._services.codec, self._hold("", run_id, str(refusal)))
-        try:
-            self._commit(rows, [], self.position)
-        except Refused as again:
-            self._abort(again)
-            raise Dropped(f"parked runs cannot be held: {again}") from again
-
     def _hold(self, workflow_id: str, run_id: str, reason: str, *, lost: str = "") -> RunRow | None:
         """The row of the run, held; None when there is no such open run. `lost`: the offset of its input, which becomes a dead letter."""
         assert self._engine is not None and self._store is not None
@@ -703,7 +696,7 @@ class Lane(threading.Thread):
             self._commit(rows, [], self.position, processing=name)
             self.counters.parked += 1
         self._apply(work)
-        if self._care.took_one():
+        if self._parked_after is None and self._care.took_one():
             self._end_care()
 
     def _end_care(self) -> None:

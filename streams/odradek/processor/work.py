@@ -26,7 +26,6 @@ class Work:
     messages: list[Message]
     sorted: Sorted
     timers: list[TimerRow] = field(default_factory=list)
-    resumes: bool = False  # an empty step, for the engine to take up what was parked
 
     def __len__(self) -> int:
         return len(self.messages) + len(self.timers)

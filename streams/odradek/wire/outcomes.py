@@ -110,6 +110,7 @@ class WorkflowDescription(msgspec.Struct):
     pending_task_attempt: int = 0  # > 1 while a workflow task keeps failing
     pending_task_failure: Failure | None = None
     task_timeout_ms: int = 0  # the start's; 0: Temporal's default
+    pending_task_next_attempt_time_ms: int = 0  # of a task that failed, or of a parked run; 0: an operator or new code has to come
 
 
 # Reply.status, the gRPC codes a Temporal client knows plus two of the query path.

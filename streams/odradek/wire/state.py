@@ -83,6 +83,8 @@ class RunRow(msgspec.Struct):
     previous_run_id: str = ""  # the run that had this workflow id before; repeated request ids are looked for there too
     format: int = FORMAT
     reported_problems: list[str] = []  # as its last ExecutionSummary has them
+    parked_wait_ms: int = 0  # how long its last parking was to last
+    parked_until_ms: int = 0  # and until when; parked again soon after that, it waits longer
 
 
 class HistoryRow(msgspec.Struct):

@@ -95,6 +95,7 @@ def description_json(found: WorkflowExecutionDescription, outcome: Mapping[str, 
     known = found.raw_description
     ours = {
         "parkedReason": found.parked_reason or None,
+        "nextTry": iso_text(known.pending_task_next_attempt_time_ms) if known.pending_task_next_attempt_time_ms else None,
         "failingTask": {"attempt": known.pending_task_attempt, "message": known.pending_task_failure.message}
         if known.pending_task_failure is not None
         else None,
@@ -152,6 +153,7 @@ async def _fields(found: WorkflowExecutionDescription) -> dict[str, Any]:
         "FailingTask": Painted(f"attempt {raw.pending_task_attempt}: {raw.pending_task_failure.message}", RED)
         if raw.pending_task_failure is not None
         else None,
+        "NextTry": since_text(raw.pending_task_next_attempt_time_ms) if raw.pending_task_next_attempt_time_ms else None,
     }
 
 

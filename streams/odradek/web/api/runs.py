@@ -79,6 +79,7 @@ class RunDetail(msgspec.Struct):
     pending_timers: list[PendingTimerView]
     pending_task_attempt: int
     pending_task_failure: dict[str, Any] | None
+    pending_task_next_attempt_time_ms: int
 
 
 class RunParameters(msgspec.Struct):
@@ -122,6 +123,7 @@ async def describe_run(asked: Asked) -> RunDetail:
         pending_timers=[PendingTimerView(one.timer_id, one.started_event_id, one.due_ms, one.summary) for one in found.pending_timers],
         pending_task_attempt=found.pending_task_attempt,
         pending_task_failure=record_value(found.pending_task_failure),
+        pending_task_next_attempt_time_ms=found.pending_task_next_attempt_time_ms,
     )
 
 

@@ -104,7 +104,8 @@ def _busy(facts: RunFacts) -> str:
         (one.activity_id, one.state, one.attempt, one.last_started_time_ms, one.last_heartbeat_time_ms, one.waiting_reason)
         for one in detail.pending_activities
     ]
-    return f"{zlib.crc32(repr((told, detail.pending_task_attempt, facts.run.parked_reason)).encode()):08x}"
+    task = (detail.pending_task_attempt, detail.pending_task_next_attempt_time_ms, facts.run.parked_reason)
+    return f"{zlib.crc32(repr((told, *task)).encode()):08x}"
 
 
 async def history(visit: Visit) -> Response:

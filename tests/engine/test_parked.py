@@ -1,0 +1,234 @@
+"""Parked runs: when they are tried again by themselves, what a try that fails costs, and what stays until an operator comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import odradek.engine.engine as engine_module
+import odradek.engine.timers as timers_module
+from odradek.engine.activation import TaskFailed
+from odradek.engine.keys import PARKED_DUE_MS
+from odradek.engine.ports import EngineLimits
+from odradek.wire import outcomes
+from odradek.wire.events import DescribeWorkflow, TerminateWorkflow, UnparkWorkflow
+from odradek.wire.payload import Failure
+from tests.engine.script import Parked, ScriptActivator, values
+from tests.engine.world import World
+
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+class Switch:
+    """Workflow code that spins until it is repaired, and then ends with its signals."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.tries = 0
+
+    def __call__(self, ctx: Any) -> Any:
+        self.tries += 1
+        if self.error is not None:
+            raise self.error
+        yield lambda: bool(ctx.signals)
+        return [name for name, _ in ctx.signals]
+
+
+def parked(*, workflows: int = 1, limits: EngineLimits | None = None) -> tuple[World, Switch]:
+    switch = Switch(Parked("spins"))
+    w = World(ScriptActivator(code=switch), encoded=True, twice=workflows == 1, limits=limits)
+    w.step(*[w.start("code", workflow_id=f"w{n}" if n else "w", request_id=f"r{n}") for n in range(workflows)])
+    switch.tries = 0
+    return w, switch
+
+
+def waits(w: World, tries: int) -> list[int]:
+    """Milliseconds from each try to the next."""
+    found = []
+    for _ in range(tries):
+        found.append(w.run().task_retry_due_ms - w.now_ms)
+        w.advance(found[-1])
+    return found
+
+
+# ---------------------------------------------------------------- back-off
+
+
+def test_it_is_tried_again_by_itself_less_and_less_often() -> None:
+    w, switch = parked()
+    history, told = w.names(), len(w.summaries)
+    assert waits(w, 9) == [n * MINUTE for n in (1, 2, 4, 8, 16, 32, 60, 60, 60)]
+    assert switch.tries == 9 * 2, "each once, and once more by the world, which does every step twice"
+    assert w.run().parked_reason.endswith("spins"), "parked again"
+    assert w.names() == history and len(w.summaries) == told, "a try that fails as before leaves no event and no summary"
+    assert not w.effects[-1].parked, "counted once"
+
+
+def test_it_goes_on_by_itself_once_it_can() -> None:
+    w, switch = parked()
+    w.step(w.signal("one"))
+    assert switch.tries == 0, "inputs only append"
+    switch.error = None
+    w.advance(MINUTE)
+    assert values(w.results[0].result)[0] == ["one"]
+    assert w.summaries[-1].parked_reason == "" and w.run().status == "COMPLETED"
+
+
+def test_tables_hold_nothing_of_a_parked_run_once_it_has_gone_on_or_closed() -> None:
+    w, switch = parked()
+    w.advance(MINUTE)
+    switch.error = None
+    w.advance(2 * MINUTE)
+    assert w.run().status == "RUNNING" and w.tables.table("timer") == {}
+    w, _ = parked()
+    w.step(TerminateWorkflow("w", reply_to="c"))
+    assert [key.split("/")[2] for key in w.tables.table("timer")] == ["RETENTION"]
+
+
+def test_the_time_of_the_next_try_outlives_its_owner() -> None:
+    w, switch = parked()
+    waits(w, 3)
+    due = w.run().task_retry_due_ms
+    w.now_ms += MINUTE
+    w.restart()  # may be new code: one try at once
+    assert w.run().parked_reason and w.run().task_retry_due_ms == w.now_ms + 16 * MINUTE > due
+    switch.error = None
+    w.step(w.signal("x"))
+    assert w.run().status == "RUNNING"
+    w.advance(16 * MINUTE)
+    assert w.run().status == "COMPLETED"
+
+
+def test_one_that_ran_for_long_and_is_parked_again_waits_a_minute_again() -> None:
+    w, switch = parked()
+    waits(w, 5)
+    switch.error = None
+    w.advance(32 * MINUTE)
+    assert w.run().parked_reason == ""
+    w.now_ms += 3 * HOUR
+    w.activator.workflows["code"] = Switch(Parked("spins again"))
+    w.restart()
+    w.step(w.signal("x"))
+    assert w.run().parked_reason and w.run().task_retry_due_ms == w.now_ms + MINUTE
+
+
+def test_one_that_is_parked_again_right_after_it_went_on_waits_longer() -> None:
+    """A defect behind a task that succeeds must not come back each minute."""
+    w, switch = parked()
+    waits(w, 4)
+    switch.error = None
+    w.advance(16 * MINUTE)
+    assert w.run().parked_reason == ""
+    switch.error = Parked("spins")
+    w.restart()
+    w.step(w.signal("x"))
+    assert w.run().task_retry_due_ms == w.now_ms + 32 * MINUTE
+
+
+def test_parked_again_or_unparked_before_its_time() -> None:
+    w, switch = parked()
+    w.step(UnparkWorkflow("w", reply_to="c"))
+    assert w.run().task_retry_due_ms == w.now_ms + 2 * MINUTE
+    tries = switch.tries
+    w.advance(2 * MINUTE - 1)
+    assert switch.tries == tries, "the earlier time does not count any more"
+
+
+def test_runs_parked_together_are_not_tried_together() -> None:
+    """Each may keep the lane for as long as the watchdog lets it: one, then other work, then the next."""
+    w, switch = parked(workflows=50)
+    w.now_ms += MINUTE
+    w.step()
+    assert switch.tries == 1
+    dues = sorted(w.run(id).task_retry_due_ms - w.now_ms for id in ["w", *(f"w{n}" for n in range(1, 50))])
+    assert dues == sorted([2 * MINUTE] + [n * timers_module.PARKED_APART_MS for n in range(1, 50)])
+    switch.error = None
+    w.advance(20 * MINUTE)
+    assert all(run.parked_reason == "" for run in w.tables.table("run").values()) and w.tables.table("timer") == {}  # type: ignore[union-attr]
+
+
+def test_all_are_taken_up_by_a_new_owner_without_any_input() -> None:
+    w, switch = parked(workflows=120)
+    switch.error = None
+    w.restart()
+    assert switch.tries == 120
+    assert all(run.parked_reason == "" for run in w.tables.table("run").values()) and w.tables.table("timer") == {}  # type: ignore[union-attr]
+
+
+def test_describe_says_when_it_is_tried_next() -> None:
+    w, switch = parked()
+    w.step(DescribeWorkflow("w", reply_to="c"))
+    description = w.replies[-1].description
+    assert description is not None and description.pending_task_next_attempt_time_ms == w.now_ms + MINUTE
+    switch.error = None
+    w.advance(MINUTE)
+    w.step(DescribeWorkflow("w", reply_to="c"))
+    description = w.replies[-1].description
+    assert description is not None and description.pending_task_next_attempt_time_ms == 0
+
+
+# ---------------------------------------------------------------- held: nobody but an operator
+
+
+class Held(ScriptActivator):
+    """Instances that run nothing, as the host gives them for runs that killed their owners."""
+
+    held = True
+
+    def create(self, **names: str) -> Any:
+        instance = super().create(**names)
+        if self.held:
+            instance.activate = lambda activation: TaskFailed(Failure(message="held: owners died"), park=True, held=True)  # type: ignore[method-assign]
+        return instance
+
+
+def test_a_held_run_is_never_tried_by_itself() -> None:
+    switch = Switch(None)
+    activator = Held(code=switch)
+    w = World(activator)
+    w.step(w.start("code"), w.signal("x"))
+    for _ in range(2):
+        assert w.run().task_retry_due_ms == PARKED_DUE_MS and "owners died" in w.run().parked_reason
+        w.step(DescribeWorkflow("w", reply_to="c"))
+        assert w.replies[-1].description is not None and w.replies[-1].description.pending_task_next_attempt_time_ms == 0
+        w.advance(30 * 24 * HOUR)
+        w.restart()
+    assert switch.tries == 0
+    activator.held = False
+    w.step(UnparkWorkflow("w", reply_to="c"))
+    assert w.replies[-1].status == outcomes.OK and w.run().status == "COMPLETED"
+
+
+def test_a_held_run_stays_held_over_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = World(Held(code=Switch(None)))
+    w.dead_letters_allowed = True
+    w.step(w.start("code"))
+    monkeypatch.setattr(engine_module, "apply_input", lambda step, input: 1 / 0)
+    w.step(w.signal("x"))
+    assert w.run().task_retry_due_ms == PARKED_DUE_MS and "owners died" in w.run().parked_reason
+
+
+# ---------------------------------------------------------------- defects of the engine
+
+
+def test_a_defect_is_tried_again_by_itself_and_inputs_do_not_put_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = World(ScriptActivator(code=Switch(None)))
+    w.dead_letters_allowed = True
+    w.step(w.start("code"))
+    real = engine_module.apply_input
+
+    def broken(step: Any, input: Any) -> None:
+        real(step, input)
+        if getattr(input.event, "signal_name", "") == "poison":
+            raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(engine_module, "apply_input", broken)
+    w.step(w.signal("poison"))
+    due = w.run().task_retry_due_ms
+    assert due == w.now_ms + MINUTE
+    w.now_ms += MINUTE // 2
+    w.step(w.signal("poison"), w.signal("x"))
+    assert w.run().task_retry_due_ms == due and w.run().status == "RUNNING"
+    w.advance(MINUTE // 2)
+    assert w.run().status == "COMPLETED"
