@@ -65,20 +65,41 @@ async def test_headers_of_every_answer(tmp_path: Path) -> None:
         ("127.0.0.1", [], "evil.example", False),
         ("127.0.0.1", [], "localhost.evil.example:8088", False),
         ("127.0.0.1", [], "", False),
-        ("0.0.0.0", [], "anything", True),
+        ("0.0.0.0", [], "anything", False),
+        ("0.0.0.0", [], "evil.example:8088", False),
+        ("0.0.0.0", [], "localhost:8088", True),
+        ("0.0.0.0", [], "192.168.1.5:8088", True),  # a site has no name that is an address
+        ("0.0.0.0", [], "[2001:db8::5]:8088", True),
+        ("0.0.0.0", [], "[evil.example]", False),
+        ("0.0.0.0", [], "192.168.1.5.evil.example", False),
+        ("0.0.0.0", [], "2130706433", False),  # browsers write addresses in four parts
+        ("0.0.0.0", [], "", False),
+        ("", [], "", False),
+        ("0.0.0.0", [], "Machine-7:8088", True),  # its own
+        ("127.0.0.1", [], "machine-7", False),
+        ("ops.internal", [], "ops.internal:8088", True),
         ("0.0.0.0", ["ops.example"], "OPS.example:443", True),
         ("0.0.0.0", ["ops.example"], "other.example", False),
+        ("0.0.0.0", ["ops.example"], "10.0.0.7:8088", True),  # a platform's probe
+        ("127.0.0.1", ["ops.example"], "ops.example", True),
         ("127.0.0.1", ["*"], "evil.example", True),
+        ("0.0.0.0", ["*"], "", True),
     ],
 )
-def test_hosts(listens: str, allowed: list[str], host: str, answered: bool) -> None:
+def test_hosts(listens: str, allowed: list[str], host: str, answered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "machine-7")
     assert is_allowed_host(host, ServerOptions(host=listens, allowed_hosts=allowed)) is answered
 
 
-async def test_rebound_name_is_refused(tmp_path: Path) -> None:
-    async with web(tmp_path).client() as client:
-        response = await client.get("/api/v1/system-info", headers={"host": "evil.example"})
-    assert response.status_code == 403 and response.json()["code"] == 7
+@pytest.mark.parametrize("listens", ["127.0.0.1", "0.0.0.0"])
+async def test_rebound_name_is_refused(tmp_path: Path, listens: str) -> None:
+    async with web(tmp_path, host=listens).client() as client:
+        for path in ("/api/v1/system-info", "/health/ready"):
+            response = await client.get(path, headers={"host": "evil.example:8088"})
+            assert response.status_code == 403 and response.json()["code"] == 7
+            assert "'evil.example'" in response.json()["message"] and "--allowed-host" in response.json()["message"]
+        page = await client.get("/runs", headers={"host": "<b>.example", "accept": "text/html"})
+        assert page.status_code == 403 and "<b>" not in page.text
 
 
 # ---------------------------------------------------------------- cross-site requests
@@ -179,6 +200,26 @@ async def test_login_makes_a_session(tmp_path: Path) -> None:
         assert ok(await client.get("/api/odradek/v1/info"))["user"] == "token"  # by the cookie that the client keeps
         out = await client.post("/logout")
         assert out.status_code == 303 and (await client.get("/api/odradek/v1/info")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("setting", "headers", "secure"),
+    [
+        ("auto", {}, False),
+        ("auto", {"origin": "http://localhost:8088"}, False),
+        ("auto", {"origin": "https://localhost:8088", "sec-fetch-site": "same-origin"}, True),  # TLS ends at a proxy
+        ("auto", {"x-forwarded-proto": "https"}, False),  # anybody may have written that
+        ("always", {}, True),
+        ("never", {"origin": "https://localhost:8088", "sec-fetch-site": "same-origin"}, False),
+    ],
+)
+async def test_the_session_cookie_is_for_https_where_the_browser_came_by_it(
+    tmp_path: Path, setting: str, headers: dict[str, str], secure: bool
+) -> None:
+    server = web(tmp_path, authenticator=TokenAuthenticator(TOKEN), cookie_secure=setting)
+    async with server.client() as client:
+        done = await client.post("/login", data={"token": TOKEN}, headers=headers)
+    assert done.status_code == 303 and ("secure" in done.headers["set-cookie"].lower()) is secure, done.headers["set-cookie"]
 
 
 def connection(headers: dict[str, str], client: str = "10.0.0.1") -> HTTPConnection:

@@ -23,7 +23,7 @@ _PACKAGES = {
 
 EXAMPLES = """examples:
   odradek server --address localhost:9092                          UI and API on http://127.0.0.1:8088
-  odradek server --address kafka:9092 --host 0.0.0.0 --token-file /run/secrets/odradek --read-only
+  odradek server --address kafka:9092 --host 0.0.0.0 --token-file /run/secrets/odradek --allowed-host odradek.example.com
 
 Prints `ui: http://HOST:PORT` once it serves. SIGTERM or Ctrl-C ends it; no workflow notices.
 """
@@ -45,9 +45,21 @@ def register(commands: Commands) -> None:
     parser.add_argument("--read-only", action="store_true", help="refuse everything that changes a workflow")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that callers must have")
     parser.add_argument("--authenticator", default="", metavar="MODULE:NAME", help="another way to authenticate, by import path")
-    parser.add_argument("--allowed-host", action="append", default=[], metavar="HOST", help="a host name it is reached by (repeatable)")
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a name it is reached by, besides IP addresses, localhost and this machine's name; * for any (repeatable)",
+    )
     parser.add_argument(
         "--trusted-origin", action="append", default=[], metavar="ORIGIN", help="an origin browsers may post from (repeatable)"
+    )
+    parser.add_argument(
+        "--cookie-secure",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="session cookies for HTTPS alone; auto: when the browser came by HTTPS, through a proxy too (default: auto)",
     )
 
 
@@ -85,4 +97,5 @@ def run(options: argparse.Namespace) -> int:
         authenticator=options.authenticator,
         allowed_hosts=options.allowed_host,
         trusted_origins=options.trusted_origin,
+        cookie_secure=options.cookie_secure,
     )

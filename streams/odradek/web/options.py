@@ -18,8 +18,9 @@ class ServerOptions:
 
     host, port: where it listens; port 0 takes a free one.  read_only: refuse whatever changes something.
     authenticator: who may use it; None lets everybody in, which is only safe on a loopback address or behind a proxy.
-    allowed_hosts: values of the `Host` header that are answered; empty: on a loopback address its own names, else any.
+    allowed_hosts: names in the `Host` header that are answered besides IP addresses, `localhost` and the machine's own name; `*` for any.
     trusted_origins: origins besides its own from which browsers may change things (`https://ops.example.com`).
+    cookie_secure: whether session cookies are `Secure`: `always`, `never`, or `auto`, when the browser has reached the server by HTTPS.
     """
 
     host: str = "127.0.0.1"
@@ -28,6 +29,7 @@ class ServerOptions:
     authenticator: Authenticator | None = None
     allowed_hosts: Sequence[str] = ()
     trusted_origins: Sequence[str] = ()
+    cookie_secure: str = "auto"
     #: Longest wait for an owner's answer, seconds.
     request_timeout_s: float = 10.0
     #: Longest wait for a new event (`waitNewEvent`); Temporal's server gives 20 s.

@@ -50,6 +50,7 @@ def main(
     authenticator: str = "",
     allowed_hosts: Sequence[str] = (),
     trusted_origins: Sequence[str] = (),
+    cookie_secure: str = "auto",
 ) -> int:
     """Run a server until it is told to end; an exit status. What the options of `odradek server` are given to.
 
@@ -63,6 +64,7 @@ def main(
         authenticator=_authenticator(token_file, authenticator),
         allowed_hosts=tuple(allowed_hosts),
         trusted_origins=tuple(trusted_origins),
+        cookie_secure=cookie_secure,
     )
     if options.authenticator is None and not options.loopback:
         print(

@@ -24,7 +24,7 @@ from odradek.web.paths import path_problem
 from odradek.web.security.authentication import Anonymous, Principal
 from odradek.web.security.cross_site import SAFE_METHODS, is_cross_site
 from odradek.web.security.headers import new_nonce, security_headers
-from odradek.web.security.hosts import is_allowed_host
+from odradek.web.security.hosts import is_allowed_host, refused_host
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +71,9 @@ class Gate:
         """The answer of a request that goes no further; None lets it through."""
         headers = Headers(scope=scope)
         method, path = scope["method"], scope["path"]
-        if not is_allowed_host(headers.get("host", ""), self._options):
-            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "Host not allowed: see `allowed_hosts` of the server"))
+        host = headers.get("host", "")
+        if not is_allowed_host(host, self._options):
+            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, refused_host(host)))
         if problem := path_problem(scope):
             return self._answer(scope, ApiError(RPCStatusCode.INVALID_ARGUMENT, problem))
         if is_cross_site(method, headers, self._options.trusted_origins):

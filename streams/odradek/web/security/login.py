@@ -13,6 +13,7 @@ from odradek.web.errors import ApiError
 from odradek.web.options import ServerOptions
 from odradek.web.request_body import read_body
 from odradek.web.security.authentication import SESSION_COOKIE, SESSION_S, TokenAuthenticator
+from odradek.web.security.cookies import is_secure
 from odradek.web.security.targets import safe_target
 
 _FORM_MAX = 8192
@@ -25,17 +26,17 @@ def login_routes(options: ServerOptions, page: LoginPage, problem: Problem) -> l
     """Routes of the login; none unless the authenticator has one."""
     authenticator = options.authenticator
     if isinstance(authenticator, TokenAuthenticator):
-        return _token_routes(authenticator, page)
+        return _token_routes(authenticator, page, options)
     if authenticator is not None and authenticator.login:
         from odradek.web.security.oidc import OidcAuthenticator
         from odradek.web.security.oidc_login import OidcLogin
 
         if isinstance(authenticator, OidcAuthenticator):
-            return OidcLogin(authenticator, problem).routes()
+            return OidcLogin(authenticator, problem, options).routes()
     return []
 
 
-def _token_routes(authenticator: TokenAuthenticator, page: LoginPage) -> list[BaseRoute]:
+def _token_routes(authenticator: TokenAuthenticator, page: LoginPage, options: ServerOptions) -> list[BaseRoute]:
     async def show(request: Request) -> Response:
         return page(request, safe_target(request.query_params.get("next", "/")), "")
 
@@ -48,7 +49,7 @@ def _token_routes(authenticator: TokenAuthenticator, page: LoginPage) -> list[Ba
             response.status_code = 401
             return response
         response = RedirectResponse(target, status_code=303)
-        secure = request.url.scheme == "https"
+        secure = is_secure(request, options)
         response.set_cookie(SESSION_COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
         return response
 

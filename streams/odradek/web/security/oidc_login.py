@@ -22,7 +22,9 @@ from starlette.routing import BaseRoute, Route
 
 from odradek.service import RPCStatusCode
 from odradek.web.errors import ApiError, unavailable
+from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import SESSION_COOKIE, SESSION_S
+from odradek.web.security.cookies import is_secure
 from odradek.web.security.oidc import OidcAuthenticator, ProviderError, ProviderRefusedError, fetch_json
 from odradek.web.security.signed import open_signed, sign
 from odradek.web.security.targets import safe_target
@@ -36,10 +38,11 @@ _FLOW_S = 600.0
 class OidcLogin:
     """`/login` sends to the provider, `/login/callback` takes who comes back."""
 
-    def __init__(self, authenticator: OidcAuthenticator, problem: Any) -> None:
+    def __init__(self, authenticator: OidcAuthenticator, problem: Any, options: ServerOptions) -> None:
         """problem: shows an ApiError to a request."""
         self._authenticator = authenticator
         self._problem = problem
+        self._options = options
 
     def routes(self) -> list[BaseRoute]:
         """See above."""
@@ -72,7 +75,7 @@ class OidcLogin:
             return self._silent(request, error)
         response = RedirectResponse(f"{address}{'&' if '?' in address else '?'}{urlencode(parameters)}", 303)
         kept = sign({**flow, "next": safe_target(request.query_params.get("next", "/"))}, self._secret, "login", seconds=_FLOW_S)
-        self._set(response, FLOW_COOKIE, kept, _FLOW_S)
+        self._set(request, response, FLOW_COOKIE, kept, _FLOW_S)
         return response
 
     async def _end(self, request: Request) -> Response:
@@ -96,7 +99,7 @@ class OidcLogin:
         session = {"name": principal.name, "may_write": principal.may_write}
         response = RedirectResponse(str(flow["next"]), 303)
         response.delete_cookie(FLOW_COOKIE)
-        self._set(response, SESSION_COOKIE, sign(session, self._secret, "session", seconds=SESSION_S), SESSION_S)
+        self._set(request, response, SESSION_COOKIE, sign(session, self._secret, "session", seconds=SESSION_S), SESSION_S)
         return response
 
     async def _logout(self, request: Request) -> Response:
@@ -123,8 +126,8 @@ class OidcLogin:
     def _secret(self) -> str:
         return self._authenticator.client_secret
 
-    def _set(self, response: Response, name: str, value: str, seconds: float) -> None:
-        secure = self._authenticator.public_url.startswith("https://")
+    def _set(self, request: Request, response: Response, name: str, value: str, seconds: float) -> None:
+        secure = is_secure(request, self._options, public_url=self._authenticator.public_url)
         response.set_cookie(name, value, max_age=int(seconds), httponly=True, samesite="lax", secure=secure)
 
     def _refused(self, request: Request, why: str) -> Response:
