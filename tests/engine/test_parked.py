@@ -232,3 +232,58 @@ def test_a_defect_is_tried_again_by_itself_and_inputs_do_not_put_it_off(monkeypa
     assert w.run().task_retry_due_ms == due and w.run().status == "RUNNING"
     w.advance(MINUTE // 2)
     assert w.run().status == "COMPLETED"
+
+
+def _sleeps(ctx: Any) -> Any:
+    yield ctx.timer(5_000)
+    return "woken"
+
+
+def _calls(ctx: Any) -> Any:
+    value = yield ctx.activity("a", start_to_close_timeout_ms=5_000, schedule_to_start_timeout_ms=5_000)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "breaks", "closed"),
+    [
+        (_sleeps, {}, "TimerFired", "COMPLETED"),
+        (_calls, {}, "activities", "FAILED"),
+        (Switch(None), {"run_timeout_ms": 5_000}, "time_out", "TIMED_OUT"),
+        (Switch(None), {"execution_timeout_ms": 5_000}, "time_out", "TIMED_OUT"),
+    ],
+)
+@pytest.mark.parametrize("by", ["back-off", "unpark", "a new owner"])
+def test_a_timer_that_meets_a_defect_fires_when_its_run_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, code: Any, fields: dict[str, Any], breaks: str, closed: str, by: str
+) -> None:
+    w = World(ScriptActivator(code=code), encoded=True)
+    w.step(w.start("code", **fields))
+    monkeypatch.setattr(timers_module, breaks, None)
+    w.advance(5_000)
+    assert "defect of the engine" in w.run().parked_reason and w.run().status == "RUNNING"
+    assert len(w.due()) == 0, "its row would break each batch"
+    w.advance(MINUTE)
+    assert "defect of the engine" in w.run().parked_reason, "it was tried, and the defect is still there"
+    assert w.run().task_retry_due_ms == w.now_ms + 2 * MINUTE, "no try each minute for ever"
+    monkeypatch.undo()
+    if by == "back-off":
+        w.advance(2 * MINUTE)
+    elif by == "unpark":
+        w.step(UnparkWorkflow("w", reply_to="c"))
+    else:
+        w.restart()
+    w.step()
+    assert w.run().status == closed and not w.dead_letters_allowed
+
+
+def test_the_end_of_a_retention_that_meets_a_defect_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = World(ScriptActivator(code=Switch(None)))
+    w.step(w.start("code"), w.signal("x"))
+    assert w.run().status == "COMPLETED"
+    monkeypatch.setattr(timers_module.retention, "retire", None)
+    w.advance(w.limits.retention_ms)
+    assert w.tables.get("run", w.run_id()) is not None and len(w.due()) == 0
+    monkeypatch.undo()
+    w.advance(HOUR)
+    assert w.tables.snapshot().get("run", {}) == {} and w.tables.table("timer") == {}

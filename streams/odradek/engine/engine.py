@@ -3,7 +3,7 @@
 A batch is split by workflow id, and each workflow id is one WorkflowStep, in this order: inputs by offset, due timers, workflow tasks,
 rows, queries, read-only requests, long polls, runs that go. Nothing of a step counts before all of it is done. What breaks in the
 engine itself (a defect, not workflow code) is confined here: the step is thrown away and done again without the part that broke; the
-run is parked, the input dead-lettered with its trace, and no other workflow id notices.
+run is parked, the input dead-lettered with its trace, the timer kept for when the run is tried again, and no other workflow id notices.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 from odradek.engine.cache import RunCache
 from odradek.engine.inputs import apply_input
-from odradek.engine.keys import timer_key
 from odradek.engine.ports import (
     RUN,
-    TIMER,
     Batch,
     DeadLetter,
     Effects,
@@ -34,7 +32,7 @@ from odradek.engine.retention import remove_retired
 from odradek.engine.step import Context, TaskRefusedError, WorkflowStep
 from odradek.engine.summaries import emit_summary
 from odradek.engine.tasks import enforce_limits, park, run_tasks
-from odradek.engine.timers import apply_timer
+from odradek.engine.timers import apply_timer, set_aside
 from odradek.engine.waiters import Waiters
 from odradek.wire import outcomes
 from odradek.wire.clean import clean_text
@@ -208,7 +206,7 @@ def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
         part = "timer"
         for position, timer in enumerate(work.timers):
             if position in work.broken_timers:
-                step.delete(TIMER, timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id))
+                set_aside(step, timer)
             else:
                 apply_timer(step, timer)
         part = "task"

@@ -40,13 +40,19 @@ def retire(step: WorkflowStep, timer: TimerRow) -> None:
     if row.retention_due_ms != timer.due_ms:
         return
     if summary_refusal(step, row) is not None:
-        run = step.run(timer.run_id)
-        if run is not None:
-            run.row.retention_due_ms = step.now_ms + RETENTION_RETRY_MS
-            run.dirty = True
-            step.put_timer(run, "RETENTION", run.row.retention_due_ms)
+        put_off(step, timer, RETENTION_RETRY_MS)
         return
     _release(step, timer.run_id)
+
+
+def put_off(step: WorkflowStep, timer: TimerRow, wait_ms: int) -> None:
+    """A RETENTION or FORGET timer whose row has gone comes again."""
+    due_ms = step.now_ms + wait_ms
+    run = step.run(timer.run_id) if timer.kind == "RETENTION" else None
+    if run is not None:
+        run.row.retention_due_ms = due_ms
+        run.dirty = True
+    step.put(TIMER, timer_key(due_ms, timer.run_id, timer.kind, timer.id), TimerRow(due_ms, step.workflow_id, timer.run_id, timer.kind))
 
 
 def apply_delete(step: WorkflowStep, event: DeleteWorkflow) -> None:

@@ -64,6 +64,33 @@ def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
         time_out(step, run, whole_chain=True)
 
 
+def set_aside(step: WorkflowStep, timer: TimerRow) -> None:
+    """A due timer that breaks the engine: its row goes, or it would break each batch, and nothing is lost.
+
+    Its run, which is parked now, gets it back when it is tried again; what a closed run waits for comes an hour later.
+    """
+    step.delete(TIMER, timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id))
+    if timer.kind in ("RETENTION", "FORGET"):
+        retention.put_off(step, timer, step.limits.parked_retry_maximum_ms)
+
+
+def _give_back(step: WorkflowStep, run: LiveRun) -> None:
+    """Timer rows of what is overdue in a run that was parked: any of them may have been set aside. They fire with the next batch."""
+    row = run.row
+    for user in run.timers.values():
+        _put_overdue(step, run, "USER", user.due_ms, user.started_event_id)
+    for activity in run.activities.values():
+        _put_overdue(step, run, "ACTIVITY", activity.timer_due_ms, activity.scheduled_event_id)
+    _put_overdue(step, run, "FIRST_TASK", row.first_task_due_ms)
+    _put_overdue(step, run, "RUN_TIMEOUT", row.run_timeout_due_ms)
+    _put_overdue(step, run, "EXECUTION_TIMEOUT", row.execution_timeout_due_ms)
+
+
+def _put_overdue(step: WorkflowStep, run: LiveRun, kind: str, due_ms: int, id: int = 0) -> None:
+    if 0 < due_ms <= run.time_ms:
+        step.put_timer(run, kind, due_ms, id)
+
+
 def _retry_task(step: WorkflowStep, run: LiveRun, due_ms: int) -> None:
     row = run.row
     if row.parked_reason and due_ms == PARKED_DUE_MS:  # a new owner
@@ -81,6 +108,8 @@ def _retry_task(step: WorkflowStep, run: LiveRun, due_ms: int) -> None:
 def retry_task_now(step: WorkflowStep, run: LiveRun) -> None:
     """The back-off is over (or an operator says so): the next look at this run executes its task."""
     step.context.clear_failed(run.row.run_id)
+    if run.row.parked_reason:
+        _give_back(step, run)
     set_task_timer(step, run, 0)
     run.needs_task = True
 
