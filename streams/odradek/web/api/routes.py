@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,9 +21,14 @@ from odradek.web.errors import not_found
 OPERATIONS: list[Operation] = [*OVERVIEW_OPERATIONS, *LIST_OPERATIONS, *RUN_OPERATIONS, *BATCH_OPERATIONS, *KAFKA_OPERATIONS]
 
 
+@functools.cache
+def _described() -> bytes:
+    return msgspec.json.encode(document(OPERATIONS))
+
+
 def api_routes() -> list[BaseRoute]:
     """All of them, the last one catching the rest."""
-    described = msgspec.json.encode(document(OPERATIONS))
+    described = _described()
 
     async def openapi(request: Request) -> Response:
         return Response(described, media_type="application/json")

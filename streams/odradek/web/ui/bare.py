@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
-from jinja2 import Environment
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 
@@ -33,9 +30,4 @@ def wants_page(connection: HTTPConnection) -> bool:
 
 def _render(template: str, connection: HTTPConnection, **values: object) -> str:
     theme = connection.cookies.get("odradek_theme", "")
-    return _environment().get_template(template).render(theme=theme if theme in THEMES else "", **values)
-
-
-@functools.cache
-def _environment() -> Environment:
-    return new_environment()
+    return new_environment().get_template(template).render(theme=theme if theme in THEMES else "", **values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -52,8 +53,13 @@ NOTICES = {
 
 
 def new_environment() -> Environment:
-    """The templates, read and compiled now: files that change under a running server (an upgrade) change none of its pages."""
-    folder = FOLDER / "templates"
+    """The templates, read now: files that change under a running server (an upgrade) change none of its pages."""
+    return _compiled(FOLDER / "templates")
+
+
+@functools.cache
+def _compiled(folder: Path) -> Environment:
+    """One for all servers of a process: to compile the templates takes a third of a second, and nothing changes an environment."""
     texts = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.html"))}
     environment = Environment(
         loader=DictLoader(texts),
