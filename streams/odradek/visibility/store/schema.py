@@ -12,7 +12,7 @@ Integers are nullable only where a run may lack the value ("" and 0 of the recor
 from __future__ import annotations
 
 #: Raised when a table changes: a store with another number is deleted and read anew from the topic.
-FORMAT = 4
+FORMAT = 5
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -51,7 +51,7 @@ CREATE INDEX executions_by_start ON executions (start_time_ms, turn, tie);
 CREATE INDEX executions_by_status ON executions (status, start_time_ms, turn, tie);
 CREATE INDEX executions_by_type ON executions (workflow_type, start_time_ms, turn, tie);
 CREATE INDEX executions_by_workflow ON executions (workflow_id, start_time_ms, turn, tie);
-CREATE INDEX executions_by_close ON executions (close_time_ms, turn, tie);
+CREATE INDEX executions_by_close ON executions (close_time_ms, turn, tie, status);  -- status: a walk over it tells without the run
 CREATE INDEX executions_by_parent ON executions (parent_workflow_id, start_time_ms, turn, tie) WHERE parent_workflow_id IS NOT NULL;
 CREATE INDEX executions_by_parked ON executions (start_time_ms, turn, tie) WHERE parked_reason IS NOT NULL;
 CREATE INDEX executions_by_problems ON executions (start_time_ms, turn, tie) WHERE reported_problems IS NOT NULL;
