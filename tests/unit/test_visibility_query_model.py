@@ -178,15 +178,23 @@ def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, dat
         order = ", ".join("`" + n.replace("`", "``") + "`" + (" DESC" if down else "") for n, down in zip(names, descending, strict=True))
         query = f"{render(expression)} ORDER BY {order}"
         size = data.draw(st.integers(1, 5))
-        found: list[str] = []
+        pages_found: list[list[str]] = []
         token, clock_ms = b"", itertools.count(now_ms, 7)
         while True:
             with mock.patch.object(reader, "_now_ms", clock_ms.__next__):  # pages are of one moment, however long one reads
                 page = store.list(query, page_size=size, page_token=token)
-            found += [execution.run_id for execution in page.executions]
+            pages_found.append([execution.run_id for execution in page.executions])
             token = page.next_page_token
             if not token:
                 break
+        found = [run_id for one in pages_found for run_id in one]
+        with mock.patch.object(reader, "_now_ms", clock_ms.__next__):
+            back = [[execution.run_id for execution in page.executions]]
+            while page.previous_page_token:
+                page = store.list(query, page_size=size, page_token=page.previous_page_token)
+                back.append([execution.run_id for execution in page.executions])
+        # The first page is one that was asked for anew: of its own moment.
+        assert back[:-1] == pages_found[:0:-1] and len(back) == len(pages_found), query
         by_run = {run.summary.run_id: run for run in wanted}
         assert sorted(found) == sorted(by_run), query
         for name, down in reversed(list(zip(names, descending, strict=True))):

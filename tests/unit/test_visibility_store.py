@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from odradek.converter import encode_search_attributes
 from odradek.visibility import (
     Change,
+    Page,
     PageTokenError,
     QueryError,
     QueryTimeoutError,
@@ -264,6 +265,31 @@ def test_runs_of_equal_sort_values_stand_in_the_same_order_on_each_instance(tmp_
             token = token or store.list(page_size=7).next_page_token
             assert [execution.run_id for execution in store.list(page_token=token).executions] == orders[0][7:]
     assert orders[0] == orders[1]
+
+
+def test_pages_before_one_are_those_that_led_to_it(store: VisibilityStore) -> None:
+    store.apply([change(n, f"r{n:03}", start_time_ms=T0 + n // 5) for n in range(30)])
+
+    def ids(page: Page) -> list[str]:
+        return [execution.run_id for execution in page.executions]
+
+    for query in ("ORDER BY StartTime", "", "ORDER BY CloseTime DESC", "ORDER BY CloseTime"):
+        pages = [store.list(query, page_size=7)]
+        assert pages[0].previous_page_token == b""
+        while pages[-1].next_page_token:
+            pages.append(store.list(query, page_size=7, page_token=pages[-1].next_page_token))
+        page = pages[-1]
+        for wanted in pages[-2::-1]:
+            page = store.list(query, page_size=7, page_token=page.previous_page_token)
+            assert ids(page) == ids(wanted) and page.next_page_token == wanted.next_page_token, query
+        assert page.previous_page_token == b""
+    first = store.list("ORDER BY StartTime", page_size=7)
+    second = store.list("ORDER BY StartTime", page_size=7, page_token=first.next_page_token)
+    store.apply([change(30, "early", start_time_ms=T0 - 5)])
+    page = store.list("ORDER BY StartTime", page_size=7, page_token=second.previous_page_token)
+    assert ids(page) == ids(first) and page.previous_page_token
+    page = store.list("ORDER BY StartTime", page_size=7, page_token=page.previous_page_token)
+    assert ids(page)[0] == "early" and len(page.executions) == 7, "less than a page before it: the first page, whole"
 
 
 def test_a_page_token_is_checked(store: VisibilityStore) -> None:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -193,12 +194,26 @@ async def test_pages_follow_keys(server: UiServer) -> None:
     async with browser(server) as client:
         for number in range(7):  # started long ago: the range takes them all out
             assert f"run-{number}" not in (await client.get("/runs?range=15m")).text
-        path = "/runs?size=3&sort=StartTime"
+        path, back = "/runs?size=3&sort=StartTime&status=Running", None
         while path:
             html = (await client.get(path)).text
             seen += re.findall(r'data-row="run-of-(run-\d)"', html)
-            path = next((link for link in Page(html).links if "page=" in link), None)
-    assert seen == [f"run-{number}" for number in range(7)]
+            path, back = turned_to(html, "next"), turned_to(html, "prev")
+        assert seen == [f"run-{number}" for number in range(7)]
+        assert back is not None and "sort=StartTime" in back and "status=Running" in back and "size=3" in back
+        html = (await client.get(back)).text
+        assert re.findall(r'data-row="run-of-(run-\d)"', html) == ["run-3", "run-4", "run-5"] and "data-live" not in html
+        assert "page=" in str(turned_to(html, "next"))
+        first = await client.get(str(turned_to(html, "prev")))  # it has an address of its own, at which it is live
+        assert first.status_code == 303 and first.headers["location"] == "/runs?sort=StartTime&status=Running&size=3"
+        html = (await client.get(first.headers["location"])).text
+        assert 'data-live="runs"' in html and turned_to(html, "prev") is None and "First page" not in html
+
+
+def turned_to(html: str, rel: str) -> str | None:
+    """Where the link to the next or previous page leads."""
+    found = re.search(rf'rel="{rel}" href="([^"]+)"', html)
+    return found and unescape(found[1])
 
 
 async def test_nothing_yet_and_nothing_fits(server: UiServer) -> None:

@@ -74,6 +74,36 @@ def test_the_list_is_live_and_keeps_picks(site: Site, new_page: NewPage) -> None
     assert page.locator("[data-status=Running] .count").inner_text() == "4"
 
 
+def test_pages_are_turned_by_keys_and_the_browsers_own_buttons(site: Site, new_page: NewPage) -> None:
+    for number in range(9):
+        site.server.add(summary(f"order-{number}", start_time_ms=START_MS + number))
+    page = new_page()
+    page.goto(f"{site.url}/runs?size=4&sort=StartTime")
+
+    def shown(*numbers: int) -> None:
+        page.wait_for_selector(f"tr[data-row]:first-of-type:has-text('order-{numbers[0]}')")
+        assert [row.split()[0] for row in page.locator("tr[data-row] td a").all_inner_texts() if row.startswith("order-")] == [
+            f"order-{number}" for number in numbers
+        ]
+
+    shown(0, 1, 2, 3)
+    page.keyboard.press("p")  # there is none before it
+    page.keyboard.press("n")
+    shown(4, 5, 6, 7)
+    page.keyboard.press("n")
+    shown(8)
+    page.keyboard.press("p")
+    shown(4, 5, 6, 7)
+    page.get_by_role("link", name="Previous 4").click()
+    shown(0, 1, 2, 3)
+    assert page.url.endswith("/runs?sort=StartTime&size=4")
+    page.go_back()
+    shown(4, 5, 6, 7)
+    page.keyboard.press("/")
+    page.keyboard.type("np")
+    assert page.input_value("input[name=query]") == "np"
+
+
 def test_batch_over_picked_runs(site: Site, new_page: NewPage) -> None:
     for number in range(4):
         site.server.add(summary(f"order-{number}", start_time_ms=START_MS + number))

@@ -52,7 +52,7 @@ def _rows(connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, 
 def _try(connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, cursor: Cursor | None, limit: int) -> Rows | None:
     """The page, if it is full within the runs that may be walked over; None: it takes another attempt."""
     key = order_of(compiled)[0]
-    if key.nullable and (not key.descending or (cursor is not None and cursor.values[0] is None)):
+    if key.nullable and (cursor.values[0] is None if cursor is not None else not key.descending):
         return None  # runs without a value have no bound
     begin = None if cursor is None else cursor.values[0]
     for ranges in ((), attempt.onward) if attempt.onward else ((),):

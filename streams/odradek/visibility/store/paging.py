@@ -1,7 +1,7 @@
 """Pages by key, not by number: a token holds the sort values of a page's last run, and the next page begins behind them.
 
 So rows that come or go between two pages neither repeat nor hide others. Every order ends with `turn` and `tie`, which never change and
-are the same on each instance.
+are the same on each instance. The page before one is the first page behind that one's first run in the order turned round.
 NULL sorts first ascending and last descending, as in SQLite. Tokens are opaque, carry a checksum and a hash of their query.
 """
 
@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from odradek.visibility.errors import PageTokenError
 from odradek.visibility.query import Compiled, SortKey
 
 _CHECKSUM = 8
-_VERSION = 3
+_VERSION = 4
 _INT64 = 1 << 63
 
 #: The order of a query that names none: latest start first.
@@ -30,13 +30,14 @@ DEFAULT_ORDER = (SortKey("StartTime", "e.start_time_ms", (), True, False),)
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Where a page ended: the sort values of its last run, its turn and tie. `now_ms`: of the first page, until when open runs' durations
-    count on all of them: what has a later end on each page would be passed over.
+    count on all of them: what has a later end on each page would be passed over. `backward`: those of its first run, for the page before.
     """
 
     values: tuple[Any, ...]
     turn: int
     tie: int
     now_ms: int = 0
+    backward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Phase:
 def order_of(compiled: Compiled) -> tuple[SortKey, ...]:
     """The query's order, or the default one."""
     return compiled.order_by or DEFAULT_ORDER
+
+
+def turned_round(compiled: Compiled) -> Compiled:
+    """The same runs, the last first."""
+    return replace(compiled, order_by=tuple(replace(key, descending=not key.descending) for key in order_of(compiled)))
 
 
 def order_sql(order: Sequence[SortKey]) -> tuple[str, tuple[Any, ...]]:
@@ -127,7 +133,9 @@ def _is_stored(value: Any) -> bool:
 
 def encode_token(compiled: Compiled, cursor: Cursor) -> bytes:
     """A token for the page behind the cursor: URL-safe letters."""
-    body = msgspec.msgpack.encode((_VERSION, _fingerprint(compiled), cursor.values, cursor.turn, cursor.tie, cursor.now_ms))
+    body = msgspec.msgpack.encode(
+        (_VERSION, _fingerprint(compiled), cursor.values, cursor.turn, cursor.tie, cursor.now_ms, cursor.backward)
+    )
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=")
 
 
@@ -141,14 +149,15 @@ def decode_token(compiled: Compiled, token: bytes) -> Cursor:
         version, *parts = msgspec.msgpack.decode(body, type=tuple[Any, ...])
         if version != _VERSION:
             raise PageTokenError("the page token is of another version: begin again without one")
-        fingerprint, values, turn, tie, now_ms = msgspec.convert(parts, tuple[bytes, tuple[Any, ...], int, int, int])
+        kinds = tuple[bytes, tuple[Any, ...], int, int, int, bool]
+        fingerprint, values, turn, tie, now_ms, backward = msgspec.convert(parts, kinds)
     except (binascii.Error, msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise PageTokenError("the page token is damaged: begin again without one") from error
     if not all(map(_is_stored, values)) or not all(_is_stored(number) for number in (turn, tie, now_ms)):
         raise PageTokenError("the page token is damaged: begin again without one")
     if fingerprint != _fingerprint(compiled) or len(values) != len(order_of(compiled)):
         raise PageTokenError("the page token belongs to another query: give it the query it came from, or begin again without one")
-    return Cursor(values, turn, tie, now_ms)
+    return Cursor(values, turn, tie, now_ms, backward)
 
 
 def _fingerprint(compiled: Compiled) -> bytes:

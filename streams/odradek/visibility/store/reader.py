@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 from odradek.visibility.errors import QueryError, QueryTimeoutError, StoreNotOpenError
 from odradek.visibility.query import COLUMNS, Attribute, AttributeKey, Compiled, GroupKey, Query, ValueType, compile_query, parse
 from odradek.visibility.query.columns import ATTRIBUTE_TIME_NS, tie_of
-from odradek.visibility.store.pages import COLUMNS_SQL, page_rows
-from odradek.visibility.store.paging import Cursor, decode_token, encode_token
+from odradek.visibility.store.pages import COLUMNS_SQL, Rows, page_rows
+from odradek.visibility.store.paging import Cursor, decode_token, encode_token, turned_round
 from odradek.visibility.store.planner import unindexed_columns
 from odradek.visibility.store.rows import key_of, summary_of
 from odradek.visibility.store.schema import READER_PRAGMAS, ROW_COLUMNS
@@ -40,10 +40,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of runs. `next_page_token` is empty on the last one."""
+    """A page of runs. `next_page_token` is empty on the last one, `previous_page_token` on the first one."""
 
     executions: list[ExecutionSummary]
     next_page_token: bytes = b""
+    previous_page_token: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,11 @@ class StoreReader:
     # --- queries
 
     def list(self, query: str | Query = "", *, page_size: int = 100, page_token: bytes = b"", timeout_s: float = DEFAULT_TIMEOUT_S) -> Page:
-        """Runs of a query, latest start first unless it says ORDER BY. Raises QueryError, PageTokenError, QueryTimeoutError."""
+        """Runs of a query, latest start first unless it says ORDER BY. Raises QueryError, PageTokenError, QueryTimeoutError.
+
+        page_token: of another page of the same query, for the one behind or before it. Where less than a page lies before it, that is the
+        first page, whole.
+        """
         page_size = max(1, min(page_size, MAX_PAGE_SIZE))
         with self._reading(timeout_s) as connection:
             now_ms = _now_ms()
@@ -106,12 +111,13 @@ class StoreReader:
             if unindexed or cursor is not None:
                 compiled = compile_query(compiled.query, _Catalog(connection), unindexed=unindexed, now_ms=now_ms)
             with _snapshot(connection):
+                if cursor is not None and cursor.backward:
+                    rows = page_rows(connection, turned_round(compiled), cursor, page_size + 1)
+                    if len(rows) > page_size:
+                        return self._page(compiled, rows[page_size - 1 :: -1], now_ms, before=True, behind=True)
+                    cursor = None
                 rows = page_rows(connection, compiled, cursor, page_size + 1)
-        runs = [summary_of(self._namespace, row) for row in rows[:page_size]]
-        if len(rows) <= page_size:
-            return Page(runs)
-        last = rows[page_size - 1]
-        return Page(runs, encode_token(compiled, Cursor(tuple(last[len(ROW_COLUMNS) : -1]), last[-1], last[0], now_ms)))
+        return self._page(compiled, rows[:page_size], now_ms, before=cursor is not None, behind=len(rows) > page_size)
 
     def count(self, query: str | Query = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Count:
         """How many runs a query finds, by group with GROUP BY. Counts over status, type and task queue are kept ready."""
@@ -189,6 +195,19 @@ class StoreReader:
             return _attribute_names(connection)
 
     # --- inside
+
+    def _page(self, compiled: Compiled, rows: Rows, now_ms: int, *, before: bool, behind: bool) -> Page:
+        """before, behind: whether there are more on that side."""
+
+        def token(row: tuple[Any, ...], *, backward: bool = False) -> bytes:
+            return encode_token(compiled, Cursor(tuple(row[len(ROW_COLUMNS) : -1]), row[-1], row[0], now_ms, backward))
+
+        runs = [summary_of(self._namespace, row) for row in rows]
+        return Page(
+            runs,
+            next_page_token=token(rows[-1]) if behind and rows else b"",
+            previous_page_token=token(rows[0], backward=True) if before and rows else b"",
+        )
 
     def _compiled(self, connection: sqlite3.Connection, query: str | Query, now_ms: int = 0) -> Compiled:
         return compile_query(parse(query) if isinstance(query, str) else query, _Catalog(connection), now_ms=now_ms)

@@ -41,10 +41,11 @@ class RunView(msgspec.Struct):
 
 
 class Runs(msgspec.Struct):
-    """A page of runs. `next_page_token` is "" on the last page."""
+    """A page of runs. `next_page_token` is "" on the last page, `previous_page_token` on the first; both go where `page_token` goes."""
 
     runs: list[RunView]
     next_page_token: str
+    previous_page_token: str = ""
 
 
 class RunsParameters(msgspec.Struct):
@@ -64,7 +65,8 @@ async def list_runs(asked: Asked) -> Runs:
         raise invalid("page_token: not one that this server gave")
     store, timeout_s = server.need_visibility(), server.options.request_timeout_s
     page = await in_thread(store.list, query, page_size=given.page_size, page_token=given.page_token.encode(), timeout_s=timeout_s)
-    return Runs([run_view(summary) for summary in page.executions], page.next_page_token.decode("ascii"))
+    shown = [run_view(summary) for summary in page.executions]
+    return Runs(shown, page.next_page_token.decode("ascii"), page.previous_page_token.decode("ascii"))
 
 
 def sorted_query(query: str, sort: str) -> str:

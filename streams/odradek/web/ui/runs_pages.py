@@ -39,15 +39,19 @@ async def runs(visit: Visit) -> Response:
     names = visit.texts("column") or unquote(visit.request.cookies.get(COOKIE, "")).split(",")
     columns = chosen(names, available)
     token_text, size = visit.text("page"), visit.number("size", PAGE_SIZE, least=1, most=_SIZES[-1])
-    values: dict[str, Any] = {"page": None, "counts": None, "failing": None, "total": 0, "error": None, "runs": [], "next_link": ""}
+    values: dict[str, Any] = {"page": None, "counts": None, "failing": None, "total": 0, "error": None, "runs": []}
     try:
         values |= await _read(visit.server, choice, size, token_text)
     except QueryError as error:
         values["error"] = error
-    if values["page"] is not None and values["page"].next_page_token:
-        token = base64.urlsafe_b64encode(values["page"].next_page_token).rstrip(b"=").decode()
-        extra = [("page", token), ("size", str(size))] + ([("at", str(choice.at_ms))] if choice.range or choice.closed else [])
-        values["next_link"] = f"/runs?{urlencode([*choice.pairs(), *extra])}"
+    page = values["page"]
+    if page is not None and token_text and page.executions and not page.previous_page_token:
+        return visit.go(_link(choice, size))  # back at the first page: it has an address of its own, and is live
+    links = {
+        "first_link": _link(choice, size),
+        "next_link": _link(choice, size, page.next_page_token) if page is not None and page.next_page_token else "",
+        "previous_link": _link(choice, size, page.previous_page_token) if page is not None and page.previous_page_token else "",
+    }
     types, queues = await asyncio.gather(_values(visit.server, "WorkflowType"), _values(visit.server, "TaskQueue"))
     response = visit.render(
         "runs.html",
@@ -62,12 +66,25 @@ async def runs(visit: Visit) -> Response:
         ranges=list(RANGES),
         first_page=not token_text,
         size=size,
+        **links,
         **values,
     )
     if visit.texts("column"):
         value = quote(",".join(column.name for column in columns))
         response.set_cookie(COOKIE, value, max_age=365 * 86_400, path="/runs", samesite="strict", httponly=True)
     return response
+
+
+def _link(choice: RunFilter, size: int, page_token: bytes = b"") -> str:
+    """The address of a page of this list. Ranges count from where they counted on the first page."""
+    extra: list[tuple[str, str]] = []
+    if page_token:
+        extra = [("page", base64.urlsafe_b64encode(page_token).rstrip(b"=").decode())]
+        extra += [("at", str(choice.at_ms))] if choice.range or choice.closed else []
+    if page_token or size != PAGE_SIZE:
+        extra.append(("size", str(size)))
+    pairs = [*choice.pairs(), *extra]
+    return f"/runs?{urlencode(pairs)}" if pairs else "/runs"
 
 
 async def _read(server: ServerContext, choice: RunFilter, size: int, token_text: str) -> dict[str, Any]:

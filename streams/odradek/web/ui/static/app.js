@@ -217,6 +217,11 @@ function follow(key) {
   return link ? void link.click() : true;
 }
 
+function turn(rel) {
+  const link = $(`.pager a[rel=${rel}]`);
+  return link ? void link.click() : true;
+}
+
 let cursor = "";
 let going = false;
 const PLACES = { r: "/runs", d: "/dashboard", q: "/queues", s: "/services", l: "/dead-letters" };
@@ -243,6 +248,8 @@ document.addEventListener("keydown", (event) => {
     "?": () => { opensDialog(); $("#help").showModal(); },
     j: () => move(1),
     k: () => move(-1),
+    n: () => turn("next"),
+    p: () => turn("prev"),
     t: toggleTheme,
     u: toggleZone,
     g: () => { going = true; setTimeout(() => { going = false; }, 1200); },
