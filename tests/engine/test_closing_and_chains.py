@@ -88,7 +88,7 @@ def test_retention_of_an_old_run_leaves_the_current_one(monkeypatch: pytest.Monk
     monkeypatch.setattr(retention_module, "RETENTION_ROWS_MAX", 2)
     w = World(ScriptActivator(waiting=waiting), limits=EngineLimits(retention_ms=DAY))
     w.step(w.start("waiting", run_id="run-1"))
-    for n in range(5):
+    for n in range(9):
         w.step(w.signal("tick", n))
     w.step(w.signal("finish"))
     w.step(w.start("waiting", run_id="run-2"))

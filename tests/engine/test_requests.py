@@ -242,6 +242,67 @@ def test_repeated_request_does_not_reach_the_next_run_of_the_id() -> None:
     assert w.run().status == "RUNNING" and "WorkflowExecutionSignaled" not in w.names()
 
 
+def chained(ctx: Any) -> Any:
+    from odradek.engine.activation import ContinueAsNew
+
+    yield lambda: bool(ctx.signals)
+    if ctx.signals[-1][0] == "next":
+        ctx.commands.append(ContinueAsNew(workflow_type="chained", input=[]))
+        yield lambda: False
+    return None
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_repeated_request_is_known_over_any_number_of_continued_runs(restart: bool) -> None:
+    """Bounded by age and number, as within one run; not by how often the workflow went on as a new run meanwhile."""
+    w = World(ScriptActivator(chained=chained), limits=EngineLimits(request_window=100, request_window_ms=60_000))
+    w.step(w.start("chained"))
+    first = w.run_id()
+    signal = w.signal("next", request_id="s")
+    for n in range(40):
+        w.step(signal if n == 0 else w.signal("next", request_id=f"s{n}"))
+        w.now_ms += 1_000
+    last = w.run_id()
+    if restart:
+        w.restart()
+    w.step(signal)
+    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, first)
+    assert w.run_id() == last and w.names() == ["WorkflowExecutionStarted", "WorkflowTask"]
+    w.now_ms += 30_000
+    w.step(signal)
+    assert w.run_id() != last, "older than the window"
+
+
+def test_ring_outlives_the_runs_that_filled_it_and_goes_with_the_last() -> None:
+    w = World(ScriptActivator(chained=chained), limits=EngineLimits(retention_ms=5_000))
+    w.step(w.start("chained"))
+    w.step(w.start("chained", workflow_id="w/0001"))
+    w.step(w.signal("next", workflow_id="w/0001", request_id="other"))
+    signal = w.signal("next", request_id="s")
+    w.step(signal)
+    w.advance(5_000)
+    assert len(w.tables.table("run")) == 2, "the first run of each is gone"
+    w.step(signal)
+    assert w.names() == ["WorkflowExecutionStarted", "WorkflowTask"] and w.replies[-1].status == outcomes.OK
+    w.step(w.signal("end"))
+    w.advance(5_000)
+    assert {row.request_id for row in w.tables.table("request").values()} == {"other"}  # type: ignore[union-attr]
+    w.step(w.signal("end", workflow_id="w/0001"))
+    w.advance(5_000)
+    assert w.tables.snapshot().get("request", {}) == {}
+
+
+def test_repeated_start_is_known_over_many_later_starts() -> None:
+    w = world()
+    start = w.start("returning", request_id="first")
+    w.step(start)
+    first = w.run_id()
+    for n in range(40):
+        w.step(w.start("returning", request_id=f"s{n}"))
+    w.step(start)
+    assert (w.replies[-1].run_id, w.replies[-1].started) == (first, True) and len(w.tables.table("run")) == 41
+
+
 def test_requests_without_an_id_are_all_applied() -> None:
     w = world()
     w.step(w.start("waiting"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from odradek.engine import cron
 from odradek.engine.keys import derived_run_id, event_key, random_seed
-from odradek.engine.ports import HISTORY
+from odradek.engine.ports import HISTORY, RUN
 from odradek.engine.run import LiveRun
 from odradek.wire.history import WorkflowExecutionStarted
 from odradek.wire.state import HistoryRow, RunRow, WorkflowRow
@@ -48,7 +48,7 @@ def create_run(step: WorkflowStep, started: WorkflowExecutionStarted, row: RunRo
     run = LiveRun(row)
     run.step = step
     run.time_ms = now
-    run.requests = {}
+    _take_over_ring(step, run)
     step.add_run(run)
     step.set_current(WorkflowRow(row.workflow_id, row.run_id, row.first_execution_run_id))
     run.append(started, offset=offset)
@@ -65,6 +65,19 @@ def create_run(step: WorkflowStep, started: WorkflowExecutionStarted, row: RunRo
         run.needs_task = True
     run.summary_dirty = True
     return run
+
+
+def _take_over_ring(step: WorkflowStep, run: LiveRun) -> None:
+    """The ring of request ids belongs to the workflow id: its newest run keeps it."""
+    current = step.current()
+    if current is None:
+        run.requests = {}
+        return
+    live = step.runs.get(current.run_id)
+    before = live.row if live is not None else cast("RunRow | None", step.get(RUN, current.run_id))
+    run.row.request_seq = before.request_seq if before is not None else 0
+    if live is not None:
+        run.requests, live.requests = live.requests, None
 
 
 def start_next(

@@ -28,13 +28,18 @@ def timer_key(due_ms: int, run_id: str, kind: str, id: int = 0) -> str:
     return f"{due_ms:015d}/{run_id}/{kind}/{id}"
 
 
-def request_key(run_id: str, slot: int) -> str:
-    """Key in `request`: a slot of the run's ring."""
-    return f"{run_id}/{slot:04d}"
+def request_key(workflow_id: str, slot: int) -> str:
+    """Key in `request`: a slot of the workflow's ring."""
+    return f"{request_prefix(workflow_id)}{slot:04d}"
+
+
+def request_prefix(workflow_id: str) -> str:
+    """What the keys of a workflow's ring begin with. Derived: a workflow id may hold anything, another one's key too."""
+    return f"{uuid.uuid5(NAMESPACE, workflow_id)}/"
 
 
 def deletion_key(workflow_id: str, run_id: str) -> str:
-    """Key in `request`: the verdict on the deletion of a run, which outlives the run's ring."""
+    """Key in `request`: the verdict on the deletion of a run, which outlives the ring."""
     return f"deleted/{workflow_id}/{run_id}"
 
 

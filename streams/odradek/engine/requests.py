@@ -1,13 +1,14 @@
 """Verdicts on requests, and the ring that remembers them, so that a repeated request id changes nothing and gets the same answer.
 
-The ring of a run holds its last `request_window` requests of the last `request_window_ms`. A request that found no run is not remembered.
+A workflow id has one ring, whichever runs it has had meanwhile: its last `request_window` requests of the last `request_window_ms`. It goes
+with its last run. A request that found no run is not remembered; a start that made one is known by its run.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from odradek.engine.keys import request_key
+from odradek.engine.keys import request_key, request_prefix
 from odradek.engine.ports import REQUEST, RUN
 from odradek.wire import outcomes
 from odradek.wire.events import READ_REQUESTS
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
 
-# How many runs of a workflow id back a repeated request id is looked for.
-PREVIOUS_RUNS_MAX = 8
+# How many starts of a workflow id back a repeated one is looked for, within the window. Those that name their run are found by that.
+PREVIOUS_STARTS_MAX = 100
 
 
 class RequestLike(Protocol):
@@ -104,7 +105,7 @@ def target(step: WorkflowStep, request: RequestLike, *, must_be_open: bool) -> L
 def remember(
     step: WorkflowStep, run: LiveRun, request: RequestLike, status: str, message: str = "", *, run_id: str = "", started: bool = False
 ) -> None:
-    """Keep a verdict with the run."""
+    """Keep a verdict with the workflow; `run` is its newest run."""
     if not request.request_id:
         return
     row, window = run.row, step.limits.request_window
@@ -114,60 +115,56 @@ def remember(
     known = _ring(step, run)
     entry = RequestRow(request.request_id, type(request).__name__, status, message, seq, run.time_ms, run_id, started)
     known[request.request_id] = entry
-    step.put(REQUEST, request_key(row.run_id, seq % window), entry)
+    step.put(REQUEST, request_key(row.workflow_id, seq % window), entry)
     if len(known) > 2 * window:
         run.requests = {key: value for key, value in known.items() if value.seq >= row.request_seq - window}
 
 
 def _ring(step: WorkflowStep, run: LiveRun) -> dict[str, RequestRow]:
     if run.requests is None:
-        rows = (cast(RequestRow, row) for _, row in step.scan(REQUEST, run.row.run_id + "/"))
+        rows = (cast(RequestRow, row) for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id)))
         run.requests = {row.request_id: row for row in rows}
     return run.requests
 
 
 def remembered(step: WorkflowStep, request: RequestLike) -> RequestRow | None:
-    """The verdict that this request id got before, from the current run or those before it."""
+    """The verdict that this request id got before, whichever run of the workflow it was for."""
     request_id = request.request_id
     if not request_id:
         return None
-    kind = type(request).__name__
     oldest_ms = step.now_ms - step.limits.request_window_ms
-    run_id: str = getattr(request, "run_id", "") if kind != "StartWorkflow" else ""
+    starts = type(request).__name__ == "StartWorkflow"
+    run_id: str = getattr(request, "run_id", "") if not starts else ""
     run = step.run(run_id) if run_id else step.current_run()
-    for _ in range(PREVIOUS_RUNS_MAX):
-        if run is None:
+    if run is None:
+        return None
+    entry = _ring(step, run).get(request_id)
+    if entry is not None and entry.seq >= run.row.request_seq - step.limits.request_window and entry.time_ms >= oldest_ms:
+        return entry
+    return _started_by(step, run.row, request_id, oldest_ms) if starts else None
+
+
+def _started_by(step: WorkflowStep, row: RunRow, request_id: str, oldest_ms: int) -> RequestRow | None:
+    """The verdict of the start with this request id, if it made one of the last chains of runs."""
+    found: RunRow | None = row
+    for _ in range(PREVIOUS_STARTS_MAX):
+        first = _row(step, found.first_execution_run_id) if found is not None else None
+        if first is None:
             return None
-        entry = _ring(step, run).get(request_id)
-        if entry is not None and entry.seq >= run.row.request_seq - step.limits.request_window and entry.time_ms >= oldest_ms:
-            return entry
-        row = run.row
-        if kind == "StartWorkflow":
-            started = _started_by(step, row, request_id)
-            if started is not None:
-                return started
-        if run_id or not row.previous_run_id or row.start_time_ms < oldest_ms:
+        if first.start_request_id == request_id:
+            return RequestRow(request_id, "StartWorkflow", outcomes.OK, run_id=first.run_id, started=True)
+        if not first.previous_run_id or first.start_time_ms < oldest_ms:
             return None
-        run = step.run(row.previous_run_id)
+        found = _row(step, first.previous_run_id)
     return None
 
 
-def _started_by(step: WorkflowStep, row: RunRow, request_id: str) -> RequestRow | None:
-    """The verdict of the start that made this run's chain, if it had this request id."""
-    if row.run_id != row.first_execution_run_id:
-        first = cast("RunRow | None", step.get(RUN, row.first_execution_run_id))
-        if first is None:
-            return None
-        row = first
-    if row.start_request_id != request_id:
-        return None
-    return RequestRow(request_id, "StartWorkflow", outcomes.OK, run_id=row.run_id, started=True)
+def _row(step: WorkflowStep, run_id: str) -> RunRow | None:
+    live = step.runs.get(run_id)
+    return live.row if live is not None else cast("RunRow | None", step.get(RUN, run_id))
 
 
 def answer_again(step: WorkflowStep, request: RequestLike, entry: RequestRow) -> None:
     """Give a repeated request its verdict again."""
-    row = cast("RunRow | None", step.get(RUN, entry.run_id)) if entry.run_id else None
-    live = step.runs.get(entry.run_id)
-    if live is not None:
-        row = live.row
+    row = _row(step, entry.run_id) if entry.run_id else None
     verdict(step, request, entry.status, entry.message, row=row, run_id=entry.run_id, started=entry.started, again=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from odradek.engine import closing
-from odradek.engine.keys import deletion_key, timer_key
+from odradek.engine.keys import deletion_key, request_prefix, timer_key
 from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER
 from odradek.engine.requests import answer_again, target, verdict
 from odradek.engine.summaries import emit_tombstone, summary_refusal
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from odradek.wire.events import DeleteWorkflow
     from odradek.wire.state import RunRow
 
-# Rows of a run deleted in one step.
+# Rows of a run's history deleted in one step.
 RETENTION_ROWS_MAX = 500
 
 # A retention that ends while `executions` cannot be had is tried again after this.
@@ -100,19 +100,18 @@ def _release(step: WorkflowStep, run_id: str) -> None:
     current = step.current()
     if current is not None and current.run_id == run_id:
         step.set_current(None)
+        for key, _ in step.scan(REQUEST, request_prefix(step.workflow_id)):
+            step.delete(REQUEST, key)
     step.retired.append(run_id)
 
 
 def _remove_rows(step: WorkflowStep, run_id: str, due_ms: int) -> None:
-    deleted = 0
-    for table in (HISTORY, REQUEST):
-        for key, _ in step.scan(table, run_id + "/", limit=RETENTION_ROWS_MAX - deleted):
-            step.delete(table, key)
-            deleted += 1
-        if deleted >= RETENTION_ROWS_MAX:
-            rest = TimerRow(due_ms, step.workflow_id, run_id, "RETENTION", 0)
-            step.put(TIMER, timer_key(due_ms, run_id, "RETENTION", 0), rest)
-            return
+    rows = list(step.scan(HISTORY, run_id + "/", limit=RETENTION_ROWS_MAX))
+    for key, _ in rows:
+        step.delete(HISTORY, key)
+    if len(rows) == RETENTION_ROWS_MAX:
+        rest = TimerRow(due_ms, step.workflow_id, run_id, "RETENTION", 0)
+        step.put(TIMER, timer_key(due_ms, run_id, "RETENTION", 0), rest)
 
 
 def _deleted_before(step: WorkflowStep, event: DeleteWorkflow) -> RequestRow | None:

@@ -57,7 +57,7 @@ class RunRow(msgspec.Struct):
     state_transition_count: int = 0
     attempt: int = 1
     start_request_id: str = ""
-    request_seq: int = 0  # requests seen so far; the ring of RequestRow is indexed by it modulo its size
+    request_seq: int = 0  # requests that the workflow id has seen so far; the ring of RequestRow is indexed by it modulo its size
     cancel_requested: bool = False
     cancel_reason: str = ""
     parked_reason: str = ""
@@ -80,7 +80,7 @@ class RunRow(msgspec.Struct):
     static_summary: Payload | None = None
     static_details: Payload | None = None
     new_execution_run_id: str = ""
-    previous_run_id: str = ""  # the run that had this workflow id before; repeated request ids are looked for there too
+    previous_run_id: str = ""  # the run that had this workflow id before; a repeated start is looked for there too
     format: int = FORMAT
     reported_problems: list[str] = []  # as its last ExecutionSummary has them
     parked_wait_ms: int = 0  # how long its last parking was to last
@@ -154,7 +154,8 @@ class TimerRow(msgspec.Struct):
 
 
 class RequestRow(msgspec.Struct):
-    """Table `request`, key `{run id}/{slot:04d}`: a ring of the last requests and their verdicts, so that a repeated id is a no-op.
+    """Table `request`, key `{UUIDv5 of the workflow id}/{slot:04d}`: a ring of a workflow's last requests and their verdicts, whichever run
+    of it they were for, so that a repeated id is a no-op.
 
     Key `deleted/{workflow id}/{run id}`: the verdict on the deletion of a run, kept for the window of request ids.
     """
