@@ -218,7 +218,7 @@ def test_what_is_known_of_one(odradek: Run) -> None:
     done = odradek("workflow", "describe", "-w", "one")
     assert done.returncode == 0
     fields = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line)
-    assert (fields["WorkflowId"], fields["RunId"], fields["Status"], fields["TaskQueue"]) == ("one", run_id, "RUNNING", QUEUE)
+    assert (fields["WorkflowId"], fields["RunId"], fields["Status"], fields["TaskQueue"]) == ("one", run_id, "Running", QUEUE)
     detailed = odradek("workflow", "show", "-w", "one", "--detailed").stdout
     assert "WorkflowExecutionSignaled" in detailed and "Prague" in detailed
     assert odradek("workflow", "signal", "-w", "one", "--name", "go").returncode == 0

@@ -159,7 +159,7 @@ def test_described_raw_and_with_other_times(odradek: Run) -> None:
     told = fields(odradek("workflow", "describe", "-w", "raw", "--raw").stdout)
     assert told["workflowExecutionInfo.status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
     assert base64.b64decode(told["workflowExecutionInfo.memo.fields.note.data"]) == b'"fragile"'
-    assert "\x1b[34mRUNNING\x1b[0m" in odradek("workflow", "describe", "-w", "raw", "--color", "always").stdout
+    assert "\x1b[34mRunning\x1b[0m" in odradek("workflow", "describe", "-w", "raw", "--color", "always").stdout
     shown(odradek, "WorkflowId = 'raw'", 1)
     done = odradek("workflow", "list", "--query", "WorkflowId = 'raw'", "--color", "always", "--time-format", "raw")
     assert "\x1b[34mRunning\x1b[0m" in done.stdout and "+0000 UTC" in done.stdout

@@ -73,8 +73,11 @@ def test_its_colors(owner: Owner, odradek: Run) -> None:
     owner.add(summary("order-1"))
     owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
     out = odradek("workflow", "describe", "--color", "always")[1]
-    assert "\x1b[34mRUNNING\x1b[0m" in out and "\x1b[35mPending activities: 1\x1b[0m" in out and "\x1b[31mdeclined\x1b[0m" in out
+    assert "\x1b[34mRunning\x1b[0m" in out and "\x1b[35mPending activities: 1\x1b[0m" in out and "\x1b[31mdeclined\x1b[0m" in out
     assert "\x1b[31mattempt 4: bug\x1b[0m" in out
+    parked = summary("order-1", reported_problems=["category=WorkflowTaskFailed", "category=Parked"])
+    owner.descriptions["order-1"] = busy_description(parked)
+    assert "\x1b[31mRunning (parked)\x1b[0m" in odradek("workflow", "describe", "--color", "always")[1], "as in the list"
     assert "\x1b" not in odradek("workflow", "describe", "--color", "never")[1]
     assert "\x1b" not in odradek("workflow", "describe", "--color", "always", "-o", "json")[1]
 
@@ -158,7 +161,7 @@ def test_a_result_that_a_codec_wrote_and_one_that_is_gone(transport: FakeTranspo
 
     transport.serve("orders", gone)
     out = odradek("workflow", "describe")[1]
-    assert fields(out)["Status"] == "COMPLETED" and "Results" not in out
+    assert fields(out)["Status"] == "Completed" and "Results" not in out
     assert "result" not in json.loads(odradek("workflow", "describe", "-o", "json")[1])
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
 from odradek.cli.output import is_json, print_value, visible
 from odradek.cli.status import CommandFailedError, UsageError
+from odradek.cli.style import run_status_text
 from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowHandle
 from odradek.client.same_request import same_request
 from odradek.client.verdicts import noting_pending
@@ -121,7 +122,7 @@ def narrowed(query: str, restrict: str) -> tuple[str, str]:
 
 async def _preview(client: Client, query: str, size: int = 5) -> None:
     async for execution in client.list_workflows(query, limit=size):
-        print(visible(f"  {execution.id}  {execution.workflow_type}  {execution.raw_info.status}"), file=sys.stderr)
+        print(visible(f"  {execution.id}  {execution.workflow_type}  {run_status_text(execution.raw_info.status)}"), file=sys.stderr)
 
 
 async def _run(client: Client, query: str, rps: float | None, act: Act, outcome: Outcome, retries: Retries = _RETRIES) -> None:

@@ -9,10 +9,12 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
+
+from odradek.wire.problems import PARKED
 
 COLORS = ("always", "never", "auto")
 TIME_FORMATS = ("relative", "iso", "raw")
@@ -92,6 +94,16 @@ def heading(text: str) -> str:
 def status_text(status: str, shown: str | None = None) -> Painted:
     """A status of runs or batches by its name on the wire (`TIMED_OUT`), shown as it is or as `shown`."""
     return Painted(status if shown is None else shown, _OF_STATUS.get(status, 0))
+
+
+def run_status_text(status: str, problems: Sequence[str] = ()) -> Painted:
+    """A run's status as `temporal` lists it (`Running`, `TimedOut`), with what it does not say: the run is open, but its workflow task does
+    not get through. problems: its `TemporalReportedProblems`.
+    """
+    shown = status.title().replace("_", "")
+    if not problems:
+        return status_text(status, shown)
+    return Painted(f"{shown} (parked)" if PARKED in problems else f"{shown} (task failing)", RED)
 
 
 def event_type_text(name: str) -> Painted:

@@ -12,7 +12,7 @@ from odradek.cli.common import cluster_options, with_client
 from odradek.cli.output import is_json, json_text, output_options, print_fields, print_heading, print_table, print_value
 from odradek.cli.payloads import Unreadable
 from odradek.cli.status import ONE_WORKFLOW, chain
-from odradek.cli.style import BLUE, RED, YELLOW, Painted, status_text
+from odradek.cli.style import BLUE, RED, YELLOW, Painted, run_status_text, status_text
 from odradek.cli.times import age_text, iso_text, since_text
 from odradek.cli.workflow.options import add_one, handle_of
 from odradek.client import (
@@ -131,7 +131,7 @@ async def _fields(found: WorkflowExecutionDescription) -> dict[str, Any]:
         "WorkflowId": found.id,
         "RunId": found.run_id,
         "Type": found.workflow_type,
-        "Status": status_text(summary.status),
+        "Status": run_status_text(summary.status, summary.reported_problems),
         "Namespace": found.namespace,
         "TaskQueue": found.task_queue,
         "StartTime": since_text(summary.start_time_ms),
@@ -187,7 +187,7 @@ def _print_outcome(found: WorkflowExecutionDescription, outcome: Mapping[str, An
     print_fields(
         {
             "RunTime": age_text(max(0, summary.close_time_ms - (summary.execution_time_ms or summary.start_time_ms))),
-            "Status": status_text(summary.status),
+            "Status": status_text(summary.status),  # in capitals, as `temporal` writes it here
             "Result": (str(result) if isinstance(result, Unreadable) else json_text(result)) if "result" in outcome else None,
             "Failure": Painted(outcome["failure"], RED) if "failure" in outcome else None,
             "ContinuedAs": outcome.get("newExecutionRunId"),

@@ -8,12 +8,10 @@ from typing import Any
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, server_options, with_client
 from odradek.cli.output import is_json, output_options, plain, print_json, print_line, print_table, print_value, text_of, visible
-from odradek.cli.style import RED, Painted, status_text
+from odradek.cli.style import run_status_text
 from odradek.cli.times import since_text
 from odradek.cli.workflow.options import add_timeout
 from odradek.client import Client, WorkflowExecution
-from odradek.wire.outcomes import ExecutionSummary
-from odradek.wire.problems import PARKED
 
 NOTES = "The language of queries is in docs/query.md: Temporal's list filter, and ORDER BY and GROUP BY over any column."
 _HEADER = ["STATUS", "WORKFLOW ID", "TYPE", "START TIME", "CLOSE TIME", "TASK QUEUE"]
@@ -119,21 +117,13 @@ async def _print_pages(found: Any, page_size: int, limit: int | None) -> None:
 def _row(execution: WorkflowExecution) -> list[str]:
     info = execution.raw_info
     return [
-        _status(info),
+        run_status_text(info.status, info.reported_problems),
         execution.id,
         execution.workflow_type,
         since_text(info.start_time_ms),
         since_text(info.close_time_ms),
         execution.task_queue,
     ]
-
-
-def _status(info: ExecutionSummary) -> Painted:
-    """The status with what it does not say: the run is open, but its workflow task does not get through."""
-    status = info.status.title().replace("_", "")
-    if not info.reported_problems:
-        return status_text(info.status, status)
-    return Painted(f"{status} (parked)" if PARKED in info.reported_problems else f"{status} (task failing)", RED)
 
 
 def _count(text: str) -> int:
