@@ -36,6 +36,7 @@ class FakeTransport:
         self.owners: dict[str, Owner] = {}
         self.quiet: set[str] = set()  # queues whose owner counts as living and has said nothing of late
         self.never_served: set[str] = set()
+        self.waiting: dict[str, set[str]] = {}  # workflow ids whose requests lie in queues that were never served
         self.deliver: BaseException | None | bool = True  # True: durable at once; False: never heard of; an error: refused
         self.full = 0  # how many sends raise BufferError first
         self.opened = 0
@@ -85,6 +86,9 @@ class FakeTransport:
 
     async def served(self, task_queues: Sequence[str]) -> set[str]:
         return set(task_queues) - self.never_served
+
+    async def unapplied(self, task_queues: Sequence[str], workflow_id: str, timeout_s: float) -> set[str]:
+        return {queue for queue in task_queues if workflow_id in self.waiting.get(queue, ())}
 
     def close(self) -> None:
         self.closed = True

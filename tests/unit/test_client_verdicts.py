@@ -77,11 +77,14 @@ async def unknown(transport: FakeTransport, *, rpc_timeout: float = 5) -> tuple[
 async def test_a_queue_that_was_never_served_has_no_workflows() -> None:
     transport = FakeTransport()
     transport.serve("a", lambda _, r: reply_to(r, outcomes.NOT_FOUND))
-    transport.existing.add("mistyped")
-    transport.never_served.add("mistyped")
+    transport.existing |= {"mistyped", "unrelated"}
+    transport.never_served |= {"mistyped", "unrelated"}
+    transport.waiting = {"mistyped": {"w"}, "unrelated": {"another"}}
     error, took_s = await unknown(transport)
     assert error.status is RPCStatusCode.NOT_FOUND and took_s < 0.5
-    assert "'mistyped' was never served" in error.message, "a start may lie there"
+    assert "'mistyped' was never served" in error.message and "unrelated" not in error.message
+    transport.waiting = {}
+    assert (await unknown(transport))[0].message == "workflow not found for ID: w"
     assert {queue for queue, _ in transport.sent} == {"a"}
 
 
@@ -112,6 +115,7 @@ async def test_many_queues_are_not_all_named() -> None:
     transport = FakeTransport()
     transport.existing |= {f"q{number}" for number in range(9)}
     transport.never_served |= transport.existing
+    transport.waiting = {queue: {"w"} for queue in transport.existing}
     error, _ = await unknown(transport)
     assert error.status is RPCStatusCode.NOT_FOUND and "'q4' and 4 more" in error.message
 

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 from odradek.client.members import MembersReader
 from odradek.client.reply_reader import ReplyReader
 from odradek.client.transport import SILENCE_S, OnDelivery, OnOwners, OnReplies, Owner
+from odradek.client.unapplied import queues_with_requests
 from odradek.config import Settings
 from odradek.exceptions import OdradekError, RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
@@ -237,6 +238,10 @@ class KafkaTransport:
     def _served(self, task_queues: list[str]) -> set[str]:
         self._ever_served.update(queue for queue in task_queues if queue not in self._ever_served and self._has_state(queue))
         return self._ever_served.intersection(task_queues)
+
+    async def unapplied(self, task_queues: Sequence[str], workflow_id: str, timeout_s: float) -> set[str]:
+        """See `Transport.unapplied`."""
+        return await asyncio.to_thread(queues_with_requests, self._settings, self._admin, task_queues, workflow_id, timeout_s)
 
     def _has_state(self, task_queue: str) -> bool:
         """Whether anything was ever written to its `state`; what cannot be looked at may have been."""

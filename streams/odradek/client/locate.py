@@ -2,7 +2,8 @@
 
 Asked are, by DescribeWorkflow, which changes nothing: every queue whose processors seem to live, and, if none of them has it, for a
 moment those that were served before. A queue that has not answered may have it: then the id is UNAVAILABLE, not NOT_FOUND. A queue that
-nobody ever served has no workflows, only requests that wait; it is named, not asked. Two queues that have it are an error that names both.
+nobody ever served has no workflows, only requests that wait; it is named if some are for this id, and not asked. Two queues that have it
+are an error that names both.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout
             f"worker for it, or, if it is not there, {NAME_THE_QUEUE}",
         )
     message = f"workflow not found for ID: {workflow_id}"
-    if never:
-        message += f". Task queue {_names(never)} was never served by a worker: a start that lies there is not applied yet"
+    if never and (waiting := await channel.transport.unapplied(never, workflow_id, min(timeout_s, SILENT_QUEUE_S))):
+        message += f". Task queue {_names(sorted(waiting))} was never served by a worker: a start of it that lies there is not applied yet"
     raise rpc_error(RPCStatusCode.NOT_FOUND, message)
 
 
