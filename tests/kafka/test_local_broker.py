@@ -18,8 +18,20 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from odradek.broker import QUICK_START, BrokerStartError, DataDirInUseError, LocalBroker, PortInUseError
+from odradek.broker.archive import archive_options, can_have_archive, find_archive, make_archive
+from odradek.broker.jars import KafkaJars, kafka_jars
+from odradek.broker.java import find_java
+from odradek.broker.progress import StderrProgress
 
 DEV = [sys.executable, "-m", "odradek.broker.dev"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """One for all that look at a broker and leave it as it is: with a data directory, and a setting of its own."""
+    folder = tmp_path_factory.mktemp("running")
+    with LocalBroker(data_dir=folder, config={"message.max.bytes": 4096}, jvm_options=QUICK_START) as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -140,22 +152,14 @@ def test_a_data_directory_keeps_data_cluster_and_port_over_restarts(dev: Callabl
 
 
 def test_a_killed_broker_recovers_at_the_same_address_with_its_data() -> None:
+    """Or says that another program has taken its port meanwhile, and keeps its data until that has ended."""
     with LocalBroker(jvm_options=QUICK_START) as broker:
-        address = broker.bootstrap
+        address, cluster, port = broker.bootstrap, broker.cluster_id, int(broker.bootstrap.rpartition(":")[2])
         produce_one(address, "survives", b"a crash")
         jvm = psutil.Process(broker.pid)
         broker.kill()
         assert_gone([jvm])
         assert broker.pid is None
-        broker.start()
-        assert broker.bootstrap == address
-        assert read_one(address, "survives") == b"a crash"
-
-
-def test_a_killed_broker_whose_port_was_taken_says_so_and_keeps_its_data() -> None:
-    with LocalBroker() as broker:
-        address, cluster, port = broker.bootstrap, broker.cluster_id, int(broker.bootstrap.rpartition(":")[2])
-        broker.kill()
         with socket.socket() as stranger:
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             stranger.bind(("127.0.0.1", port))
@@ -164,12 +168,28 @@ def test_a_killed_broker_whose_port_was_taken_says_so_and_keeps_its_data() -> No
                 broker.start()
         broker.start()
         assert (broker.bootstrap, broker.cluster_id) == (address, cluster)
+        assert read_one(address, "survives") == b"a crash"
 
 
-def test_brokers_are_strangers_to_each_other() -> None:
-    with LocalBroker(jvm_options=QUICK_START) as one, LocalBroker(jvm_options=QUICK_START) as other:
-        assert one.bootstrap != other.bootstrap
-        assert one.cluster_id != other.cluster_id
+def test_an_archive_of_classes_is_used_if_it_is_whole(running: LocalBroker, tmp_path: Path) -> None:
+    """The JVM crashes over a part of one."""
+    java, kept = find_java(), kafka_jars(find_java(), StderrProgress())
+    if find_archive(java, kept) is None and not (can_have_archive(java) and make_archive(java, kept)):
+        pytest.skip("this Java has no class data sharing")
+    whole = find_archive(java, kept)
+    assert whole is not None and archive_options(java, kept)[0] == f"-XX:SharedArchiveFile={whole}"
+    jars = KafkaJars(kept.version, tmp_path / kept.directory.name)
+    assert find_archive(java, jars) is None and archive_options(java, jars) == ()
+    (tmp_path / whole.name).write_bytes(whole.read_bytes()[:1_000_000])
+    assert find_archive(java, jars) is None and archive_options(java, jars) == ()
+    if sys.platform.startswith("linux"):
+        assert str(whole) in Path(f"/proc/{running.pid}/maps").read_text()
+
+
+def test_brokers_are_strangers_to_each_other(running: LocalBroker) -> None:
+    with LocalBroker(jvm_options=QUICK_START) as other:
+        assert running.bootstrap != other.bootstrap
+        assert running.cluster_id != other.cluster_id
 
 
 def test_a_port_in_use_is_an_error_that_names_it() -> None:
@@ -179,9 +199,9 @@ def test_a_port_in_use_is_an_error_that_names_it() -> None:
             LocalBroker(port).start()
 
 
-def test_a_data_directory_in_use_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with LocalBroker(data_dir=tmp_path, jvm_options=QUICK_START), pytest.raises(DataDirInUseError, match=str(tmp_path)):
-        LocalBroker(data_dir=tmp_path).start()
+def test_a_data_directory_in_use_is_an_error_that_names_it(running: LocalBroker) -> None:
+    with pytest.raises(DataDirInUseError, match=str(running.root)):
+        LocalBroker(data_dir=running.root).start()
 
 
 def test_a_broker_that_cannot_start_names_its_log_and_keeps_it() -> None:
@@ -193,9 +213,8 @@ def test_a_broker_that_cannot_start_names_its_log_and_keeps_it() -> None:
     shutil.rmtree(failure.value.log_file.parent)
 
 
-def test_overrides_win_over_our_settings() -> None:
-    with LocalBroker(config={"message.max.bytes": 4096}, jvm_options=QUICK_START) as broker:
-        resource = ConfigResource(ResourceType.BROKER, "1")
-        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
-        config = admin.describe_configs([resource])[resource].result(timeout=10)
-        assert config["message.max.bytes"].value == "4096"
+def test_overrides_win_over_our_settings(running: LocalBroker) -> None:
+    resource = ConfigResource(ResourceType.BROKER, "1")
+    admin = AdminClient({"bootstrap.servers": running.bootstrap})
+    config = admin.describe_configs([resource])[resource].result(timeout=10)
+    assert config["message.max.bytes"].value == "4096"

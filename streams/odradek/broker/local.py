@@ -16,7 +16,7 @@ from odradek.broker.errors import BrokerError, BrokerStartError, PortInUseError
 from odradek.broker.folder import make_folder
 from odradek.broker.jars import kafka_jars
 from odradek.broker.java import find_java
-from odradek.broker.node import Node, NodeOptions, owned_by_this_process
+from odradek.broker.node import STOP_GRACE, Node, NodeOptions, owned_by_this_process
 from odradek.broker.ports import HOST, free_ports, is_free
 from odradek.broker.progress import Progress, StderrProgress
 from odradek.broker.settings import Setting, Voter
@@ -45,6 +45,7 @@ class LocalBroker:
         heap_mb: the JVM's largest heap; about 350 MB stay resident with 512.
         jvm_options: further options of `java`; `()` for Java's defaults.
         start_timeout: until a client can connect; fetching the jars does not count.
+        stop_grace: what an orderly end may take (with a data directory); then the broker is killed, and recovers at its next start.
         progress: told about the fetching of jars; standard error by default.
     """
 
@@ -57,6 +58,7 @@ class LocalBroker:
         heap_mb: int = 512,
         jvm_options: Sequence[str] = QUICK_START,
         start_timeout: timedelta = START_TIMEOUT,
+        stop_grace: timedelta = STOP_GRACE,
         progress: Progress | None = None,
     ) -> None:
         self._port = port
@@ -65,6 +67,7 @@ class LocalBroker:
         self._heap_mb = heap_mb
         self._jvm_options = tuple(jvm_options)
         self._start_timeout = start_timeout
+        self._stop_grace = stop_grace
         self._progress = progress if progress is not None else StderrProgress()
         self._node: Node | None = None
         self._owner_pid = os.getpid()
@@ -79,7 +82,7 @@ class LocalBroker:
         if self._node is not None and self._node.running:
             raise BrokerError(f"the broker on {self.bootstrap} runs already")
         java = find_java()
-        options = NodeOptions(java, kafka_jars(java, self._progress), self._heap_mb, self._jvm_options, self._config)
+        options = NodeOptions(java, kafka_jars(java, self._progress), self._heap_mb, self._jvm_options, self._config, self._stop_grace)
         recovers = self._node is not None
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:

@@ -19,6 +19,7 @@ from typing import IO
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from odradek.broker.archive import archive_options
 from odradek.broker.errors import BrokerError, BrokerStartError, DataDirInUseError
 from odradek.broker.folder import make_folder
 from odradek.broker.jars import KafkaJars, random_uuid
@@ -42,6 +43,7 @@ class NodeOptions:
     heap_mb: int
     jvm_options: Sequence[str] = ()
     config: Mapping[str, Setting] = field(default_factory=dict)
+    stop_grace: timedelta = STOP_GRACE
 
 
 class Node:
@@ -95,9 +97,10 @@ class Node:
             *("-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"),
             *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"),
             *("-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS", "-Dorg.slf4j.simpleLogger.showThreadName=false"),
-            *(*options.jvm_options, "-cp", options.jars.classpath, "kafka.Kafka", str(properties)),
+            *(*archive_options(options.java, options.jars), *options.jvm_options),
+            *("-cp", options.jars.classpath, "kafka.Kafka", str(properties)),
         ]
-        grace_ms = 0 if self._temporary else int(STOP_GRACE.total_seconds() * 1000)
+        grace_ms = 0 if self._temporary else int(options.stop_grace.total_seconds() * 1000)
         removal = ["--remove", str(self.root)] if self._temporary else []
         guard = Path(__file__).with_name("guard.py")
         self._guard = subprocess.Popen(
@@ -228,7 +231,7 @@ class Node:
         except BrokenPipeError:
             pass  # as above
         try:
-            guard.wait(STOP_GRACE.total_seconds() + 5)
+            guard.wait(self._options.stop_grace.total_seconds() + 5)
         except subprocess.TimeoutExpired:
             # A copy of the pipe's end lives in a forked child of ours; the guard takes a signal as well.
             guard.terminate()
