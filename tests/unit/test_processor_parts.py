@@ -19,7 +19,7 @@ from odradek.processor import faults, restore
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
 from odradek.processor.group import Group
 from odradek.processor.held import HoldingActivator, held_reason, why_held
-from odradek.processor.inbox import BYTES_MAX, RECORDS_MAX, RECORDS_RESUME, Inbox
+from odradek.processor.inbox import ALL_BYTES_MAX, BYTES_MAX, RECORDS_MAX, RECORDS_RESUME, Inbox
 from odradek.processor.inputs import BACKLOG, CLOCKS_APART_MS, Sorted, Sorter
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
 from odradek.processor.restore import Places, Restorer
@@ -275,6 +275,87 @@ def test_full_inbox_by_bytes() -> None:
     assert inbox.size == 1
     inbox.new_epoch()
     assert inbox.size == 0
+
+
+class Fetched(bytes):
+    """A record as the consumer gives it; its `len` is that of its value."""
+
+    where: int
+
+    def partition(self) -> int:
+        return self.where
+
+    def error(self) -> None:
+        return None
+
+
+class Fed:
+    """A group over lanes without threads, and a consumer that only notes what is paused."""
+
+    def __init__(self, lanes: int) -> None:
+        self.paused: set[int] = set()
+        consumer: Any = SimpleNamespace(
+            pause=lambda places: self.paused.update(place.partition for place in places),
+            resume=lambda places: self.paused.difference_update(place.partition for place in places),
+        )
+        self.consumer = consumer
+        self.group = Group(lambda: consumer, "t", "me", lambda *_: None, lambda _: {}, lambda _: None)  # type: ignore[arg-type, return-value]
+        self.group._consumer = consumer
+        for partition in range(lanes):
+            lane: Any = SimpleNamespace(inbox=Inbox())
+            self.group.lanes[partition] = lane
+            self.group._epochs[partition] = lane.inbox.new_epoch()
+
+    def feed(self, partition: int, size: int) -> None:
+        record = Fetched(size)
+        record.where = partition
+        if partition not in self.paused:
+            self.group._dispatch([record])  # type: ignore[list-item]
+
+    def inbox(self, partition: int) -> Inbox:
+        return self.group.lanes[partition].inbox
+
+    @property
+    def held(self) -> int:
+        return sum(lane.inbox.size for lane in self.group.lanes.values())
+
+
+def test_inboxes_of_many_lanes_share_one_bound() -> None:
+    """64 lanes with a backlog would hold 512 MiB. None of them is starved: each takes at least a record, whatever the others hold."""
+    fed, record = Fed(64), 512 * 1024
+    for _ in range(BYTES_MAX // record + 1):
+        for partition in range(63):
+            fed.feed(partition, record)
+    assert fed.held <= ALL_BYTES_MAX * 3 // 2 and len(fed.paused) == 63
+    fed.feed(63, record)
+    assert fed.inbox(63).size == record and 63 in fed.paused, "its share of half the bound"
+    for _ in range(64):  # the lanes go on
+        for partition in range(64):
+            fed.inbox(partition).take(1, 0)
+        fed.group._resume_drained(fed.consumer)
+    assert fed.paused == set() and fed.held == 0
+
+
+def test_a_lane_that_is_empty_goes_on_while_others_are_full() -> None:
+    fed = Fed(64)
+    for partition in range(10):
+        while partition not in fed.paused:
+            fed.feed(partition, 1024 * 1024)
+    assert fed.held >= ALL_BYTES_MAX
+    for _ in range(5):
+        for partition in range(10, 64):
+            fed.feed(partition, 2 * 1024 * 1024)
+            assert fed.inbox(partition).take(1, 0)
+        fed.group._resume_drained(fed.consumer)
+        assert fed.paused == set(range(10)), "those that hold nothing go on, those that hold much wait"
+
+
+def test_few_lanes_have_what_they_had() -> None:
+    fed = Fed(8)
+    for partition in range(8):
+        while partition not in fed.paused:
+            fed.feed(partition, 1024 * 1024)
+    assert [fed.inbox(partition).size for partition in range(8)] == [BYTES_MAX] * 8
 
 
 def test_wake_ends_a_wait() -> None:

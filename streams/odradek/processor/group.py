@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.kafka.errors import FORBIDDEN, missing_acl
 from odradek.processor.healing import Healing
+from odradek.processor.inbox import Together
 from odradek.processor.lane import Lane, Seat
 
 logger = logging.getLogger(__name__)
@@ -212,11 +213,19 @@ class Group(threading.Thread):
                 by_partition[partition] = [message]
             else:
                 found.append(message)
-        for partition, found in by_partition.items():
-            lane, epoch = self.lanes.get(partition), self._epochs.get(partition)
-            if lane is not None and epoch is not None and lane.inbox.put(epoch, found):
-                self._pause(partition)
-                self._paused_full.add(partition)
+        full = [partition for partition, found in by_partition.items() if self._put(partition, found)]
+        together = self._together()
+        full += [partition for partition in by_partition if partition in self._epochs and together.full(self.lanes[partition].inbox)]
+        for partition in full:
+            self._pause(partition)
+            self._paused_full.add(partition)
+
+    def _put(self, partition: int, messages: list[Message]) -> bool:
+        lane, epoch = self.lanes.get(partition), self._epochs.get(partition)
+        return lane is not None and epoch is not None and lane.inbox.put(epoch, messages)
+
+    def _together(self) -> Together:
+        return Together([lane.inbox for lane in self.lanes.values()])
 
     def _on_error(self, message: Message) -> None:
         error = message.error()
@@ -304,12 +313,13 @@ class Group(threading.Thread):
             logger.debug("pause of %s/%d: %s", self._topic, partition, error)
 
     def _resume_drained(self, consumer: Consumer) -> None:
+        together = self._together() if self._paused_full else None
         for partition in list(self._paused_full):
-            lane = self.lanes.get(partition)
-            if lane is not None and partition in self._epochs and not lane.inbox.drained():
+            lane = self.lanes.get(partition) if partition in self._epochs else None
+            if lane is not None and together is not None and not (lane.inbox.drained() and together.drained(lane.inbox)):
                 continue
             self._paused_full.discard(partition)
-            if lane is not None and partition in self._epochs:
+            if lane is not None:
                 consumer.resume([TopicPartition(self._topic, partition)])
 
     def _report_positions(self, consumer: Consumer) -> None:

@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 
 from confluent_kafka import Message
 
@@ -18,6 +19,10 @@ RECORDS_RESUME = 500  # ... until it has worked down to this
 # The same in bytes, of record values: a start may have a megabyte. What the consumer had fetched comes on top, 32 MiB for all lanes.
 BYTES_MAX = 8 * 1024 * 1024
 BYTES_RESUME = BYTES_MAX // 2
+# All lanes of a consumer together: from here on those pause that hold more than their share of half of it, so that each takes something
+# and 64 lanes hold 96 MiB at most, not 512.
+ALL_BYTES_MAX = 8 * BYTES_MAX
+ALL_BYTES_RESUME = ALL_BYTES_MAX // 2
 
 # One count for all lanes: what a lane has left behind, a seek above all, must not fit its successor.
 _epochs = itertools.count(1)
@@ -114,6 +119,22 @@ class Inbox:
     def size(self) -> int:
         """Bytes of the values of what is here."""
         return self._bytes
+
+
+class Together:
+    """What the inboxes of one consumer hold together, as of now."""
+
+    def __init__(self, inboxes: Collection[Inbox]) -> None:
+        self._bytes = sum([inbox.size for inbox in inboxes])
+        self._share = ALL_BYTES_MAX // 2 // max(1, len(inboxes))
+
+    def full(self, inbox: Inbox) -> bool:
+        """Whether its partition has to be paused for all of them."""
+        return self._bytes >= ALL_BYTES_MAX and inbox.size >= self._share
+
+    def drained(self, inbox: Inbox) -> bool:
+        """Whether it may go on, as far as the others are concerned."""
+        return self._bytes <= ALL_BYTES_RESUME or inbox.size <= self._share // 2
 
 
 def _size(messages: list[Message]) -> int:
