@@ -455,6 +455,31 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
         store.apply([change(0, "a")])
 
 
+def test_search_attributes_that_no_run_has_any_more_are_forgotten(tmp_path: Path) -> None:
+    now_ms = T0
+    note = {"Note": Payload({"encoding": b"json/plain", "type": b"Text"}, b'"..."')}  # a Text without a word
+    said = {"Said": Payload({"encoding": b"json/plain", "type": b"Text"}, b'"a word"')}
+    with VisibilityStore.open(tmp_path / "store.sqlite", clock_ms=lambda: now_ms) as store:
+        store.apply([change(0, "a", search_attributes=encode_search_attributes({"Mistyped": ["x"], "Kept": [1]}))])
+        store.apply([change(1, "b", search_attributes={**encode_search_attributes({"Kept": [2]}), **note, **said})])
+        store.caught_up()
+        assert store.attribute_names() == ["Kept", "Mistyped", "Note", "Said"]
+        store.apply([change(2, "a", None), change(3, "b", search_attributes={**encode_search_attributes({"Kept": [2]}), **note})])
+        store.caught_up()
+        assert "Mistyped" in store.attribute_names(), "it is looked for now and then"
+        now_ms += 3_600_000
+        store.caught_up()
+        assert store.attribute_names() == ["Kept", "Note"]
+        with pytest.raises(QueryError, match="Mistyped is neither a column nor a search attribute"):
+            store.list("Mistyped = 'x'")
+        assert store.count("Note = 'word'").count == 0 and store.count("Note IS NOT NULL").count == 1 and store.count("Kept = 2").count == 1
+        store.apply([change(4, "c", search_attributes=encode_search_attributes({"New": ["n"], "Mistyped": ["y"]}))])
+        assert [store.count(query).count for query in ("New = 'n'", "Mistyped = 'y'", "Mistyped = 'x'", "Kept = 2")] == [1, 1, 0, 1]
+    with VisibilityStore.open(tmp_path / "store.sqlite", clock_ms=lambda: now_ms) as store:
+        store.apply([change(5, "d", search_attributes=encode_search_attributes({"Kept": [3], "Late": [True]}))])
+        assert store.attribute_names() == ["Kept", "Late", "Mistyped", "New", "Note"] and store.count("Kept = 3 AND Late = TRUE").count == 1
+
+
 def test_old_windows_are_pruned(tmp_path: Path) -> None:
     now_ms = T0
     with VisibilityStore.open(tmp_path / "store.sqlite", clock_ms=lambda: now_ms) as store:

@@ -139,6 +139,8 @@ class VisibilityStore(StoreReader):
         if now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
             self._pruned_ms = now_ms
             windows.prune(self._connection, now_ms)
+            if gone := self._writer.forget_attributes():
+                logger.info("search attributes that no run has any more are forgotten: %s", ", ".join(gone))
 
     def matches(self, source: Source) -> bool:
         """Whether this store is a copy of that topic. What it did not know of its source it learns here. In the writing thread."""

@@ -67,6 +67,7 @@ class Writer:
         self._attributes: dict[tuple[str, str], int] = {
             (name, kind): number for number, name, kind in connection.execute("SELECT id, name, type FROM attributes")
         }
+        self._next_attribute = max(self._attributes.values(), default=0) + 1
         self.positions: dict[int, int] = dict(connection.execute("SELECT partition, offset FROM positions"))
         self._next_id: int = (connection.execute("SELECT max(id) FROM executions").fetchone()[0] or 0) + 1
         #: Search attributes that could not be indexed: damaged, or of no known type.
@@ -116,6 +117,21 @@ class Writer:
             raise
         self.positions.update(positions)
 
+    def forget_attributes(self) -> list[str]:
+        """Drop search attributes that no run has any more: their names are those that were never used. A look into the index for each."""
+        unused = {
+            pair: number
+            for pair, number in self._attributes.items()
+            if self._connection.execute("SELECT 1 FROM search_attributes WHERE attribute = ? LIMIT 1", (number,)).fetchone() is None
+        }
+        # A Text without a word has no words in any row, and needs their number all the same.
+        gone = {pair: number for pair, number in unused.items() if pair[1] != WORDS or (pair[0], ValueType.TEXT.value) in unused}
+        if gone:
+            self._connection.executemany("DELETE FROM attributes WHERE id = ?", [(number,) for number in gone.values()])
+            for pair in gone:
+                del self._attributes[pair]
+        return sorted({name for name, _ in gone})
+
     @property
     def rows_ever(self) -> int:
         """Rows that were ever inserted: at least as many as there are."""
@@ -133,7 +149,8 @@ class Writer:
         """The number of a search attribute of this name and type."""
         number = self._attributes.get((name, kind))
         if number is None:
-            number = len(self._attributes) + 1
+            number = self._next_attribute  # none that another had: a query may be under way that means that one
+            self._next_attribute += 1
             self._connection.execute("INSERT INTO attributes (id, name, type) VALUES (?, ?, ?)", (number, name, kind))
             self._attributes[name, kind] = number
         return number
