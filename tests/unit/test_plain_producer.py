@@ -16,6 +16,7 @@ from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLargeError
 from odradek.kafka import producer as producer_module
 from odradek.kafka.producer import BURSTS, PlainProducer
+from odradek.wire.partitioner import partition_for
 
 
 class FakeClient:
@@ -289,6 +290,54 @@ def test_backlog_full_is_a_buffer_error(bench: Bench, monkeypatch: pytest.Monkey
     bench.client.deliver()
     until(lambda: len(bench.client.taken) == BURSTS + 3)
     bench.send(99)
+
+
+@pytest.mark.parametrize(("share", "size"), [("PARTITION_RECORDS_MAX", 1), ("PARTITION_BYTES_MAX", 1_000)])
+def test_partition_without_a_leader_takes_its_share_of_the_queue_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, share: str, size: int
+) -> None:
+    monkeypatch.setattr(producer_module, share, 20 * size)
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.02)
+    bench.producer.partitions["t"] = 2
+    dead, alive = (next(b"%d" % n for n in range(100) if partition_for(b"%d" % n, 2) == partition) for partition in (0, 1))
+    errors: list[BaseException | None] = []
+
+    def produce(key: bytes) -> None:
+        bench.producer.produce("t", key, bytes(size), on_delivery=errors.append)
+
+    for _ in range(25):
+        produce(dead)  # as long as nothing is late each may take all
+    until(lambda: bench.producer._overdue)
+    with pytest.raises(BufferError, match=r"25 records .* partition 0 of t"):
+        produce(dead)
+    produce(alive)
+    until(lambda: len(bench.client.taken) == 26)
+    bench.client.deliver(10, KafkaError(KafkaError._MSG_TIMED_OUT))
+    until(lambda: len(errors) == 10)
+    for _ in range(5):
+        produce(dead)
+    until(lambda: len(bench.client.taken) == 31 and bench.producer._overdue)
+    with pytest.raises(BufferError, match="20 records"):
+        produce(dead)
+    bench.client.deliver(21)
+    until(lambda: len(errors) == 31)
+    assert bench.producer._waiting == {}
+
+
+def test_what_was_refused_takes_no_share(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.02)
+    bench.producer.partitions["t"] = 1
+    for number in (0, 3, 5):
+        bench.client.refusals[b"%d" % number] = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    bench.client.refusals[b"6"] = BufferError("too much for the queue")
+    with pytest.raises(RecordTooLargeError):
+        bench.send(0)
+    bench.send(*range(1, 8))
+    for _ in range(4):
+        bench.client.deliver(8)
+        time.sleep(0.02)
+    until(lambda: len(bench.results) == 7)
+    assert bench.producer._waiting == {}
 
 
 def test_flush_waits_for_what_gathers_too(bench: Bench) -> None:

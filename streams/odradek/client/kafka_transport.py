@@ -135,6 +135,8 @@ class KafkaTransport:
             if not create:
                 raise TopicMissingError(events, reason="no worker and no start has ever used this task queue")
             facts = self._admin.ensure([events, self._topics.state(task_queue)])[events]
+        if self._producer is not None:
+            self._producer.partitions[events] = facts.partitions
         return _Queue(facts.require("Write", "DescribeConfigs"), self._admin.max_message_bytes([events])[events])
 
     # --- sending

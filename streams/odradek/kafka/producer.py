@@ -26,6 +26,7 @@ from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLa
 from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config
 from odradek.kafka.errors import kafka_error, translate
 from odradek.kafka.settings import KafkaSettings
+from odradek.wire.partitioner import partition_for
 from odradek.wire.record_size import record_size
 
 logger = logging.getLogger("odradek.kafka")
@@ -39,7 +40,14 @@ BURSTS = 2  # on the way at a time
 BURST_PATIENCE_S = 1.0  # a burst that is on the way for longer no longer counts: a partition of it may have no leader
 OVERDUE_PATIENCE_S = 0.05  # ... while there is one like that: the next ones go to the same partition, most likely
 BACKLOG_MAX = 100_000  # records that wait for a burst; librdkafka's own queue takes as many
+# What a partition may have of librdkafka's queue (100,000 records, 1 GiB) while some of it is late: one without a leader keeps its records
+# for two minutes, and a full queue takes none for others.
+PARTITION_RECORDS_MAX = 20_000
+PARTITION_BYTES_MAX = 200 * 1024 * 1024
 _HASHED = -1  # confluent-kafka's PARTITION_UA: the partitioner decides by the key
+
+
+_Place = tuple[str, int]  # topic, partition
 
 
 @dataclass(slots=True)
@@ -52,6 +60,7 @@ class _Record:
     headers: list[tuple[str, str | bytes | None]]
     partition: int
     on_delivery: OnDelivery | None
+    place: _Place | None  # where it goes, if that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +93,15 @@ class PlainProducer:
         self._reason = ""
         #: Topic -> its `max.message.bytes`, as far as the host knows it (`ClusterAdmin.max_message_bytes`).
         self.limits: dict[str, int] = {}
+        #: Topic -> its number of partitions, likewise: without it a partition of it has no share of its own.
+        self.partitions: dict[str, int] = {}
         self._producer = new_producer(producer_config(settings) | {"error_cb": self._on_error})
-        self._gate = threading.Lock()  # over the five below; never held while librdkafka or a caller's code runs
+        self._gate = threading.Lock()  # over the six below; never held while librdkafka or a caller's code runs
         self._bursts: list[_Burst] = []  # on the way, that count
         self._overdue = 0  # bursts on the way that do not
         self._handing = False  # a thread hands records over
         self._ended = False
+        self._waiting: dict[_Place, tuple[int, int]] = {}  # records without a report yet, and their bytes
         self._delivered = self._failed = 0  # by the polling thread
         self._backlog: list[_Record] = []
         self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
@@ -109,22 +121,26 @@ class PlainProducer:
     ) -> None:
         """Hand a record over. `on_delivery(None)` once it is durable, `on_delivery(error)` if it never will be; on the polling thread.
 
-        Raises BufferError when the local queue is full (wait for deliveries), RecordTooLargeError at once for a record that is larger
-        than the topic's entry in `limits`, or than any topic of ours takes.
+        Raises BufferError when the local queue, or the partition's share of it, is full (wait for deliveries), RecordTooLargeError at once
+        for a record that is larger than the topic's entry in `limits`, or than any topic of ours takes.
         """
         limit = self.limits.get(topic)
         if limit is not None and len(value or b"") > limit // 2 and (size := record_size(key, value, headers)) > limit:
             raise RecordTooLargeError(topic, size=size, limit=limit)
-        record = _Record(topic, key, value, list(headers), partition, on_delivery)
+        record = _Record(topic, key, value, list(headers), partition, on_delivery, self._place(topic, key, partition))
         with self._gate:
             ended = self._ended
+            if not ended:
+                self._check_share(record)
             if not ended and (self._handing or self._backlog or not self._has_room()):
                 if len(self._backlog) >= BACKLOG_MAX:
                     raise BufferError(f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up")
+                self._count(record, 1)
                 self._backlog.append(record)
                 return
             burst = _Burst(1, time.monotonic())
             if not ended:
+                self._count(record, 1)
                 self._handing = True
                 self._bursts.append(burst)
         if ended:
@@ -133,7 +149,7 @@ class PlainProducer:
         try:
             self._hand_over(record, burst)
         except BaseException:
-            self._count_down(burst, 1)
+            self._count_down(burst, record)
             raise
         finally:
             self._send_backlog(handing=True)
@@ -207,7 +223,7 @@ class PlainProducer:
             try:
                 self._report(record, self._delivery_error(error, message))
             finally:
-                if self._count_down(burst, 1):
+                if self._count_down(burst, record):
                     self._send_backlog()
 
         try:
@@ -234,13 +250,37 @@ class PlainProducer:
         except Exception:
             logger.exception("a delivery callback raised")
 
-    def _count_down(self, burst: _Burst, records: int) -> bool:
-        """So many records of it have their report, or will never have one. True if it is through and others wait in its place."""
+    def _place(self, topic: str, key: bytes | None, partition: int) -> _Place | None:
+        count = self.partitions.get(topic)
+        if partition == _HASHED and key and count:
+            partition = partition_for(key, count)
+        return None if partition == _HASHED else (topic, partition)
+
+    def _count_down(self, burst: _Burst, record: _Record) -> bool:
+        """This one of it has its report, or will never have one. True if it is through and others wait in its place."""
         with self._gate:
-            self._shorten(burst, records)
+            self._count(record, -1)
+            self._shorten(burst, 1)
             return burst.left == 0 and bool(self._backlog)
 
     # Under the gate.
+
+    def _check_share(self, record: _Record) -> None:
+        if not self._overdue or record.place is None:
+            return
+        records, size = self._waiting.get(record.place, (0, 0))
+        if records >= PARTITION_RECORDS_MAX or size >= PARTITION_BYTES_MAX:
+            topic, partition = record.place
+            raise BufferError(f"{records} records ({size} bytes) wait for partition {partition} of {topic}: it may have no leader")
+
+    def _count(self, record: _Record, by: int) -> None:
+        if record.place is None:
+            return
+        records, size = self._waiting.get(record.place, (0, 0))
+        if records + by:
+            self._waiting[record.place] = (records + by, size + by * len(record.value or b""))
+        else:
+            del self._waiting[record.place]
 
     def _shorten(self, burst: _Burst, records: int) -> None:
         burst.left -= records
@@ -288,13 +328,13 @@ class PlainProducer:
                         return
                     if full:  # and yet nothing is on the way: this one alone is more than the queue takes
                         with self._gate:
-                            self._backlog.pop(0)
+                            self._count(self._backlog.pop(0), -1)
                         self._report_safely(record, error)
                     full = not full
                     break
                 except Exception as error:
                     self._report_safely(record, error)
-                    self._count_down(burst, 1)
+                    self._count_down(burst, record)
             else:
                 full = False
 
