@@ -91,6 +91,9 @@ COUNTS = {
     "by status of a type": "WorkflowType = 'Type0' GROUP BY ExecutionStatus",
     "of a time": "StartTime > '2026-11-24T00:10:00Z' AND StartTime < '2026-11-24T00:20:00Z'",
     "by search attribute": "CustomerId = 'customer-77'",
+    "by common search attribute": "CustomerId = 'big'",
+    "by common search attribute, by status": "CustomerId = 'big' GROUP BY ExecutionStatus",
+    "by common search attribute, failed": "CustomerId = 'big' AND ExecutionStatus = 'Failed'",
 }
 _START_MS = 1_795_478_400_000  # 2026-11-24T00:00:00Z
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 from odradek.converter import encode_search_attributes
 from odradek.visibility import Change, VisibilityStore
 from odradek.visibility.query import compile_query, parse
-from odradek.visibility.store import attempts, reader
+from odradek.visibility.store import attempts, counts, reader
 from odradek.wire.outcomes import ExecutionSummary
 
 RUNS = 20_000
@@ -67,6 +67,12 @@ STATUSES = ["", " AND ExecutionStatus = 'Completed'", " AND ExecutionStatus = 'F
 
 def work_of(store: VisibilityStore, query: str) -> tuple[int, int]:
     """Instructions that a first page took, and its runs."""
+    work, page = measured(store, lambda: store.list(query, page_size=50))
+    return work, len(page.executions)
+
+
+def measured(store: VisibilityStore, what: Callable[[], Any]) -> tuple[int, Any]:
+    """Instructions that a call took, and what it gave."""
     steps = 0
 
     def count() -> bool:
@@ -83,9 +89,9 @@ def work_of(store: VisibilityStore, query: str) -> tuple[int, int]:
 
     store.renew()
     with mock.patch.object(reader, "open_reader", opened):
-        page = store.list(query, page_size=50)
+        found = what()
     store.renew()
-    return steps * EVERY, len(page.executions)
+    return steps * EVERY, found
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -143,6 +149,30 @@ def test_a_page_is_read_from_the_index_that_serves_it(store: VisibilityStore, qu
         assert "PRIMARY KEY (rowid=?)" in first and any(index in line for line in plan), plan
     else:
         assert index in first, plan
+
+
+COUNTED = [*COMMON[:7], *COMMON[8:], *RARE[:5], "Old > 5", "Customer IS NOT NULL AND StartTime > '2026-09-21T15:00:00Z'"]
+
+
+@pytest.mark.parametrize("condition", COUNTED)
+def test_a_count_by_one_attribute_looks_at_its_rows_and_at_runs_of_rarer_statuses(store: VisibilityStore, condition: str) -> None:
+    """Its rows are about four instructions each; a run that is looked at is some fifteen."""
+    for query, most in ((condition, 5 * RUNS), (f"{condition} GROUP BY ExecutionStatus", 7 * RUNS)):
+        work, count = measured(store, lambda query=query: store.count(query))  # type: ignore[misc]
+        with mock.patch.object(counts, "_lone", lambda _: None):
+            plainly = store.count(query)
+        assert count == plainly and work < most, f"{work} instructions for {count}"
+
+
+@pytest.mark.parametrize("status", ["Running", "Failed", "Completed"])
+@pytest.mark.parametrize("condition", ["Customer = 'big'", "Amount > 0", "Tags = 'all'", "Tags = 't3'"])
+def test_a_count_goes_through_the_fewer_runs(store: VisibilityStore, condition: str, status: str) -> None:
+    query = f"{condition} AND ExecutionStatus = '{status}'"
+    work, count = measured(store, lambda: store.count(query).count)
+    with mock.patch.object(attempts._Planner, "counting", lambda _, as_it_stands: as_it_stands):
+        plain_work, plainly = measured(store, lambda: store.count(query).count)
+    assert count == plainly
+    assert work < (60_000 if status != "Completed" else plain_work + 40_000), (work, plain_work)
 
 
 def test_many_alternatives_are_one_query(store: VisibilityStore) -> None:

@@ -17,7 +17,8 @@ from odradek.visibility.errors import (
     VisibilityError,
 )
 from odradek.visibility.query import COLUMNS, Completion, Query, Suggestion, ValueType, complete, parse
-from odradek.visibility.store.reader import Count, CountGroup, Page
+from odradek.visibility.store.counts import Count, CountGroup
+from odradek.visibility.store.reader import Page
 from odradek.visibility.store.rows import Change
 from odradek.visibility.store.store import Source, VisibilityStore
 from odradek.visibility.store.windows import WindowStatistics

@@ -27,7 +27,15 @@ from odradek.visibility.query.columns import (
     operators_of,
     tie_of,
 )
-from odradek.visibility.query.conditions import ValueTest, attribute_ranges, attribute_sql, attribute_test, column_sql, make_test
+from odradek.visibility.query.conditions import (
+    MANY_VALUED,
+    ValueTest,
+    attribute_ranges,
+    attribute_sql,
+    attribute_test,
+    column_sql,
+    make_test,
+)
 from odradek.visibility.query.terms import Range, Term
 from odradek.visibility.query.tree import (
     And,
@@ -159,8 +167,23 @@ class _Compiler:
         sql, parameters = self._expression(expression, negated=False)
         ranges, exact = self._ranges(expression, negated=False)
         if isinstance(expression, Not | And | Or | IsNull) or (column := COLUMNS.get(expression.name.text)) is None:
-            return Term(sql, tuple(parameters), ranges, exact, operator="IS NULL" if isinstance(expression, IsNull) else "")
+            single = exact and ranges is not None and self._is_single(expression, ranges)
+            return Term(sql, tuple(parameters), ranges, exact, operator="IS NULL" if isinstance(expression, IsNull) else "", single=single)
         return Term(sql, tuple(parameters), column=column.sql, operator=_parts(expression)[0])
+
+    def _is_single(self, expression: Expression, ranges: Sequence[Range]) -> bool:
+        """Whether no run has two rows in the ranges of a condition: they do not overlap, and a run has one value, or they are of one."""
+        while isinstance(expression, Not):
+            expression = expression.term
+        if isinstance(expression, And | Or):
+            return False
+        field = self._field(expression.name)
+        if isinstance(field, Column):
+            return False
+        several = [key for key in field.keys if key.value_type in MANY_VALUED]
+        if isinstance(expression, IsNull):
+            return all(key.value_type is ValueType.TEXT for key in several)  # its text is one row, its words have a number of their own
+        return not several or (len(ranges) == 1 and ranges[0].one_value)
 
     def _ranges(self, expression: Expression, *, negated: bool) -> tuple[tuple[Range, ...] | None, bool]:
         """See Term. Of terms that all must hold one's are enough, of alternatives those of each are needed."""

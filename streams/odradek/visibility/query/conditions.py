@@ -16,7 +16,8 @@ from odradek.visibility.query.terms import Range
 from odradek.visibility.query.values import Value
 
 _RANGES = 8  # values of an IN that are looked up one by one
-_MANY_VALUED = (ValueType.KEYWORD_LIST, ValueType.TEXT)
+#: Types of which a run has several values, or words.
+MANY_VALUED = (ValueType.KEYWORD_LIST, ValueType.TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class ValueTest:
 
 def make_test(value_type: ValueType, unit_ns: int, operator: str, values: Sequence[Value]) -> ValueTest:
     """The test of one operator (of the type's) with values that fit."""
-    if value_type in _MANY_VALUED:
+    if value_type in MANY_VALUED:
         negated = operator == "!=" or operator.startswith("NOT ")
         positive = {"!=": "=", "NOT IN": "IN", "NOT STARTS_WITH": "STARTS_WITH"}.get(operator, operator)
         if value_type is ValueType.TEXT:

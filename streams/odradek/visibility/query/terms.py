@@ -23,7 +23,8 @@ class Range:
 class Term:
     """One of the terms that AND joins, as SQL over a run `e` whose search attributes are looked up one run at a time.
 
-    ranges: every run that the term finds has a row in them; None: no ranges can say so.  exact: and no other run has one.
+    ranges: every run that the term finds has a row in them; None: no ranges can say so.  exact: and no other run has one.  single: and none
+    has two.
     column: the term is a comparison of just this column of `executions`.  operator: that comparison's, or IS NULL (negated or not) on
     whatever; "" of what AND, OR and NOT join.
     """
@@ -34,3 +35,4 @@ class Term:
     exact: bool = False
     column: str = ""
     operator: str = ""
+    single: bool = False

@@ -34,6 +34,7 @@ _TEST = 1.0  # walked over and tested
 _PASS = 0.12  # passed over by what its index holds
 _FETCH = 3.0  # looked up out of order, to be sorted
 _SCAN = 0.15  # its row among those of a range, to find the latest
+_ROW = 0.4  # found by its row among those of a value or a range, to be counted
 _SPREAD = 3.0  # how much longer than on average a walk may take
 
 _INDICES = {
@@ -88,6 +89,17 @@ def ways_of(connection: sqlite3.Connection, compiled: Compiled, limit: int) -> l
     return _Planner(connection, compiled, limit).ways()
 
 
+def way_to_count(connection: sqlite3.Connection, compiled: Compiled) -> Attempt:
+    """How to look at the runs of a count with search attributes in its filter: through those of a status or type where they are fewer."""
+    as_it_stands = Attempt(compiled.table, compiled.where, compiled.parameters)
+    return as_it_stands if compiled.table != "executions e" else _Planner(connection, compiled, 1).counting(as_it_stands)
+
+
+def times_of(compiled: Compiled) -> tuple[Term, ...]:
+    """Conditions on the start time, of which rows of search attributes have a copy."""
+    return tuple(term for term in compiled.terms if term.column == _START and term.operator in _RANGED)
+
+
 def _together(terms: Sequence[Term]) -> tuple[str, tuple[Any, ...]]:
     return " AND ".join(("1", *(term.sql for term in terms))), tuple(value for term in terms for value in term.parameters)
 
@@ -98,7 +110,7 @@ class _Planner:
         self._compiled = compiled
         self._limit = limit
         self._order = order_of(compiled)[0].name
-        self._times = tuple(term for term in compiled.terms if term.column == _START and term.operator in _RANGED)
+        self._times = times_of(compiled)
         self._all = max(1, self._within_times(self._one("SELECT coalesce(sum(runs), 0) FROM run_counts")))
         self._runs = {term: self._estimate(term) for term in compiled.terms}
         self._looked_at = dict(self._runs)  # to find them by value
@@ -139,6 +151,17 @@ class _Planner:
         either = any(term.ranges is None and not term.column and term.operator != "IS NULL" for term in self._compiled.terms)
         # Alternatives over columns and attributes: SQLite can take each from its index.
         return [*led, *self._walks(), (self._all * (_TEST * 0.9 if either else _FETCH), as_it_stands)]
+
+    def counting(self, as_it_stands: Attempt) -> Attempt:
+        """See `way_to_count`."""
+        terms = self._compiled.terms
+        rows = min((self._looked_at[term] for term in terms if term.exact and term.ranges is not None), default=self._all) * _ROW
+        few = min(
+            (term for term in terms if term.column in _BY_START and term.operator in _EQUAL), key=self._runs.__getitem__, default=None
+        )
+        if few is None or self._runs[few] * _TEST >= rows:
+            return as_it_stands
+        return Attempt(f"executions e INDEXED BY {_INDICES[few.column]}", *_together(terms))
 
     def _led_by(self, term: Term) -> list[tuple[float, Attempt]]:
         """Over the runs of one term, each tested for the others."""

@@ -10,14 +10,14 @@ import queue
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from odradek.visibility.errors import QueryError, QueryTimeoutError, StoreNotOpenError
-from odradek.visibility.query import COLUMNS, Attribute, AttributeKey, Compiled, GroupKey, Query, ValueType, compile_query, parse
-from odradek.visibility.query.columns import ATTRIBUTE_TIME_NS, tie_of
+from odradek.visibility.query import COLUMNS, Attribute, AttributeKey, Compiled, Query, ValueType, compile_query, parse
+from odradek.visibility.query.columns import tie_of
+from odradek.visibility.store.counts import Count, count_runs
 from odradek.visibility.store.pages import COLUMNS_SQL, Rows, page_rows
 from odradek.visibility.store.paging import Cursor, decode_token, encode_token, turned_round
 from odradek.visibility.store.planner import unindexed_columns
@@ -28,14 +28,9 @@ from odradek.visibility.store.writer import WORDS
 from odradek.wire.outcomes import ExecutionSummary
 
 MAX_PAGE_SIZE = 1_000
-MAX_GROUPS = 1_000
 DEFAULT_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 8
 _CHECK_EVERY = 20_000  # SQLite instructions between two looks at the deadline: about a millisecond
-
-GroupValue: TypeAlias = str | int | float | bool | datetime | timedelta | None
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +40,6 @@ class Page:
     executions: list[ExecutionSummary]
     next_page_token: bytes = b""
     previous_page_token: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class CountGroup:
-    """One group: its values, in the order of GROUP BY, and its runs."""
-
-    values: tuple[GroupValue, ...]
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many runs. `groups` only with GROUP BY, largest first; `complete` False when there were more groups than are given."""
-
-    count: int
-    groups: list[CountGroup] = field(default_factory=list)
-    complete: bool = True
 
 
 class StoreReader:
@@ -125,7 +103,8 @@ class StoreReader:
             compiled = self._compiled(connection, query)
             if compiled.order_by:
                 self._refuse(compiled, "ORDER BY belongs to a list, a count has none", compiled.query.order_by[0].name)
-            return _count(connection, compiled)
+            with _snapshot(connection):
+                return count_runs(connection, compiled)
 
     def get(self, workflow_id: str, run_id: str = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> ExecutionSummary | None:
         """One run; without a run id the workflow's latest. None when there is none."""
@@ -304,33 +283,3 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
-
-
-def _count(connection: sqlite3.Connection, compiled: Compiled) -> Count:
-    table, runs = ("run_counts e", "coalesce(sum(e.runs), 0)") if compiled.counted else (compiled.table, "count(*)")
-    if not compiled.group_by:
-        sql = f"SELECT {runs} FROM {table} WHERE {compiled.where}"
-        return Count(connection.execute(sql, compiled.parameters).fetchone()[0])
-    groups = ", ".join(key.sql for key in compiled.group_by)
-    places = ", ".join(str(number + 1) for number in range(len(compiled.group_by)))
-    parameters = (*(value for key in compiled.group_by for value in key.parameters), *compiled.parameters)
-    grouped = f"SELECT {groups}, {runs} AS runs FROM {table} WHERE {compiled.where} GROUP BY {places} HAVING {runs} > 0"
-    ordered = f"SELECT *, sum(runs) OVER () FROM ({grouped}) ORDER BY runs DESC, {places} LIMIT ?"
-    rows = connection.execute(ordered, (*parameters, MAX_GROUPS + 1)).fetchall()
-    found = [CountGroup(tuple(map(_group_value, compiled.group_by, row)), row[-2]) for row in rows[:MAX_GROUPS]]
-    return Count(rows[0][-1] if rows else 0, found, len(rows) <= MAX_GROUPS)
-
-
-def _group_value(key: GroupKey, value: Any) -> GroupValue:
-    if value is None:
-        return None
-    match key.value_type:
-        case ValueType.DATETIME:
-            column = COLUMNS.get(key.name)
-            return _EPOCH + timedelta(microseconds=value * (column.unit_ns if column else ATTRIBUTE_TIME_NS) // 1_000)
-        case ValueType.DURATION:
-            return timedelta(milliseconds=value)
-        case ValueType.BOOL:
-            return bool(value)
-        case _:
-            return value  # type: ignore[no-any-return]
