@@ -1,4 +1,7 @@
-"""How a service's process ends: the first SIGTERM or Ctrl-C lets it drain, the second ends it at once. Nothing here imports odradek."""
+"""How a service's process ends: the first SIGTERM or Ctrl-C lets it drain, the second, or one before it serves, ends it at once.
+
+Nothing here imports odradek.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,17 @@ from collections.abc import Callable
 from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def ends_at_once(name: str) -> None:
+    """From now on, until `on_signals`, a signal ends the process with one line: there is nothing to drain yet. In the main thread."""
+
+    def end(number: int, _: object) -> NoReturn:
+        print(f"{name}: ended by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)
+        _end_at_once(number, None)
+
+    for each in SIGNALS:
+        signal.signal(each, end)
 
 
 def on_signals(drain: Callable[[], object], *, within_seconds: float | None = None) -> None:

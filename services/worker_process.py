@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from odradek.client import Client
 from odradek.config import Settings
-from odradek.exceptions import ConfigurationError
+from odradek.exceptions import ConfigurationError, OdradekError
 from odradek.worker import Worker
 from services.ending import on_signals
 from services.service_config import ProcessConfig, load
@@ -32,8 +32,16 @@ def settings_of(file: Path) -> Settings:
         raise SystemExit(f"{file}: {error}") from None
 
 
-async def serve(settings: Settings, *, activities: Sequence[Callable[..., Any]]) -> None:
-    """Serve `settings.task_queue`, with a thread for each of its slots. Prints one line once it takes commands."""
+def run(settings: Settings, *, activities: Sequence[Callable[..., Any]]) -> None:
+    """Serve `settings.task_queue` until a signal ends it. What keeps it from serving ends the process with one line, and status 1."""
+    try:
+        asyncio.run(_serve(settings, activities))
+    except OdradekError as error:
+        raise SystemExit(f"{settings.task_queue}: {error}") from None
+
+
+async def _serve(settings: Settings, activities: Sequence[Callable[..., Any]]) -> None:
+    """With a thread for each slot. Prints one line once it takes commands."""
     client = await Client.connect(settings=settings)
     queue = settings.task_queue or ""
     stop = asyncio.Event()

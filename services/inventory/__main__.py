@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from pydantic import Field
-
-from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock
-from services.ledger import Ledger
-from services.service_config import ServiceConfig
-from services.worker_process import load_all, serve
-
-
-class InventoryConfig(ServiceConfig):
-    """`stock`: what is on the shelves at the first start. `slow_products`: seconds that picking one takes."""
-
-    stock: dict[str, int] = Field(default_factory=dict)
-    slow_products: dict[str, float] = Field(default_factory=dict)
+from services.ending import ends_at_once
 
 
 def main() -> None:
+    ends_at_once("inventory")
+    from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock  # takes a second, and may be interrupted too
+    from services.inventory.config import InventoryConfig
+    from services.ledger import Ledger
+    from services.worker_process import load_all, run
+
     config, settings = load_all(InventoryConfig, "The inventory service.")
     ledger = Ledger(config.database, STOCK_SCHEMA)
     ledger.run(lambda db: fill_stock(db, config.stock))
     activities = InventoryActivities(ledger, config.slow_products)
-    asyncio.run(serve(settings, activities=[activities.reserve_inventory, activities.release_inventory]))
+    run(settings, activities=[activities.reserve_inventory, activities.release_inventory])
 
 
 if __name__ == "__main__":
