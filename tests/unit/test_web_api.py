@@ -22,7 +22,7 @@ from odradek.web.api.operation import PREFIX, Asked, Operation
 from odradek.web.api.routes import OPERATIONS
 from odradek.web.api.runs import FollowParameters, follow
 from odradek.web.app import create_app
-from odradek.web.hub import MEMBERS, RUNS, Hub, hub_stream, sse
+from odradek.web.hub import KEYS_MAX, MEMBERS, RUNS, Hub, hub_stream, sse
 from odradek.web.kafka.facts import QueueView
 from odradek.web.options import ServerOptions
 from odradek.wire.events import UnparkWorkflow
@@ -293,10 +293,18 @@ async def test_changes_are_gathered_and_end_with_the_hub() -> None:
     hub.open()
     stream = hub_stream(hub.listen([RUNS]), 5.0)
     assert (await anext(stream)).startswith(b"retry: ")
-    for number in range(10):
-        hub.publish(RUNS, keys=[str(number)])
+    for number in (*range(10), 3):
+        hub.publish(RUNS, keys=[str(number)], many=False)
     hub.publish(MEMBERS)
-    assert await asyncio.wait_for(read_messages(stream, 1), 5) == [("runs", {"keys": ["9"]})]
+    told = ("runs", {"keys": [str(number) for number in range(10)], "many": False})
+    assert await asyncio.wait_for(read_messages(stream, 1), 5) == [told], "each run that changed"
+    hub.publish(RUNS, keys=["a"], many=True)
+    hub.publish(RUNS, keys=["b"], many=False)
+    assert await asyncio.wait_for(read_messages(stream, 1), 5) == [("runs", {"keys": ["a", "b"], "many": True})]
+    for number in range(KEYS_MAX + 1):
+        hub.publish(RUNS, keys=[str(number)], many=False)
+    ((_, facts),) = await asyncio.wait_for(read_messages(stream, 1), 5)
+    assert len(facts["keys"]) == KEYS_MAX and facts["many"] is True
     ending = asyncio.ensure_future(anext(stream, b"end"))
     await asyncio.sleep(0)
     hub.close()

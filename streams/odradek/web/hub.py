@@ -17,6 +17,8 @@ from starlette.responses import StreamingResponse
 RUNS = "runs"
 MEMBERS = "members"
 TOPICS = (RUNS, MEMBERS)
+#: Runs that one message names.
+KEYS_MAX = 50
 #: Changes within this time become one message.
 GATHER_S = 0.25
 #: How long a browser waits before it opens a lost stream again.
@@ -42,7 +44,9 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     def publish(self, topic: str, **facts: Any) -> None:
-        """Tell every listener of a topic. `facts` of several changes are merged, later ones win."""
+        """Tell every listener of a topic. `facts` of several changes are merged: `keys` are those of all, and with more of them than a
+        message names it says `many`, as when one of the changes did.
+        """
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._publish, topic, facts)
@@ -96,7 +100,7 @@ class Listener:
     def take(self, topic: str, facts: dict[str, Any]) -> None:
         """A change."""
         if topic in self._topics:
-            self._changes.setdefault(topic, {}).update(facts)
+            self._changes[topic] = _merged(self._changes.get(topic, {}), facts)
             self._woken.set()
 
     def wake(self) -> None:
@@ -118,6 +122,14 @@ class Listener:
         self._woken.clear()
         changes, self._changes = self._changes, {}
         return changes
+
+
+def _merged(before: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    if "keys" not in before or "keys" not in facts:
+        return {**before, **facts}
+    keys = list(dict.fromkeys([*before["keys"], *facts["keys"]]))
+    many = bool(before.get("many") or facts.get("many") or len(keys) > KEYS_MAX)
+    return {**before, **facts, "keys": keys[:KEYS_MAX], "many": many}
 
 
 def sse(event: str, data: Any, *, id: str = "") -> bytes:

@@ -21,7 +21,7 @@ from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.web.context import ServerContext
-from odradek.web.hub import MEMBERS, RUNS
+from odradek.web.hub import KEYS_MAX, MEMBERS, RUNS
 from odradek.web.kafka.cluster import QueueReader
 from odradek.web.kafka.dead_letters import DeadLetterReader
 from odradek.web.kafka.follower import Board, BoardReader
@@ -40,8 +40,6 @@ _ADMIN_TIMEOUT_S = 5.0
 _CONNECT_S = 5.0
 # What is still to be delivered at the end gets this long: whoever asked for it has been told 503 by now.
 _CLOSE_S = 0.5
-# Runs named in one message of changes; more are told as "many".
-_NAMED_MAX = 50
 
 
 @contextlib.asynccontextmanager
@@ -121,8 +119,8 @@ def _store_of(reader: VisibilityReader) -> Visibility:
 
 def _tell(server: ServerContext, changes: list[Any]) -> None:
     """The hub learns which runs changed; a page may then ask for those alone."""
-    keys = [change.key.decode("utf-8", "replace") for change in changes[:_NAMED_MAX]]
-    server.hub.publish(RUNS, keys=keys, many=len(changes) > _NAMED_MAX)
+    keys = [change.key.decode("utf-8", "replace") for change in changes[:KEYS_MAX]]
+    server.hub.publish(RUNS, keys=keys, many=len(changes) > KEYS_MAX)
 
 
 async def _hint(server: ServerContext, workflow_id: str, run_id: str) -> str | None:
