@@ -109,3 +109,13 @@ def test_a_processor_is_configured_with_settings_that_exist(service: str) -> Non
 def test_the_images_python_is_one_that_we_support() -> None:
     [version] = re.findall(r"^FROM python:(\d+\.\d+)", (REPOSITORY / "services" / "Dockerfile").read_text(), re.MULTILINE)
     assert tuple(map(int, version.split("."))) >= (3, 11)
+
+
+def test_what_a_service_keeps_lies_on_its_volume() -> None:
+    """In the image nobody has a home: the identity of an activity service would be gone with each restart."""
+    dockerfile = (REPOSITORY / "services" / "Dockerfile").read_text()
+    found = re.search(r"^ENV .*\bODRADEK_STATE_DIR=(\S+)", dockerfile, re.MULTILINE)
+    assert found is not None and found[1].startswith("/data/") and "VOLUME /data" in dockerfile
+    for name, service in SERVICES.items():
+        if service.get("image") == SERVICES["orders"]["image"] and name != "order-api":  # that one keeps nothing
+            assert f"{name}:/data" in service["volumes"]

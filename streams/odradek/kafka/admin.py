@@ -43,6 +43,7 @@ REQUEST_TIMEOUT_S = 10.0  # a broker that restarts is back in less; a wrong addr
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _RETRY_PAUSE_S = 0.05  # between looks at a topic that was just created: metadata reaches the brokers one after another
+_SEEN_LATE_S = 5.0  # how much later than the first broker that showed a topic the last one does, on a busy cluster
 _RETRIABLE = frozenset(
     {
         KafkaError._NOENT,  # "no leaders found": between two leaders
@@ -88,6 +89,7 @@ class ClusterAdmin:
     def __init__(self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._settings = settings
         self._timeout_s = request_timeout_s
+        self._seen: dict[str, float] = {}  # topic -> when it was last there, on the monotonic clock
         self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
         check_kafka_settings(settings)  # whoever uses a cluster has one of these first
         self._admin = AdminClient(admin_config(settings) | {"error_cb": self._on_error})
@@ -112,8 +114,17 @@ class ClusterAdmin:
     # --- topics
 
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
-        """Those of the topics that exist."""
+        """Those of the topics that exist. One that was there a moment ago is looked for again: brokers of a cluster learn of a new topic
+        one after another, and any of them may answer."""
         names = list(dict.fromkeys(topics))
+        while True:
+            found = self._describe(names)
+            self._seen.update(dict.fromkeys(found, time.monotonic()))
+            if not any(self._seen_lately(name) for name in names if name not in found):
+                return found
+            time.sleep(_RETRY_PAUSE_S)
+
+    def _describe(self, names: list[str]) -> dict[str, TopicFacts]:
         if not names:
             return {}
         asked = {"request_timeout": self._timeout_s, "include_authorized_operations": True}
@@ -128,6 +139,9 @@ class ClusterAdmin:
                 rights = _rights(described.authorized_operations)
                 found[name] = TopicFacts(name, str(described.topic_id), len(described.partitions), rights)
         return found
+
+    def _seen_lately(self, topic: str) -> bool:
+        return time.monotonic() - self._seen.get(topic, -_SEEN_LATE_S) < _SEEN_LATE_S
 
     def ensure(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
         """Have the topics, creating what is missing by `topic_config`; whoever comes first wins, the others take what they find.
@@ -168,8 +182,12 @@ class ClusterAdmin:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in dict.fromkeys(topics)]
         if not resources:
             return {}
-        futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
-        return {r.name: self._result(future, topic=r.name, what="describe its settings")[setting].value for r, future in futures.items()}
+        while True:
+            futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
+            try:
+                return {r.name: self._result(one, topic=r.name, what="describe its settings")[setting].value for r, one in futures.items()}
+            except TopicMissingError as error:
+                self._await_showing(error)
 
     # --- offsets
 
@@ -301,10 +319,12 @@ class ClusterAdmin:
             except TopicMissingError:
                 continue  # somebody else came first
         deadline_s = time.monotonic() + self._timeout_s
-        while self.describe(names):
+        while self._describe(names):
             if time.monotonic() > deadline_s:
                 raise unreachable(self._settings, f"{', '.join(names)}: deleted, but still to be seen after {self._timeout_s:g} s")
             time.sleep(_RETRY_PAUSE_S)
+        for name in names:
+            self._seen.pop(name, None)
         return names
 
     def delete_groups(self, group_ids: Iterable[str]) -> list[str]:
@@ -367,12 +387,20 @@ class ClusterAdmin:
             for place, future in self._admin.list_offsets(rest, request_timeout=self._timeout_s, **options).items():
                 try:
                     found[place.partition] = self._known(self._result(future, topic=topic, what="list offsets").offset)
+                except TopicMissingError as error:
+                    self._await_showing(error)
                 except KafkaException as error:
                     if kafka_error(error).code() == KafkaError._NOENT and topic not in self.describe([topic]):
                         raise TopicMissingError(topic, reason="it was to be read") from error
                     self._pause_or_raise(error, deadline_s)
                     self.refresh(topic)
         return found
+
+    def _await_showing(self, error: TopicMissingError) -> None:
+        """Pause, if the topic was there a moment ago (`describe`). Else raises the error."""
+        if not self._seen_lately(error.topic):
+            raise error
+        time.sleep(_RETRY_PAUSE_S)
 
     def _known(self, offset: int) -> int:
         if offset < 0:  # so says librdkafka (2.16.1) that the time is over; an end there would lie before everything
