@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
+from odradek.kafka.admin import ClusterAdmin
 from tests.kafka.activity_harness import Engine
 from tests.kafka.activity_services import CLASSIC, Service, gates, ran
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds for a request to the cluster, where nobody says otherwise: for brokers that are not there."""
+    defaults = ClusterAdmin.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "request_timeout_s", 2.0)
 
 
 @pytest.fixture

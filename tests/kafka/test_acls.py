@@ -235,7 +235,7 @@ def test_creation_is_forbidden(settings: Any, topics: None) -> None:
 
 def test_wrong_password(settings: Any, broker: SecuredBroker) -> None:
     with pytest.raises(BrokerUnreachableError, match=r"(?i)authentication failed") as caught:
-        ClusterAdmin(settings("client", kafka=broker.kafka("client", "wrong"))).cluster_id()
+        ClusterAdmin(settings("client", kafka=broker.kafka("client", "wrong")), request_timeout_s=3.0).cluster_id()
     assert "\n" not in str(caught.value)
 
 

@@ -410,7 +410,7 @@ async def test_missing_topic_that_may_not_be_created(bootstrap: str, namespace: 
         await ActivityHost(settings, task_queue=ACTIVITIES, activities=[note]).run()
 
 
-async def test_unreachable_broker_names_address_and_setting(engine: Engine) -> None:
+async def test_unreachable_broker_names_address_and_setting(engine: Engine, impatient: None) -> None:
     settings = engine.settings.replace(address="127.0.0.1:1")
     with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:1.*address"):
         await ActivityHost(settings, task_queue=ACTIVITIES, activities=[note]).run()

@@ -23,6 +23,7 @@ import pytest
 from confluent_kafka import Producer
 
 from odradek import cli
+from odradek.cli import kafka as cli_kafka
 from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecutionStatus
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
@@ -537,7 +538,8 @@ def test_dead_letters(world: World, odradek: Run) -> None:
     assert json.loads(odradek("workflow", "result", "-w", "letter", "--rpc-timeout", "30s").stdout) == []
 
 
-def test_no_broker(odradek: Run) -> None:
+def test_no_broker(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_kafka, "_ADMIN_TIMEOUT_S", 1.0)
     for command in (("task-queue", "list"), ("topic", "-w", "x"), ("dead-letter", "list"), ("workflow", "describe", "-w", "x")):
         done = odradek(*command, "--address", "127.0.0.1:1")
         assert done.returncode == 3 and "127.0.0.1:1" in done.stderr and done.stderr.count("\n") == 1, command

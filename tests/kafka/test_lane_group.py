@@ -152,7 +152,7 @@ def test_events_are_purged_behind_the_position_and_the_window(window: timedelta,
         processor.stop()
 
 
-def test_no_broker() -> None:
+def test_no_broker(impatient: None) -> None:
     from odradek.config import Settings
 
     processor = make_processor(Settings(address="127.0.0.1:1"), QUEUE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ from odradek.wire.tasks import ActivityTask
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
 from tests.kafka.lost_markers import forget_markers
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[LocalBroker]:
+    """To be killed and started again."""
+    with LocalBroker(jvm_options=QUICK_START) as running:
+        yield running
 
 
 def _send(wire: Wire, start: int, stop: int) -> None:
@@ -54,65 +62,62 @@ def _left_by_an_owner_that_died(wire: Wire, broker: LocalBroker, command: bytes)
     return before
 
 
-def test_whole_one_is_committed(namespace: str, tmp_path: Path) -> None:
+def test_whole_one_is_committed(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
     """All of it was written; nobody can tell any more that it was committed, but for its being whole."""
-    with LocalBroker(jvm_options=QUICK_START) as broker:
-        wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-        wire.admin.ensure_queue(QUEUE)
-        _send(wire, 0, 100)
-        with Host(wire, batch=10, fault=f"{faults.AFTER_FLUSH}:kill:8") as first:
-            first.wait_killed()
-        forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
-        broker.kill()
-        broker.start()
-        shutil.rmtree(tmp_path / "state")
-        with Host(wire, batch=10, log=tmp_path / "log") as second:
-            second.line("ready")
-            _send(wire, 100, 150)
-            wire.assert_exactly_once(150, 10)
-            assert second.drain() == 0
-        reached, end = _bounds(wire, wire.state, 0)
-        assert reached == end
-        assert "without an end; ending it by a commit" in (tmp_path / "log").read_text()
+    wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+    wire.admin.ensure_queue(QUEUE)
+    _send(wire, 0, 100)
+    with Host(wire, batch=10, fault=f"{faults.AFTER_FLUSH}:kill:8") as first:
+        first.wait_killed()
+    forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
+    broker.kill()
+    broker.start()
+    shutil.rmtree(tmp_path / "state")
+    with Host(wire, batch=10, log=tmp_path / "log") as second:
+        second.line("ready")
+        _send(wire, 100, 150)
+        wire.assert_exactly_once(150, 10)
+        assert second.drain() == 0
+    reached, end = _bounds(wire, wire.state, 0)
+    assert reached == end
+    assert "without an end; ending it by a commit" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow  # as test_one_that_was_aborted_is_aborted_everywhere, for `state` alone
-def test_one_without_a_position_row_is_aborted(namespace: str, tmp_path: Path) -> None:
-    with LocalBroker(jvm_options=QUICK_START) as broker:
-        wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-        before = _left_by_an_owner_that_died(wire, broker, b"half of it")
-        processor = make_processor(wire.settings, QUEUE)
-        processor.start()
-        try:
-            processor.wait_ready(30)
-        finally:
-            processor.stop()
-        after = wire.rows()
-        position = ("position", "")
-        assert {key: row for key, row in after.items() if key != position} == {key: row for key, row in before.items() if key != position}
+def test_one_without_a_position_row_is_aborted(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+    wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+    before = _left_by_an_owner_that_died(wire, broker, b"half of it")
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+    finally:
+        processor.stop()
+    after = wire.rows()
+    position = ("position", "")
+    assert {key: row for key, row in after.items() if key != position} == {key: row for key, row in before.items() if key != position}
 
 
-def test_readers_of_commands_do_not_wait_for_the_next_one(namespace: str, tmp_path: Path) -> None:
+def test_readers_of_commands_do_not_wait_for_the_next_one(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
     """The command of the last input: nothing more comes in, the lane writes a record that says nothing, and readers pass."""
-    with LocalBroker(jvm_options=QUICK_START) as broker:
-        wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-        wire.admin.ensure_queue(QUEUE)
-        with Host(wire, fault=f"{faults.AFTER_FLUSH}:kill:2") as first:  # the first is the position row of an own
-            first.line("ready")
-            _send(wire, 0, 1)
-            first.wait_killed()
-        forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
-        broker.kill()
-        broker.start()
-        reached, end = _bounds(wire, wire.commands, 0)
-        assert reached < end
-        with Host(wire, unended_every_seconds=0.5) as second:
-            second.line("ready")
-            wire.assert_exactly_once(1, 1)
-            assert second.drain() == 0
-        task, *said = wire.read(wire.commands)
-        assert task.value() is not None and said
-        assert all(nothing.says_nothing(one.value(), one.headers()) and one.key() == nothing.KEY for one in said)
+    wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+    wire.admin.ensure_queue(QUEUE)
+    with Host(wire, fault=f"{faults.AFTER_FLUSH}:kill:2") as first:  # the first is the position row of an own
+        first.line("ready")
+        _send(wire, 0, 1)
+        first.wait_killed()
+    forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
+    broker.kill()
+    broker.start()
+    reached, end = _bounds(wire, wire.commands, 0)
+    assert reached < end
+    with Host(wire, unended_every_seconds=0.5) as second:
+        second.line("ready")
+        wire.assert_exactly_once(1, 1)
+        assert second.drain() == 0
+    task, *said = wire.read(wire.commands)
+    assert task.value() is not None and said
+    assert all(nothing.says_nothing(one.value(), one.headers()) and one.key() == nothing.KEY for one in said)
 
 
 def test_a_running_lane_says_nothing_where_readers_stand_still(bootstrap: str, namespace: str, tmp_path: Path) -> None:
@@ -141,19 +146,18 @@ def test_a_running_lane_says_nothing_where_readers_stand_still(bootstrap: str, n
         processor.stop()
 
 
-def test_one_that_was_aborted_is_aborted_everywhere(namespace: str, tmp_path: Path) -> None:
+def test_one_that_was_aborted_is_aborted_everywhere(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
     """`state` tells that it was not whole: what it left on other topics never was."""
-    with LocalBroker(jvm_options=QUICK_START) as broker:
-        wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-        key = key_for(wire, 0)
-        task = ActivityTask(namespace, QUEUE, key, key, "T", QUEUE, "999", "ChargeCard", 999)
-        _left_by_an_owner_that_died(wire, broker, encode(task))
-        processor = make_processor(wire.settings, QUEUE, unended_every_seconds=0.5)
-        processor.start()
-        try:
-            processor.wait_ready(30)
-            until(lambda: len(set(_bounds(wire, wire.commands, 0))) == 1)
-        finally:
-            processor.stop()
-        assert {task.activity_type for task in wire.records(wire.commands)} == {"count"}
-        wire.assert_exactly_once(20, 5)
+    wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
+    key = key_for(wire, 0)
+    task = ActivityTask(namespace, QUEUE, key, key, "T", QUEUE, "999", "ChargeCard", 999)
+    _left_by_an_owner_that_died(wire, broker, encode(task))
+    processor = make_processor(wire.settings, QUEUE, unended_every_seconds=0.5)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        until(lambda: len(set(_bounds(wire, wire.commands, 0))) == 1)
+    finally:
+        processor.stop()
+    assert {task.activity_type for task in wire.records(wire.commands)} == {"count"}
+    wire.assert_exactly_once(20, 5)

@@ -18,7 +18,7 @@ async def becomes(process: Process, status: int, reason: str = "") -> None:
 
 
 async def test_without_a_broker_a_worker_is_live_and_not_ready(tmp_path: Path) -> None:
-    broker = LocalBroker(data_dir=tmp_path / "broker", jvm_options=QUICK_START)
+    broker = LocalBroker(jvm_options=QUICK_START)
     broker.start()
     processes: list[Process] = []
     try:

@@ -35,9 +35,8 @@ def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.slow
 def test_the_read_side_outlives_its_broker(tmp_path: Path) -> None:
-    broker = LocalBroker(data_dir=tmp_path / "broker", jvm_options=QUICK_START)
+    broker = LocalBroker(jvm_options=QUICK_START)
     broker.start()
     settings = Settings(address=broker.bootstrap, state_dir=tmp_path / "state", partitions=2)
     beside = settings.replace(state_dir=tmp_path / "beside")

@@ -32,9 +32,9 @@ WAITING = (
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[LocalBroker]:
+def broker() -> Iterator[LocalBroker]:
     """One of this test's own, to be killed."""
-    with LocalBroker(data_dir=tmp_path / "broker", jvm_options=QUICK_START) as started:
+    with LocalBroker(jvm_options=QUICK_START) as started:
         yield started
 
 

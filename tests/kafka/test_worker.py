@@ -245,7 +245,7 @@ async def test_fatal_error_cancels_the_block_and_is_raised_from_it(client: Clien
     assert worker.is_shutdown and [str(error) for error in told] == ["broken beyond repair"]
 
 
-async def test_unreachable_broker_ends_the_worker_with_its_address(client: Client) -> None:
+async def test_unreachable_broker_ends_the_worker_with_its_address(client: Client, impatient: None) -> None:
     elsewhere = client.settings.replace(address="127.0.0.1:1")
     worker = Worker(client, task_queue="q", activities=[add], workflows=[Sum])
     assert worker._activity_host is not None and worker._processor is not None
@@ -253,7 +253,7 @@ async def test_unreachable_broker_ends_the_worker_with_its_address(client: Clien
         host._settings = elsewhere
     from odradek.kafka.admin import ClusterAdmin
 
-    worker._activity_host._admin = ClusterAdmin(elsewhere, request_timeout_s=2)
+    worker._activity_host._admin = ClusterAdmin(elsewhere)
     with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:1"):
         await worker.run()
     assert worker.is_shutdown
