@@ -33,17 +33,21 @@ def server(tmp_path: Path) -> Iterator[UiServer]:
     web.store.close()
 
 
-async def asked(web: UiServer, method: str, path: str, **options: Any) -> Any:
+async def all_asked(web: UiServer, *requests: tuple[str, str]) -> list[tuple[str, Any]]:
+    """Path and answer of each; they wait beside each other."""
     began_s = time.monotonic()
     async with web.client(timeout=SOON_S, follow_redirects=True) as client:
-        answered = await client.request(method, path, **options)
+        waiting = [client.request(method, path, json={} if method == "POST" else None) for method, path in requests]
+        answers = await asyncio.gather(*waiting)
     assert time.monotonic() - began_s < SOON_S
-    return answered
+    return [(path, answer) for (_, path), answer in zip(requests, answers, strict=True)]
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
+async def test_an_owner_that_is_down_is_503_with_its_queue(server: UiServer) -> None:
+    server.owner.muted = True
+    server.transport.living.clear()
+    for path, silent in await all_asked(
+        server,
         ("GET", N),
         ("GET", f"{N}/history"),
         ("GET", f"{N}/history?waitNewEvent=true"),
@@ -56,29 +60,22 @@ async def asked(web: UiServer, method: str, path: str, **options: Any) -> Any:
         ("POST", f"{N}/activities/1/resolve-as-canceled"),
         ("GET", f"{OURS}/workflows/order-1"),
         ("GET", f"{OURS}/workflows/order-1/history"),
-    ],
-)
-async def test_an_owner_that_is_down_is_503_with_its_queue(server: UiServer, method: str, path: str) -> None:
+    ):
+        assert silent.status_code == 503 and "'orders'" in silent.json()["message"], (path, silent.text)
+
+
+async def test_pages_say_it_too(server: UiServer) -> None:
     server.owner.muted = True
     server.transport.living.clear()
-    silent = await asked(server, method, path, json={} if method == "POST" else None)
-    assert silent.status_code == 503 and "'orders'" in silent.json()["message"], silent.text
+    for path, silent in await all_asked(server, ("GET", f"{RUN}/history"), ("GET", f"{RUN}/events/1"), ("GET", f"{RUN}/history.json")):
+        assert silent.status_code == 503 and "orders" in silent.text and silent.headers["content-type"].startswith("text/html"), path
 
 
-@pytest.mark.parametrize("path", [f"{RUN}/history", f"{RUN}/events/1", f"{RUN}/history.json"])
-async def test_pages_say_it_too(server: UiServer, path: str) -> None:
+async def test_pages_with_something_to_show_show_it(server: UiServer) -> None:
     server.owner.muted = True
     server.transport.living.clear()
-    silent = await asked(server, "GET", path)
-    assert silent.status_code == 503 and "orders" in silent.text and silent.headers["content-type"].startswith("text/html")
-
-
-@pytest.mark.parametrize("path", [RUN, f"{RUN}/call-stack", f"{RUN}/queries?type=state"])
-async def test_pages_with_something_to_show_show_it(server: UiServer, path: str) -> None:
-    server.owner.muted = True
-    server.transport.living.clear()
-    page = await asked(server, "GET", path)
-    assert page.status_code == 200 and "order-1" in page.text and "does not answer" in page.text
+    for path, page in await all_asked(server, ("GET", RUN), ("GET", f"{RUN}/call-stack"), ("GET", f"{RUN}/queries?type=state")):
+        assert page.status_code == 200 and "order-1" in page.text and "does not answer" in page.text, path
 
 
 async def test_a_batch_ends_without_owners(server: UiServer) -> None:
@@ -120,9 +117,10 @@ class Stuck:
         return call
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+async def test_a_broker_that_says_nothing_ends_at_the_limit(server: UiServer) -> None:
+    stuck: Any = Stuck()
+    server.context.queues = server.context.records = server.context.dead_letters = stuck
+    paths = (
         f"{OURS}/task-queues",
         f"{OURS}/task-queues/orders",
         f"{OURS}/records/odradek.default.orders.events/0/1",
@@ -131,16 +129,13 @@ class Stuck:
         "/api/v1/namespaces/default/task-queues/orders",
         "/queues",
         "/dead-letters",
-    ],
-)
-async def test_a_broker_that_says_nothing_ends_at_the_limit(server: UiServer, path: str) -> None:
-    stuck: Any = Stuck()
-    server.context.queues = server.context.records = server.context.dead_letters = stuck
+    )
     try:
-        late = await asked(server, "GET", path)
+        answers = await all_asked(server, *(("GET", path) for path in paths))
     finally:
         stuck.over.set()
-    assert late.status_code == 504, late.text
+    for path, late in answers:
+        assert late.status_code == 504, (path, late.text)
 
 
 async def test_the_dashboard_does_without_queues_that_do_not_answer(server: UiServer) -> None:
@@ -148,18 +143,19 @@ async def test_the_dashboard_does_without_queues_that_do_not_answer(server: UiSe
     server.context.queues = stuck
     server.context.options = ServerOptions(request_limit_s=7.0)
     try:
-        page = await asked(server, "GET", "/dashboard")
+        ((_, page),) = await all_asked(server, ("GET", "/dashboard"))
     finally:
         stuck.over.set()
     assert page.status_code == 200 and "By workflow type" in page.text
 
 
-@pytest.mark.parametrize("path", ["/api/v1/namespaces/default/workflows", f"{OURS}/workflows", f"{OURS}/statistics", "/runs", "/dashboard"])
-async def test_a_read_side_that_says_nothing_ends_at_the_limit(server: UiServer, path: str) -> None:
+async def test_a_read_side_that_says_nothing_ends_at_the_limit(server: UiServer) -> None:
     stuck: Any = Stuck()
     server.context.read_side = lambda: stuck
+    paths = ("/api/v1/namespaces/default/workflows", f"{OURS}/workflows", f"{OURS}/statistics", "/runs", "/dashboard")
     try:
-        late = await asked(server, "GET", path)
+        answers = await all_asked(server, *(("GET", path) for path in paths))
     finally:
         stuck.over.set()
-    assert late.status_code == 504, late.text
+    for path, late in answers:
+        assert late.status_code == 504, (path, late.text)
