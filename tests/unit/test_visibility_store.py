@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +30,7 @@ from odradek.visibility import (
 from odradek.visibility.query import compile_query, parse
 from odradek.visibility.query.columns import COLUMNS, NoAttributes
 from odradek.visibility.query.complete import complete
+from odradek.visibility.store import zones
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
 from odradek.visibility.store.schema import FORMAT
 from odradek.wire.outcomes import ExecutionSummary
@@ -478,6 +480,27 @@ def test_search_attributes_that_no_run_has_any_more_are_forgotten(tmp_path: Path
     with VisibilityStore.open(tmp_path / "store.sqlite", clock_ms=lambda: now_ms) as store:
         store.apply([change(5, "d", search_attributes=encode_search_attributes({"Kept": [3], "Late": [True]}))])
         assert store.attribute_names() == ["Kept", "Late", "Mistyped", "New", "Note"] and store.count("Kept = 3 AND Late = TRUE").count == 1
+
+
+def test_zones_of_runs_that_are_gone_are_pruned(tmp_path: Path) -> None:
+    now_ms = T0
+    with (
+        mock.patch.object(zones, "ZONE_BITS", 1),
+        VisibilityStore.open(tmp_path / "store.sqlite", clock_ms=lambda: now_ms) as store,
+        sqlite3.connect(store.path) as connection,
+    ):
+        store.apply([change(n, f"r{n}", start_time_ms=T0 + n, search_attributes=encode_search_attributes({"N": [n]})) for n in range(7)])
+        looked = "SELECT zone, low, high, first_ms, last_ms FROM attribute_zones ORDER BY zone"
+        of = lambda zone, low, high: (zone, low, high, T0 + low, T0 + high)  # noqa: E731
+        assert connection.execute(looked).fetchall() == [of(0, 0, 0), of(1, 1, 2), of(2, 3, 4), of(3, 5, 6)]
+        store.apply([change(7, "r5", start_time_ms=T0 + 5, search_attributes=encode_search_attributes({"N": [9]}))])
+        store.apply([change(8 + n, f"r{n}", None) for n in range(4)])
+        store.caught_up()
+        assert connection.execute(looked).fetchall() == [of(2, 3, 4), (3, 5, 9, T0 + 5, T0 + 6)], "they only widen"
+        store.apply([change(12 + n, f"r{n}", None) for n in (4, 5, 6)])
+        now_ms += 3_600_000
+        store.caught_up()
+        assert connection.execute(looked).fetchall() == []
 
 
 def test_old_windows_are_pruned(tmp_path: Path) -> None:

@@ -74,10 +74,30 @@ def attribute_ranges(key: AttributeKey, test: ValueTest) -> list[Range]:
         if key.words_id or not test.equal or len(test.parameters) != 1:
             return [Range("attribute = ?", (key.id,))]
         others = _scalar("!=", test.parameters).ranges or ()
-        return [Range(f"attribute = ? AND {sql.replace('{}', 'value')}", (key.id, *parameters)) for sql, parameters in others]
+        return [_range(key.id, sql, parameters) for sql, parameters in others]
     ranges = ((test.sql, test.parameters),) if test.ranges is None else test.ranges
     value_id = key.words_id or key.id
-    return [Range(f"attribute = ? AND {sql.replace('{}', 'value')}", (value_id, *values), test.equal) for sql, values in ranges]
+    return [_range(value_id, sql, values, one_value=test.equal) for sql, values in ranges]
+
+
+def _range(attribute: int, sql: str, parameters: Sequence[Any], *, one_value: bool = False) -> Range:
+    low, high = _bounds(sql, parameters)
+    return Range(f"attribute = ? AND {sql.replace('{}', 'value')}", (attribute, *parameters), one_value, low, high)
+
+
+def _bounds(sql: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
+    """Between which values a test is true, as far as it says so plainly."""
+    match sql:
+        case "{} = ?":
+            return parameters[0], parameters[0]
+        case "{} < ?" | "{} <= ?":
+            return None, parameters[0]
+        case "{} > ?" | "{} >= ?" | "({} >= ?)":
+            return parameters[0], None
+        case "({} BETWEEN ? AND ?)" | "({} >= ? AND {} < ?)":
+            return parameters[0], parameters[1]
+        case _:
+            return None, None
 
 
 def attribute_sql(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:

@@ -12,11 +12,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Rows of `search_attributes`: `sql` over its columns. `one_value`: all have the same value, so the index has them by start."""
+    """Rows of `search_attributes`: `sql` over its columns; the attribute is its first parameter. `one_value`: all have the same value, so
+    the index has them by start. `low`, `high`: no value is below or above these, None where there is no such bound.
+    """
 
     sql: str
     parameters: tuple[Any, ...]
     one_value: bool = False
+    low: Any = None
+    high: Any = None
 
 
 @dataclass(frozen=True, slots=True)

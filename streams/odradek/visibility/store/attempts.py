@@ -7,7 +7,7 @@ range do not, but carry their starts, so the latest of them are found without a 
 
 What passes is counted, up to `_COUNTED` rows a term; of what is more, a sample of the runs tells the share. It is taken for evenly spread.
 Where it is not (values that only old runs have), a walk would be long: it ends after some thousand runs, goes on once from the latest run
-that the filter's rows name, and after as many again the page is read in another way.
+that the filter's rows name (`zones.py` finds it without a look at all of them), and after as many again the page is read in another way.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from odradek.visibility.query.terms import Range, Term
 from odradek.visibility.store.attempts import Attempt, attempts_of, in_times
 from odradek.visibility.store.paging import Cursor, order_of, order_sql, phases_after
 from odradek.visibility.store.schema import ROW_COLUMNS
+from odradek.visibility.store.zones import first_start
 
 #: ROW_COLUMNS of a run `e`.
 COLUMNS_SQL = ", ".join(f"e.{name}" for name in ROW_COLUMNS)
@@ -83,6 +84,9 @@ def _walked_to(connection: sqlite3.Connection, attempt: Attempt, key: SortKey, b
 
 def _latest(connection: sqlite3.Connection, attempt: Attempt, ranges: Sequence[Range], descending: bool, begin: Any) -> Any:
     """The first start, in the order's direction and from `begin` on, of a run in the ranges; None: there is none."""
+    known, found = first_start(connection, ranges, attempt.also, begin, descending=descending)
+    if known:
+        return found
     edge, values = ("1", ()) if begin is None else (f"start_time_ms {'<=' if descending else '>='} ?", (begin,))
     starts, parameters = _select("start_time_ms", [in_times(one, attempt.also) for one in ranges], edge, values)
     extreme = "max" if descending else "min"

@@ -68,6 +68,10 @@ CREATE TABLE search_attributes (
     execution INTEGER NOT NULL, attribute INTEGER NOT NULL, value NOT NULL, start_time_ms INTEGER NOT NULL,
     PRIMARY KEY (execution, attribute, value)
 ) WITHOUT ROWID;
+CREATE TABLE attribute_zones (  -- see zones.py
+    attribute INTEGER NOT NULL, zone INTEGER NOT NULL, low NOT NULL, high NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+    PRIMARY KEY (attribute, zone)
+) WITHOUT ROWID;
 CREATE INDEX search_attributes_by_value ON search_attributes (attribute, value, start_time_ms, execution);
 
 -- Statistics of a window of time and a workflow type. Latencies are those of completed runs, in buckets (histogram.py).

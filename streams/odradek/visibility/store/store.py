@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from odradek.visibility.errors import StoreNotOpenError
-from odradek.visibility.store import windows
+from odradek.visibility.store import windows, zones
 from odradek.visibility.store.lock import StoreLock
 from odradek.visibility.store.reader import StoreReader
 from odradek.visibility.store.rows import Change
@@ -141,6 +141,7 @@ class VisibilityStore(StoreReader):
             windows.prune(self._connection, now_ms)
             if gone := self._writer.forget_attributes():
                 logger.info("search attributes that no run has any more are forgotten: %s", ", ".join(gone))
+            zones.prune(self._connection)
 
     def matches(self, source: Source) -> bool:
         """Whether this store is a copy of that topic. What it did not know of its source it learns here. In the writing thread."""

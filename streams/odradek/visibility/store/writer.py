@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from odradek.visibility.query.columns import ValueType, tie_of
+from odradek.visibility.store import zones
 from odradek.visibility.store.rows import Change, IndexedValue, Row, indexed_values, key_of, row_of
 from odradek.visibility.store.schema import ROW_COLUMNS
 from odradek.visibility.store.windows import WindowChanges
@@ -192,6 +193,7 @@ class _Batch:
         for kind, rows in self._updates.items():
             connection.executemany(_UPDATES[kind][0], rows)
         connection.executemany("INSERT OR IGNORE INTO search_attributes VALUES (?, ?, ?, ?)", self._attribute_inserts)
+        zones.widen(connection, self._attribute_inserts)
         connection.executemany(
             "INSERT INTO run_counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET runs = runs + excluded.runs",
             [(*group, runs) for group, runs in self._counts.items() if runs],
