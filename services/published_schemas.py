@@ -1,4 +1,5 @@
-"""Schemas that this checkout does not have: a newer writer published its own on `schemas` before its first record (docs/wire.md)."""
+"""Schemas that this checkout does not have (docs/wire.md): a newer writer published its own on `schemas` before its first record, and a
+registry has those that stand behind its ids."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ KNOWN_WITHIN_SECONDS = 30.0
 
 
 def learn(schemas: Schemas, address: str, topic: str, missing: UnknownSchema, within_seconds: float = KNOWN_WITHIN_SECONDS) -> bool:
-    """Read `topic` until the missing schema is there; whether it is. Blocks. Every other schema on the way is learnt too."""
+    """Ask the registry for an id; else read `topic` until the missing schema is there, and learn every other one on the way. Blocks.
+
+    Whether it is known now. Raises RegistryAway: that is not known yet.
+    """
+    if missing.number is not None:
+        return _ask(schemas, missing.number)
     settings = {
         "bootstrap.servers": address,
         "group.id": "odradek.readers",  # a name that the client wants; nothing is committed, nobody joins
@@ -30,6 +36,18 @@ def learn(schemas: Schemas, address: str, topic: str, missing: UnknownSchema, wi
             if message is not None and message.error() is None and message.value():
                 _take(schemas, message.value() or b"")
     return schemas.knows(missing.prefix)
+
+
+def _ask(schemas: Schemas, number: int) -> bool:
+    raw = schemas.registry.schema_of(number) if schemas.registry is not None else None
+    if raw is None:
+        return False
+    try:
+        schemas.learn(raw, number)
+    except ValueError as error:
+        print(f"schema {number} of the registry cannot be read: {error}", flush=True)
+        return False
+    return True
 
 
 def _take(schemas: Schemas, value: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +14,17 @@ from services.yaml_text import load_yaml
 
 
 class OdradekSection(BaseModel):
-    """Where Kafka is and which queue this service serves: all that a foreign service knows of Odradek."""
+    """Where Kafka is, which queue this service serves, the schema registry if there is one: all that a foreign service knows of Odradek.
+
+    The environment wins: `ODRADEK_SCHEMA_REGISTRY_URL`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     address: str
     namespace: str = "default"
     task_queue: str = ""
+    schema_registry_url: str | None = None
 
 
 class QueueSection(OdradekSection):
@@ -79,6 +84,7 @@ def load(model: type[C], description: str, argv: list[str] | None = None) -> C:
         content: Any = load_yaml(path.read_text(encoding="utf-8"))
         config = model.model_validate(content)
         config._file = path
+        config.odradek.schema_registry_url = os.environ.get("ODRADEK_SCHEMA_REGISTRY_URL") or config.odradek.schema_registry_url
         return config
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SystemExit(f"{path}: cannot be read: {error}") from None

@@ -19,6 +19,7 @@ from services.ending import on_signals
 from services.foreign_telemetry import Telemetry
 from services.notifications.standing import Standing
 from services.published_schemas import learn
+from services.registry import AGAIN_AFTER_SECONDS, Registry, RegistryAway
 from services.service_config import ForeignConfig, load
 
 NOTIFICATIONS = """
@@ -67,16 +68,30 @@ def main() -> None:
     stop = threading.Event()
     on_signals(stop.set)
     print("reading results", flush=True)
-    reader = Reader(config.odradek.address, f"odradek.{config.odradek.namespace}.schemas")
+    reader = Reader(config.odradek.address, f"odradek.{config.odradek.namespace}.schemas", config.odradek.schema_registry_url)
+    waiting: list[Message] = []
+    held = False
     try:
         while not stop.is_set():
             telemetry.beat()
             first = consumer.poll(0.2)
-            messages = ([first] if first else []) + consumer.consume(500, 0)
-            _store(database, reader, [message for message in messages if message.error() is None])
-            if messages:
-                telemetry.read(len(messages))
+            waiting += [message for message in ([first] if first else []) + consumer.consume(500, 0) if message.error() is None]
+            try:
+                _store(database, reader, waiting)
+            except RegistryAway as away:  # what is here waits, nothing more comes, and the group sees that we live
+                if not held:
+                    print(f"{away}; results wait for it", flush=True)
+                held = True
+                consumer.pause(consumer.assignment())
+                stop.wait(AGAIN_AFTER_SECONDS)
+                continue
+            if held:
+                held = False
+                consumer.resume(consumer.assignment())
+            if waiting:
+                telemetry.read(len(waiting))
                 consumer.commit(asynchronous=True)
+                waiting = []
     finally:
         telemetry.stopping = True
         consumer.close()
@@ -86,13 +101,13 @@ def main() -> None:
 class Reader:
     """Decodes, also what a newer writer wrote."""
 
-    def __init__(self, address: str, schemas_topic: str) -> None:
+    def __init__(self, address: str, schemas_topic: str, registry_url: str | None = None) -> None:
         self._address = address
         self._topic = schemas_topic
-        self._schemas = Schemas(schemas_folder())
+        self._schemas = Schemas(schemas_folder(), Registry(registry_url) if registry_url else None)
 
     def decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
-        """`(record name, fields)`. Raises NotReadable."""
+        """`(record name, fields)`. Raises NotReadable, RegistryAway."""
         try:
             return self._schemas.decode(value)
         except UnknownSchema as missing:

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.avro_wire import NotReadable, Schemas
+from services.avro_wire import NotReadable
 
 REMEMBERED = 100_000
 CAUGHT_UP_WITHIN_SECONDS = 10.0
 CANCEL_REQUESTED = "cancel requested"
 
 
+#: Record name and fields of a record's bytes. Raises NotReadable.
+Decode = Callable[[bytes], Awaitable[tuple[str, dict[str, Any]]]]
+
+
 class CancelRequests:
     """What was named lately, by attempt: a request for one that nobody waits for says nothing of the next."""
 
-    def __init__(self, address: str, topic: str, schemas: Schemas) -> None:
+    def __init__(self, address: str, topic: str, decode: Decode) -> None:
         self._address = address
         self._topic = topic
-        self._schemas = schemas
+        self._decode = decode
         self._reasons: OrderedDict[tuple[str, int, int], str] = OrderedDict()
         self._caught_up = asyncio.Event()
 
@@ -55,15 +60,15 @@ class CancelRequests:
             while True:
                 for messages in (await consumer.getmany(timeout_ms=200)).values():
                     for message in messages:
-                        self._note(message.value)
+                        await self._note(message.value)
                 if not self._caught_up.is_set() and all([await consumer.position(place) >= ends[place] for place in places]):
                     self._caught_up.set()
         finally:
             await consumer.stop()
 
-    def _note(self, value: bytes | None) -> None:
+    async def _note(self, value: bytes | None) -> None:
         try:
-            name, fields = self._schemas.decode(value or b"")
+            name, fields = await self._decode(value or b"")
         except NotReadable:
             return
         if name == "CancelActivityTask":

@@ -37,10 +37,12 @@ from services.payments.wire_names import (
     facts_of_headers,
 )
 from services.published_schemas import learn
+from services.registry import AGAIN_AFTER_SECONDS, RegistryAway
 
 CONCURRENCY = 8
 PURGE_EVERY_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 3.0
+WRITES = ("ActivityTaskStarted", "ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskCanceled", "MemberStatus")
 
 Activity = Callable[[str, int, dict[str, Any]], dict[str, Any]]
 
@@ -59,7 +61,7 @@ class Payments:
         accounts = Accounts(self._ledger, config.default_limit, config.limits, config.flaky_users)
         self._activities: dict[str, Activity] = {"FreezePayment": accounts.freeze, "UnfreezePayment": accounts.unfreeze}
         self._threads = ThreadPoolExecutor(CONCURRENCY)
-        self._cancels = CancelRequests(config.odradek.address, self._names.control, schemas)
+        self._cancels = CancelRequests(config.odradek.address, self._names.control, self._decode)
         self._running = 0
         self._members = MemberReports(
             schemas,
@@ -169,12 +171,29 @@ class Payments:
         task |= {"command_partition": message.partition, "command_offset": message.offset}  # told in every answer
         await self._attempt(task, started_now=redelivered)
 
+    def register_schemas(self) -> None:
+        """With a registry: answer with its ids. Call it before `app` runs. Raises RegistryAway, RegistryRefuses."""
+        self._schemas.register(WRITES)
+
     async def _decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
         try:
             return self._schemas.decode(value)
         except UnknownSchema as missing:  # a newer writer, and no reason to fail an order
-            await asyncio.to_thread(learn, self._schemas, self._config.odradek.address, self._names.schemas, missing)
+            await self._learn(missing)
             return self._schemas.decode(value)
+
+    async def _learn(self, missing: UnknownSchema) -> None:
+        """A registry that is away is waited for: whether the record can be read is not known, so nothing is refused."""
+        told = False
+        while True:
+            try:
+                await asyncio.to_thread(learn, self._schemas, self._config.odradek.address, self._names.schemas, missing)
+                return
+            except RegistryAway as away:
+                if not told:
+                    print(f"{away}; records of schema {missing.number} wait for it", flush=True)
+                told = True
+                await asyncio.sleep(AGAIN_AFTER_SECONDS)
 
     async def _attempt(self, task: dict[str, Any], *, started_now: bool) -> None:
         started_ms = _now_ms()

@@ -15,11 +15,12 @@ from odradek.broker.ports import HOST, free_ports
 
 
 class FakeRegistry:
-    """`schemas[id - 1]` is the schema of an id. `asked`: paths of the requests."""
+    """`schemas[id - 1]` is the schema of an id. `asked`: paths of the requests. `always`: status and body of every answer, if set."""
 
     def __init__(self) -> None:
         self.schemas: list[str] = []
         self.asked: list[str] = []
+        self.always: tuple[int, bytes] | None = None
         (self._port,) = free_ports(1)
         self.url = f"http://{HOST}:{self._port}"
         self._server: ThreadingHTTPServer | None = None
@@ -48,6 +49,8 @@ class FakeRegistry:
             def _answer(self, status: int, value: object) -> None:
                 registry.asked.append(self.path)
                 body = json.dumps(value).encode()
+                if registry.always is not None:
+                    status, body = registry.always
                 self.send_response(status)
                 self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
                 self.send_header("Content-Length", str(len(body)))

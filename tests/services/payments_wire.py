@@ -18,8 +18,9 @@ import yaml
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from services.avro_wire import Schemas, schemas_folder
+from services.avro_wire import Schemas, UnknownSchema, schemas_folder
 from services.payments.wire_names import QueueNames
+from services.published_schemas import learn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUTCOMES = ("ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskCanceled")
@@ -37,6 +38,7 @@ class Wire:
     process: subprocess.Popen[bytes] | None = None
     shares_topics: bool = False  # another one has made them
     queue: str = QUEUE
+    schemas: Schemas = SCHEMAS  # what commands are written with and answers are read with
 
     def __post_init__(self) -> None:
         self.names = QueueNames(self.namespace, self.queue)
@@ -52,9 +54,10 @@ class Wire:
         self.consumer.assign([TopicPartition(self.events, 0, 0), TopicPartition(self.names.dead_letters, 0, 0)])
         self.seen: list[tuple[str, dict[str, Any]]] = []
 
-    def start(self, **settings: Any) -> None:
+    def start(self, *, schema_registry_url: str | None = None, **settings: Any) -> None:
+        section = {"address": self.address, "namespace": self.namespace, "task_queue": QUEUE}
         config = {
-            "odradek": {"address": self.address, "namespace": self.namespace, "task_queue": QUEUE},
+            "odradek": section | ({"schema_registry_url": schema_registry_url} if schema_registry_url else {}),
             "database": str(self.folder / "payments.sqlite"),
             **settings,
         }
@@ -73,7 +76,7 @@ class Wire:
         told = {"workflow_id": f"order-{number}", "run_id": f"run-{number}", "scheduled_event_id": 17, "activity_id": "3", "attempt": 1}
         told |= fields
         producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
-        producer.produce(self.names.control, key="3", value=SCHEMAS.encode("CancelActivityTask", told))
+        producer.produce(self.names.control, key="3", value=self.schemas.encode("CancelActivityTask", told))
         assert producer.flush(20) == 0
 
     def kill(self) -> None:
@@ -101,7 +104,7 @@ class Wire:
             producer.produce(self.names.commands, key="nothing", partition=partition, headers={"odradek-kind": "Nothing"})
         assert producer.flush(20) == 0
 
-    def command(self, number: int, *, commit: bool = True, schemas: Schemas = SCHEMAS, **fields: Any) -> None:
+    def command(self, number: int, *, commit: bool = True, schemas: Schemas | None = None, **fields: Any) -> None:
         """One ActivityTask in a transaction of its own. The order number is `number`, and so is the workflow's."""
         order = {"order_no": str(number), "user_id": "user", "items": [], "amount": 100}
         order |= {name: fields.pop(name) for name in order.keys() & fields.keys()}
@@ -124,13 +127,21 @@ class Wire:
         producer.init_transactions(20)
         producer.begin_transaction()
         headers = {f"odradek-{field.replace('_', '-')}": str(task[field]) for field in ROUTED}
-        value = task.get("raw") or schemas.encode("ActivityTask", task)
+        value = task.get("raw") or (schemas or self.schemas).encode("ActivityTask", task)
         producer.produce(self.names.commands, key=task["workflow_id"], value=value, headers=headers)
         if commit:
             producer.commit_transaction(20)
         else:
             producer.flush(20)
             producer.abort_transaction(20)
+
+    def read(self, value: bytes) -> tuple[str, dict[str, Any]]:
+        """An answer."""
+        try:
+            return self.schemas.decode(value)
+        except UnknownSchema as missing:
+            assert learn(self.schemas, self.address, f"odradek.{self.namespace}.schemas", missing)
+            return self.schemas.decode(value)
 
     def until(self, met: Callable[[list[tuple[str, dict[str, Any]]]], bool]) -> list[tuple[str, dict[str, Any]]]:
         """Read answers until the condition holds."""
@@ -145,7 +156,7 @@ class Wire:
             if message.topic() == self.names.dead_letters:
                 self.seen.append(("dead letter", {name: value.decode() for name, value in message.headers() or []}))
             else:
-                self.seen.append(SCHEMAS.decode(message.value() or b""))
+                self.seen.append(self.read(message.value() or b""))
         return self.seen
 
 

@@ -106,6 +106,16 @@ def test_a_processor_is_configured_with_settings_that_exist(service: str) -> Non
     assert SERVICES[service]["command"][:3] == ["odradek", "worker", "services.orders.workflow:WORKFLOWS"]
 
 
+def test_one_setting_of_the_shell_gives_the_registry_to_every_process_of_ours() -> None:
+    """A process that does not know it cannot read what the others write. A key without a value is taken from there, or left out."""
+    ours = {name: service for name, service in SERVICES.items() if service.get("image") == SERVICES["orders"]["image"]}
+    assert {*CONFIGURED, "processor-1", "processor-2", "server"} == ours.keys()
+    for name, service in ours.items():
+        assert service["environment"].get("ODRADEK_SCHEMA_REGISTRY_URL", "missing") is None, name
+    dockerfile = (REPOSITORY / "services" / "Dockerfile").read_text()
+    assert re.search(r"pip install .*\bregistry\b", dockerfile)
+
+
 def test_the_images_python_is_one_that_we_support() -> None:
     [version] = re.findall(r"^FROM python:(\d+\.\d+)", (REPOSITORY / "services" / "Dockerfile").read_text(), re.MULTILINE)
     assert tuple(map(int, version.split("."))) >= (3, 11)

@@ -1,0 +1,82 @@
+"""A schema registry for a service that does not import odradek: Confluent's HTTP API as far as `docs/wire.md` needs it.
+
+Both calls block for two seconds at most. One that failed is not asked again for a second: callers meet it once a record.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+WITHIN_SECONDS = 2.0
+AGAIN_AFTER_SECONDS = 1.0
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+_KIND = "application/vnd.schemaregistry.v1+json"
+_NOT_FOUND, _SERVER_ERROR = 404, 500
+
+
+class RegistryAway(Exception):
+    """It fails or does not answer, which passes: what needs it waits, and nothing is refused for it."""
+
+
+class RegistryRefuses(Exception):
+    """It does not take a schema of ours."""
+
+
+class Registry:
+    """The registry at `url`. `clock`: seconds, monotonic."""
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url.rstrip("/")
+        self._clock = clock
+        self._away: tuple[float, str] | None = None  # until when it is not asked, and why
+
+    def schema_of(self, number: int) -> Any:
+        """The schema with that id, as JSON; None when the registry has none. Raises RegistryAway."""
+        try:
+            return json.loads(self._ask(f"/schemas/ids/{number}")["schema"])
+        except HTTPError as error:
+            if error.code == _NOT_FOUND:
+                return None
+            raise self._gone(error) from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._gone(error) from error
+
+    def number_of(self, subject: str, schema: Any) -> int:
+        """Register a schema and give its id: the one that it has, if the registry has it. Raises RegistryAway, RegistryRefuses."""
+        body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
+        try:
+            number = self._ask(f"/subjects/{subject}/versions", body)["id"]
+            if isinstance(number, int) and 0 <= number < 1 << 32:
+                return number
+            raise ValueError(f"no id: {number!r}")
+        except HTTPError as error:
+            if error.code >= _SERVER_ERROR:
+                raise self._gone(error) from error
+            raise RegistryRefuses(f"schema registry {self._url} refuses {subject}: {error}") from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._gone(error) from error
+
+    def _ask(self, path: str, body: Any = None) -> Any:
+        if self._away is not None and self._clock() < self._away[0]:
+            raise RegistryAway(self._away[1])
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(self._url + path, data, {"Content-Type": _KIND, "Accept": _KIND})
+        try:
+            with urlopen(request, timeout=WITHIN_SECONDS) as answer:
+                return json.loads(answer.read(ANSWER_BYTES_MAX))
+        except HTTPError as error:
+            error.close()
+            raise
+        except (OSError, HTTPException) as error:
+            raise self._gone(error) from error
+
+    def _gone(self, error: Exception) -> RegistryAway:
+        why = f"schema registry {self._url} does not answer: {error}"
+        self._away = (self._clock() + AGAIN_AFTER_SECONDS, why)
+        return RegistryAway(why)
