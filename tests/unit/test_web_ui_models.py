@@ -27,6 +27,8 @@ from odradek.web.ui.run_filter import RunFilter, quoted, split_order
 from odradek.web.ui.run_pages import numbers_of
 from odradek.web.ui.stacks import stacks_of
 from odradek.wire.history import (
+    ActivityTaskCanceledEvent,
+    ActivityTaskCompletedEvent,
     ActivityTaskFailedEvent,
     ActivityTaskScheduled,
     ActivityTaskStartedEvent,
@@ -194,6 +196,39 @@ def test_groups() -> None:
         and [event.event_id for event in charge.events] == [5, 6, 7]
     )
     assert groups[5].taken_ms(NOW) == 90_000 and charge.before == '["x", 2]'
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "failure", "after"),
+    [
+        (ActivityTaskCompletedEvent(1, 2, [plain("fine")]), event_groups.COMPLETED, "", '"fine"'),
+        (ActivityTaskCanceledEvent(1, 2), event_groups.CANCELED, "", ""),
+        (ActivityTaskFailedEvent(1, 2, Failure("declined", type="CardError")), event_groups.FAILED, "CardError: declined", ""),
+    ],
+)
+def test_earlier_attempts_are_no_outcome(end: Any, state: str, failure: str, after: str) -> None:
+    """What succeeds in its third attempt has not failed: why the second one did is said apart."""
+    events = (
+        HistoryEvent(1, START_MS, ActivityTaskScheduled("a", "flaky", "q")),
+        HistoryEvent(2, START_MS + 500, ActivityTaskStartedEvent(1, 3, "service", Failure("not yet", type="ValueError"))),
+        HistoryEvent(3, START_MS + 700, end),
+    )
+    (group,) = groups_of(views(*events))
+    assert (group.state, group.failure, group.after) == (state, failure, after)
+    assert group.retried == "after 2 failed attempts, last: ValueError: not yet"
+    assert group.tone == ("bad" if failure else "warn" if state == event_groups.CANCELED else "")
+
+
+def test_one_earlier_attempt_and_none() -> None:
+    for attempt, said in ((1, ""), (2, "after 1 failed attempt: slow")):
+        failure = Failure("slow") if attempt > 1 else None
+        events = (
+            HistoryEvent(1, START_MS, ActivityTaskScheduled("a", "flaky", "q")),
+            HistoryEvent(2, START_MS + 500, ActivityTaskStartedEvent(1, attempt, "service", failure)),
+            HistoryEvent(3, START_MS + 700, ActivityTaskCompletedEvent(1, 2)),
+        )
+        (group,) = groups_of(views(*events))
+        assert group.retried == said
 
 
 def test_lines_say_what_they_are_about() -> None:

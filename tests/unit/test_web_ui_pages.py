@@ -303,6 +303,11 @@ async def test_history_in_four_views(server: UiServer) -> None:
         timeline = (await client.get(f"{RUN}/history")).text
         assert timeline.count('class="chunk') == 2 and timeline.count("<rect class") >= 100 and "×2" in timeline
         assert "step_0" in (await client.get(f"{RUN}/history?view=compact")).text
+        for view in ("compact", "timeline"):  # the fourth activity succeeded in its second attempt
+            html = (await client.get(f"{RUN}/history?view={view}&text=ok-3")).text
+            row = re.findall(r'<a class="(?:ev flat|tl g-completed)" data-row.*?</a>', html, re.DOTALL)[0]
+            assert "after 1 failed attempt: CardError: card declined" in row and "&#34;ok-3&#34;" in row, row
+            assert 'class="bad"' not in row, row
         full = (await client.get(f"{RUN}/history?view=full")).text
         total = int(re.findall(r'data-total="(\d+)"', full)[0])
         sources = re.findall(r'data-source="([^"]*history/rows[^"]*)"', full)

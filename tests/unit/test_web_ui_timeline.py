@@ -51,7 +51,7 @@ def test_attempts_of_a_closed_activity() -> None:
     assert row.bars[0].says == "Attempts 1 to 2 and the waits behind them: 4.99 s together; the history does not keep their times"
     assert row.bars[1].says == "Attempt 3: 1 s"
     assert row.attempt is not None and (row.attempt.text, row.attempt.place, row.attempt.x) == ("attempt 3", "after", 6.0)
-    assert row.says == "charge, failed, attempt 3, 5.99 s, CardError: declined"
+    assert row.says == "charge, failed, attempt 3, 5.99 s, CardError: declined, after 2 failed attempts, last: slow"
 
 
 def test_a_first_attempt_has_its_wait_before_it() -> None:

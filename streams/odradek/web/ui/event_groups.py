@@ -28,7 +28,11 @@ _ENDS = {
 
 @dataclass
 class Group:
-    """What belongs together. `started_ms`: when the last attempt began, 0 if none did; `end_ms` 0: it is open."""
+    """What belongs together. `started_ms`: when the last attempt began, 0 if none did; `end_ms` 0: it is open.
+
+    `failure`: what it ended with, or what its last attempt failed with while it is open; `earlier_failure`: of the attempt before its
+    last, once it has ended.
+    """
 
     category: str
     name: str
@@ -43,6 +47,7 @@ class Group:
     before: str = ""
     after: str = ""
     failure: str = ""
+    earlier_failure: str = ""
     pending: PendingActivityView | None = None
 
     @property
@@ -54,6 +59,15 @@ class Group:
     def tone(self) -> str:
         """Its colour, for what has no length: that of its event."""
         return "bad" if self.failure else tone(self.events[-1].event_type)
+
+    @property
+    def retried(self) -> str:
+        """How many attempts of what has ended failed before its last, and why; "" of what was done in one."""
+        count = self.attempt - 1
+        if count < 1 or not self.end_ms:
+            return ""
+        said = f"after {count} failed attempt{'' if count == 1 else 's'}"
+        return f"{said}{':' if count == 1 else ', last:'} {self.earlier_failure}" if self.earlier_failure else said
 
     def taken_ms(self, now_ms: int) -> int | None:
         """How long it took, or has taken; None for what has no length."""
@@ -121,8 +135,9 @@ def _continued(event: EventView, by_event: dict[int, Group]) -> Group | None:
     elif kind in _ENDS:
         group.end_ms, group.state = event.event_time_ms, _ENDS[kind]
         group.after = brief_payloads(a.get("result") or a.get("details"))
-        if group.state in (FAILED, TIMED_OUT):
-            group.failure = failure_line(a.get("failure"))
+        # Started comes with the end, and has why the attempt before failed: what the last one gave is another thing.
+        group.earlier_failure = group.failure
+        group.failure = failure_line(a.get("failure")) if group.state in (FAILED, TIMED_OUT) else ""
     return group
 
 
