@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
@@ -22,6 +22,7 @@ from services.registry import WITHIN_SECONDS, Registry, RegistryAway, RegistryRe
 from tests.kafka.fake_registry import FakeRegistry, fake_registry
 from tests.kafka.server_commands import until
 from tests.services.payments_wire import SCHEMAS, Wire, outcomes, wire_on
+from tests.services.shop import shop_on
 
 PROCESSOR_WRITES = ("ActivityTask", "CancelActivityTask", "WorkflowResult")
 
@@ -168,6 +169,37 @@ def test_notifications_reads_ids_waits_for_the_registry_and_ends_without_it(
         until(lambda: told() == {"w1", "w2", "w3", "w4"})
     finally:
         fleet.stop()
+
+
+# ---------------------------------------------------------------- all of it
+
+
+def test_an_order_goes_through_all_services_with_one_setting(bootstrap: str, tmp_path: Path, registry: FakeRegistry) -> None:
+    """As docker-compose.yml gives it: processor, order API, workers and foreign services have it from the environment."""
+    with shop_on(bootstrap, tmp_path, ODRADEK_SCHEMA_REGISTRY_URL=registry.url) as shop:
+        shop.fleet.start_processor("processor")
+        shop.start_services("orders", "inventory", "payments", "notifications")
+        shop.start_api()
+        for number, user, ends in (("1", "user-1", "completed"), ("2", "user-declined", "compensated")):
+            answer = shop.http.post("/orders", json=shop.order(number, user_id=user), params={"wait": 45})
+            assert answer.json()["status"] == ends, answer.text
+        assert shop.effects("1") == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
+        query = "SELECT workflow_id, status FROM notifications ORDER BY workflow_id"
+        until(lambda: shop.rows("notifications", query) == [("order-1", "COMPLETED"), ("order-2", "FAILED")])
+        reader = Consumer({"bootstrap.servers": bootstrap, "group.id": shop.namespace, "isolation.level": "read_committed"})
+        try:
+            topics = reader.list_topics(timeout=20).topics
+            places = [
+                TopicPartition(name, number, 0)
+                for name, topic in topics.items()
+                if shop.namespace in name and name.endswith((".events", ".commands", ".results", ".control"))
+                for number in topic.partitions
+            ]
+            reader.assign(places)
+            values = [message.value() for message in iter(lambda: reader.poll(3.0), None) if message.error() is None]
+            assert len(values) > 10 and {value[:1] for value in values if value} == {b"\0"}, "nobody writes the other framing"
+        finally:
+            reader.close()
 
 
 # ---------------------------------------------------------------- the registry's own ways
