@@ -21,10 +21,23 @@ from odradek.broker import find_broker
 
 TESTS = Path(__file__).parent
 
-#: Quick tiers first, so that a plain mistake shows before a broker is needed; the longest files before the many short ones, so that no
-#: worker is left alone with one at the end.
+#: Quick tiers first, so that a plain mistake shows before a broker is needed.
 TIERS = ("unit", "engine", "conformance", "facts", "web", "chaos", "services", "kafka")
+QUICK_TIERS = {"unit", "engine", "conformance"}
 BROKER_TIERS = {"facts", "kafka", "services", "chaos"}
+#: Files of half a minute and more, the longest first: with several workers none is left alone with one at the end.
+LONG = (
+    *("kafka/test_acls.py", "chaos/test_lane_faults.py", "kafka/test_activity_process.py", "kafka/test_cli_operate.py"),
+    *("kafka/test_activity_host.py", "web/test_ui_browser.py", "chaos/test_lane_owners.py", "kafka/test_server_process.py"),
+    *("web/test_ui_lists_on_kafka.py", "kafka/test_web_server.py", "kafka/test_cli_kafka.py", "kafka/test_lane_left_open.py"),
+    *("kafka/test_broker_restart.py", "services/test_payments.py", "web/test_ui_on_kafka.py", "web/test_ui_actions.py"),
+    *("kafka/test_local_cluster.py", "kafka/test_local_broker.py", "kafka/test_lane_group.py", "kafka/test_activity_share.py"),
+    *("kafka/test_dev_process.py", "kafka/test_activity_broker_restart.py", "services/test_order_api.py", "kafka/test_cli_watch.py"),
+    *("kafka/test_silent_lanes.py", "kafka/test_telemetry_processes.py", "kafka/test_visibility_intake.py", "chaos/test_saga_kill.py"),
+    *("web/test_ui_many_tabs.py", "web/test_ui_building.py", "kafka/test_telemetry_outage.py", "kafka/test_worker.py"),
+)
+#: How many quick files follow one that mostly waits, while there are any: together they keep the cores busy.
+QUICK_FILES_BETWEEN = 2
 
 #: Deleting topics is tidiness; a broker that is busy gets no long wait for it.
 CLEANUP_TIMEOUT_S = 20
@@ -32,7 +45,7 @@ CLEANUP_TIMEOUT_S = 20
 DESCRIPTORS, DESCRIPTORS_MANY = Path("/proc/self/fd"), 250
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         tier = _tier(item)
         if tier in BROKER_TIERS:
@@ -40,6 +53,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if tier == "chaos":
             item.add_marker(pytest.mark.chaos)
     items.sort(key=lambda item: TIERS.index(_tier(item)) if _tier(item) in TIERS else len(TIERS))
+    if hasattr(config, "workerinput"):  # of pytest-xdist, whose workers take file by file
+        items[:] = _spread(items)
+
+
+def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Files that wait (the longest first) and quick ones in turn."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    ranks = {TESTS / name: rank for rank, name in enumerate(LONG)}
+    quick = [path for path, tests in files.items() if _tier(tests[0]) in QUICK_TIERS]
+    waiting = sorted(files.keys() - set(quick), key=lambda path: (ranks.get(path, len(ranks)), list(files).index(path)))
+    order: list[Path] = []
+    while quick or waiting:
+        order += [*waiting[:1], *quick[:QUICK_FILES_BETWEEN]]
+        del waiting[:1], quick[:QUICK_FILES_BETWEEN]
+    return [item for path in order for item in files[path]]
 
 
 def _tier(item: pytest.Item) -> str:
