@@ -13,7 +13,7 @@ from odradek.wire.payload import Failure, Payload
 from tests.unit.web_server import summary
 from tests.unit.web_ui import long_history
 from tests.web.conftest import Site
-from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, troubled_order
+from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, some_backlog, troubled_order
 
 pytestmark = pytest.mark.timeout(120)
 NewPage = Callable[..., Any]
@@ -47,6 +47,29 @@ def test_failed_today_is_what_closed_today(site: Site, new_page: NewPage) -> Non
     assert page.locator("td.main").all_inner_texts() == ["began-last-week"]
     page.get_by_role("link", name="closed: 24h").click()
     page.wait_for_selector("td.main:has-text('failed-last-week')")
+
+
+#: Words of drawings that stick out of them, where they are cut off.
+CUT = """[...document.querySelectorAll('svg text')].filter(text => {
+    const own = text.getBoundingClientRect(), all = text.ownerSVGElement.getBoundingClientRect();
+    return own.width && (own.left < all.left || own.right > all.right || own.top < all.top || own.bottom > all.bottom);
+}).map(text => text.textContent)"""
+
+
+def test_axes_of_the_dashboard_are_whole(site: Site, new_page: NewPage) -> None:
+    """Of latencies of each order: those of some hundred milliseconds have the longest names of ticks."""
+    now = now_ms()
+    for place, latency_ms in enumerate((3, 332, 780, 982, 1_900, 90_000, 50_000_000)):
+        for number in range(3):
+            times = {"start_time_ms": now - 1_000 - number - latency_ms, "close_time_ms": now - 1_000 - number}
+            site.server.add(summary(f"w{place}-{number}", workflow_type=f"T{place}", status="COMPLETED", **times), owner=False)
+    some_backlog(site.server)
+    page = new_page()
+    for width, path in ((1_400, "/dashboard"), (700, "/dashboard"), (390, "/dashboard"), (390, "/dashboard?range=30d")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(site.url + path)
+        assert page.locator(".plots.small figure").count() == 6 and page.locator("svg text").count() > 60
+        assert page.evaluate(CUT) == []
 
 
 def test_links_and_tooltips_of_the_dashboard(site: Site, new_page: NewPage) -> None:

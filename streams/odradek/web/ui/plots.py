@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from odradek.web.ui.text import duration, number
 
 WIDTH, HEIGHT = 520, 190
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
+#: Room around what is drawn. Left it is that of the longest name of a tick ("400 ms", "1000 d") at the largest size of the style sheet.
+LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 22
 
 #: What values are: whole things, things a minute, milliseconds.
 COUNT, RATE, DURATION = "count", "rate", "duration"
@@ -77,6 +79,12 @@ class Plot:
     says: str
     names: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]
+    width: ClassVar[int] = WIDTH
+    height: ClassVar[int] = HEIGHT
+    left: ClassVar[int] = LEFT
+    right: ClassVar[int] = WIDTH - RIGHT
+    top: ClassVar[int] = TOP
+    bottom: ClassVar[int] = HEIGHT - BOTTOM
 
 
 def plot(
@@ -165,7 +173,10 @@ def axis_of(most: float, kind: str) -> list[tuple[float, str]]:
 
 def _duration_axis(most: float) -> list[tuple[float, str]]:
     step, unit, name = next((one for one in _STEPS if most / one[0] <= _TICKS_MOST), _STEPS[-1])
-    return [(float(step * place), f"{step * place // unit:g} {name}" if place else "0") for place in range(_intervals(most, step) + 1)]
+    count = _intervals(most, step)
+    if unit == 1 and step * count >= 1_000:
+        unit, name = 1_000, "s"  # 0.5 s and 1 s, not 1000 ms
+    return [(float(step * place), f"{step * place / unit:g} {name}" if place else "0") for place in range(count + 1)]
 
 
 def _intervals(most: float, step: float) -> int:
