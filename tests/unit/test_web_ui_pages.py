@@ -276,6 +276,23 @@ async def test_a_parked_run_is_said_to_wait_for_somebody(server: UiServer) -> No
         assert page.count('class="note bad"') == 1 and "It is tried again by itself in 10 m" in text_of(page), text_of(page)
 
 
+async def test_a_run_that_begins_later(server: UiServer) -> None:
+    """With a start delay or a cron schedule it runs from its execution time on, as its duration counts in lists."""
+    now = int(time.time() * 1000)
+    server.add(summary("waits", start_time_ms=now - 60_000, execution_time_ms=now + 3_600_000))
+    server.add(summary("began", start_time_ms=now - 7_200_000, execution_time_ms=now - 60_000))
+    closed = {"status": COMPLETED, "start_time_ms": now - 7_200_000, "execution_time_ms": now - 60_000, "close_time_ms": now - 30_000}
+    server.add(summary("closed", **closed))
+    async with browser(server) as client:
+        waits, began, closed_page = [
+            text_of((await client.get(f"/workflows/{name}/run-of-{name}")).text) for name in ("waits", "began", "closed")
+        ]
+    assert re.search(r"Begins in (59 m|1 h)", waits) and "Running for" not in waits
+    assert re.search(r"Running for 1 m 0\d s", began) and "Began 2" in began
+    assert "Took 30 s" in closed_page and "Began 2" in closed_page
+    assert "Began" not in waits
+
+
 async def test_input_and_outcome(server: UiServer) -> None:
     run = summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9)
     server.add(run)
