@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from odradek.web.api import runs
 from odradek.web.api.openapi import document
 from odradek.web.api.operation import PREFIX, Asked, Operation
 from odradek.web.api.routes import OPERATIONS
@@ -25,6 +26,7 @@ from odradek.web.app import create_app
 from odradek.web.hub import KEYS_MAX, MEMBERS, RUNS, Hub, hub_stream, sse
 from odradek.web.kafka.facts import QueueView
 from odradek.web.options import ServerOptions
+from odradek.web.runs import Page, RunReader
 from odradek.wire.events import UnparkWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
@@ -358,6 +360,35 @@ async def test_stream_of_a_run_whose_owner_is_away(server: WebServer, tmp_path: 
         server.owner.add(run)
         server.context.hub.close()
         assert await asyncio.wait_for(read_messages(stream, 100), 10) in ([], [("events", ANY)], [("events", ANY), ("closed", ANY)])
+
+
+async def test_an_owner_waits_no_longer_than_the_stream_has_lived(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page that is left at once has asked for would be kept there for a minute."""
+    server.add(summary("order-1"))
+    waited: list[float] = []
+    now = 100.0
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now
+
+    async def wait(self: RunReader, first: int, size: int, timeout_s: float) -> Page:
+        nonlocal now
+        waited.append(timeout_s)
+        now += timeout_s
+        return Page("run-of-order-1", [], first, True)
+
+    monkeypatch.setattr(runs, "time", Clock)
+    monkeypatch.setattr(RunReader, "wait", wait)
+    asked = Asked(server.context, Request({"type": "http", "headers": []}), FollowParameters("order-1"), None)
+    async with server.client():
+        stream = (await follow(asked)).body_iterator
+        async for _ in stream:
+            if len(waited) == 6:
+                break
+        await stream.aclose()  # type: ignore[attr-defined]
+    assert waited == [10, 10, 20, 40, 60, 60]
 
 
 def test_messages_hold_one_line_each() -> None:

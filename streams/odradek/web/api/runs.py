@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -259,16 +260,24 @@ async def follow(asked: Asked) -> EventStream:
     return EventStream(_follow(asked, given, queue, place, first))
 
 
+_FIRST_WAIT_S = 10.0
+
+
 async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Place, first: int) -> AsyncIterator[bytes]:
-    """`events` with new events, `unavailable` while the owner does not answer, `closed` at the end."""
+    """`events` with new events, `unavailable` while the owner does not answer, `closed` at the end.
+
+    An owner does not learn that somebody who waits has gone: so it is asked to wait no longer than the stream has lived.
+    """
     hub, options = asked.server.hub, asked.server.options
     reader = reader_of(asked, given.workflow_id, given.run_id, queue)
     commands = CommandPlaces(asked.server.topics)
     yield HELLO
     closing = asyncio.ensure_future(hub.closing.wait())
+    began_s = time.monotonic()
     try:
         while not closing.done():
-            waiting = asyncio.ensure_future(reader.wait(first, 500, options.stream_poll_s))
+            wait_s = min(options.stream_poll_s, max(_FIRST_WAIT_S, time.monotonic() - began_s))
+            waiting = asyncio.ensure_future(reader.wait(first, 500, wait_s))
             try:
                 while not (await asyncio.wait({waiting, closing}, timeout=options.keep_alive_s, return_when=asyncio.FIRST_COMPLETED))[0]:
                     yield KEEP_ALIVE
