@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -281,7 +281,7 @@ class WebServer:
         self.context = ServerContext(self.settings, options or ServerOptions(request_timeout_s=0.6, long_poll_s=0.3))
         self.context.read_side = lambda: self.store
         connection = Connection(self.settings, make_transport=lambda _: self.transport)
-        self.context.owners = ChannelOwners(connection, "default", self._hint)
+        self.context.owners = ChannelOwners(connection, "default", self._hint, self.context.board.living_queues)
         self.kafka = kafka = FakeKafka()
         self.context.queues, self.context.records = cast(QueueReader, kafka), cast(RecordReader, kafka)
         self.context.dead_letters = cast(DeadLetterReader, kafka)
@@ -289,9 +289,8 @@ class WebServer:
         self.owner = Owner(self.transport)
         self._offset = 0
 
-    async def _hint(self, workflow_id: str, run_id: str) -> str | None:
-        found = self.store.get(workflow_id, run_id)
-        return None if found is None else found.task_queue
+    async def _hint(self, workflow_id: str, run_id: str) -> Sequence[str]:
+        return self.store.queues_of(workflow_id, run_id)
 
     def add(self, run: ExecutionSummary, events: list[HistoryEvent] | None = None, *, owner: bool = True) -> ExecutionSummary:
         """A run in the read side, and with its owner."""

@@ -9,11 +9,12 @@ are an error that names both.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from odradek.client.call import Unanswered
 from odradek.client.requests import RequestChannel
 from odradek.client.verdicts import rpc_error
-from odradek.exceptions import OdradekError
+from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import DescribeWorkflow
 from odradek.wire.outcomes import NOT_FOUND, OK, RESOURCE_EXHAUSTED
@@ -26,13 +27,22 @@ NAMED = 5
 NAME_THE_QUEUE = "name the queue of the workflow with `task_queue`"
 
 
-async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout_s: float) -> str:
-    """The task queue that has this workflow id. Raises `RPCError`: NOT_FOUND, UNAVAILABLE, or FAILED_PRECONDITION when two have it."""
+async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout_s: float, *, known: Collection[str] = ()) -> str:
+    """The task queue that has this workflow id. Raises `RPCError`: NOT_FOUND, UNAVAILABLE, or FAILED_PRECONDITION when two have it.
+
+    known: queues that have it by what the caller knows; each counts as one that has it unless it says otherwise.
+    """
     await channel.ready()
     queues = await channel.transport.queues()
     living = [queue for queue, alive in queues.items() if alive]
-    silent = [queue for queue, alive in queues.items() if not alive]
-    found, unanswered = await _ask(channel, living, workflow_id, run_id, timeout_s)
+    silent = [queue for queue, alive in queues.items() if not alive and queue not in known]
+    expected = [queue for queue in known if queue not in living]
+    (found, unanswered), (also_found, also_unanswered) = await asyncio.gather(
+        _ask(channel, living, workflow_id, run_id, timeout_s),
+        _ask(channel, expected, workflow_id, run_id, min(timeout_s, SILENT_QUEUE_S)),
+    )
+    found += also_found + [queue for queue in unanswered if queue in known] + also_unanswered
+    unanswered = [queue for queue in unanswered if queue not in known]
     never: list[str] = []
     if not found and silent:
         served = await channel.transport.served(silent)
@@ -64,17 +74,19 @@ async def _ask(channel: RequestChannel, queues: list[str], workflow_id: str, run
     """Queues that have the workflow, and queues that did not answer."""
     if not queues:
         return [], []
-    answers = await asyncio.gather(*(_has(channel, queue, workflow_id, run_id, timeout_s) for queue in queues))
+    answers = await asyncio.gather(*(has_workflow(channel, queue, workflow_id, run_id, timeout_s) for queue in queues))
     found = [queue for queue, has in zip(queues, answers, strict=True) if has]
     unanswered = [queue for queue, has in zip(queues, answers, strict=True) if has is None]
     return found, unanswered
 
 
-async def _has(channel: RequestChannel, queue: str, workflow_id: str, run_id: str, timeout_s: float) -> bool | None:
+async def has_workflow(channel: RequestChannel, queue: str, workflow_id: str, run_id: str, timeout_s: float) -> bool | None:
     """Whether the queue has the workflow; None when it did not say."""
     try:
         await channel.prepare(queue, create=False)
         reply = await channel.ask(queue, DescribeWorkflow(workflow_id=workflow_id, run_id=run_id), timeout_s, fail_early=True)
+    except TopicMissingError:
+        return False
     except (Unanswered, RPCError, OdradekError):
         return None
     if reply.status in (OK, RESOURCE_EXHAUSTED):  # it has the workflow, and no reply takes the description

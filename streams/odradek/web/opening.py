@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
 
 from odradek.client.connection import Connection
@@ -75,7 +75,9 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         connection = Connection(settings, make_transport=lambda given: _Transport(given, closing))
         stack.callback(connection.close)
         await connection.open(settings.namespace)
-        server.owners = ChannelOwners(connection, settings.namespace, lambda workflow_id, run_id: _hint(server, workflow_id, run_id))
+        server.owners = ChannelOwners(
+            connection, settings.namespace, lambda workflow_id, run_id: _hint(server, workflow_id, run_id), server.board.living_queues
+        )
         server.statistics["requests"] = lambda: dataclasses.asdict(connection.channel(settings.namespace).statistics())
         yield
         server.hub.close()
@@ -123,13 +125,12 @@ def _tell(server: ServerContext, changes: list[Any]) -> None:
     server.hub.publish(RUNS, keys=keys, many=len(changes) > KEYS_MAX)
 
 
-async def _hint(server: ServerContext, workflow_id: str, run_id: str) -> str | None:
-    """The queue that the read side has for a workflow; it may be behind, so it is a hint and no more."""
+async def _hint(server: ServerContext, workflow_id: str, run_id: str) -> Collection[str]:
+    """The queues that the read side has for a workflow; it may be behind, so it is a hint and no more."""
     if server.read_side is None:
-        return None
+        return ()
     try:
-        summary = await in_thread(server.read_side().get, workflow_id, run_id, timeout_s=2.0)
+        return await in_thread(server.read_side().queues_of, workflow_id, run_id, timeout_s=2.0)
     except Exception as error:
         logger.debug("the read side gives no hint: %s", error)
-        return None
-    return None if summary is None else summary.task_queue
+        return ()

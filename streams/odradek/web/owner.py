@@ -1,15 +1,18 @@
 """Requests to the owners of runs, over the client's request channel: the same transport, deadlines and verdicts that `Client` has, with
 payloads as they are (the server knows no data converter).
 
-Which queue a workflow lives in the read side tells, when it knows; an owner that does not know the id, or a read side that does not,
-has it located by asking. Requests that come twice under one request id while the first still waits share its answer.
+Which queue a workflow lives in the read side tells, when it knows, and this server for what was started through it. Both are hints: with
+one queue alone the request goes there, if no other queue says that it has the id too (`elsewhere.py`); with more, with none, or where the
+owner does not know the id, it is located by asking, and an id that two queues have is refused. A run that is named by its id is in one.
+
+Requests that come twice under one request id while the first still waits share its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from odradek.client.call import Unanswered
 from odradek.client.connection import Connection
@@ -17,20 +20,25 @@ from odradek.client.locate import locate
 from odradek.client.requests import RequestChannel
 from odradek.client.verdicts import accept, rpc_error, unavailable
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
-from odradek.service import RPCStatusCode
+from odradek.service import RPCError, RPCStatusCode
+from odradek.web.elsewhere import Elsewhere
 from odradek.wire.events import ActivityReport, Request
 from odradek.wire.outcomes import NOT_FOUND, Reply
 
-#: Asks the read side: workflow id, run id -> task queue, or None.
-QueueHint = Callable[[str, str], Awaitable[str | None]]
+#: Asks the read side: workflow id, run id -> the task queues that have it.
+QueueHint = Callable[[str, str], Awaitable[Collection[str]]]
 
 
 class ChannelOwners:
-    """`Owners` over a client connection. Belongs to the loop of its first call."""
+    """`Owners` over a client connection. Belongs to the loop of its first call.
 
-    def __init__(self, connection: Connection, namespace: str, hint: QueueHint) -> None:
+    living: the task queues with a living processor, as members say.
+    """
+
+    def __init__(self, connection: Connection, namespace: str, hint: QueueHint, living: Callable[[], Collection[str]]) -> None:
         self._channel: RequestChannel = connection.channel(namespace)
         self._hint = hint
+        self._elsewhere = Elsewhere(self._channel, living)
         self._waiting: dict[tuple[str, str], asyncio.Task[Reply | None]] = {}
 
     async def read(self, record: Request, *, task_queue: str = "", timeout_s: float) -> Reply:
@@ -50,23 +58,33 @@ class ChannelOwners:
 
         if task_queue:
             return await attempt(task_queue)
-        hinted = await self._hinted(record.workflow_id, record.run_id)
-        if hinted is not None:
-            reply = await attempt(hinted)
-            if reply.status != NOT_FOUND:
-                return reply
-        return await attempt(await self._locate(record.workflow_id, record.run_id, timeout_s))
+        known = await self._known(record.workflow_id, record.run_id)
+        if len(known) == 1:
+            (queue,) = known
+            asking = asyncio.ensure_future(attempt(queue))
+            try:
+                if not await self._also_elsewhere(record.workflow_id, record.run_id, queue):
+                    reply = await asking
+                    if reply.status != NOT_FOUND:
+                        return reply
+                    known = set()
+            finally:
+                _abandon(asking)
+        return await attempt(await self._locate(record.workflow_id, record.run_id, known, timeout_s))
 
     async def change(self, record: Request, *, task_queue: str = "", create: bool = False, timeout_s: float) -> Reply | None:
         """See `Owners.change`."""
         if task_queue:
             return await self._once(task_queue, record, create, timeout_s)
-        hinted = await self._hinted(record.workflow_id, record.run_id)
-        if hinted is not None:
-            reply = await self._once(hinted, record, create, timeout_s)
-            if reply is None or reply.status != NOT_FOUND:
-                return reply
-        queue = await self._locate(record.workflow_id, record.run_id, timeout_s)
+        known = await self._known(record.workflow_id, record.run_id)
+        if len(known) == 1:
+            (queue,) = known
+            if not await self._also_elsewhere(record.workflow_id, record.run_id, queue):
+                reply = await self._once(queue, record, create, timeout_s)
+                if reply is None or reply.status != NOT_FOUND:
+                    return reply
+                known = set()
+        queue = await self._locate(record.workflow_id, record.run_id, known, timeout_s)
         return await self._once(queue, record, create, timeout_s)
 
     async def _once(self, queue: str, record: Request, create: bool, timeout_s: float) -> Reply | None:
@@ -134,23 +152,41 @@ class ChannelOwners:
 
     async def queue_of(self, workflow_id: str, run_id: str = "", *, timeout_s: float) -> str:
         """See `Owners.queue_of`."""
-        hinted = await self._hinted(workflow_id, run_id)
-        return hinted if hinted is not None else await self._locate(workflow_id, run_id, timeout_s)
+        known = await self._known(workflow_id, run_id)
+        if len(known) == 1:
+            (queue,) = known
+            if not await self._also_elsewhere(workflow_id, run_id, queue):
+                return queue
+        return await self._locate(workflow_id, run_id, known, timeout_s)
 
-    async def _hinted(self, workflow_id: str, run_id: str) -> str | None:
+    async def _known(self, workflow_id: str, run_id: str) -> set[str]:
+        """Queues that have the workflow as far as this server knows. A run that the read side has needs no other hint."""
+        known = set(await self._hint(workflow_id, run_id))
         remembered = self._channel.remembered_queue(workflow_id)
-        return remembered if remembered is not None else await self._hint(workflow_id, run_id)
+        return known | {remembered} if remembered is not None and not (known and run_id) else known
 
-    async def _locate(self, workflow_id: str, run_id: str, timeout_s: float) -> str:
+    async def _also_elsewhere(self, workflow_id: str, run_id: str, queue: str) -> bool:
+        return not run_id and await self._elsewhere.has(workflow_id, besides=queue)
+
+    async def _locate(self, workflow_id: str, run_id: str, known: Collection[str], timeout_s: float) -> str:
         try:
-            self._channel.forget_queue(workflow_id)
-            return await locate(self._channel, workflow_id, run_id, timeout_s)
+            return await locate(self._channel, workflow_id, run_id, timeout_s, known=known)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                self._channel.forget_queue(workflow_id)
+            raise
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
     @property
     def _address(self) -> str:
         return self._channel.transport.address
+
+
+def _abandon(task: asyncio.Task[Reply]) -> None:
+    """Nobody waits for it any more, and nobody need hear of its error."""
+    task.cancel()
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, settle: Callable[[BaseException | None], None], error: BaseException | None) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from odradek.visibility.errors import QueryError, QueryTimeoutError, StoreNotOpenError
 from odradek.visibility.query import COLUMNS, Attribute, AttributeKey, Compiled, Query, ValueType, compile_query, parse
@@ -30,6 +30,7 @@ from odradek.wire.outcomes import ExecutionSummary
 MAX_PAGE_SIZE = 1_000
 DEFAULT_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 8
+_RUN = "e.tie = ? AND e.workflow_id = ? AND e.run_id = ?"
 _CHECK_EVERY = 20_000  # SQLite instructions between two looks at the deadline: about a millisecond
 
 
@@ -111,12 +112,20 @@ class StoreReader:
         with self._reading(timeout_s) as connection:
             parameters: tuple[Any, ...]
             if run_id:
-                tie = tie_of(key_of(workflow_id, run_id))
-                where, parameters = "e.tie = ? AND e.workflow_id = ? AND e.run_id = ?", (tie, workflow_id, run_id)
+                where, parameters = _RUN, (tie_of(key_of(workflow_id, run_id)), workflow_id, run_id)
             else:
                 where, parameters = "e.workflow_id = ? ORDER BY e.start_time_ms DESC, e.turn DESC, e.tie DESC LIMIT 1", (workflow_id,)
             row = connection.execute(f"SELECT {COLUMNS_SQL} FROM executions e WHERE {where}", parameters).fetchone()
         return None if row is None else summary_of(self._namespace, row)
+
+    def queues_of(self, workflow_id: str, run_id: str = "", *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Sequence[str]:
+        """The task queues that a workflow id has runs in, or that one run is in; in order of their names."""
+        with self._reading(timeout_s) as connection:
+            where, parameters = "e.workflow_id = ?", cast(tuple[Any, ...], (workflow_id,))
+            if run_id:
+                where, parameters = _RUN, (tie_of(key_of(workflow_id, run_id)), workflow_id, run_id)
+            rows = connection.execute(f"SELECT DISTINCT e.task_queue FROM executions e WHERE {where} ORDER BY 1", parameters)
+            return [queue for (queue,) in rows]
 
     def windows(
         self,

@@ -75,6 +75,10 @@ class Board:
             if (task_queue is None or status.task_queue == task_queue) and now_ms - status.time_ms < longest_ms
         ]
 
+    def living_queues(self) -> set[str]:
+        """Task queues with a living processor."""
+        return {status.task_queue for status in self.statuses() if status.kind == PROCESSOR}
+
     def members(self, task_queue: str | None = None) -> list[MemberView]:
         """Members as they are shown, silent ones too."""
         now_ms = self.now_ms()

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from odradek.client.locate import NAME_THE_QUEUE
 from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import ApiError, api_error, invalid
 from odradek.web.paths import SLASH
@@ -102,10 +103,16 @@ def route(method: str, path: str, handler: Handler) -> Route:
             async with asyncio.timeout(server.options.request_limit_s):
                 value = await handler(call)
         except Exception as error:
-            return error_response(api_error(error), pretty=call.pretty)
+            return error_response(_as_named_here(api_error(error)), pretty=call.pretty)
         return json_response(shorten(value) if call.short else value, pretty=call.pretty, headers=call.headers)
 
     return Route(path, endpoint, methods=[method])
+
+
+def _as_named_here(error: ApiError) -> ApiError:
+    """An error whose cure is a parameter of ours by the name that it has in Temporal's API."""
+    error.message = error.message.replace(NAME_THE_QUEUE, "name the queue of the workflow with `taskQueue`")
+    return error
 
 
 def json_response(value: Any, *, status: int = 200, pretty: bool = False, headers: dict[str, str] | None = None) -> Response:
