@@ -438,6 +438,20 @@ async def test_actions(server: UiServer, action: str, fields: dict[str, str], re
         assert (await client.get(done.headers["location"])).status_code == 200
 
 
+async def test_trying_again_a_run_that_is_not_parked_says_so(server: UiServer) -> None:
+    filled(server)
+
+    def answer(queue: str, record: Any) -> Any:
+        if isinstance(record, UnparkWorkflow):
+            return reply_to(record, "FAILED_PRECONDITION", message="workflow 'order-1' is not parked: nothing was done")
+        return server.owner.answer(queue, record)
+
+    server.transport.serve("orders", answer)
+    async with browser(server) as client:
+        refused = await client.post(f"{RUN}/actions/unpark", data={})
+        assert refused.status_code == 400 and "is not parked: nothing was done" in text_of(refused.text)
+
+
 async def test_an_action_that_fails_keeps_what_was_typed(server: UiServer) -> None:
     async with browser(filled(server)) as client:
         refused = await client.post(f"{RUN}/actions/signal", data={"signal_name": "approve", "input": "{no json"})
