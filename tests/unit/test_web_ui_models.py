@@ -231,6 +231,14 @@ def test_one_earlier_attempt_and_none() -> None:
         assert group.retried == said
 
 
+def test_an_activity_has_its_summary() -> None:
+    scheduled = ActivityTaskScheduled("a", "charge", "q", [plain(1)], summary=plain("the first card"))
+    events = views(HistoryEvent(1, START_MS, scheduled), HistoryEvent(2, START_MS, ActivityTaskScheduled("b", "charge", "q")))
+    assert [(group.name, group.summary) for group in groups_of(events)] == [("charge", "the first card"), ("charge", "")]
+    assert [line(event, Names(events)) for event in events] == ["charge · the first card · 1", "charge"]
+    assert event_groups.summaries_of(events) == {1: "the first card"}
+
+
 def test_lines_say_what_they_are_about() -> None:
     names = Names(HISTORY)
     said = {event.event_id: line(event, names) for event in HISTORY}

@@ -21,8 +21,9 @@ from odradek.engine.history_json import to_json
 from odradek.web.options import ServerOptions
 from odradek.web.ui import visit
 from odradek.web.ui.histories import HistoryBook
+from odradek.web.ui.run_pages import METADATA
 from odradek.wire.events import CancelWorkflow, QueryWorkflow, SignalWorkflow, TerminateWorkflow, UnparkWorkflow
-from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
+from odradek.wire.history import ActivityTaskScheduled, ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import COMPLETED, FAILED, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
 from tests.unit.client_fakes import reply_to
@@ -352,6 +353,46 @@ async def test_history_is_filtered(server: UiServer) -> None:
         newest = (await client.get(f"{RUN}/history?view=full&order=newest")).text
         last = server.owner.events["order-1"][-1].event_id + 2
         assert re.findall(r'data-row="(\d+)"', newest)[:2] == [str(last), str(last - 1)]
+
+
+async def test_summaries_of_activities(server: UiServer) -> None:
+    """Whoever has five activities of a type reads in each view which one it is."""
+    run = summary("order-1")
+    events = completed_history(run)[:2]
+    scheduled = ActivityTaskScheduled("5", "charge", "payments", [plain("card")], summary=plain("charge the <first> card"))
+    server.add(run, [*events, HistoryEvent(5, START_MS + 3, scheduled)])
+    description = busy_description(run)
+    description.pending_activities[0].scheduled_event_id = 5
+    server.owner.descriptions["order-1"] = description
+    said = "charge the &lt;first&gt; card"
+    async with browser(server) as client:
+        for view in ("timeline", "compact", "full"):
+            assert said in (await client.get(f"{RUN}/history?view={view}")).text, view
+        html = (await client.get(RUN)).text
+        pending = html.partition("Pending activities")[2].partition("</section>")[0]
+        assert said in pending and said in html.partition('id="history"')[2]
+        event = (await client.get(f"{RUN}/events/5")).text
+        assert re.search(rf"Summary</h3>.*{said}", event.partition("All attributes")[0], re.DOTALL)
+
+
+async def test_what_a_workflow_says_of_itself_now(server: UiServer) -> None:
+    """`workflow.set_current_details`: the metadata query has it, which the tab of queries asks anyway."""
+    run = server.add(summary("order-1"))
+    told = {"definition": {"queryDefinitions": []}, "currentDetails": "waits for <b>the bank</b>\nsince noon"}
+    answer = server.owner.answer
+    server.transport.serve(
+        "orders",
+        lambda queue, record: (
+            reply_to(record, payloads=[plain(told)])
+            if isinstance(record, QueryWorkflow) and record.query_type == METADATA
+            else answer(queue, record)
+        ),
+    )
+    async with browser(server) as client:
+        html = (await client.get(f"/workflows/order-1/{run.run_id}/queries")).text
+        assert "Current details</h2>" in html and "waits for &lt;b&gt;the bank&lt;/b&gt;\nsince noon" in html
+        told["currentDetails"] = ""
+        assert "Current details" not in (await client.get(f"/workflows/order-1/{run.run_id}/queries")).text
 
 
 async def test_an_open_history_grows(server: UiServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from odradek.web.api.runs import EventView, PendingActivityView
-from odradek.web.ui.event_text import ACTIVITY, OTHER, SIGNAL, TASK, TIMER, WORKFLOW, Names, category, title, tone
-from odradek.web.ui.text import brief_payloads, duration, failure_line, shown
+from odradek.web.ui.event_text import ACTIVITY, OTHER, SIGNAL, TASK, TIMER, WORKFLOW, Names, category, summary_of, title, tone
+from odradek.web.ui.text import brief_payloads, duration, failure_line
 
 #: How a group stands. Statuses are colour; WAITING is one that has not begun.
 OPEN, WAITING, COMPLETED, FAILED, TIMED_OUT, CANCELED, POINT = "open", "waiting", "completed", "failed", "timed-out", "canceled", "point"
@@ -46,6 +45,7 @@ class Group:
     events: list[EventView] = field(default_factory=list)
     before: str = ""
     after: str = ""
+    summary: str = ""
     failure: str = ""
     earlier_failure: str = ""
     pending: PendingActivityView | None = None
@@ -99,10 +99,10 @@ def groups_of(events: Iterable[EventView], pending: Iterable[PendingActivityView
 def _begun(event: EventView, names: Names) -> Group | None:
     a, kind, at = event.attributes, event.event_type, event.event_time_ms
     if kind == "ActivityTaskScheduled":
-        return Group(ACTIVITY, a["activity_type"], a["activity_id"], at, WAITING, before=brief_payloads(a["input"]))
+        return Group(ACTIVITY, a["activity_type"], a["activity_id"], at, WAITING, before=brief_payloads(a["input"]), summary=summary_of(a))
     if kind == "TimerStarted":
         length_ms = a["start_to_fire_timeout_ms"]
-        return Group(TIMER, _summary(a) or "Timer", a["timer_id"], at, OPEN, at, due_ms=at + length_ms, before=duration(length_ms))
+        return Group(TIMER, summary_of(a) or "Timer", a["timer_id"], at, OPEN, at, due_ms=at + length_ms, before=duration(length_ms))
     if kind == "WorkflowExecutionSignaled":
         return Group(SIGNAL, f"Signal {a['signal_name']}", "", at, POINT, at, at, before=brief_payloads(a["input"]))
     if kind == "WorkflowTaskFailed":
@@ -152,6 +152,8 @@ def _describe(group: Group, pending: PendingActivityView | None) -> None:
     group.state = OPEN if pending.state != "SCHEDULED" else WAITING
 
 
-def _summary(attributes: dict[str, Any]) -> str:
-    text = shown(attributes["summary"]) if attributes.get("summary") else ""
-    return text if isinstance(text, str) else ""
+def summaries_of(events: Iterable[EventView]) -> dict[int, str]:
+    """Summaries of activities, by the id of the event that scheduled them."""
+    return {
+        event.event_id: said for event in events if event.event_type == "ActivityTaskScheduled" and (said := summary_of(event.attributes))
+    }

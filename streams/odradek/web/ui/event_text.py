@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from odradek.web.api.runs import EventView
-from odradek.web.ui.text import brief_payloads, duration, failure_line, shown
+from odradek.web.ui.text import brief, brief_payloads, duration, failure_line, shown
 
 WORKFLOW, TASK, ACTIVITY, TIMER, SIGNAL, OTHER = "workflow", "task", "activity", "timer", "signal", "other"
 CATEGORIES = (WORKFLOW, ACTIVITY, TIMER, SIGNAL, TASK, OTHER)
@@ -81,6 +81,12 @@ def related(events: Sequence[EventView], event: EventView) -> list[EventView]:
     return found if len(found) > 1 else []
 
 
+def summary_of(attributes: dict[str, Any]) -> str:
+    """What the workflow said of an activity or a timer when it began one; "" when it said nothing."""
+    text = brief(shown(attributes["summary"]), 200) if attributes.get("summary") else ""
+    return text if text != "null" else ""
+
+
 def line(event: EventView, names: Names) -> str:
     """An event on one line."""
     a, kind = event.attributes, event.event_type
@@ -91,11 +97,11 @@ def line(event: EventView, names: Names) -> str:
     elif kind == "WorkflowExecutionSignaled":
         parts = (a["signal_name"], brief_payloads(a["input"]))
     elif kind == "ActivityTaskScheduled":
-        parts = (name, brief_payloads(a["input"]))
+        parts = (name, summary_of(a), brief_payloads(a["input"]))
     elif kind == "ActivityTaskStarted":
         parts = (name, f"attempt {a['attempt']}", a["identity"])
     elif kind == "TimerStarted":
-        parts = (name, duration(a["start_to_fire_timeout_ms"]))
+        parts = (name, summary_of(a), duration(a["start_to_fire_timeout_ms"]))
     elif kind == "MarkerRecorded":
         parts = (a["marker_name"], brief_payloads([value for values in a["details"].values() for value in values]))
     elif kind == "WorkflowExecutionTerminated":

@@ -24,6 +24,7 @@ from odradek.web.kafka.views import record_value
 from odradek.web.runs import RunReader, check_reply
 from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
+from odradek.web.ui.event_groups import summaries_of
 from odradek.web.ui.event_text import related
 from odradek.web.ui.histories import History
 from odradek.web.ui.history_view import Choice, HistoryView
@@ -80,7 +81,16 @@ async def show(visit: Visit) -> Response:
         view = await _history_view(visit, facts)
     chain, ends = await asyncio.gather(_chain(visit, facts.run), _ends(visit, facts))
     busy = _busy(facts)
-    shown = {"tab": "history", "facts": facts, "chain": chain, "numbers": numbers_of(chain), "view": view, "busy": busy}
+    known = visit.state.histories.present(facts.run.workflow_id, facts.run.run_id)
+    shown = {
+        "tab": "history",
+        "facts": facts,
+        "chain": chain,
+        "numbers": numbers_of(chain),
+        "view": view,
+        "busy": busy,
+        "summaries": summaries_of(known.events) if known is not None else {},  # of what is pending; the owner tells none
+    }
     return visit.render("run.html", part="parts/run_live.html", **shown, **ends)
 
 
@@ -206,6 +216,7 @@ async def queries(visit: Visit) -> Response:
         name=name,
         args=visit.text("args"),
         known=_definitions(known),
+        current_details=_current_details(known),
     )
 
 
@@ -343,6 +354,13 @@ async def _ask(visit: Visit, facts: RunFacts, name: str, arguments: str) -> dict
     except Exception as error:
         return {"error": api_error(error).message, "failure": None}
     return {"payloads": record_value(reply.payloads)}
+
+
+def _current_details(answer: dict[str, Any]) -> str:
+    """What the workflow's code says of itself now (`workflow.set_current_details`), of the answer to its metadata query."""
+    value = (answer.get("payloads") or [{}])[0].get("value")
+    details = value.get("currentDetails") if isinstance(value, dict) else None
+    return details if isinstance(details, str) else ""
 
 
 def _definitions(answer: dict[str, Any]) -> dict[str, list[dict[str, str]]]:

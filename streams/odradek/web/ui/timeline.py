@@ -222,7 +222,7 @@ def _attempt_label(group: Group, bars: tuple[Bar, ...]) -> Label | None:
 def _spoken(group: Group, label: str) -> str:
     state = {POINT: "", WAITING: "scheduled"}.get(group.state, group.state.replace("-", " "))
     attempt = f"attempt {group.attempt}" if group.attempt > 1 else ""
-    said = (group.name, state, attempt, label.removesuffix(" …"), group.failure, group.retried)
+    said = (group.name, group.summary, state, attempt, label.removesuffix(" …"), group.failure, group.retried)
     return ", ".join(part for part in said if part)
 
 
