@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import pytest
@@ -92,6 +92,24 @@ def bootstrap() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def delete_topics_of(bootstrap: str) -> Iterator[Callable[[str], None]]:
+    """Deletes every topic whose name contains the argument; that happens while the next test runs."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    asked: list[Future[None]] = []
+
+    def delete(namespace: str) -> None:
+        try:
+            topics = [topic for topic in admin.list_topics(timeout=CLEANUP_TIMEOUT_S).topics if namespace in topic]
+            asked.extend(admin.delete_topics(topics).values() if topics else [])
+        except KafkaException as error:
+            # The test has passed or failed by now; what it left behind is reported, not judged.
+            print(f"topics of {namespace} could not be deleted: {error}")
+
+    yield delete
+    wait(asked, CLEANUP_TIMEOUT_S)
+
+
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """A name nobody else uses (letters, digits, `-`): an Odradek namespace, a prefix of topics, groups and ids.
@@ -101,9 +119,10 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """
     slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:24]
     name = f"t{secrets.token_hex(4)}-{slug}".rstrip("-")
+    delete = request.getfixturevalue("delete_topics_of") if "bootstrap" in request.fixturenames else None
     yield name
-    if "bootstrap" in request.fixturenames:
-        _delete_topics_of(name, request.getfixturevalue("bootstrap"))
+    if delete is not None:
+        delete(name)
 
 
 @pytest.fixture
@@ -117,16 +136,3 @@ def unique_name(namespace: str) -> Callable[[str], str]:
         return f"{namespace}-{label}-{count}"
 
     return make
-
-
-def _delete_topics_of(namespace: str, address: str) -> None:
-    admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
-    deadline_s = time.monotonic() + CLEANUP_TIMEOUT_S
-    try:
-        topics = [topic for topic in admin.list_topics(timeout=CLEANUP_TIMEOUT_S).topics if namespace in topic]
-        futures = admin.delete_topics(topics, operation_timeout=CLEANUP_TIMEOUT_S) if topics else {}
-        for future in futures.values():
-            future.result(timeout=max(0.1, deadline_s - time.monotonic()))
-    except (KafkaException, TimeoutError) as error:
-        # The test has passed or failed by now; what it left behind is reported, not judged.
-        print(f"topics of {namespace} could not be deleted: {error}")
