@@ -126,8 +126,12 @@ class MembersReader:
                 log = logger.debug if told else logger.warning
                 log("the members topic %s cannot be read, who is alive is not known until it can: %s", self._topic, error)
                 told = True
-                self.view.complete = False  # what is read again is as old as it says
-                self._stop.wait(RETRY_S)
+            except Exception:  # a defect of ours: without this thread every owner would look silent
+                logger.exception("the members topic %s cannot be read, who is alive is not known until it can", self._topic)
+            else:
+                continue
+            self.view.complete = False  # what is read again is as old as it says
+            self._stop.wait(RETRY_S)
 
     def _follow(self) -> None:
         # An end-of-partition event alone comes only with the broker's next empty answer, half a second later.

@@ -41,10 +41,11 @@ class Waiters:
         self._by_run: dict[str, dict[tuple[str, str], Waiter]] = {}
         self._deadlines: list[tuple[int, int, Waiter]] = []
         self._number = 0
+        self._count = 0  # read by other threads, who must not walk over what the lane's thread changes
         self._log: list[tuple[bool, Waiter]] = []
 
     def __len__(self) -> int:
-        return sum(len(waiters) for waiters in self._by_run.values())
+        return self._count
 
     def __bool__(self) -> bool:
         return bool(self._by_run)
@@ -80,6 +81,7 @@ class Waiters:
         self._by_run.clear()
         self._deadlines.clear()
         self._log.clear()
+        self._count = 0
 
     def expired(self, now_ms: int) -> list[Waiter]:
         """Polls whose deadline has passed; forgotten here."""
@@ -92,7 +94,9 @@ class Waiters:
         return expired
 
     def _put(self, waiter: Waiter) -> None:
-        self._by_run.setdefault(waiter.run_id, {})[waiter.key] = waiter
+        waiters = self._by_run.setdefault(waiter.run_id, {})
+        self._count += waiter.key not in waiters
+        waiters[waiter.key] = waiter
         self._number += 1
         heappush(self._deadlines, (waiter.deadline_ms, self._number, waiter))
 
@@ -100,5 +104,6 @@ class Waiters:
         waiters = self._by_run.get(waiter.run_id)
         if waiters is not None and waiters.get(waiter.key) is waiter:
             del waiters[waiter.key]
+            self._count -= 1
             if not waiters:
                 del self._by_run[waiter.run_id]

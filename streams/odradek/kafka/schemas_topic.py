@@ -34,6 +34,7 @@ logger = logging.getLogger("odradek.kafka")
 PATIENCE_S = 30.0  # a schema that is not there by then was never published: writers do it before their first record
 _READY_S = 15.0  # to read the topic once, at start
 _POLL_S = 0.2
+_AFTER_DEFECT_S = 0.5
 
 
 class SchemasTopic:
@@ -153,22 +154,29 @@ class SchemasTopic:
         behind = {partition for partition, end in ends.items() if end > 0}
         try:
             while not self._closing.is_set():
-                if behind:  # an end may be a control record or compacted away: ask for the position, do not count records
-                    for place in consumer.position([TopicPartition(self._topic, partition) for partition in behind]):
-                        positions[place.partition] = max(positions[place.partition], place.offset)
-                    behind = {partition for partition in behind if positions[partition] < ends[partition]}
-                if not behind and not self._caught_up:
-                    self._set_caught_up()
-                message = consumer.poll(_POLL_S if not behind else 0.01)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is not None:
-                    self._on_error(error)
-                    continue
-                self._take(message.key(), message.value())
+                try:
+                    if behind:  # an end may be a control record or compacted away: ask for the position, do not count records
+                        for place in consumer.position([TopicPartition(self._topic, partition) for partition in behind]):
+                            positions[place.partition] = max(positions[place.partition], place.offset)
+                        behind = {partition for partition in behind if positions[partition] < ends[partition]}
+                    if not behind and not self._caught_up:
+                        self._set_caught_up()
+                    self._read_one(consumer, _POLL_S if not behind else 0.01)
+                except Exception:  # whatever it is: without this thread no schema that is published from now on is ever seen
+                    logger.exception("%s: a record is skipped", self._topic)
+                    self._closing.wait(_AFTER_DEFECT_S)
         finally:
             consumer.close()
+
+    def _read_one(self, consumer: Consumer, timeout_s: float) -> None:
+        message = consumer.poll(timeout_s)
+        if message is None:
+            return
+        error = message.error()
+        if error is not None:
+            self._on_error(error)
+        else:
+            self._take(message.key(), message.value())
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         if value is None:

@@ -61,23 +61,26 @@ class MemberReports(threading.Thread):
         while not self._stopping.is_set():
             self._report()
             self._stopping.wait(self._every_seconds)
-        self._send(None)
+        self._send(lambda: None)
 
     def stop(self) -> None:
         self._stopping.set()
 
     def _report(self) -> None:
+        self._send(self._value)
+
+    def _value(self) -> bytes:
         self._status.time_ms = time.time_ns() // 1_000_000
         self._status.lanes = self._lanes()
-        self._send(self._codec.encode(self._status))
+        return self._codec.encode(self._status)
 
-    def _send(self, value: bytes | None) -> None:
+    def _send(self, value: Callable[[], bytes | None]) -> None:
         try:
             key, headers = self._status.member_id.encode(), headers_for(self._status)
-            self._producer.produce(self._topic, key, value, headers, on_delivery=self._delivered)
-        except Exception as error:  # the next one tells it
+            self._producer.produce(self._topic, key, value(), headers, on_delivery=self._delivered)
+        except Exception as error:  # whatever it is: a member that says nothing any more counts as dead; the next one tells it
             self.contact_error = str(error)
-            logger.warning("member status not sent: %s", error)
+            logger.warning("member status not sent: %s: %s", type(error).__name__, error)
 
     def _delivered(self, error: BaseException | None) -> None:
         """Reports leave every few seconds whatever lanes do, so they tell whether a broker answers."""

@@ -50,6 +50,8 @@ class Purger(threading.Thread):
                 self.purge()
             except (KafkaException, OdradekError) as error:  # nothing is lost by keeping records: next time
                 logger.warning("records of %s were not purged: %s", self._topic, error)
+            except Exception:  # a defect of ours must not end it for good: a topic that is never purged fills its brokers
+                logger.exception("records of %s were not purged", self._topic)
 
     def stop(self) -> None:
         self._stopping.set()

@@ -58,6 +58,8 @@ class UnendedTransactions(threading.Thread):
                 self.look()
             except (KafkaException, OdradekError, TimeoutError) as error:  # a cluster in trouble: next time
                 logger.info("whether transactions lack their end could not be seen: %s", error)
+            except Exception:  # a defect of ours must not end it for good
+                logger.exception("whether transactions lack their end could not be seen")
 
     def stop(self) -> None:
         self._stopping.set()
