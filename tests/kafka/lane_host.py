@@ -23,7 +23,7 @@ from odradek.engine import ports
 from odradek.engine.activation import WorkflowInstance
 from odradek.engine.keys import PARKED_DUE_MS, event_key, timer_key
 from odradek.engine.ports import Batch, Effects, Outlet, Output, Refusal, RowChange, Tables
-from odradek.processor import Processor, lane
+from odradek.processor import Processor, intake
 from odradek.processor.work import timer_row_key
 from odradek.wire.events import ActivityTaskFailed, SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired
@@ -180,7 +180,7 @@ def main() -> int:
     queue = values.pop("queue")
     file_size_limit = values.pop("file_size_limit", 0)
     unended_every_seconds = values.pop("unended_every_seconds", None)
-    lane.INPUTS_MAX = values.pop("batch", lane.INPUTS_MAX)  # many small transactions, for faults between them
+    intake.INPUTS_MAX = values.pop("batch", intake.INPUTS_MAX)  # many small transactions, for faults between them
     if file_size_limit:  # stands for a full disk: writes fail, reads go on
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
     beat_to_parent()

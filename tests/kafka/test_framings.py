@@ -162,7 +162,7 @@ async def test_service_reads_commands_and_cancel_requests(
 async def test_worker_reads_events_and_everybody_reads_what_it_wrote(
     settings: Settings, foreign: Foreign, readable: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("odradek.processor.lane.SCHEMA_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.3)
     wire = Wire(settings.address, settings.namespace, settings.state_dir)
     wire.admin.ensure_queue("q")
     async with await Client.connect(settings=settings) as client, Worker(client, task_queue="q", workflows=[Gate]):

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from odradek.kafka.client_config import transactional_producer_config
-from odradek.processor import Processor, faults, lane
+from odradek.processor import Processor, faults, intake, lane
 from odradek.processor.care import Care
 from odradek.processor.group import Group
 from odradek.wire.events import SignalWorkflow
@@ -56,7 +56,7 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
 def test_unknown_outcome_of_a_commit(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that times out may have happened. Each drop restores from `state` what is true."""
     monkeypatch.setattr(lane, "COMMIT_TIMEOUT_SECONDS", 0.0005)
-    monkeypatch.setattr(lane, "INPUTS_MAX", 5)
+    monkeypatch.setattr(intake, "INPUTS_MAX", 5)
     wire.signals(100, 10)
     until(lambda: _dropped(processor) >= 4)
     monkeypatch.setattr(lane, "COMMIT_TIMEOUT_SECONDS", 15.0)

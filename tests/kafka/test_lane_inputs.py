@@ -136,7 +136,7 @@ def test_undecodable_request_is_answered(wire: Wire, processor: Processor) -> No
 
 def test_unknown_schema_is_waited_for(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fingerprint that nobody published counts as undecodable after the patience; what follows waits, in order."""
-    monkeypatch.setattr("odradek.processor.lane.SCHEMA_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
     workflow_id = key_for(wire, 0)
     wire.send(SignalWorkflow(workflow_id, "before"))
     wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"12345678" + b"data")
@@ -151,9 +151,9 @@ def test_a_producer_of_unknown_schemas_does_not_hold_its_partition_each_time(
     wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first is waited for; those that follow for a moment: whoever publishes before writing, as the contract asks, needs no more."""
-    monkeypatch.setattr("odradek.processor.lane.SCHEMA_PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("odradek.processor.lane.SCHEMA_MOMENT_SECONDS", 0.25)
-    caplog.set_level(logging.INFO, "odradek.processor.lane")
+    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("odradek.processor.intake.SCHEMA_MOMENT_SECONDS", 0.25)
+    caplog.set_level(logging.INFO, "odradek.processor.intake")
     workflow_id = key_for(wire, 0)
     for number in range(4):
         wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"1234567%d" % number + b"data")
@@ -165,7 +165,7 @@ def test_a_producer_of_unknown_schemas_does_not_hold_its_partition_each_time(
 
 def test_registry_framing_without_a_registry_is_not_waited_for(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody could tell its schema: a dead letter at once, and its partition goes on."""
-    monkeypatch.setattr("odradek.processor.lane.SCHEMA_PATIENCE_SECONDS", 3_600)
+    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600)
     workflow_id = key_for(wire, 0)
     wire.send(SignalWorkflow(workflow_id, "before"))
     wire.send_raw(workflow_id.encode(), b"\x00\x00\x00\x00\x07garbage")

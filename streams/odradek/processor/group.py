@@ -325,13 +325,13 @@ class Group(threading.Thread):
     def _report_positions(self, consumer: Consumer) -> None:
         """Lanes whose due timers wait for an end: the consumer's position steps over control records, the last input's offset does not."""
         for partition, lane in self.lanes.items():
-            end, epoch = lane.awaited_end, self._epochs.get(partition)
+            end, epoch = lane.intake.awaited_end, self._epochs.get(partition)
             if end < 0 or epoch is None:
                 continue
             found = consumer.position([TopicPartition(self._topic, partition)])[0].offset
             if found >= end:
                 lane.inbox.put_position(epoch, found)
-                lane.awaited_end = -1
+                lane.intake.awaited_end = -1
 
     def _commit_offsets(self, *, final: bool = False) -> None:
         assert self._consumer is not None

@@ -38,8 +38,8 @@ from odradek.processor.delivery_reports import DeliveryReports
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
 from odradek.processor.held import HeldRuns, held_rows, held_summary
-from odradek.processor.inbox import Inbox
 from odradek.processor.inputs import Letter, Sorted, Sorter
+from odradek.processor.intake import Intake
 from odradek.processor.lane_state import LaneState, check_transition
 from odradek.processor.left_open import end_left_open
 from odradek.processor.outlet import Record
@@ -48,7 +48,7 @@ from odradek.processor.pacing import ByteBound, Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
-from odradek.processor.tripwires import check_nothing_skipped, first_start, known_start
+from odradek.processor.tripwires import first_start, known_start
 from odradek.processor.unended import Place, open_ends, says_nothing_at
 from odradek.processor.work import (
     CLUSTER_ERRORS,
@@ -67,16 +67,10 @@ from odradek.wire.state import PositionRow, RunRow, TimerRow
 
 logger = logging.getLogger(__name__)
 
-INPUTS_MAX = 200  # inputs a batch: bounds what is lost when a transaction fails, and how long a timer waits behind inputs
-TIMERS_MAX = 100  # released timers a batch, inputs in between
-
 # Longer than `transaction.timeout.ms` (10 s): the broker decides first, and says so.
 COMMIT_TIMEOUT_SECONDS = 15.0
 INIT_TIMEOUT_SECONDS = 15.0
 ABORT_TIMEOUT_SECONDS = 10.0
-# For a schema that nobody has published: once in a while as long as this, because a partition waits; and a moment, if another one did not
-# come lately. A sound writer has published before it writes, so that a moment is enough.
-SCHEMA_PATIENCE_SECONDS, SCHEMA_MOMENT_SECONDS, SCHEMA_AGAIN_SECONDS = 30.0, 1.0, 600.0
 PARKED_A_BATCH = 10  # parked runs that a new owner tries at once: each may keep the lane until the watchdog ends it
 
 WAITERS_EVERY_SECONDS = 0.25
@@ -114,9 +108,9 @@ class Lane(threading.Thread):
     def __init__(self, partition: int, services: LaneServices, seat: Seat, failed: Callable[[int, OdradekError], None]) -> None:
         super().__init__(name=f"odradek-lane-{partition}", daemon=True)
         self.partition = partition
-        self.inbox = Inbox()
+        self.intake = Intake(services, partition, self._check_stop)
+        self.inbox = self.intake.inbox
         self.epoch = 0
-        self.awaited_end = -1  # the group's thread reports the consumer's position once it reaches this
         self.position = -1  # next input to apply; -1 before it is known
         self.has_row = False  # a position row is durable: before that a group offset would trip the next first start
         self.tally = services.tallies.of(partition)
@@ -136,9 +130,7 @@ class Lane(threading.Thread):
         self._pacing = Pacing()
         self._bytes = ByteBound()
         self._defects = 0  # in a row, without progress
-        self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
         self._unended: deque[Place] = deque()
-        self._question = 0
         self._restore_remaining = 0
         # What an own gives and a drop takes.
         self._producer: Producer | None = None
@@ -150,15 +142,12 @@ class Lane(threading.Thread):
         self._identity_row = PositionRow(offset=0, events_topic_id="", state_topic_id="", partitions=0)
         self._touched: list[str] = []  # run ids of the step that is being committed
         self._refused: list[str] = []  # ... of the one that was refused last
-        self._held: list[Message] = []
-        self._began = False  # the first record after the seek has been looked at
         self._changelog_offset = -1
         self._care = Care()
         self._parked_after: str | None = ""  # the last mark of a parked run that this own has tried; None: all of them
         self._held_runs = HeldRuns()
         self._reports = DeliveryReports()
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
-        self._gave_up_at = -SCHEMA_AGAIN_SECONDS  # on a schema that did not come
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
     # ------------------------------------------------------------------------------------------------ life
@@ -252,9 +241,7 @@ class Lane(threading.Thread):
         self._check_stop()
         self._become(LaneState.FENCING)
         services, partition = self._services, self.partition
-        self.epoch = self.inbox.new_epoch()
-        self._held = []
-        self._began = False
+        self.epoch = self.intake.seeks()
         self._seat.hold(partition)
 
         producer = self._producer = services.transactional_producer(partition)
@@ -291,7 +278,6 @@ class Lane(threading.Thread):
         self.open_runs = row.open_runs if row else 0
         self._care.own(row)
         self._parked_after = ""
-        self._question += 1
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
         self._sorter = Sorter(
@@ -301,6 +287,7 @@ class Lane(threading.Thread):
             partition=partition,
             partitions=identity.partitions,
         )
+        self.intake.begin(self._timers, self._sorter)
         self._commit_position(processing=self._care.accused)
         self.has_row = True
 
@@ -351,7 +338,9 @@ class Lane(threading.Thread):
             parked = self._take_parked()
             if parked is not None:
                 self._take(parked)
-            work = self._drain(patient=parked is None)
+            wait = self._wake_seconds() if parked is None else 0.0
+            work = self.intake.next(self.position, one=self._care.careful, wait_seconds=wait, gathering=self._gather)
+            self._answer_expired_waiters()
             if work is not None:
                 self._take(work)
             elif parked is None:
@@ -369,87 +358,13 @@ class Lane(threading.Thread):
         self._parked_after = found[-1][0] if found else None
         return Work([], Sorted(), [mark for _, mark in found]) if found else None
 
-    def _drain(self, *, patient: bool = True) -> Work | None:
-        """Inputs that are here and timers that are released; when there is neither it waits a moment, unless it is not `patient`."""
-        assert self._timers is not None and self._sorter is not None
-        timers, time_ms = self._timers, now_ms()
-        while self._end_answers:
-            question, end = self._end_answers.popleft()
-            if question == self._question:  # an answer to a question of an earlier own speaks of an earlier moment
-                timers.answered(end)
-        if timers.wants_end(time_ms):
-            timers.asked(time_ms)
-            self._question = question = self._question + 1
-            self._services.ends.ask(self.partition, lambda end: self._note_end(question, end))
-        settled = self.inbox.settled_position() if not self._held else -1
-        if settled > self.position:
-            self._check_beginning(settled)
-        timers.passed(max(self.position, settled))
-        self.awaited_end = timers.awaited_end()
-        released = timers.take(1 if self._care.careful else TIMERS_MAX, time_ms)
+    def _wake_seconds(self) -> float:
+        """How long to wait for inputs at most: until the next chore."""
+        waiters = self._engine is not None and self._engine.statistics().get("waiters", 0)
+        return WAITERS_EVERY_SECONDS if waiters else IDLE_WAKE_SECONDS
 
-        limit = 1 if self._care.careful else INPUTS_MAX
-        messages, self._held = self._held[:limit], self._held[limit:]
-        if not messages:
-            self._stopping.wait(self._pacing.wait_seconds(time.monotonic() - self._committed_at, len(self.inbox)))
-            messages = self.inbox.take(limit, self._patience(time_ms) if patient and not released else 0.0)
-            if messages:
-                self._check_beginning(offset_of(messages[0]))
-        self._answer_expired_waiters()
-        if not messages:
-            return Work([], Sorted(), released) if released else None
-        found = self._sorter.sort(messages, now_ms())
-        if found.unknown_schema is not None:
-            if not found.taken:
-                self._await_schema(messages[0], found.unknown_schema.schema_id)
-            self._held = messages[found.taken :] + self._held
-            messages = messages[: found.taken]
-            if not messages:
-                return Work([], Sorted(), released) if released else None
-        if self._care.careful and messages:
-            released = []  # one thing a transaction
-        return Work(messages, found, released)
-
-    def _check_beginning(self, offset: int) -> None:
-        """Once after each seek: the consumer began where it was told to."""
-        if not self._began:
-            if offset < self.position:
-                raise Dropped(f"the consumer began at {offset}, before the position {self.position}")
-            if offset != self.position:
-                check_nothing_skipped(self._services, self.partition, self.position, offset)
-            self._began = True
-
-    def _patience(self, time_ms: int) -> float:
-        """Seconds to wait for inputs: until the next timer, waiter or chore."""
-        assert self._timers is not None
-        wait = IDLE_WAKE_SECONDS
-        if self._engine is not None and self._engine.statistics().get("waiters", 0):
-            wait = WAITERS_EVERY_SECONDS
-        if not self._timers.asking:
-            due = self._timers.next_due_ms(time_ms)
-            if due is not None:
-                wait = min(wait, max(0.0, (due - time_ms) / 1000))
-        return wait
-
-    def _note_end(self, question: int, end: int) -> None:
-        self._end_answers.append((question, end))
-        self.inbox.wake()
-
-    def _await_schema(self, message: Message, schema_id: str) -> None:
-        """A writer publishes its schema before its first record; `schemas` may be a moment behind. Then it counts as undecodable."""
-        assert self._sorter is not None
-        began = time.monotonic()
-        impatient = began - self._gave_up_at < SCHEMA_AGAIN_SECONDS
-        patience = SCHEMA_MOMENT_SECONDS if impatient else SCHEMA_PATIENCE_SECONDS
-        deadline = began + patience
-        logger.info("lane %d: waiting for schema %s, %g s at most", self.partition, schema_id, patience)
-        while time.monotonic() < deadline:
-            self.inbox.wait(0.1)
-            self._check_stop()
-            if self._sorter.sort([message], now_ms()).unknown_schema is None:
-                return
-        self._sorter.give_up.add(schema_id)
-        self._gave_up_at = time.monotonic()
+    def _gather(self) -> None:
+        self._stopping.wait(self._pacing.wait_seconds(time.monotonic() - self._committed_at, len(self.inbox)))
 
     def _apply(self, work: Work, refused: dict[str, str] | None = None) -> None:
         """One transaction; in halves when a record of it is refused, down to the one that is guilty. `refused`: see `Batch`."""
@@ -733,7 +648,7 @@ class Lane(threading.Thread):
         store, self._store = self._store, None
         engine, self._engine = self._engine, None
         self._timers = None
-        self.awaited_end = -1
+        self.intake.end()
         if engine is not None:
             self.tally.engine_gone(engine.statistics())
             engine.evict_all()
@@ -747,10 +662,10 @@ class Lane(threading.Thread):
     def _idle(self) -> None:
         assert self._store is not None and self._timers is not None
         now = time.monotonic()
-        if self._began or now - self._owned_at > 2 * IDLE_WAKE_SECONDS:  # an empty inbox just after the seek says nothing yet
+        if self.intake.began or now - self._owned_at > 2 * IDLE_WAKE_SECONDS:  # an empty inbox just after the seek says nothing yet
             self.progress_at = now
         self._alarm(now)
-        if self._care.careful and (self._began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
+        if self._care.careful and (self.intake.began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
             self._end_care()  # all that was there has been taken
         if self._care.proven(now - self._owned_at) or now - self._committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()

@@ -140,7 +140,7 @@ def lane_statistics(lane: Lane, lag: int | None) -> LaneStatistics:
         state=state.name,
         running=state in RUNNING,
         position=lane.position,
-        queued=len(lane.inbox) + len(lane._held),
+        queued=len(lane.intake),
         lag=lag,
         restore_remaining=lane._restore_remaining if state is LaneState.RESTORING else 0,
         open_runs=lane.open_runs,

@@ -1,0 +1,154 @@
+"""What a lane takes next: the inputs that are here, the timers that are released, and why it waits for either.
+
+Duties: bounded batches, in the partition's order; a question for the partition's end when a timer falls due (`timers.py`); records whose
+schema is on its way are waited for; and the first record after a seek is the one that was asked for.
+
+Never: applies anything, or knows what a transaction is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from confluent_kafka import Message
+
+from odradek.processor.errors import Dropped
+from odradek.processor.inbox import Inbox
+from odradek.processor.inputs import Sorted, Sorter
+from odradek.processor.services import LaneServices
+from odradek.processor.timers import Timers
+from odradek.processor.tripwires import check_nothing_skipped
+from odradek.processor.work import Work, now_ms, offset_of
+from odradek.wire.state import TimerRow
+
+logger = logging.getLogger(__name__)
+
+INPUTS_MAX = 200  # inputs a batch: bounds what is lost when a transaction fails, and how long a timer waits behind inputs
+TIMERS_MAX = 100  # released timers a batch, inputs in between
+
+# For a schema that nobody has published: once in a while as long as this, because a partition waits; and a moment, if another one did not
+# come lately. A sound writer has published before it writes, so that a moment is enough.
+SCHEMA_PATIENCE_SECONDS, SCHEMA_MOMENT_SECONDS, SCHEMA_AGAIN_SECONDS = 30.0, 1.0, 600.0
+
+
+class Intake:
+    """Of one lane, over all its owns. `check_stop` raises when the lane has to stop."""
+
+    def __init__(self, services: LaneServices, partition: int, check_stop: Callable[[], None]) -> None:
+        self.inbox = Inbox()
+        self.awaited_end = -1  # the group's thread reports the consumer's position once it reaches this
+        self.began = False  # the first record after the seek has been looked at
+        self._services = services
+        self._partition = partition
+        self._check_stop = check_stop
+        self._timers: Timers | None = None
+        self._sorter: Sorter | None = None
+        self._left: list[Message] = []  # taken, and behind one whose schema is waited for
+        self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
+        self._question = 0
+        self._gave_up_at = -SCHEMA_AGAIN_SECONDS  # on a schema that did not come
+
+    def __len__(self) -> int:
+        """Records that wait to be taken."""
+        return len(self.inbox) + len(self._left)
+
+    def seeks(self) -> int:
+        """A new own: whatever is here or on its way is of the past. The epoch of what comes."""
+        self._left = []
+        self.began = False
+        return self.inbox.new_epoch()
+
+    def begin(self, timers: Timers, sorter: Sorter) -> None:
+        """The own has its tables and its position."""
+        self._question += 1
+        self._timers, self._sorter = timers, sorter
+
+    def end(self) -> None:
+        """The own is over."""
+        self._timers = self._sorter = None
+        self.awaited_end = -1
+
+    def next(self, position: int, *, one: bool, wait_seconds: float, gathering: Callable[[], object]) -> Work | None:
+        """Inputs from `position` on and released timers; None when there is neither, after a wait of `wait_seconds` at most.
+
+        one: a single input or timer. gathering: called before inputs are taken out of the inbox, for more of them to come together.
+        """
+        assert self._timers is not None and self._sorter is not None
+        time_ms = now_ms()
+        released = self._release(position, time_ms, 1 if one else TIMERS_MAX)
+        limit = 1 if one else INPUTS_MAX
+        messages, self._left = self._left[:limit], self._left[limit:]
+        if not messages:
+            gathering()
+            messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms, wait_seconds))
+            if messages:
+                self._check_beginning(position, offset_of(messages[0]))
+        found = self._sorter.sort(messages, now_ms()) if messages else Sorted()
+        if found.unknown_schema is not None:
+            if not found.taken:
+                self._await_schema(messages[0], found.unknown_schema.schema_id)
+            self._left = messages[found.taken :] + self._left
+            messages = messages[: found.taken]
+        if not messages:
+            return Work([], Sorted(), released) if released else None
+        return Work(messages, found, [] if one else released)
+
+    # ---------------------------------------------------------------- timers
+
+    def _release(self, position: int, time_ms: int, limit: int) -> list[TimerRow]:
+        assert self._timers is not None
+        timers = self._timers
+        while self._end_answers:
+            question, end = self._end_answers.popleft()
+            if question == self._question:  # an answer to a question of an earlier own speaks of an earlier moment
+                timers.answered(end)
+        if timers.wants_end(time_ms):
+            timers.asked(time_ms)
+            self._question = question = self._question + 1
+            self._services.ends.ask(self._partition, lambda end: self._note_end(question, end))
+        settled = self.inbox.settled_position() if not self._left else -1
+        if settled > position:
+            self._check_beginning(position, settled)
+        timers.passed(max(position, settled))
+        self.awaited_end = timers.awaited_end()
+        return timers.take(limit, time_ms)
+
+    def _note_end(self, question: int, end: int) -> None:
+        self._end_answers.append((question, end))
+        self.inbox.wake()
+
+    def _patience(self, time_ms: int, wait_seconds: float) -> float:
+        """Until the next timer, `wait_seconds` at most."""
+        assert self._timers is not None
+        due = self._timers.next_due_ms(time_ms) if wait_seconds and not self._timers.asking else None
+        return wait_seconds if due is None else min(wait_seconds, max(0.0, (due - time_ms) / 1000))
+
+    # ---------------------------------------------------------------- inputs
+
+    def _check_beginning(self, position: int, offset: int) -> None:
+        """Once after each seek: the consumer began where it was told to."""
+        if not self.began:
+            if offset < position:
+                raise Dropped(f"the consumer began at {offset}, before the position {position}")
+            if offset != position:
+                check_nothing_skipped(self._services, self._partition, position, offset)
+            self.began = True
+
+    def _await_schema(self, message: Message, schema_id: str) -> None:
+        """A writer publishes its schema before its first record; `schemas` may be a moment behind. Then it counts as undecodable."""
+        assert self._sorter is not None
+        began = time.monotonic()
+        impatient = began - self._gave_up_at < SCHEMA_AGAIN_SECONDS
+        patience = SCHEMA_MOMENT_SECONDS if impatient else SCHEMA_PATIENCE_SECONDS
+        deadline = began + patience
+        logger.info("lane %d: waiting for schema %s, %g s at most", self._partition, schema_id, patience)
+        while time.monotonic() < deadline:
+            self.inbox.wait(0.1)
+            self._check_stop()
+            if self._sorter.sort([message], now_ms()).unknown_schema is None:
+                return
+        self._sorter.give_up.add(schema_id)
+        self._gave_up_at = time.monotonic()
