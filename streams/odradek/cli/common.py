@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -15,6 +14,7 @@ from odradek.cli.payloads import SHOWING
 from odradek.cli.status import UsageError
 from odradek.client import Client
 from odradek.config import Settings, parse_duration
+from odradek.wire import standard_json
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ PORT = whole_number(0, 65_535)  # 0: any free one
 def json_value(text: str, what: str) -> Any:
     """A JSON value from the command line."""
     try:
-        return json.loads(text)
+        return standard_json.loads(text)
     except RecursionError:
         raise UsageError(f"{what} is nested too deeply") from None
     except ValueError as error:

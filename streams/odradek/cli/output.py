@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -62,7 +63,7 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if value is None or isinstance(value, str | int | float | bool):
+    if value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)
 
@@ -78,7 +79,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON that steers no terminal: what JSON leaves as it is of `visible`'s characters is escaped as JSON does; the value is the same."""
-    return json.dumps(plain(value), indent=indent, ensure_ascii=False).translate(_IN_JSON)
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False).translate(_IN_JSON)
 
 
 def print_json(value: Any) -> None:

@@ -44,6 +44,7 @@ _HEAD = """\
 - **Times**: `--time-format relative` (`3 minutes ago`), `iso` (UTC, to the millisecond) or `raw` (as Go writes a time). Without it they
   are relative, as with `temporal`, but those of events, records and dead letters are `iso`. JSON has its own, whatever is asked for.
 - **What cannot be shown as it is**: a payload that a codec wrote is `unreadable: encoding …`, in JSON its `metadata` and `data` in base64.
+  So is one with NaN, Infinity or a number beyond a double in it, which JSON does not have; as an argument it is refused.
   Control characters of ids, messages and keys are written as escapes (`\\x1b`, `\\u202e`), in JSON as JSON's.
 - **Not yet**, of what `temporal` has: updates (`workflow update`); `workflow reset`, `pause`, `update-options`; `schedule`; activities
   without a workflow; `nexus`; versions of workers; child workflows (`trace --depth`, `--fold`); priorities and fairness

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from odradek.converter import DataConverter, DefaultPayloadConverter
+from odradek.wire import standard_json
 from odradek.wire.payload import Payload
 
 _OWN = ("json/plain", "binary/plain", "binary/null")
@@ -21,7 +23,7 @@ class Unreadable:
     def __str__(self) -> str:
         encoding = self.payload.metadata.get("encoding", b"").decode("utf-8", "replace")
         if encoding in _OWN:
-            why = "damaged"
+            why = _not_standard(self.payload) or "damaged"
         elif encoding in _PROTOBUF:
             why = "of a message type that is not known here"
         else:
@@ -47,10 +49,23 @@ class ShowingPayloadConverter(DefaultPayloadConverter):
     def _value(self, payload: Payload, hint: Any) -> Any:
         for one in (hint, None) if hint is not None else (None,):
             try:
+                if payload.metadata.get("encoding", b"").startswith(b"json/"):
+                    standard_json.loads(payload.data)  # converters take NaN and Infinity, which no JSON output can hold
                 return super().from_payloads([payload], None if one is None else [one])[0]
             except Exception:  # whatever a converter makes of foreign bytes: they are only shown
                 continue
         return Unreadable(payload)
+
+
+def _not_standard(payload: Payload) -> str:
+    """What of a payload's JSON only Python reads; "" where that is not what is wrong with it."""
+    try:
+        standard_json.loads(payload.data)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 #: What commands connect with.

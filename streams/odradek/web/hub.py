@@ -135,7 +135,7 @@ def _merged(before: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
 def sse(event: str, data: Any, *, id: str = "") -> bytes:
     """One message."""
     lines = [f"id: {id}"] if id else []
-    lines += [f"event: {event}", f"data: {json.dumps(data, separators=(',', ':'), ensure_ascii=False)}"]
+    lines += [f"event: {event}", f"data: {json.dumps(data, separators=(',', ':'), ensure_ascii=False, allow_nan=False)}"]
     return ("\n".join(lines) + "\n\n").encode("utf-8", "backslashreplace")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from odradek.service import RPCStatusCode
 from odradek.web.errors import ApiError, invalid
+from odradek.wire import standard_json
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -32,12 +32,8 @@ async def read_json(request: Request, limit: int) -> Any:
     if not raw.strip():
         return {}
     try:
-        return json.loads(raw, parse_constant=_refuse)
+        return standard_json.loads(raw)
     except RecursionError:
         raise invalid("the body is nested too deeply") from None
     except ValueError as error:
         raise invalid(f"the body is not JSON: {error}") from None
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")

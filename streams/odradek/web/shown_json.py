@@ -1,18 +1,19 @@
-"""JSON of other people that pages and answers show: parsed, unless it is nested so deeply that it could not be written again."""
+"""JSON of other people that pages and answers show: parsed, unless it could not be written again (nested too deeply, NaN, Infinity)."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+from odradek.wire import standard_json
 
 LEVELS_MAX = 100  # Python's own limit counts its callers too, so what was read may be too deep for what writes it
 _TOO_DEEP = f"nested more than {LEVELS_MAX} levels deep"
 
 
 def parse_shown(text: bytes | str) -> Any:
-    """The value. ValueError for what is no JSON, or has more than LEVELS_MAX lists and objects in each other."""
+    """The value. ValueError for what is no JSON by the standard, or has more than LEVELS_MAX lists and objects in each other."""
     try:
-        value = json.loads(text)
+        value = standard_json.loads(text)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     brackets = text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")

@@ -110,7 +110,7 @@ def _json(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:  # a lone surrogate, which JSON in a payload may hold: its escape
-        return json.dumps(msgspec.to_builtins(value)).encode()
+        return json.dumps(msgspec.to_builtins(value), allow_nan=False).encode()
 
 
 def refused(error: BaseException) -> Response:

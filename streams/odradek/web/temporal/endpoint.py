@@ -117,7 +117,8 @@ def _as_named_here(error: ApiError) -> ApiError:
 
 def json_response(value: Any, *, status: int = 200, pretty: bool = False, headers: dict[str, str] | None = None) -> Response:
     """A value as JSON."""
-    text = json.dumps(value, ensure_ascii=False, indent=2 if pretty else None, separators=None if pretty else (",", ":"))
+    separators = None if pretty else (",", ":")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2 if pretty else None, separators=separators)
     # A lone surrogate, which JSON in a payload may hold, becomes JSON's own escape of it.
     return Response(text.encode("utf-8", "backslashreplace"), status, headers, media_type="application/json")
 

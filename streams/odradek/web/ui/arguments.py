@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from odradek.web.errors import invalid
+from odradek.wire import standard_json
 from odradek.wire.payload import Payload
 
-_DECODER = json.JSONDecoder()
+_DECODER = standard_json.decoder()
 
 
 def payloads_of(text: str, what: str = "arguments") -> list[Payload]:
@@ -22,6 +23,8 @@ def payloads_of(text: str, what: str = "arguments") -> list[Payload]:
             raise invalid(f"{what}: nested too deeply") from None
         except json.JSONDecodeError as error:
             raise invalid(f"{what}: no JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+        except ValueError as error:
+            raise invalid(f"{what}: {error}") from None
         payloads.append(payload_of(value))
         position = _skip(text, end)
     return payloads
