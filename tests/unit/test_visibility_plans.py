@@ -195,10 +195,13 @@ def test_a_count_by_one_attribute_looks_at_its_rows_and_at_runs_of_rarer_statuse
 def test_a_count_goes_through_the_fewer_runs(store: VisibilityStore, condition: str, status: str) -> None:
     query = f"{condition} AND ExecutionStatus = '{status}'"
     work, count = measured(store, lambda: store.count(query).count)
-    with mock.patch.object(attempts._Planner, "counting", lambda _, as_it_stands: as_it_stands):
+    with (
+        mock.patch.object(attempts._Planner, "counting", lambda _, as_it_stands: as_it_stands),
+        mock.patch.object(counts, "_lone", lambda _: None),
+    ):
         plain_work, plainly = measured(store, lambda: store.count(query).count)
     assert count == plainly
-    assert work < (60_000 if status != "Completed" else plain_work + 40_000), (work, plain_work)
+    assert work < (60_000 if status != "Completed" else 0.6 * plain_work + 40_000), (work, plain_work)
 
 
 def test_many_alternatives_are_one_query(store: VisibilityStore) -> None:

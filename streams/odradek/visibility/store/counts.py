@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from odradek.visibility.query import COLUMNS, Compiled, GroupKey, ValueType
 from odradek.visibility.query.columns import ATTRIBUTE_TIME_NS
-from odradek.visibility.query.terms import Range, Term
+from odradek.visibility.query.terms import Term
 from odradek.visibility.store.attempts import in_times, times_of, way_to_count
 
 MAX_GROUPS = 1_000
@@ -45,44 +45,58 @@ class Count:
 
 def count_runs(connection: sqlite3.Connection, compiled: Compiled) -> Count:
     """Count the runs of a query. On a connection that sees one state."""
-    lone = _lone(compiled)
-    if lone is not None:
-        if not compiled.group_by:
-            return Count(_rows(connection, lone, times_of(compiled)))
-        if [key.name for key in compiled.group_by] == ["ExecutionStatus"]:
-            count = _by_status(connection, compiled, _rows(connection, lone, times_of(compiled)))
-            if count is not None:
-                return count
-    return _counted(connection, compiled)
+    lone, groups = _lone(compiled), [key.name for key in compiled.group_by]
+    if lone is None or groups not in ([], ["ExecutionStatus"]):
+        return _counted(connection, compiled)
+    wanted, times = _statuses(compiled), times_of(compiled)
+    if wanted is None and not groups:
+        return Count(_rows(connection, lone, times))
+    counts = _by_status(connection, lone, times, wanted)
+    if counts is None:
+        return _counted(connection, compiled)
+    found = [CountGroup((status,), runs) for status, runs in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+    return Count(sum(counts.values()), found if groups else [])
 
 
-def _lone(compiled: Compiled) -> Sequence[Range] | None:
-    """Rows of search attributes that are as many as the runs that the filter finds, within its times; None: there are none such."""
-    others = [term for term in compiled.terms if term not in times_of(compiled)]
-    return others[0].ranges if len(others) == 1 and others[0].single else None
+def _lone(compiled: Compiled) -> Term | None:
+    """The one condition on a search attribute, of whose rows no run has two, where nothing is beside it but start times and statuses."""
+    beside = (*times_of(compiled), *_status_terms(compiled))
+    rest = [term for term in compiled.terms if term not in beside]
+    return rest[0] if len(rest) == 1 and rest[0].single else None
 
 
-def _rows(connection: sqlite3.Connection, ranges: Sequence[Range], times: Sequence[Term]) -> int:
+def _status_terms(compiled: Compiled) -> Sequence[Term]:
+    return [term for term in compiled.terms if term.column == "status" and term.operator in ("=", "IN")]
+
+
+def _statuses(compiled: Compiled) -> frozenset[str] | None:
+    """Statuses that the filter names; None: any."""
+    named = [frozenset(term.parameters) for term in _status_terms(compiled)]
+    return frozenset.intersection(*named) if named else None
+
+
+def _rows(connection: sqlite3.Connection, lone: Term, times: Sequence[Term]) -> int:
     found = 0
-    for one in ranges:
+    for one in lone.ranges or ():
         where, parameters = in_times(one, times)
         found += connection.execute(f"SELECT count(*) FROM search_attributes WHERE {where}", parameters).fetchone()[0]
     return found
 
 
-def _by_status(connection: sqlite3.Connection, compiled: Compiled, runs: int) -> Count | None:
-    """`runs` by status; None where the rarer statuses are too many to be looked at."""
+def _by_status(connection: sqlite3.Connection, lone: Term, times: Sequence[Term], wanted: frozenset[str] | None) -> dict[str, int] | None:
+    """Runs by wanted status; None where the commonest is not wanted, or the rarer ones are too many to be looked at."""
     known = connection.execute("SELECT status, sum(runs) FROM run_counts GROUP BY 1 HAVING sum(runs) > 0 ORDER BY 2 DESC").fetchall()
-    rarer = [status for status, _ in known[1:]]
-    if not known or sum(runs for _, runs in known[1:]) > runs * _WORTH:
+    if not known or (wanted is not None and known[0][0] not in wanted):
         return None
-    tests = " AND ".join(term.sql for term in compiled.terms)
-    marks = ", ".join("?" * len(rarer))
-    sql = f"SELECT status, count(*) FROM executions e INDEXED BY executions_by_status WHERE status IN ({marks}) AND {tests} GROUP BY 1"
-    counts = dict(connection.execute(sql, (*rarer, *(value for term in compiled.terms for value in term.parameters))).fetchall())
+    runs, rarer = _rows(connection, lone, times), [status for status, _ in known[1:]]
+    if sum(runs for _, runs in known[1:]) > runs * _WORTH:
+        return None
+    terms = (lone, *times)
+    where = " AND ".join((f"status IN ({', '.join('?' * len(rarer))})", *(term.sql for term in terms)))
+    sql = f"SELECT status, count(*) FROM executions e INDEXED BY executions_by_status WHERE {where} GROUP BY 1"
+    counts = dict(connection.execute(sql, (*rarer, *(value for term in terms for value in term.parameters))).fetchall())
     counts[known[0][0]] = runs - sum(counts.values())
-    groups = [CountGroup((status,), count) for status, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count]
-    return Count(runs, groups)
+    return {status: count for status, count in counts.items() if count and (wanted is None or status in wanted)}
 
 
 def _counted(connection: sqlite3.Connection, compiled: Compiled) -> Count:
