@@ -171,7 +171,7 @@ async def test_queue_that_nobody_ever_served_does_not_delay_not_found(settings: 
     async with await Client.connect(settings=settings) as client:
         await client.start_workflow("W", id="lost", task_queue="mistyped", rpc_timeout=timedelta(seconds=0.3))
         began = time.monotonic()
-        with pytest.raises(RPCError, match="^workflow not found for ID: unknown$") as caught:
+        with pytest.raises(RPCError, match=r"^workflow not found for ID: unknown$") as caught:
             await client.get_workflow_handle("unknown").describe()
         assert caught.value.status == RPCStatusCode.NOT_FOUND and time.monotonic() - began < 2
         async with await Client.connect(settings=settings) as other:  # which does not remember its queue
