@@ -259,6 +259,24 @@ def lines() -> Iterator[io.StringIO]:
     workflow_logger.workflow_info_on_message = activity_logger.activity_info_on_message = True
 
 
+def test_lines_of_text_steer_no_terminal() -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    level = root.level
+    configure_logging("text", "info", stream)
+    try:
+        try:
+            raise ValueError("a\nb\u2066")
+        except ValueError:
+            logging.getLogger("x").exception("no run gnp\u202etxt\x1b[2J, Zoë, שלום")
+    finally:
+        for handler in [one for one in root.handlers if getattr(one, "_odradek", False)]:
+            root.removeHandler(handler)
+        root.setLevel(level)
+    first, *rest = stream.getvalue().splitlines()
+    assert first.endswith("no run gnp\\u202etxt\\x1b[2J, Zoë, שלום") and rest[-2:] == ["ValueError: a", "b\\u2066"]
+
+
 def test_a_line_is_one_object_with_what_was_given(lines: io.StringIO) -> None:
     set_log_fields(namespace="default", task_queue="q", partition=3)
     try:

@@ -12,6 +12,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -146,6 +147,42 @@ async def test_text_that_utf8_cannot_carry_is_shown_escaped(server: UiServer) ->
         assert "bad-\\udcff" in (await client.get("/workflows/w/r1")).text
         listed = await client.get("/api/v1/namespaces/default/workflows")
         assert listed.status_code == 200 and "bad-\\udcff" in listed.text
+
+
+TURNED = "gnp\u202etxt.exe\u2066\x1b[2J"
+
+
+async def test_what_turns_text_around_is_shown_escaped(server: UiServer) -> None:
+    """An id with U+202E reads as another one. Fields of forms and what scripts ask by keep it: they are sent back."""
+    run = summary(TURNED, "r1", workflow_type=TURNED, memo={TURNED: plain(TURNED)}, search_attributes={"Note": plain(TURNED)})
+    description = busy_description(run)
+    description.pending_activities[0].heartbeat_details = [plain({"at": TURNED})]
+    server.owner.descriptions[TURNED] = description
+    server.add(run, completed_history(run))
+    base = f"/workflows/{quote(TURNED, safe='')}/r1"
+    async with browser(server) as client:
+        for path in ("/runs", base, f"{base}/history?view=full", f"{base}/history?view=json", f"{base}/actions/signal", "/dashboard"):
+            html = (await client.get(path)).text
+            shown = re.sub(r'<input[^>]*>|data-workflow="[^"]*"', "", html)
+            assert not re.search("[\u202e\u2066\x1b]", shown), path
+            assert path == "/dashboard" or "gnp\\u202etxt.exe\\u2066\\x1b[2J" in shown, path
+            assert base in html or path == "/dashboard", "links lead to the run of this id"
+        assert f'data-workflow="{TURNED}"' in (await client.get(base)).text
+        asked = f"WorkflowId = '{TURNED}'"
+        assert ("query", asked) in Page((await client.get("/runs", params={"query": asked})).text).fields
+        assert '"at": "gnp\\u202etxt.exe\\u2066\\u001b[2J"' in unescape((await client.get(base)).text), "JSON has its own escapes"
+
+
+def test_fields_keep_what_they_are_given() -> None:
+    """Values that are sent back are marked in the templates: all others are escaped for whoever reads them."""
+    for path in (visit.FOLDER / "templates").rglob("*.html"):
+        text = path.read_text()
+        fields = re.findall(r'<(?:input|option|button)[^>]*? value="(\{\{.*?\}\})"', text) + re.findall(
+            r"<textarea[^>]*>(\{\{.*?\}\})", text
+        )
+        assert [
+            field for field in fields if not re.fullmatch(r"\{\{ (\(.*\)|[\w.\[\]]+)\|kept }}|.*\|tojson\|forceescape }}", field)
+        ] == [], path
 
 
 # ---------------------------------------------------------------- the list

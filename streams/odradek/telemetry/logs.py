@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 from odradek.config import Settings
 from odradek.log_fields import log_fields
+from odradek.visible_text import visible_lines
 from odradek.wire.clean import clean_text
 
 TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -44,6 +45,14 @@ _RENAMED = {"workflow_run_id": "run_id", "workflow_namespace": "namespace"}
 #: Attributes that every record has: what is beside them came with `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OURS = frozenset({"temporal_workflow", "temporal_activity", "workflow_info", "activity_info", "__temporal_error_identifier"})
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people. Ids and messages of others steer no terminal and turn no line around."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called by logging."""
+        return visible_lines(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -110,7 +119,7 @@ def configure_logging(log_format: str, level: str, stream: TextIO | None = None)
         root.removeHandler(old)
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler._odradek = True  # type: ignore[attr-defined]
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT_FORMAT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(TEXT_FORMAT))
     root.addHandler(handler)
     root.setLevel(level.upper())
     if log_format == "json":

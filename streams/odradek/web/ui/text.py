@@ -12,11 +12,34 @@ from urllib.parse import quote, urlencode
 from markupsafe import Markup, escape
 
 from odradek.visibility.query.columns import STATUS_NAMES
+from odradek.visible_text import IN_JSON, visible_lines
 
 #: A payload or attribute longer than this is cut on a page; downloads have all of it.
 SHOWN_MAX = 100_000
 _KEY = re.compile(r"^(\s*)(&#34;.*?&#34;):", re.MULTILINE)
 _EMPTY: tuple[Any, ...] = ("", 0, None, False)
+
+
+class Kept(str):
+    """A text that is not for reading but is sent back as it is: values of fields, ids that scripts ask by."""
+
+
+def kept(value: Any) -> Any:
+    """A value whose text stays as it is."""
+    return Kept(value) if isinstance(value, str) else value
+
+
+def finalize(value: Any) -> Any:
+    """What templates do with each value: of texts, control characters and those that turn text around become visible escapes."""
+    if not isinstance(value, str) or isinstance(value, Kept):
+        return value
+    found = visible_lines(value)
+    return value if found is value else Markup(found) if isinstance(value, Markup) else found
+
+
+def _json(value: Any, **options: Any) -> str:
+    """JSON for people, with its own escapes for what must not be raw."""
+    return json.dumps(value, ensure_ascii=False, **options).translate(IN_JSON)
 
 
 def clock(ms: int, precise: bool = False) -> Markup:
@@ -118,7 +141,7 @@ def shown(value: Any, *, empties: bool = False) -> Any:
 
 def pretty(value: Any) -> Markup:
     """A JSON value, indented, its keys marked; cut when it is very long."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _json(value, indent=2)
     cut = len(text) - SHOWN_MAX
     if cut > 0:
         text = text[:SHOWN_MAX] + f"\n… {cut:,} more characters"
@@ -127,7 +150,7 @@ def pretty(value: Any) -> Markup:
 
 def brief(value: Any, length: int = 160) -> str:
     """A value on one line."""
-    text = value if isinstance(value, str) else json.dumps(shown(value, empties=True), ensure_ascii=False, separators=(", ", ": "))
+    text = value if isinstance(value, str) else _json(shown(value, empties=True), separators=(", ", ": "))
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
@@ -147,7 +170,7 @@ def brief_payloads(payloads: Any, length: int = 160) -> str:
     if not payloads:
         return ""
     values = [shown(one, empties=True) for one in payloads]
-    return brief(json.dumps(values[0] if len(values) == 1 else values, ensure_ascii=False, separators=(", ", ": ")), length)
+    return brief(_json(values[0] if len(values) == 1 else values, separators=(", ", ": ")), length)
 
 
 def failure_line(failure: Any) -> str:
@@ -162,6 +185,7 @@ def failure_line(failure: Any) -> str:
 
 
 FILTERS: dict[str, Any] = {
+    "kept": kept,
     "clock": clock,
     "ago": ago,
     "duration": duration,

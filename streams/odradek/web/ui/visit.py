@@ -65,6 +65,7 @@ def _compiled(folder: Path) -> Environment:
         loader=DictLoader(texts),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=text.finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

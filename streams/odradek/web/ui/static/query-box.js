@@ -5,6 +5,8 @@ const input = box?.querySelector("input[name=query]");
 const list = document.querySelector("#query-options");
 // The server counts letters, this language halves of those beyond U+FFFF.
 const letters = (text) => [...text];
+// What turns text around, or is not seen at all, is shown as an escape; what is taken has it as it is.
+const visible = (text) => text.replace(/[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
 let found = null, chosen = -1, asked = 0, timer = 0;
 
 function hide() {
@@ -22,7 +24,7 @@ function show(answer) {
     const detail = document.createElement("span");
     item.id = `query-option-${index}`;
     item.role = "option";
-    item.append(one.text, detail);
+    item.append(visible(one.text), detail);
     detail.textContent = one.detail || one.kind;
     item.addEventListener("mousedown", (event) => { event.preventDefault(); take(index); });
     return item;
