@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
@@ -200,6 +201,18 @@ async def test_login_makes_a_session(tmp_path: Path) -> None:
         assert ok(await client.get("/api/odradek/v1/info"))["user"] == "token"  # by the cookie that the client keeps
         out = await client.post("/logout")
         assert out.status_code == 303 and (await client.get("/api/odradek/v1/info")).status_code == 401
+
+
+@pytest.mark.parametrize("workflow_id", ["a/b", "50%", "what?", "a#b", "a b", "ä/%2F"])
+async def test_login_leads_back_to_any_id(tmp_path: Path, workflow_id: str) -> None:
+    server = web(tmp_path, authenticator=TokenAuthenticator(TOKEN))
+    path = f"/workflows/{quote(workflow_id, safe='')}/run?x=%2F"
+    async with server.client() as client:
+        sent = await client.get(path, headers={"accept": "text/html"})
+        target = parse_qs(urlsplit(sent.headers["location"]).query)["next"][0]
+        assert target == path
+        right = await client.post("/login", data={"token": TOKEN, "next": target})
+        assert right.headers["location"] == path
 
 
 @pytest.mark.parametrize(

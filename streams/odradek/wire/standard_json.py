@@ -1,5 +1,5 @@
-"""JSON as the standard has it. Python reads and writes NaN and Infinity beyond it, and reads a number that no double holds as infinity. What
-is taken in so, nobody else can read, and one such value makes a whole document no JSON.
+"""JSON as the standard has it. Python reads and writes NaN and Infinity beyond it, and reads a number that no double holds as infinity.
+What is taken in so, nobody else can read, and one such value makes a whole document no JSON.
 """
 
 from __future__ import annotations

@@ -104,7 +104,9 @@ class Gate:
         wants_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "") and not scope["path"].startswith("/api/")
         if wants_page and self._authenticator.login:
             query = scope.get("query_string", b"").decode("latin-1")
-            target = scope["path"] + (f"?{query}" if query else "")
+            # As it was asked for: the decoded path has lost which of its slashes, question marks and percent signs belong to ids.
+            path = (scope.get("raw_path") or b"/").partition(b"?")[0].decode("latin-1")
+            target = path + (f"?{query}" if query else "")
             return RedirectResponse(f"/login?next={quote(target, safe='')}", status_code=303)
         error = ApiError(RPCStatusCode.UNAUTHENTICATED, "this server wants to know who asks", headers={"WWW-Authenticate": "Bearer"})
         return self._answer(scope, error)
