@@ -1,8 +1,8 @@
 """Slashes inside path segments. A workflow id may hold `/`, a client writes it as `%2F`, and servers decode it before anybody routes.
 
-So the path is decoded segment by segment from its raw form, with a private character in place of such a slash; `segment` in a route's path
-(`/workflows/{workflow_id:segment}`) gives the text back. Must be the outermost middleware: whatever decides by path has to see the
-same segments as the router.
+So the path is decoded segment by segment from its raw form, with a private character in place of such a slash (a path that holds that
+character is refused, `path_problem`); `segment` in a route's path (`/workflows/{workflow_id:segment}`) gives the text back. Must be the
+outermost middleware: whatever decides by path has to see the same segments as the router.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ class SegmentConvertor(Convertor[str]):
 
 
 def path_problem(scope: Scope) -> str:
-    """Why a path is none that can name something, "" when it can: the rules of bodies. Servers decode with replacement characters, so that
-    two ids would become one.
+    """Why a path is none that can name something, "" when it can: the rules of bodies, and no SLASH. Servers decode with replacement
+    characters, so that two ids would become one; so they would by a SLASH that stands there itself.
     """
     raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
     try:
         text = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         return "the path is no UTF-8"
+    if SLASH in text:
+        return f"the path holds the character U+{ord(SLASH):04X}, which stands for encoded slashes in this server"
     return "the path holds a NUL character" if "\x00" in text else ""
 
 
