@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,10 @@ from odradek.engine.activation import (
     ScheduleActivity,
     SignalJob,
     StartTimer,
+    TaskFailed,
 )
+from odradek.engine.engine import WorkflowEngine
+from odradek.engine.ports import EngineLimits
 from odradek.processor import Processor
 from odradek.processor.held import held_reason
 from odradek.wire.codec import encode_row
@@ -189,6 +193,74 @@ def test_held_run_waits_for_an_operator(wire: Wire) -> None:
         (result,) = until(lambda: wire.records(wire.topics.results))
         assert result.status == COMPLETED
         assert ran == ["one"]
+    finally:
+        processor.stop()
+
+
+def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> None:
+    """By the lane's timers, again and again; and a new owner tries each of them once, a few at a time, with inputs in between."""
+    tries: list[str] = []
+    spins = [True]
+
+    class Spinning(Instance):
+        def activate(self, activation: Activation) -> Completion:
+            tries.append(self.workflow_id)
+            if spins[0] and self.workflow_id != "other":
+                return TaskFailed(Failure(message="spins", type="DeadlockError"), park=True)
+            return Commands([CompleteWorkflow(result=[])])
+
+    class Activator(Scripted):
+        def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> Instance:
+            return Spinning(workflow_id, self.script)
+
+    def started(retry_ms: int) -> Processor:
+        def new_engine(activator: Any, limits: EngineLimits) -> WorkflowEngine:
+            limits = msgspec.structs.replace(limits, parked_retry_initial_ms=retry_ms)
+            return WorkflowEngine(activator, namespace=wire.settings.namespace, task_queue=QUEUE, limits=limits)
+
+        processor = Processor(
+            wire.settings, task_queue=QUEUE, activator_factory=lambda: Activator(lambda *_: []), engine_factory=new_engine
+        )
+        processor.start()
+        processor.wait_ready(30)
+        return processor
+
+    processor = started(500)
+    try:
+        wire.send(StartWorkflow("w", "T", run_id="run"))
+        wire.flush()
+        until(lambda: len(tries) >= 3, 30)  # 0.5 s, then 1 s
+        assert processor.statistics().totals.parked == 1
+        spins[0] = False
+        until(lambda: [result.workflow_id for result in wire.records(wire.topics.results)] == ["w"], 30)
+        spins[0] = True
+    finally:
+        processor.stop()
+
+    processor = started(3_600_000)
+    names = [f"p{number:02d}" for number in range(25)]
+    try:
+        for name in names:
+            wire.send(StartWorkflow(name, "T", run_id=f"run-{name}"))
+        wire.flush()
+        until(lambda: processor.statistics().totals.parked == 25)
+    finally:
+        processor.stop()
+    wire.send(StartWorkflow("other", "T", run_id="run-other"))
+    wire.flush()
+    tries.clear()
+    processor = started(3_600_000)
+    try:
+        until(lambda: len(tries) == 26)
+        assert sorted(tries) == ["other", *names] and "other" in tries[:-1], "an input waits for a few of them, not for all"
+        assert processor.statistics().totals.parked == 0, "they were parked already"
+        spins[0] = False
+    finally:
+        processor.stop()
+    processor = started(3_600_000)
+    try:
+        until(lambda: {result.workflow_id for result in wire.records(wire.topics.results)} == {"w", "other", *names})
+        assert not [key for table, key in wire.rows() if table == "timer" and not key.endswith("/RETENTION/0")]
     finally:
         processor.stop()
 
