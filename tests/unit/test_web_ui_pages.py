@@ -599,7 +599,7 @@ async def test_batch_over_picked_runs(server: UiServer) -> None:
     picked = [json.dumps([f"order-{number}", f"run-of-order-{number}", "orders"]) for number in (1, 2)]
     async with browser(server) as client:
         preview = await client.post("/batches/preview", data={"action": "signal", "scope": "picked", "run": picked})
-        assert "Signal 1 open run?" in text_of(preview.text) and "1 of the picked runs have closed" in text_of(preview.text)
+        assert "Signal 1 open run?" in text_of(preview.text) and "1 of the picked runs has closed" in text_of(preview.text)
         fields = dict(Page(preview.text).fields) | {"signal_name": "approve", "input": "7"}
         await client.post("/batches", data=fields)
         job = server.context.batches.latest()[0]
@@ -692,6 +692,26 @@ async def test_a_deleted_record_says_what_is_known_of_it(server: UiServer) -> No
         server.owner.muted = True
         server.state.histories = HistoryBook()
         assert "cannot be read" in text_of((await client.get(link)).text)
+
+
+async def test_records_lead_on_from_the_first_one_too(server: UiServer) -> None:
+    async with browser(server) as client:
+        for offset, before in ((0, False), (7, True)):
+            page = Page((await client.get(f"/records/odradek.default.orders.events/3/{offset}")).text)
+            assert f"/records/odradek.default.orders.events/3/{offset + 1}" in page.links
+            assert any(link.endswith(f"/3/{offset - 1}") for link in page.links) == before
+
+
+async def test_one_is_no_many(server: UiServer) -> None:
+    run = summary("order-1")
+    server.add(run, completed_history(run)[:1])
+    trail = server.kafka.trail
+    server.kafka.trail = lambda *given, **options: msgspec.structs.replace(trail(*given, **options), reads_left_out=1)
+    async with browser(server) as client:
+        said = text_of((await client.get(RUN)).text)
+        assert "1 group " in said and "1 event," in said and "1 events" not in said
+        assert "1 event " in text_of((await client.get(f"{RUN}/history?view=full")).text)
+        assert "1 request that only looked is left out" in text_of((await client.get(f"{RUN}/records")).text)
 
 
 async def test_opening_a_record_by_hand(server: UiServer) -> None:

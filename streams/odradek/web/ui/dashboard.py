@@ -203,7 +203,7 @@ def backlog_plots(windows: Sequence[BacklogWindow], step_ms: int, since_ms: int)
         series = [Series(name, f"line-{place + 1}", lags[name]) for place, name in enumerate(most[:QUEUES_DRAWN])]
         if others := most[QUEUES_DRAWN:]:
             rest = [_sum(lags[name][place] for name in others) for place in range(len(starts))]
-            series.append(Series(f"{len(others)} others", "quiet", rest))
+            series.append(Series(f"{len(others)} other{'' if len(others) == 1 else 's'}", "quiet", rest))
         found.append(plot(key, title, "most in each window", starts, step_ms, series, kind=COUNT))
     return found if since_ms else []
 

@@ -174,8 +174,8 @@ class HistoryView:
 
     @property
     def unit(self) -> str:
-        """What is counted."""
-        return "events" if self.choice.view in ("full", "json") else "groups"
+        """What is counted, one of it."""
+        return "event" if self.choice.view in ("full", "json") else "group"
 
     def chunks(self) -> list[Chunk]:
         """All stretches; the first is loaded."""
@@ -196,7 +196,7 @@ class HistoryView:
         last = self.items[first + count - 1] if count else None
         # Rows of an open timeline move as time goes on; others are new only when an event was added to them.
         grown = (
-            sum(len(group.events) for group in self.items[first : first + count]) if self.unit == "groups" else getattr(last, "event_id", 0)
+            sum(len(group.events) for group in self.items[first : first + count]) if self.unit == "group" else getattr(last, "event_id", 0)
         )
         moving = self.now_ms // 1000 if self.choice.view == "timeline" and self.history.open else 0
         source = f"{self.base}/rows?{urlencode([*self.choice.pairs(), ('from', str(first))])}"

@@ -102,6 +102,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """1 event, 2,000 events."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def status_name(status: str) -> str:
     """The wire's RUNNING as Temporal's Running."""
     return STATUS_NAMES.get(status, status.replace("_", " ").capitalize())
@@ -191,6 +196,7 @@ FILTERS: dict[str, Any] = {
     "duration": duration,
     "size": size,
     "number": number,
+    "counted": counted,
     "status_name": status_name,
     "segment": segment,
     "record_link": record_link,
