@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -200,12 +201,13 @@ def test_held_run_waits_for_an_operator(wire: Wire) -> None:
 def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> None:
     """By the lane's timers, again and again; and a new owner tries each of them once, a few at a time, with inputs in between."""
     tries: list[str] = []
-    spins = [True]
+    spins, takes_s = [True], [0.0]
 
     class Spinning(Instance):
         def activate(self, activation: Activation) -> Completion:
             tries.append(self.workflow_id)
             if spins[0] and self.workflow_id != "other":
+                time.sleep(takes_s[0])
                 return TaskFailed(Failure(message="spins", type="DeadlockError"), park=True)
             return Commands([CompleteWorkflow(result=[])])
 
@@ -249,6 +251,7 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
     wire.send(StartWorkflow("other", "T", run_id="run-other"))
     wire.flush()
     tries.clear()
+    takes_s[0] = 0.15  # long enough for the input to be there before the last of them
     processor = started(3_600_000)
     try:
         until(lambda: len(tries) == 26)
