@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from odradek import cli
 from odradek.client import Client
@@ -85,6 +86,33 @@ def until(check: Callable[[], Any], timeout_s: float = 60) -> Any:
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.1)
     return value
+
+
+def test_a_namespace_that_was_never_used_is_not_made(odradek: Run, bootstrap: str, namespace: str) -> None:
+    """By commands about what is there; a start makes it."""
+    other = f"{namespace}-mistyped"
+
+    def topics() -> list[str]:
+        return [name for name in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics if other in name]
+
+    commands = [
+        ["describe"],
+        ["show"],
+        ["result"],
+        ["query", "--name", "s"],
+        ["signal", "--name", "s"],
+        ["cancel"],
+        ["terminate"],
+        ["trace"],
+    ]
+    for command in commands:
+        done = odradek("workflow", *command, "-w", "w", "-n", other)
+        assert done.returncode == 4 and f"namespace {other!r} was never used" in done.stderr, (command, done)
+    assert topics() == []
+    done = odradek("workflow", "start", "-w", "w", "--type", "T", "-t", "q", "-n", other, "--rpc-timeout", "300ms")
+    assert done.returncode == 0 and topics()
+    done = odradek("workflow", "describe", "-w", "unknown", "-n", other)
+    assert done.returncode == 4 and "workflow not found" in done.stderr
 
 
 class _Closed(PayloadCodec):

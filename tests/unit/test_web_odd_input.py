@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[UiServer]:
 
 @pytest.mark.parametrize("segment", ["u%ee%80%80b", "u%EE%80%80%2Fb", "a%00b", "a%ffb", "%ed%a0%80", "x%2fy%00", "x%2fy%ff", "%c0%af"])
 async def test_paths_that_are_no_text(server: UiServer, segment: str) -> None:
-    """The rules of bodies: no NUL, and text that UTF-8 carries (half a surrogate pair is none); and no character that stands for a slash."""
+    """The rules of bodies: no NUL, text that UTF-8 carries (half a surrogate pair is none); and no character that stands for a slash."""
     async with server.client() as client:
         for path in (f"{API}/workflows/{segment}", f"/api/odradek/v1/workflows/{segment}", f"/workflows/{segment}", f"/queues/{segment}"):
             assert (await client.get(path)).status_code == 400, path

@@ -7,13 +7,15 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from odradek.cli.payloads import SHOWING
-from odradek.cli.status import UsageError
+from odradek.cli.status import CommandFailedError, Status, UsageError
 from odradek.client import Client
 from odradek.config import Settings, parse_duration
+from odradek.exceptions import TopicMissingError
 from odradek.wire import standard_json
 
 T = TypeVar("T")
@@ -45,17 +47,48 @@ def settings_of(options: argparse.Namespace, **more: Any) -> Settings:
     return Settings.load(options.config, **{name: value for name, value in given.items() if value is not None})
 
 
-def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T]], *, lazy: bool = False) -> T:
-    """Connect, `use` the client, close it. lazy: connect to Kafka with the first call that needs it, which lists do not."""
+def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T]], *, lazy: bool = False, creates: bool = False) -> T:
+    """Connect, `use` the client, close it. Raises `CommandFailedError` for a namespace that was never used.
+
+    lazy: connect to Kafka with the first call that needs it, which lists do not. creates: a namespace that was never used gets its topics.
+    """
 
     async def run() -> T:
         settings, token = settings_of(options), api_key_of(options)
         if token is None:
             check_token(settings.server_token, "the setting `server_token`")
-        async with await Client.connect(settings=settings, api_key=token, lazy=lazy, data_converter=SHOWING) as client:
+        async with await _connected(settings, token, lazy=lazy, creates=creates) as client:
             return await use(client)
 
     return asyncio.run(run())
+
+
+async def _connected(settings: Settings, token: str | None, *, lazy: bool, creates: bool) -> Client:
+    """A command about what is there already must not make the topics of a namespace whose name was mistyped."""
+    connect = partial(Client.connect, api_key=token, lazy=lazy, data_converter=SHOWING)
+    if not (lazy or creates):
+        try:
+            return await connect(settings=settings.replace(create_topics=False))
+        except TopicMissingError as error:
+            if not await asyncio.to_thread(_was_used, settings):
+                raise never_used(settings) from error
+            # It was used, by a version that had fewer topics: what is missing is made where the settings allow it.
+    return await connect(settings=settings)
+
+
+def _was_used(settings: Settings) -> bool:
+    from odradek.kafka.admin import ClusterAdmin
+
+    admin = ClusterAdmin(settings)
+    return any((name := admin.topics.parse(topic)) is not None and name.namespace == settings.namespace for topic in admin.topic_names())
+
+
+def never_used(settings: Settings) -> CommandFailedError:
+    """The error of a namespace without topics."""
+    return CommandFailedError(
+        f"namespace {settings.namespace!r} was never used on the cluster at {settings.address}: start a worker, or correct --namespace",
+        Status.NOT_FOUND,
+    )
 
 
 def api_key_of(options: argparse.Namespace) -> str | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from odradek.cli.common import settings_of
+from odradek.cli.common import never_used, settings_of
 from odradek.cli.status import CommandFailedError, Status
 from odradek.config import Settings
 from odradek.exceptions import TopicMissingError
@@ -71,10 +71,7 @@ def cluster(options: argparse.Namespace) -> Iterator[Cluster]:
     try:
         schemas.open()
     except TopicMissingError as error:
-        raise CommandFailedError(
-            f"namespace {settings.namespace!r} was never used on the cluster at {settings.address}: start a worker, or correct --namespace",
-            Status.NOT_FOUND,
-        ) from error
+        raise never_used(settings) from error
     try:
         yield Cluster(settings, admin, make_codec(settings, schemas))
     finally:

@@ -137,7 +137,7 @@ def start(options: argparse.Namespace) -> int:
         else:
             print_one(options, {**told, "Verdict": pending_text(pending)}, {**told, **pending_fields(pending)})
 
-    with_client(options, use)
+    with_client(options, use, creates=True)
     return 0
 
 
@@ -159,7 +159,7 @@ def execute(options: argparse.Namespace) -> int:
             raise
         _print_result(options, outcome, value)
 
-    with_client(options, use)
+    with_client(options, use, creates=True)
     return 0
 
 
