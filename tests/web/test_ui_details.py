@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 
 from odradek.wire.payload import Failure, Payload
@@ -127,6 +128,34 @@ def test_marks_of_a_run(site: Site, new_page: NewPage) -> None:
     row = page.locator(".tl:has-text('reserve_stock')")
     bar, label = row.locator("rect").last.bounding_box(), row.locator("text").bounding_box()
     assert -10 <= label["x"] - bar["x"] - bar["width"] < 20, "its duration stands beside its bar (its own edge is 10 px wide)"
+
+
+def test_long_ids_take_few_lines(site: Site, new_page: NewPage) -> None:
+    """All of one is there, to be copied and found; it pushes nothing else out of sight."""
+    name = f"order-{'x' * 980}-end"
+    site.server.add(summary(name, "r1", parent_workflow_id=name, parent_run_id="r0", root_workflow_id=name, root_run_id="r0"))
+    get = site.server.kafka.get
+
+    def letter(*given: Any, **options: Any) -> Any:
+        found = get(*given, **options)
+        return msgspec.structs.replace(found, workflow_id=name, record=msgspec.structs.replace(found.record, key=name))
+
+    site.server.kafka.get = letter
+    page = new_page()
+    paths = (
+        "/dead-letters?task_queue=orders",
+        "/dead-letters/orders/5",
+        f"/workflows/{name}/r1",
+        f"/workflows/{name}/r1/actions/terminate",
+    )
+    for width in (1_400, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in paths:
+            page.goto(site.url + path)
+            found = page.locator(f":text('{name}'):visible").all()
+            assert found and all(one.text_content().strip() == name for one in found), path
+            assert max(one.bounding_box()["height"] for one in found) < 100, path
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
 def test_a_phone_sorts_and_picks_all(site: Site, new_page: NewPage) -> None:
