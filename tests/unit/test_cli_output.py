@@ -188,3 +188,14 @@ def test_json_of_what_json_does_not_know() -> None:
         "path": "x",
         "1": [None],
     }
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line() -> None:
+    """What did not fit is not tried again when the process ends."""
+    command = [sys.executable, "-m", "odradek.cli", "completion", "bash"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "streams")}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "odradek: the output cannot be written: No space left on device\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import importlib.metadata
 import io
@@ -49,6 +50,7 @@ EXAMPLES = """examples:
 settings come from ODRADEK_… variables and --config FILE; arguments win.
 
 """
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LINE_BREAKS = re.compile(r"\s*\n\s*")
 
 
@@ -74,13 +76,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Nobody reads any more. What is left in the buffer must not be written again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return Status.PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:  # one with a name is about another file
+            raise
+        _drop_output()
+        print(f"odradek: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return Status.FAILED
     except (Exception, KeyboardInterrupt) as error:
         status, message = status_of(error)
         print(f"odradek: {visible(_LINE_BREAKS.sub(' ', message))}", file=sys.stderr)
         return status
+
+
+def _drop_output() -> None:
+    """Nobody takes it any more. What is left in the buffer must not be written again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Version(argparse.Action):
