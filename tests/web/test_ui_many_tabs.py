@@ -22,6 +22,10 @@ HIDE = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
+#: Long waits are noted and take a moment.
+HURRY = """window.waits = [];
+const wait = setTimeout;
+window.setTimeout = (work, ms) => { if (ms >= 5000) waits.push(ms); return wait(work, Math.min(ms, 20)); };"""
 
 
 def streams(site: Site, count: int, page: Any) -> None:
@@ -71,6 +75,22 @@ def test_runs_in_many_tabs_all_load_and_move(site: Site, new_page: NewPage) -> N
         site.server.owner.add(run, [*events, told])
     for tab in tabs:
         tab.wait_for_selector(".tl:has-text('approved')")
+
+
+def test_a_run_without_a_stream_is_asked_for_every_15_seconds_at_least(site: Site, new_page: NewPage) -> None:
+    """However long nothing has changed: a third tab would see the end of its run more than a minute late."""
+    run = summary("order-1", start_time_ms=now_ms() - 5_000)
+    site.server.add(run, long_history(run, 2))
+    page = new_page()
+    page.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    page.add_init_script(HURRY)
+    page.goto(f"{site.url}/workflows/order-1/{run.run_id}")
+    for _ in range(700):
+        if len(page.evaluate("waits")) >= 7:
+            break
+        page.wait_for_timeout(20)
+    waits = page.evaluate("waits")
+    assert len(waits) >= 7 and max(waits) == 15_000, waits
 
 
 def test_a_hidden_page_holds_no_stream(site: Site, new_page: NewPage) -> None:

@@ -6,6 +6,7 @@ import { $ } from "./parts.js";
 
 const CHANGES = "odradek.changes", TOPICS = ["runs", "members"], RUN = "odradek.run", RUNS_MAX = 2;
 const POLL_MS = 3000, AGAIN_MS = 5000;
+const RUN_POLL_MAX_MS = 15000; // so often a stream asks the run's owner: asking costs no more than following
 // Locks are for secure pages alone (https, localhost).
 const SHARES = Boolean(navigator.locks) && "BroadcastChannel" in window;
 
@@ -119,7 +120,7 @@ export function followRun({ address, listeners, ended, poll, again }) {
       const both = AbortSignal.any([signal, ended.signal]);
       if (await inPlace(async () => { if (!both.aborted) await read(address, both, listeners); })) continue;
       setPulse("live", "Looks again every few seconds: other tabs of this browser follow their runs");
-      await sleep(await poll(), both);
+      await sleep(Math.min(await poll(), RUN_POLL_MAX_MS), both);
     }
     setPulse("idle");
   });
