@@ -49,6 +49,42 @@ async def test_paths_that_are_no_text(server: UiServer, segment: str) -> None:
             assert (await client.get(path)).status_code == 404, path
 
 
+# ---------------------------------------------------------------- names in bodies
+
+ODD = "\udfff"
+LONG_PAYLOAD = {"metadata": {"encoding": "anNvbi9wbGFpbg==", ODD: "eA=="}, "data": "MQ=="}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"memo": {"fields": {ODD: 1}}},
+        {"memo": {"fields": {"a\x00": 1}}},
+        {"searchAttributes": {"indexedFields": {ODD: 1}}},
+        {"header": {"fields": {ODD: 1}}},
+        {"retryPolicy": {"nonRetryableErrorTypes": [ODD]}},
+        {"input": [LONG_PAYLOAD]},
+        {"input": {"payloads": [LONG_PAYLOAD]}},
+        {"userMetadata": {"summary": LONG_PAYLOAD}},
+        {"header": {"fields": {"a": LONG_PAYLOAD}}},
+    ],
+)
+async def test_names_that_are_no_text(server: UiServer, body: dict[str, Any]) -> None:
+    """Values of fields were looked at, their names were not."""
+    async with server.client() as client:
+
+        async def post(path: str, value: Any) -> None:
+            answer = await client.post(f"{API}/workflows/{path}", content=json.dumps(value), headers=JSON)
+            assert answer.status_code == 400 and "not text" in answer.json()["message"], answer.text
+
+        start = {"workflowType": {"name": "T"}, "taskQueue": {"name": "orders"}}
+        await post("new", start | body)
+        await post("new/signal-with-start/go", start | body)
+        if body.keys() <= {"header", "input"}:
+            await post("order-1/signal/go", body)
+    assert not server.owner.seen
+
+
 # ---------------------------------------------------------------- page tokens
 
 

@@ -92,6 +92,13 @@ def invalid(message: str) -> ApiError:
     return ApiError(RPCStatusCode.INVALID_ARGUMENT, message)
 
 
+def check_text(text: str, what: str) -> str:
+    """The text. INVALID_ARGUMENT, naming `what`, when it holds what no text of a record may: NUL, half of a surrogate pair."""
+    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise invalid(f"{what}: holds a character that is not text")
+    return text
+
+
 def not_found(message: str) -> ApiError:
     """There is no such thing."""
     return ApiError(RPCStatusCode.NOT_FOUND, message)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from odradek.engine.json_fields import read_failure, screaming, write_payload
-from odradek.web.errors import invalid, unimplemented
+from odradek.web.errors import check_text, invalid, unimplemented
 from odradek.web.temporal.shorthand import from_base64, read_payload, read_payloads
 from odradek.wire.payload import Failure, Payload, RetryPolicy
 
@@ -66,9 +66,7 @@ class Message:
         value = self._members.get(name, default)
         if not isinstance(value, str):
             raise invalid(f"{self._path(name)}: not a string")
-        if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise invalid(f"{self._path(name)}: holds a character that is not text")
-        return value
+        return check_text(value, self._path(name))
 
     def number(self, name: str) -> int:
         """An int32, not negative."""
@@ -126,7 +124,7 @@ class Message:
         value = self._members.get(name, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise invalid(f"{self._path(name)}: not a list of strings")
-        return value
+        return [check_text(item, self._path(name)) for item in value]
 
     def message(self, name: str, known: Collection[str], **options: Any) -> Message:
         """A message inside."""
@@ -173,7 +171,10 @@ class Message:
         value = self.message(name, {member})._members.get(member, {})
         if not isinstance(value, dict):
             raise invalid(f"{self._path(name)}.{member}: not an object")
-        return {key: read_payload(part, f"{self._path(name)}.{member}[{key}]", short=self._short) for key, part in value.items()}
+        where = f"{self._path(name)}.{member}"
+        return {
+            check_text(key, f"a name in {where}"): read_payload(part, f"{where}[{key}]", short=self._short) for key, part in value.items()
+        }
 
     def retry_policy(self, name: str) -> RetryPolicy | None:
         """A retry policy, Temporal's defaults filled in; None when it is absent."""

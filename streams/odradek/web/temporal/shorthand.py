@@ -11,7 +11,7 @@ import binascii
 import json
 from typing import Any
 
-from odradek.web.errors import invalid
+from odradek.web.errors import check_text, invalid
 from odradek.web.shown_json import parse_shown
 from odradek.wire.payload import Payload
 
@@ -66,6 +66,8 @@ def read_payload(value: Any, what: str, *, short: bool = True) -> Payload:
     """A payload in either form; `short` False: the long one only. ApiError names `what` when it is neither."""
     long = _read_long(value)
     if long is not None:
+        for name in long.metadata:
+            check_text(name, f"a name in {what}.metadata")
         return long
     if not short:
         raise invalid(f"{what}: a payload is an object with `metadata` and `data`, both in base64")
