@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import Site, keep
+from tests.web.conftest import HURRIED, Site, keep
 from tests.web.scenes import many_orders, some_backlog
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,6 +30,7 @@ def building(site: Site) -> Site:
 
 def test_the_dashboard_comes_alive_by_itself(building: Site, new_page: NewPage) -> None:
     page = new_page()
+    page.add_init_script(HURRIED)
     page.goto(f"{building.url}/dashboard")
     note = page.locator(".building")
     assert "12 %" in note.inner_text() and page.locator("figure.plot").count() == 2
@@ -45,6 +46,7 @@ def test_the_dashboard_comes_alive_by_itself(building: Site, new_page: NewPage) 
 
 def test_the_list_does_too(building: Site, new_page: NewPage) -> None:
     page = new_page()
+    page.add_init_script(HURRIED)
     page.goto(f"{building.url}/runs?status=Failed")
     page.wait_for_selector(".building :text('12 %')")
     build(building, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from odradek.wire.outcomes import ExecutionSummary
 from tests.unit.web_server import START_MS, summary
-from tests.web.conftest import Site
+from tests.web.conftest import HURRIED, Site
 
 PROBLEMS = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError"]
 
@@ -57,6 +57,7 @@ def test_the_view_is_ready(site: Site, new_page: Callable[..., Any]) -> None:
 def test_a_lane_that_stands_still_is_marked_without_any_news_of_it(site: Site, new_page: Callable[..., Any]) -> None:
     """Nobody tells that somebody says nothing: the open page asks again by itself."""
     page = new_page()
+    page.add_init_script(HURRIED)
     page.goto(f"{site.url}/queues/orders")
     page.wait_for_selector("#pulse[data-state=live]")
     row = page.locator("tbody tr").nth(1)
