@@ -70,6 +70,8 @@ def test_no_backlog_is_a_line_at_nought_and_no_rate_is_nothing() -> None:
         (1_234.0, COUNT, ["0", "500", "1000", "1500"]),
         (45_000.0, COUNT, ["0", "20 k", "40 k", "60 k"]),
         (0.3, RATE, ["0", "0.1", "0.2", "0.3"]),
+        (1.0, RATE, ["0", "1"]),  # runs are whole: halves only where the rate is below one
+        (1.6, RATE, ["0", "1", "2"]),
         (17.0, RATE, ["0", "5", "10", "15", "20"]),
         (0.0, DURATION, ["0", "0.5 s", "1 s"]),
         (780.0, DURATION, ["0", "200 ms", "400 ms", "600 ms", "800 ms"]),

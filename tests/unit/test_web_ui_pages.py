@@ -549,6 +549,9 @@ async def test_read_only_hides_and_refuses(tmp_path: Path) -> None:
             assert "read-only" in html and "actions/" not in html and "redrive" not in html and 'name="run"' not in html
         for path in (f"{RUN}/actions/cancel", "/batches/preview", "/batches", "/dead-letters/orders/5/redrive"):
             assert (await client.post(path, data={"action": "cancel"})).status_code == 403
+        for action in ("signal", "terminate"):  # no form that would only be refused
+            shown = await client.get(f"{RUN}/actions/{action}")
+            assert shown.status_code == 403 and "this server is read-only" in text_of(shown.text) and 'method="post"' not in shown.text
         assert (await client.get(f"{RUN}/queries?type=state")).status_code == 200  # looking is not changing
         assert [one for one in server.owner.seen if isinstance(one, CancelWorkflow)] == []
     server.store.close()
@@ -768,6 +771,8 @@ async def test_dashboard(server: UiServer) -> None:
         html = (await client.get("/dashboard")).text
         said = text_of(html)
         assert html.count("<figure") == 4 and "Backlog" in said and "since" not in said  # nothing was sampled yet
+        head = text_of(html.partition("By workflow type")[2].partition("</thead>")[0])
+        assert "Failed or timed out Of closed" in head and 'data-label="Failed or timed out"' in html
         assert "OrderSaga" in said and "20.0 %" in said and 'class="stroke tone-good" d="M' in html
         assert (await client.get("/dashboard?range=30d&type=OrderSaga")).status_code == 200
         server.context.backlog.note(server.kafka.queues())

@@ -9,6 +9,7 @@ import uuid
 
 from starlette.responses import Response
 
+from odradek.service import RPCStatusCode
 from odradek.web.batch import CANCEL, SIGNAL, TERMINATE, Order, Target
 from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, api_error, invalid, not_found
@@ -23,7 +24,10 @@ _NOTICES = {SIGNAL: "signaled", CANCEL: "canceled", TERMINATE: "terminated", UNP
 
 
 async def ask(visit: Visit) -> Response:
-    """The form of an action."""
+    """The form of an action; none for whoever may not do it."""
+    if not visit.may_write:
+        who = "this server is read-only" if visit.server.options.read_only else "you may look, but not change anything"
+        raise ApiError(RPCStatusCode.PERMISSION_DENIED, who)
     facts = await facts_of(visit)
     return await _form(visit, facts, _action(visit), Form([]), None)
 

@@ -167,7 +167,8 @@ def axis_of(most: float, kind: str) -> list[tuple[float, str]]:
     """Ticks from 0 to a round value at or above the highest, two to five of them, in one unit."""
     if kind == DURATION:
         return _duration_axis(most or 1_000.0)
-    step = max(_round_up((most or 1.0) / _TICKS_MOST), 1.0 if kind == COUNT else 0.0)
+    # A rate below one needs fractions; from there on they would be halves of runs.
+    step = max(_round_up((most or 1.0) / _TICKS_MOST), 1.0 if kind == COUNT or most >= 1 else 0.0)
     return [(step * place, _amount(step * place)) for place in range(_intervals(most, step) + 1)]
 
 
