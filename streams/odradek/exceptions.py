@@ -41,6 +41,8 @@ the builtin and asyncio types of the same name. This module imports nothing of O
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import IntEnum
@@ -462,15 +464,27 @@ class ConfigurationError(OdradekError):
         self.source = source
 
 
+def _can_open() -> bool:
+    """Whether this process has a file descriptor left."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
+
+
 class BrokerUnreachableError(OdradekError):
     """No Kafka broker answers. `address` is what was tried, `setting` where that address came from."""
 
     def __init__(self, address: str, *, setting: str = "address", reason: str = "") -> None:
         why = f": {reason}" if reason else ""
-        super().__init__(
-            f"no Kafka broker answers at {address} (from the setting `{setting}`){why}. Start the broker (`odradek dev` runs a local one), "
-            f"or correct `{setting}`; with TLS or SASL, check the `kafka` settings"
+        cure = (
+            f"Start the broker (`odradek dev` runs a local one), or correct `{setting}`; with TLS or SASL, check the `kafka` settings"
+            if os.strerror(errno.EMFILE) not in reason and _can_open()
+            else "This process has no file descriptor left to connect with: close clients that are not used any more (one for a process "
+            "or event loop is enough), or raise its limit (`ulimit -n`)"
         )
+        super().__init__(f"no Kafka broker answers at {address} (from the setting `{setting}`){why}. {cure}")
         self.address = address
         self.setting = setting
         self.reason = reason
@@ -501,11 +515,16 @@ class TopicMissingError(TopicError):
 class PartitionCountError(TopicError):
     """A topic's number of partitions is not the one that its state was written with. It is fixed for life."""
 
-    def __init__(self, topic: str, *, expected: int, found: int) -> None:
+    def __init__(self, topic: str, *, expected: int, found: int, set_wrong: bool = False) -> None:
+        wrong, cure = f"topic {topic} has {found} partitions, but {expected} are expected", "the number that the topic was made with"
+        if set_wrong:
+            wrong, cure = (
+                f"the state of topic {topic} was written for {expected} partitions, but the setting `partitions` is {found}",
+                f"{expected}",
+            )
         super().__init__(
-            f"topic {topic} has {found} partitions, but {expected} are expected: the number is fixed for life, since workflow ids "
-            f"are hashed over it. Set `partitions` to the number that the topic was made with; to grow, start a new task queue and "
-            f"let the old one drain",
+            f"{wrong}: the number is fixed for life, since workflow ids are hashed over it. Set `partitions` to {cure}; to grow, start "
+            f"a new task queue and let the old one drain",
             topic=topic,
         )
         self.expected = expected
@@ -599,8 +618,8 @@ class DuplicateIdentityError(OdradekError):
     def __init__(self, identity: str, *, reason: str = "") -> None:
         why = f" ({reason})" if reason else ""
         super().__init__(
-            f"another living process uses the identity {identity}{why}. Each process needs its own: leave the setting `identity` away "
-            f"to have one made, or stop the other process"
+            f"another living process uses the identity {identity}{why}. It is made of host name and state directory (`state_dir`): "
+            f"give machines or containers that are alike names of their own, or stop the other process"
         )
         self.identity = identity
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from odradek.client.kafka_transport import CONNECT_TIMEOUT_S, KafkaTransport
@@ -45,7 +46,7 @@ class Connection:
         self.runtime = runtime
         self.connect_timeout_s = connect_timeout_s
         self.server = ServerApi(settings.server_address)
-        self._make_transport: TransportFactory = make_transport or self._kafka_transport
+        self._make_transport: TransportFactory = make_transport or partial(KafkaTransport, connect_timeout_s=connect_timeout_s)
         self._channels: dict[str, RequestChannel] = {}
         self._closed = False
 
@@ -102,6 +103,3 @@ class Connection:
         self._closed = True
         for channel in self._channels.values():
             channel.close()
-
-    def _kafka_transport(self, settings: Settings) -> Transport:
-        return KafkaTransport(settings, connect_timeout_s=self.connect_timeout_s)

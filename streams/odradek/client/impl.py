@@ -7,6 +7,7 @@ polls of results do not, as in Temporal, where they are history calls.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,11 +76,21 @@ class ClientImpl(OutboundInterceptor):
     """Calls of one client, over the request channel of its namespace."""
 
     def __init__(self, client: Client, channel: RequestChannel, default_timeout_s: float) -> None:
-        # The last of the chain: there is no next one.
-        self._client = client
+        # The last of the chain: there is no next one. Whoever calls holds the client; were it held here, a client that is dropped would
+        # live on until the garbage collector comes to it, with all its threads.
+        self._found = weakref.ref(client)
         self._channel = channel
         self._default_timeout_s = default_timeout_s
-        self._completion = ActivityCompletion(client, self, channel)
+
+    @property
+    def _client(self) -> Client:
+        client = self._found()
+        assert client is not None, "called by a client that is gone"
+        return client
+
+    @property
+    def _completion(self) -> ActivityCompletion:
+        return ActivityCompletion(self._client, self, self._channel)
 
     # --- start and result
 

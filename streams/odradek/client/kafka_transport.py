@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import os
+import threading
 import time
 import uuid
-import weakref
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 from confluent_kafka import KafkaException
 
+from odradek.client.abandoned import close_soon
 from odradek.client.members import MembersReader
 from odradek.client.reply_reader import ReplyReader
 from odradek.client.transport import SILENCE_S, OnDelivery, OnOwners, OnReplies, Owner
@@ -27,6 +31,7 @@ from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.weak_method import weak_method
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UnencodableRecord, WireError
 from odradek.wire.events import Event
@@ -42,7 +47,8 @@ MEMBERS_TIMEOUT_S = 5.0
 # What a record takes beside key and value: framing of the batch and of the record, header names and values.
 _RECORD_OVERHEAD = 512
 
-_open: weakref.WeakSet[KafkaTransport] = weakref.WeakSet()
+_open: set[KafkaTransport] = set()
+_open_lock = threading.Lock()
 
 
 class KafkaTransport:
@@ -66,6 +72,7 @@ class KafkaTransport:
         self._on_owners: OnOwners | None = None
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._closed = False
+        self._pid = os.getpid()
 
     @property
     def client_id(self) -> str:
@@ -95,14 +102,18 @@ class KafkaTransport:
             topics.replies,
             partition,
             self._client_id.encode(),
-            lambda: self._admin.end_offsets(topics.replies, [partition], committed=False)[partition],
+            partial(_end_of, self._admin, topics.replies, partition, committed=False),
             self._loop,
-            self._readable,
-            self._deliver,
-            self._gap,
+            weak_method(self._readable),
+            weak_method(self._deliver),
+            weak_method(self._gap),
         )
         self._producer = PlainProducer(self._settings)
-        _open.add(self)
+        with _open_lock:
+            forsaken = [other for other in _open if other.is_forsaken]
+            _open.add(self)
+        for other in forsaken:
+            close_soon(other)
         self._schemas.open()  # with a registry too: readers accept both framings
         if self._settings.schema_registry_url is None:
             self._schemas.publish(self._producer, get_args(Event))
@@ -123,7 +134,10 @@ class KafkaTransport:
             if create:
                 self._preparing[task_queue] = task
                 task.add_done_callback(lambda _: self._preparing.pop(task_queue, None))
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        finally:
+            del task  # its error has this frame in its traceback: a ring, and the channel is in it
 
     async def _prepare(self, task_queue: str, create: bool) -> None:
         self._queues[task_queue] = await asyncio.to_thread(self._look, task_queue, create)
@@ -135,6 +149,7 @@ class KafkaTransport:
             if not create:
                 raise TopicMissingError(events, reason="no worker and no start has ever used this task queue")
             facts = self._admin.ensure([events, self._topics.state(task_queue)])[events]
+        facts = replace(facts, partitions=self._admin.hashed_over(facts))
         if self._producer is not None:
             self._producer.partitions[events] = facts.partitions
         return _Queue(facts.require("Write", "DescribeConfigs"), self._admin.max_message_bytes([events])[events])
@@ -166,7 +181,8 @@ class KafkaTransport:
                 elif not loop.is_closed():
                     loop.call_soon_threadsafe(on_delivery, error)
 
-        self._producer.produce(queue.events, key, value, headers_for(record), on_delivery=report)
+        partition = partition_for(key, queue.partitions)  # the topic may have got more, which the owners do not count
+        self._producer.produce(queue.events, key, value, headers_for(record), partition=partition, on_delivery=report)
 
     # --- replies and owners
 
@@ -192,7 +208,7 @@ class KafkaTransport:
         if replies and self._on_replies is not None:
             self._on_replies(replies)
 
-    def _gap(self) -> None:
+    def _gap(self, _: None) -> None:
         if self._on_owners is not None:
             self._on_owners(None)
 
@@ -211,8 +227,8 @@ class KafkaTransport:
                 self._settings,
                 topic,
                 self._codec,
-                lambda: self._admin.end_offsets(topic, [0], committed=True)[0],
-                self._owners_changed,
+                partial(_end_of, self._admin, topic, 0, committed=True),
+                weak_method(self._owners_changed),
             )
         return self._members
 
@@ -263,12 +279,23 @@ class KafkaTransport:
 
     # --- end
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """Not in a fork of the process that opened it."""
+        return self._pid == os.getpid()
+
+    @property
+    def is_forsaken(self) -> bool:
+        """Whether the loop that it belongs to is closed: no call can be made any more, whoever still holds its client."""
+        return self.is_of_this_process and self._loop is not None and self._loop.is_closed()
+
     def close(self) -> None:
         """See `Transport.close`."""
         if self._closed:
             return
         self._closed = True
-        _open.discard(self)
+        with _open_lock:
+            _open.discard(self)
         readers = [reader for reader in (self._replies, self._members) if reader is not None]
         for reader in readers:
             reader.stop()
@@ -290,9 +317,15 @@ class _Queue:
         self.limit = limit
 
 
+def _end_of(admin: ClusterAdmin, topic: str, partition: int, *, committed: bool) -> int:
+    return admin.end_offsets(topic, [partition], committed=committed)[partition]
+
+
 def _close_all() -> None:
     # Daemon threads inside librdkafka while the interpreter goes away are asking for trouble: end them first.
-    for transport in list(_open):
+    with _open_lock:
+        found = [transport for transport in _open if transport.is_of_this_process]
+    for transport in found:
         transport.close()
 
 

@@ -89,7 +89,7 @@ class MembersReader:
     """
 
     def __init__(
-        self, settings: KafkaSettings, topic: str, codec: Codec, end: Callable[[], int], on_owners: Callable[[set[str]], None]
+        self, settings: KafkaSettings, topic: str, codec: Codec, end: Callable[[], int], on_owners: Callable[[set[str]], object]
     ) -> None:
         self.view = MembersView()
         self._settings = settings

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -41,9 +42,9 @@ class ReplyReader:
         key: bytes,
         end: Callable[[], int],
         loop: asyncio.AbstractEventLoop,
-        readable: Callable[[bytes], bool],
-        on_values: Callable[[list[bytes]], None],
-        on_gap: Callable[[], None],
+        readable: Callable[[bytes], bool | None],
+        on_values: Callable[[list[bytes]], object],
+        on_gap: Callable[[None], object],
     ) -> None:
         self._place = (topic, partition)
         self._key = key
@@ -124,7 +125,7 @@ class ReplyReader:
             except (KafkaException, OdradekError) as problem:
                 logger.warning("replies: %s", problem)
                 self._stop.wait(1.0)
-        self._call(self._on_gap)
+        self._call(partial(self._on_gap, None))
 
     def _hand_over(self, values: list[bytes]) -> bool:
         with self._lock:
@@ -137,7 +138,7 @@ class ReplyReader:
             values, self._inbox = self._inbox, []
         self._on_values(values)
 
-    def _call(self, function: Callable[[], None]) -> bool:
+    def _call(self, function: Callable[[], object]) -> bool:
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:  # the loop is closed: nobody waits any more

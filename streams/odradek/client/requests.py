@@ -14,16 +14,20 @@ import logging
 import os
 import random
 import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from odradek.client.abandoned import watch
 from odradek.client.call import Call
 from odradek.client.errors import ClientMisuseError
 from odradek.client.pacing import ResponseTimes
 from odradek.client.result_wait import ResultWait
 from odradek.client.transport import Transport
 from odradek.client.wheel import TimerWheel
+from odradek.weak_method import weak_method
 from odradek.wire.events import AwaitResult, Request, StartWorkflow
 from odradek.wire.outcomes import Reply
 
@@ -45,7 +49,10 @@ class RequestStatistics:
 
 
 class RequestChannel:
-    """The requests of one client connection in one namespace. Belongs to one event loop and one process."""
+    """The requests of one client connection in one namespace. Belongs to one event loop and one process.
+
+    Its transport's threads do not hold it: once no client, handle or call does, the transport is closed.
+    """
 
     def __init__(self, transport: Transport, *, identity: str) -> None:
         self.transport = transport
@@ -56,6 +63,7 @@ class RequestChannel:
         self._wheel: TimerWheel | None = None
         self._waiting: dict[str, Call | ResultWait] = {}
         self._opening: asyncio.Task[None] | None = None
+        self._watched: weakref.finalize[Any, Any] | None = None
         self._open = False
         self._closed = False
         self._prefix = uuid.uuid4().hex[:20]
@@ -76,7 +84,8 @@ class RequestChannel:
         if self._opening is None:
             self._loop = loop
             self._wheel = TimerWheel(loop)
-            self._opening = loop.create_task(self.transport.open(loop, self._on_replies, self._on_owners))
+            self._watched = self._watched or watch(self, self.transport)
+            self._opening = loop.create_task(self.transport.open(loop, weak_method(self._on_replies), weak_method(self._on_owners)))
         try:
             await asyncio.shield(self._opening)
         except asyncio.CancelledError:
@@ -108,6 +117,8 @@ class RequestChannel:
         self._closed = True
         if os.getpid() != self._pid:
             return  # the parent's to close
+        if self._watched is not None:
+            self._watched.detach()
         if self._wheel is not None:
             self._wheel.close()
         waiting, self._waiting = set(self._waiting.values()), {}
@@ -155,6 +166,7 @@ class RequestChannel:
         finally:
             call.future.cancel()  # no more than a mark: it is done, or nobody waits for it
             self._waiting.pop(record.request_id, None)
+            del call  # its error has this frame in its traceback: a ring, and the channel is in it
 
     async def ask_result(self, task_queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None = None) -> Reply:
         """Send a start that also awaits its outcome, or a long poll, and wait until the run has closed. `prepare` comes first.
@@ -169,6 +181,7 @@ class RequestChannel:
         finally:
             wait.outcome.cancel()  # no more than a mark: it is done, or nobody waits for it
             wait.unregister()
+            del wait  # as above
 
     # --- which queue an id belongs to
 

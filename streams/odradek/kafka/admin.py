@@ -26,11 +26,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from odradek.exceptions import OdradekError, PartitionCountError, TopicMissingError
+from odradek.exceptions import OdradekError, PartitionCountError, TopicError, TopicMissingError
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
 from odradek.kafka.errors import kafka_error, missing_acl, translate, unreachable
 from odradek.kafka.refused import check_kafka_settings
 from odradek.kafka.settings import KafkaSettings
+from odradek.weak_method import weak_method
 from odradek.wire.topic_configs import topic_config
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ class ClusterAdmin:
         self._seen: dict[str, float] = {}  # topic -> when it was last there, on the monotonic clock
         self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
         check_kafka_settings(settings)  # whoever uses a cluster has one of these first
-        self._admin = AdminClient(admin_config(settings) | {"error_cb": self._on_error})
+        self._admin = AdminClient(admin_config(settings) | {"error_cb": weak_method(self._on_error)})
         self._readers: dict[str, Consumer] = {}  # group id -> who asks for its offsets; none of them is a member
         self._readers_lock = threading.Lock()
         self.topics = topics_of(settings)
@@ -128,11 +129,13 @@ class ClusterAdmin:
         if not names:
             return {}
         asked = {"request_timeout": self._timeout_s, "include_authorized_operations": True}
-        futures = self._admin.describe_topics(TopicCollection(names), **asked)
+        futures = dict(
+            self._admin.describe_topics(TopicCollection(names), **asked)
+        )  # a copy: the client looks into its own for each answer
         found = {}
-        for name, future in futures.items():
+        for name in names:
             try:
-                described = self._result(future, topic=name, what="describe")
+                described = self._result(futures.pop(name), topic=name, what="describe")  # no ring over its error: see `_result`
             except TopicMissingError:
                 continue
             if described.partitions:
@@ -159,16 +162,41 @@ class ClusterAdmin:
         return found | self._wait_for(missing)
 
     def ensure_queue(self, task_queue: str) -> tuple[TopicFacts, TopicFacts]:
-        """`events` and `state` of a queue, created if missing; their partitions must be the setting's number.
-
-        Raises PartitionCountError, naming both numbers, when they are not: never a silent re-hash.
-        """
+        """`events` and `state` of a queue, created if missing; their partitions must be the setting's number, see `check_partitions`."""
         names = (self.topics.events(task_queue), self.topics.state(task_queue))
         found = self.ensure(names)
-        for name in names:
-            if found[name].partitions != self._settings.partitions:
-                raise PartitionCountError(name, expected=self._settings.partitions, found=found[name].partitions)
+        self.check_partitions(found[names[0]], found[names[1]])
         return found[names[0]], found[names[1]]
+
+    def check_partitions(self, events: TopicFacts, state: TopicFacts) -> None:
+        """Workflow ids of the queue are hashed over the setting's number of partitions, or somebody has added some since then.
+
+        More partitions of `events` are forwarded from. More of `state`, if those that count have been written and the others never, are
+        nothing. Raises PartitionCountError, naming both numbers: never a silent re-hash.
+        """
+        count = self._settings.partitions
+        for topic in (state, events):
+            if topic.partitions < count:
+                raise PartitionCountError(topic.name, expected=count, found=topic.partitions)
+        if state.partitions > count:
+            ends = self.end_offsets(state.name, range(state.partitions), committed=False)
+            if not all(ends[number] for number in range(count)) or any(ends[number] for number in range(count, state.partitions)):
+                raise PartitionCountError(state.name, expected=count, found=state.partitions)
+
+    def hashed_over(self, events: TopicFacts) -> int:
+        """How many partitions the owners of a queue hash workflow ids over, for those who only write to its `events`.
+
+        A hint: what lies on another partition is forwarded. Raises what the cluster raises.
+        """
+        parsed = self.topics.parse(events.name)
+        if parsed is None or not parsed.task_queue:
+            return events.partitions
+        name = self.topics.state(parsed.task_queue)
+        try:
+            state = self.describe([name]).get(name)
+        except TopicError:  # not for this principal to see
+            return events.partitions
+        return events.partitions if state is None else min(events.partitions, state.partitions)
 
     def max_message_bytes(self, topics: Iterable[str]) -> dict[str, int]:
         """`max.message.bytes` of topics that exist; compare with `odradek.wire.record_size`."""
@@ -183,9 +211,10 @@ class ClusterAdmin:
         if not resources:
             return {}
         while True:
-            futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
+            futures = dict(self._admin.describe_configs(resources, request_timeout=self._timeout_s))
             try:
-                return {r.name: self._result(one, topic=r.name, what="describe its settings")[setting].value for r, one in futures.items()}
+                found = {r.name: self._result(futures.pop(r), topic=r.name, what="describe its settings") for r in resources}
+                return {name: settings[setting].value for name, settings in found.items()}
             except TopicMissingError as error:
                 self._await_showing(error)
 
@@ -384,9 +413,10 @@ class ClusterAdmin:
         deadline_s = time.monotonic() + self._timeout_s
         while len(found) < len(wanted):  # a new leader is met with a retriable error
             rest = {place: spec for place in wanted if place.partition not in found}
-            for place, future in self._admin.list_offsets(rest, request_timeout=self._timeout_s, **options).items():
+            futures = dict(self._admin.list_offsets(rest, request_timeout=self._timeout_s, **options))
+            for place in rest:
                 try:
-                    found[place.partition] = self._known(self._result(future, topic=topic, what="list offsets").offset)
+                    found[place.partition] = self._known(self._result(futures.pop(place), topic=topic, what="list offsets").offset)
                 except TopicMissingError as error:
                     self._await_showing(error)
                 except KafkaException as error:
@@ -419,6 +449,8 @@ class ClusterAdmin:
             raise self._error(error, topic=topic, what=what) from error
         except TimeoutError as error:
             raise unreachable(self._settings, self._reason or "no answer in time") from error
+        finally:
+            del future  # it has the error, whose traceback has this frame and with it all callers': a ring, and this client is in it
 
     def _error(self, error: KafkaException, *, topic: str = "", what: str = "") -> Exception:
         self._admin.poll(0)  # serves _on_error

@@ -26,6 +26,7 @@ from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLa
 from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config
 from odradek.kafka.errors import kafka_error, translate
 from odradek.kafka.settings import KafkaSettings
+from odradek.weak_method import weak_method
 from odradek.wire.partitioner import partition_for
 from odradek.wire.record_size import record_size
 
@@ -95,7 +96,7 @@ class PlainProducer:
         self.limits: dict[str, int] = {}
         #: Topic -> its number of partitions, likewise: without it a partition of it has no share of its own.
         self.partitions: dict[str, int] = {}
-        self._producer = new_producer(producer_config(settings) | {"error_cb": self._on_error})
+        self._producer = new_producer(producer_config(settings) | {"error_cb": weak_method(self._on_error)})
         self._gate = threading.Lock()  # over the six below; never held while librdkafka or a caller's code runs
         self._bursts: list[_Burst] = []  # on the way, that count
         self._overdue = 0  # bursts on the way that do not

@@ -1,0 +1,121 @@
+"""A client that nobody holds any more is gone with its threads and connections, as Temporal's is: nobody has to close one."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from odradek.client import Client, WorkflowHandle
+from odradek.config import Settings
+from odradek.service import RPCError
+
+SHORT = timedelta(seconds=1)
+QUEUE = "nobody"
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """What goes away does so by itself: in a process of many objects, the collector's last generation comes seldom."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def of_this_process() -> tuple[int, int]:
+    """Threads, librdkafka's too, and descriptors."""
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+def eventually(check: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, of_this_process()
+        time.sleep(0.05)
+
+
+async def ask(client: Client) -> None:
+    with pytest.raises(RPCError):
+        await client.get_workflow_handle("no-such-workflow", task_queue=QUEUE).describe(rpc_timeout=SHORT)
+
+
+def test_one_a_call(bootstrap: str, namespace: str, without_collector: None) -> None:
+    """A task of a queue, a view of a web framework: `asyncio.run`, and a client of its own."""
+    settings = Settings(address=bootstrap, namespace=namespace)
+
+    async def call() -> None:
+        await ask(await Client.connect(settings=settings))
+
+    asyncio.run(call())
+    eventually(lambda: not any(thread.name == "odradek-replies" for thread in threading.enumerate()))
+    threads, descriptors = of_this_process()
+    for _ in range(4):
+        asyncio.run(call())
+    eventually(lambda: of_this_process()[0] <= threads and of_this_process()[1] <= descriptors)
+
+
+async def test_one_a_request_in_a_loop_that_goes_on(bootstrap: str, namespace: str, without_collector: None) -> None:
+    settings = Settings(address=bootstrap, namespace=namespace)
+    kept = await Client.connect(settings=settings)
+    await ask(kept)
+    threads, descriptors = of_this_process()
+    for _ in range(3):
+        await ask(await Client.connect(settings=settings))
+    await asyncio.to_thread(eventually, lambda: of_this_process()[0] <= threads and of_this_process()[1] <= descriptors)
+    await ask(kept)  # nobody else's connection went with them
+    kept.close()
+
+
+async def test_a_handle_keeps_its_clients_connection(bootstrap: str, namespace: str) -> None:
+    async def handle() -> WorkflowHandle[object, object]:
+        client = await Client.connect(settings=Settings(address=bootstrap, namespace=namespace))
+        return client.get_workflow_handle("no-such-workflow", task_queue=QUEUE)
+
+    found = await handle()
+    gc.collect()
+    with pytest.raises(RPCError):
+        await found.describe(rpc_timeout=SHORT)
+
+
+def test_one_whose_loop_is_closed_goes_when_the_next_one_comes(bootstrap: str, namespace: str) -> None:
+    """It can never be used again, whoever still holds it: a module's variable, a traceback."""
+    settings = Settings(address=bootstrap, namespace=namespace)
+    held = [asyncio.run(Client.connect(settings=settings)) for _ in range(2)]
+    eventually(lambda: sum(thread.name == "odradek-replies" for thread in threading.enumerate()) <= 1)
+    held[1].close()
+
+
+def test_no_descriptor_left_is_said_so(bootstrap: str, namespace: str) -> None:
+    code = (
+        "import asyncio\n"
+        "from odradek.client import Client\n"
+        "from odradek.exceptions import BrokerUnreachableError\n"
+        "async def main():\n"
+        "    held = []\n"
+        "    try:\n"
+        "        while True:\n"
+        f"            held.append(await Client.connect({bootstrap!r}, namespace={namespace!r}))\n"
+        "    except BrokerUnreachableError as error:\n"
+        "        print(error)\n"
+        "asyncio.run(main())\n"
+    )
+    soft = 120
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, preexec_fn=limit, env=os.environ.copy()
+    )
+    assert "no file descriptor left" in done.stdout, (done.stdout, done.stderr[-2000:])
+    assert "Start the broker" not in done.stdout
