@@ -27,6 +27,7 @@ from odradek.config import Settings
 from odradek.exceptions import ConfigurationError, OdradekError
 from odradek.web.app import Opening, create_app
 from odradek.web.context import ServerContext
+from odradek.web.head_deadline import protocol_with_head_deadline
 from odradek.web.metrics import server_telemetry
 from odradek.web.opening import open_server
 from odradek.web.options import DEFAULT_PORT, ServerOptions
@@ -124,6 +125,7 @@ def serve(
             access_log=False,
             server_header=False,
             lifespan="on",
+            http=protocol_with_head_deadline(options.head_timeout_s),
             # A net: requests are ended by us before, each with an answer.
             timeout_graceful_shutdown=math.ceil(options.shutdown_timeout_s) + 1,
             proxy_headers=False,  # who asks is the authenticator's question; headers are believed by nobody else
