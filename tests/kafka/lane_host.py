@@ -180,6 +180,7 @@ def main() -> int:
     queue = values.pop("queue")
     file_size_limit = values.pop("file_size_limit", 0)
     unended_every_seconds = values.pop("unended_every_seconds", None)
+    instance = values.pop("instance", None)
     intake.INPUTS_MAX = values.pop("batch", intake.INPUTS_MAX)  # many small transactions, for faults between them
     if file_size_limit:  # stands for a full disk: writes fail, reads go on
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
@@ -195,7 +196,7 @@ def main() -> int:
     def on_lane_failed(partition: int, error: BaseException) -> None:
         print(f"lane {partition} failed {type(error).__name__}: {error}", flush=True)
 
-    options = {"on_fatal": on_fatal, "on_lane_failed": on_lane_failed, "unended_every_seconds": unended_every_seconds}
+    options = {"on_fatal": on_fatal, "on_lane_failed": on_lane_failed, "unended_every_seconds": unended_every_seconds, "instance": instance}
     processor = make_processor(Settings(**values), queue, **options)
     processor.start()
     try:

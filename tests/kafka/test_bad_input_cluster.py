@@ -198,19 +198,39 @@ async def test_changed_partition_count(settings: Settings) -> None:
         with pytest.raises(PartitionCountError) as caught:
             await Worker(client, task_queue=QUEUE, workflows=[Doubles]).run()
         assert (caught.value.expected, caught.value.found) == (3, 2)
+
+
+async def test_partitions_added_to_a_living_queue(settings: Settings) -> None:
+    """Kafka takes none away: the queue lives on. Clients write where its runs are, and nothing on the new partitions."""
     admin, cluster = AdminClient({"bootstrap.servers": settings.address}), ClusterAdmin(settings)
     events = cluster.topics.events(QUEUE)
-    admin.create_partitions([NewPartitions(events, 4)])[events].result(20)
+    ids = [f"waits-{number}" for number in range(12)]
 
-    async def grown() -> bool:
-        return cluster.describe([events])[events].partitions == 4
+    async def signal_all(client: Client, value: int) -> None:
+        for name in ids:
+            await client.get_workflow_handle(name, task_queue=QUEUE).signal(Waits.go, value)
 
-    await eventually(grown)
-    async with connected(settings) as client:
-        with pytest.raises(PartitionCountError) as caught:
-            await Worker(client, task_queue=QUEUE, workflows=[Doubles]).run()
-        assert (caught.value.expected, caught.value.found) == (2, 4)
-        assert "partitions" in str(caught.value)
+    async with connected(settings) as client, Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
+        await neighbours_are_well(client)
+        for name in ids:
+            await client.start_workflow(Waits.run, id=name, task_queue=QUEUE)
+        admin.create_partitions([NewPartitions(events, 5)])[events].result(20)
+
+        async def grown() -> bool:
+            return cluster.describe([events])[events].partitions == 5
+
+        await eventually(grown)
+        async with connected(settings) as late:
+            await signal_all(client, 1)
+            await signal_all(late, 2)
+            for name in ids:
+                assert await late.get_workflow_handle(name, task_queue=QUEUE).query(Waits.given) == [1, 2]
+    async with connected(settings) as client, Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
+        await signal_all(client, 0)
+        for name in ids:
+            assert await client.get_workflow_handle(name, task_queue=QUEUE).result() == [1, 2, 0]
+        await client.start_workflow(Doubles.run, 4, id="afterwards", task_queue=QUEUE)  # services hash over all: its outcome is forwarded
+        assert await client.get_workflow_handle("afterwards", task_queue=QUEUE).result() == 8
 
 
 async def test_worker_started_twice_on_one_host(settings: Settings) -> None:
@@ -223,9 +243,24 @@ async def test_worker_started_twice_on_one_host(settings: Settings) -> None:
         await neighbours_are_well(client)
 
 
-async def test_worker_started_twice_with_the_same_identity(settings: Settings, tmp_path: Path) -> None:
-    """A cloned container: one chosen identity, two disks. The older one ends with an error that says so; nothing is done twice."""
-    settings = settings.replace(identity="twin")
+async def test_workers_that_share_a_label(settings: Settings, tmp_path: Path) -> None:
+    """`identity` is what Temporal's is: the same in all pods of a deployment. They share the work."""
+    settings = settings.replace(identity="orders-worker")
+    async with connected(settings) as client, connected(settings.replace(state_dir=tmp_path / "pod")) as other:
+        workers = [Worker(one, task_queue=QUEUE, workflows=[Doubles], activities=[double]) for one in (client, other)]
+        async with workers[0], workers[1]:
+
+            async def share() -> bool:
+                lanes = [worker._processor.lane_statuses() for worker in workers if worker._processor is not None]
+                return [[lane.state for lane in found] for found in lanes] == [["RUNNING"]] * 2
+
+            await eventually(share)
+            await neighbours_are_well(client)
+
+
+async def test_worker_started_twice_with_the_same_identity(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cloned container: one host name, one path, two disks. The older one ends with an error that says so; nothing is done twice."""
+    monkeypatch.setattr("odradek.kafka.slots.group_identity", lambda base: "twin")
     async with connected(settings) as client, connected(settings.replace(state_dir=tmp_path / "clone")) as clone:
         first = Worker(client, task_queue=QUEUE, workflows=[Doubles])
         running = asyncio.create_task(first.run())

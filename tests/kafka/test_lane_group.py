@@ -86,11 +86,11 @@ def test_drain_finishes_and_leaves_nothing(wire: Wire) -> None:
 
 
 def test_same_identity_twice(wire: Wire, tmp_path: Path) -> None:
-    """Two hosts of one name (a cloned container): the older one is told, clearly; the partitions have one owner all the time."""
+    """Two hosts of one name and path (a cloned container): the older one is told, clearly; the partitions have one owner all the time."""
     other = Wire(wire.settings.address, wire.settings.namespace, tmp_path / "other", partitions=4)
-    with Host(wire, identity="twin") as first:
+    with Host(wire, instance="twin-0") as first:
         first.line("ready")
-        with Host(other, identity="twin") as second:
+        with Host(other, instance="twin-0") as second:
             line = first.line("fatal")
             assert line.startswith(f"fatal {DuplicateIdentityError.__name__}: another living process uses the identity twin-0")
             assert first.process.wait(30) == 3

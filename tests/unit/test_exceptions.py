@@ -111,7 +111,7 @@ OPERATIONAL = [
     (exceptions.StateStoreError("/x", "locked", topic="t", partition=0), ["/x", "locked", "`state_dir`", "Nothing is lost"]),
     (exceptions.StateFormatError(found=3, supported=2), ["format 3", "up to 2"]),
     (exceptions.DiskFullError("/x"), ["no space left", "/x", "`state_dir`", "nothing is lost"]),
-    (exceptions.DuplicateIdentityError("me@host"), ["me@host", "`identity`"]),
+    (exceptions.DuplicateIdentityError("me@host"), ["me@host", "`state_dir`"]),
     (exceptions.RecordTooLargeError("t", size=10, limit=5), ["topic t", "10 bytes", "5 bytes", "max.message.bytes"]),
     (exceptions.DecodeError("bad marker", topic="t", partition=1, offset=7), ["t[1]@7", "bad marker"]),
 ]

@@ -1,8 +1,8 @@
 """Slots: which of the identities of this host a member of a group takes, so that a restart comes back under the same name.
 
-A slot is the lowest number whose file lock nobody holds. Static group identity = host + slot: a process restarted within the session
-timeout keeps its partitions without a rebalance, and finds the local stores of that slot. The lock dies with its process, so a number is
-never held by the dead.
+A slot is the lowest number whose file lock nobody holds. Static group identity = host, state directory and slot: a process restarted
+within the session timeout keeps its partitions without a rebalance, and finds the local stores of that slot. The lock dies with its
+process, so a number is never held by the dead. The setting `identity` has no part in it: it is a label, which all pods may share.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import socket
 from pathlib import Path
 
 from odradek.exceptions import StateStoreError
 
-_MADE_UP = re.compile(r"\d+@.*")  # the default of the setting `identity`: it names a process, not a place
 SLOTS_MAX = 1_024  # members of one group on one host: far beyond sense, so a loop that never ends shows
 
 
@@ -37,8 +35,8 @@ class Slot:
             self._descriptor = -1
 
 
-def take_slot(base: Path, identity: str = "") -> Slot:
-    """The lowest free slot below `base` (the directory of one group). `identity`: see `group_identity`.
+def take_slot(base: Path) -> Slot:
+    """The lowest free slot below `base` (the directory of one group).
 
     Raises StateStoreError when the directory cannot be used, or all slots are taken.
     """
@@ -53,19 +51,17 @@ def take_slot(base: Path, identity: str = "") -> Slot:
             except BlockingIOError:
                 os.close(descriptor)
                 continue
-            return Slot(number, directory, descriptor, f"{group_identity(identity, base)}-{number}")
+            return Slot(number, directory, descriptor, f"{group_identity(base)}-{number}")
     except OSError as error:
         raise StateStoreError(str(base), str(error)) from error
     raise StateStoreError(str(base), f"all {SLOTS_MAX} slots are taken")
 
 
-def group_identity(identity: str, base: Path) -> str:
-    """The process's part of its static group identity, to which the slot is added. The same after a restart, whatever the pid.
+def group_identity(base: Path) -> str:
+    """The process's part of its static group identity, to which the slot is added: host and state directory, the same after a restart.
 
-    An `identity` that somebody chose is taken as it is. Else host and state directory: two deployments on one host do not fence each other.
+    Two deployments on one host do not fence each other, nor do machines that are named alike, if their state lies elsewhere.
     """
-    if identity and not _MADE_UP.fullmatch(identity):
-        return identity
     return f"{host_name()}-{hashlib.blake2b(str(base.resolve()).encode(), digest_size=3).hexdigest()}"
 
 

@@ -60,7 +60,8 @@ def output_records(services: LaneServices, work: Work, effects: Effects, partiti
         came_from = place(services.events_topic, partition, offset_of(message))
         headers = [*headers_of(message), (FORWARDED_FROM, came_from)]
         text, ids = "event of workflow %s lay on partition %d of %s, forwarded to %d", {"workflow_id": workflow_id}
-        logger.warning(text, workflow_id, partition, services.events_topic, target, extra=ids)
+        level = logging.WARNING if partition < partitions else logging.DEBUG  # of a partition too many its lane has said so
+        logger.log(level, text, workflow_id, partition, services.events_topic, target, extra=ids)
         records.append(Record(services.events_topic, key, value_of(message), headers, target))
     letters = work.sorted.letters
     if effects.dead_letters:

@@ -25,6 +25,7 @@ from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.slots import Slot, take_slot
+from odradek.processor.forwarding import ForwardingLane
 from odradek.processor.group import Group
 from odradek.processor.held import Held, HoldingActivator
 from odradek.processor.lane import Lane, Seat
@@ -51,6 +52,8 @@ STOP_SECONDS = 30.0
 _READY_POLL_SECONDS = 0.02
 #: Values for the librdkafka settings that this room owns; everything else is `odradek.kafka`'s and the user's.
 _GROUP_TUNING = {"fetch.wait.max.ms": 100, "queued.min.messages": 20_000, "queued.max.messages.kbytes": 32 * 1024}
+#: Partitions that somebody adds are seen this soon, not after five minutes: what is written there waits.
+_GROUP_TUNING |= {"topic.metadata.refresh.interval.ms": 30_000}
 
 EngineFactory = Callable[[Activator, EngineLimits], Engine]
 
@@ -133,7 +136,7 @@ class Processor:
             found[topic].require("Write", *(() if topic == topics.members else ("DescribeConfigs",)))
 
         base = Path(settings.state_dir) / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
-        self._slot = take_slot(base, settings.identity)
+        self._slot = take_slot(base)
         prune(self._slot.directory, time.time_ns() // 1_000_000 - admin.tombstone_retention_ms(topics.state(queue)))
         self._producer = PlainProducer(settings)
         self._schemas = SchemasTopic(settings, admin)
@@ -152,6 +155,7 @@ class Processor:
             state_topic=topics.state(queue),
             group_id=topics.processor_group(queue),
             identity=settings.identity,
+            partitions=settings.partitions,
             store_base=self._slot.directory,
             admin=admin,
             codec=codec,
@@ -162,11 +166,15 @@ class Processor:
             restoring=restoring,
             new_reader=self._restore_consumer,
             new_uncommitted_reader=lambda: Consumer(reader_config(self._settings, read_uncommitted=True, partition_eof=True)),
+            new_offsets_consumer=lambda: Consumer(consumer_config(self._settings, topics.processor_group(queue))),
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
         )
-        instance = self._instance or self._slot.instance_id
         events = topics.events(queue)
+        instance = self._instance or self._slot.instance_id
+        if events_facts.partitions > settings.partitions:
+            # Another member than before they were added: one that comes back under its name gets what it had, and nobody the new ones.
+            instance = f"{instance}-of-{events_facts.partitions}"
         self._group = Group(
             self._group_consumer(instance),
             events,
@@ -288,7 +296,8 @@ class Processor:
 
     def _new_lane(self, partition: int, seat: Seat) -> Lane:
         assert self._services is not None
-        return Lane(partition, self._services, seat, self._note_lane_failed)
+        kind = Lane if partition < self._services.partitions else ForwardingLane
+        return kind(partition, self._services, seat, self._note_lane_failed)
 
     def _new_engine(self, held: Held, tally: ActivationTally) -> Engine:
         settings = self._settings

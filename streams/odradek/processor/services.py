@@ -10,7 +10,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from odradek.engine.ports import Engine
-from odradek.exceptions import OdradekError, PartitionCountError, TopicMissingError
+from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.errors import kafka_error, missing_acl
 from odradek.processor.held import Held
@@ -39,6 +39,7 @@ class LaneServices:
     state_topic: str
     group_id: str
     identity: str
+    partitions: int  # that workflow ids are hashed over; `events` may have more (`forwarding.py`)
     store_base: Path
     admin: ClusterAdmin
     codec: Codec
@@ -48,6 +49,7 @@ class LaneServices:
     restorer: Restorer
     new_reader: Callable[[], Consumer]
     new_uncommitted_reader: Callable[[], Consumer]
+    new_offsets_consumer: Callable[[], Consumer]  # knows the group, never joins it
     new_engine: Callable[[Held, ActivationTally], Engine]
     transactional_producer: Callable[[int], Producer]
     tallies: Tallies = field(default_factory=Tallies)
@@ -63,7 +65,7 @@ class LaneServices:
         return self.store_base / str(partition)
 
     def topic_identity(self) -> PositionRow:
-        """Cluster id, ids of both topics and their number of partitions as they are now; offset 0. Never from a cache.
+        """Cluster id and ids of both topics as they are now, and the number of partitions that count; offset 0. Never from a cache.
 
         Raises TopicMissingError, PartitionCountError, and what the cluster raises.
         """
@@ -72,13 +74,12 @@ class LaneServices:
             if topic not in facts:
                 raise TopicMissingError(topic, reason="it was there when this process started")
         events, state = facts[self.events_topic], facts[self.state_topic]
-        if events.partitions != state.partitions:
-            raise PartitionCountError(self.state_topic, expected=events.partitions, found=state.partitions)
+        self.admin.check_partitions(events, state)
         return PositionRow(
             offset=0,
             events_topic_id=events.topic_id,
             state_topic_id=state.topic_id,
-            partitions=events.partitions,
+            partitions=self.partitions,
             cluster_id=self.admin.cluster_id(),
             identity=self.identity,
         )

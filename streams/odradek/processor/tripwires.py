@@ -48,7 +48,7 @@ def first_start(services: LaneServices, partition: int, store: LaneStore) -> int
 def known_start(services: LaneServices, partition: int, row: PositionRow, identity: PositionRow) -> int:
     """The position, if the topics are those it was written with and still hold it."""
     if row.partitions != identity.partitions:
-        raise PartitionCountError(services.events_topic, expected=row.partitions, found=identity.partitions)
+        raise PartitionCountError(services.events_topic, expected=row.partitions, found=identity.partitions, set_wrong=True)
     if row.events_topic_id != identity.events_topic_id:
         raise TopicRecreatedError(services.events_topic, expected_id=row.events_topic_id, found_id=identity.events_topic_id)
     if row.state_topic_id != identity.state_topic_id:

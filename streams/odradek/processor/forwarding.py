@@ -1,0 +1,230 @@
+"""The lane of a partition that the queue does not have: somebody added partitions to `events`, and Kafka takes none away.
+
+Workflow ids stay hashed over the number that the state was written for; whoever hashes over all partitions of the topic (Kafka's own
+partitioner does) writes here. Each record goes to the partition of its workflow, byte for byte, with where it lay in a header.
+
+Exactly once: one transaction holds the forwards and the group's offset of this partition, under the partition's own transactional id, which
+fences a former owner as in every lane. Records behind the offset are deleted soon: they stand elsewhere, and where the group's offset is
+lost (the broker forgets those of a group that nobody was in for a week), the log start tells the same.
+
+Never: apply anything, have a row in `state`, or guess the number of partitions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from odradek.engine.ports import Effects
+from odradek.exceptions import InputGapError, LaneError, OdradekError
+from odradek.processor import faults
+from odradek.processor.errors import Refused
+from odradek.processor.inputs import Sorter
+from odradek.processor.lane import ABORT_TIMEOUT_SECONDS, COMMIT_TIMEOUT_SECONDS, INIT_TIMEOUT_SECONDS, Lane
+from odradek.processor.lane_state import LaneState
+from odradek.processor.outlet import Record
+from odradek.processor.outputs import output_records
+from odradek.processor.services import LaneServices
+from odradek.processor.timers import Timers
+from odradek.processor.work import CLUSTER_ERRORS, Work, dropped, now_ms
+from odradek.wire.state import Row, RunRow
+
+logger = logging.getLogger(__name__)
+
+WAKE_SECONDS = 1.0  # the wait for inputs at most; forwards that are as old are deleted
+
+TEXT = (
+    "%s has partitions that its state was not written for: partition %d, with %d that count. What lies here is forwarded to the partition "
+    "of its workflow, one hop late. To be rid of it, let the queue drain into a new one (docs/operate.md, Partitions)"
+)
+
+
+class ForwardingLane(Lane):
+    """See the module. States, drops, stops and statistics are those of every lane."""
+
+    _offsets: Consumer | None = None
+    _deleted = 0  # records before this offset are gone
+
+    # ------------------------------------------------------------------------------------------------ own
+
+    def _own(self) -> None:
+        """Fence, find the position, seek. Raises as `Lane._own`."""
+        self._check_stop()
+        self._become(LaneState.FENCING)
+        services, partition = self._services, self.partition
+        self.epoch = self.intake.seeks()
+        self._seat.hold(partition)
+
+        producer = self._producer = services.transactional_producer(partition)
+        try:
+            with services.fencing:
+                producer.init_transactions(INIT_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise services.identity_error(error, partition) or dropped(error) from error
+        if self._fault is not None:
+            self._fault(faults.AFTER_INIT)
+        services.outlet.require_fixed()
+
+        self._become(LaneState.RESTORING)
+        try:
+            identity = self._identity_row = services.topic_identity()
+            self.position = forwarded_until(services, partition)
+        except CLUSTER_ERRORS as error:
+            raise dropped(error) from error
+        self._offsets = services.new_offsets_consumer()
+        topic, topic_id = services.events_topic, identity.events_topic_id
+        self._sorter = Sorter(services.codec, topic=topic, topic_id=topic_id, partition=partition, partitions=identity.partitions)
+        self.intake.begin(Timers(_NoRows()), self._sorter)
+
+        self._become(LaneState.SEEKING)
+        self._seat.seek(partition, self.position, self.epoch)
+        self._owned_at = time.monotonic()
+        self.error = None
+        self._become(LaneState.RUNNING)
+        logger.error("%s", self.blocked_text())
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        consumer, self._offsets = self._offsets, None
+        if consumer is not None:
+            consumer.close()
+
+    # ------------------------------------------------------------------------------------------------ work
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._check_stop()
+                if self._unended:
+                    self._end_unended()
+                work = self.intake.next(self.position, one=False, wait_seconds=WAKE_SECONDS, gathering=_at_once)
+                if work is not None:
+                    self._apply(work)
+                else:
+                    self._idle()
+        finally:
+            if self._stopping.is_set():
+                self._delete_forwarded()
+
+    def _idle(self) -> None:
+        now = time.monotonic()
+        if self.intake.began or now - self._owned_at > 2 * WAKE_SECONDS:
+            self.progress_at = now
+        if now - self._committed_at >= WAKE_SECONDS:
+            self._delete_forwarded()
+
+    def _transact(self, work: Work, refused: dict[str, str]) -> None:
+        """Forwards, and dead letters for what belongs nowhere. Raises Refused or Dropped."""
+        records = output_records(self._services, work, Effects(), self.partition, self._identity_row.partitions)
+        self._commit({}, records, work.next_offset(self.position))
+        self._defects, self.progress_at = 0, time.monotonic()
+        if work.sorted.replies:
+            self._services.replies.send(work.sorted.replies)
+        self.tally.committed(work, Effects(), now_ms())
+
+    def _commit(
+        self,
+        rows: dict[bytes, bytes | None],
+        records: list[Record],
+        position: int,
+        *,
+        processing: str = "",
+        opened: int = 0,
+        size: int = 0,
+    ) -> None:
+        """The transaction: begin; forwards and dead letters; the group's offset; commit. Raises as `Lane._commit`."""
+        assert self._producer is not None and self._offsets is not None and not rows
+        producer, fault, began = self._producer, self._fault, time.monotonic()
+        offset = TopicPartition(self._services.events_topic, self.partition, position)
+        report = self._reports.begin()
+        try:
+            producer.begin_transaction()
+            if fault is not None:
+                fault(faults.AFTER_BEGIN)
+            for record in records:
+                producer.produce(record.topic, record.value, record.key, record.partition, report, headers=record.headers)
+            # No member id and no generation: as in every lane, the transactional id decides who may, not the group.
+            producer.send_offsets_to_transaction([offset], self._offsets.consumer_group_metadata(), COMMIT_TIMEOUT_SECONDS)
+            if fault is not None:
+                fault(faults.AFTER_PRODUCE)
+                fault(faults.BEFORE_COMMIT)
+            producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise self._reports.classify(error) from error
+        except BufferError as error:
+            raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
+        if fault is not None:
+            fault(faults.AFTER_COMMIT)
+        self.position = position
+        self._committed_at = time.monotonic()
+        self.tally.commit_seconds.observe(self._committed_at - began)
+        self.counters.transactions += 1
+        self.counters.records += len(records)
+
+    def _delete_forwarded(self) -> None:
+        """What stands elsewhere by now. Not urgent: purging by age, or the next owner, comes to it too."""
+        if self._deleted >= self.position:
+            return
+        topic = self._services.events_topic
+        try:
+            self._services.admin.delete_records({(topic, self.partition): self.position})
+        except (KafkaException, OdradekError) as error:
+            logger.info("%s/%d: what was forwarded is not deleted yet: %s", topic, self.partition, error)
+        else:
+            self._deleted = self.position
+
+    # ------------------------------------------------------------------------------------------------ errors
+
+    def _abort(self, refusal: Refused) -> None:
+        assert self._producer is not None
+        self.counters.refused += 1
+        logger.warning("lane %s/%d: refused: %s", self._services.events_topic, self.partition, refusal)
+        if self._state is LaneState.RUNNING:
+            self._become(LaneState.RETRYING)
+        if refusal.in_transaction:
+            try:
+                self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
+            except KafkaException as error:
+                raise dropped(error) from error
+
+    def _hold(self, workflow_id: str, run_id: str, reason: str, *, lost: str = "") -> RunRow | None:
+        return None  # runs live elsewhere
+
+    def blocked_text(self) -> str:
+        """Why this partition is a matter for a person, for `members`, lists and the log."""
+        return TEXT % (self._services.events_topic, self.partition, self._services.partitions)
+
+
+def forwarded_until(services: LaneServices, partition: int) -> int:
+    """The next offset to forward: the group's, or the log start, behind which everything has been forwarded.
+
+    Raises InputGapError, LaneError, and what the cluster raises.
+    """
+    topic = services.events_topic
+    start, end = services.bounds(topic, partition)
+    committed = services.group_offset(partition)
+    if committed < 0:
+        return start
+    if committed < start:
+        raise InputGapError(position=committed, log_start=start, topic=topic, partition=partition)
+    if committed > end:
+        text = f"group {services.group_id} has committed offset {committed}, the topic ends at {end}: records were lost by the cluster"
+        raise LaneError(text, topic=topic, partition=partition)
+    return committed
+
+
+class _NoRows:
+    """`Tables` of a partition that has none."""
+
+    def get(self, table: str, key: str) -> Row | None:
+        return None
+
+    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
+        return iter(())
+
+
+def _at_once() -> None:
+    """No wait for more inputs to come together."""
