@@ -356,10 +356,23 @@ async def test_start_refuses(server: WebServer, change: dict[str, Any], says: st
     assert server.transport.records(StartWorkflow) == []
 
 
-async def test_start_with_what_odradek_cannot_do(server: WebServer) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "empty"),
+    [
+        ("completionCallbacks", [{"nexus": {"url": "http://x"}}], []),
+        ("priority", {"priorityKey": 1}, {"priorityKey": 0, "fairnessKey": "", "fairnessWeight": 0.0}),
+        ("priority", {"fairnessKey": "a"}, {"priority_key": None}),
+        ("versioningOverride", {"pinned": {"version": {"buildId": "1"}}}, {"pinned": {"version": {}}}),
+    ],
+)
+async def test_start_with_what_odradek_cannot_do(server: WebServer, name: str, value: Any, empty: Any) -> None:
+    """501, never dropped; what has only defaults asks for nothing."""
     async with server.client() as client:
-        response = await client.post(f"{API}/workflows/order-1", json={**START, "completionCallbacks": [{"nexus": {"url": "http://x"}}]})
-    assert response.status_code == 501 and "completionCallbacks" in response.json()["message"]
+        for path in ("order-1", "order-1/signal-with-start/go"):
+            response = await client.post(f"{API}/workflows/{path}", json={**START, name: value})
+            assert response.status_code == 501 and name in response.json()["message"]
+        assert not server.owner.seen
+        ok(await client.post(f"{API}/workflows/order-1", json={**START, name: empty}))
 
 
 async def test_signal_cancel_terminate(server: WebServer) -> None:

@@ -28,10 +28,10 @@ _START = {
     "workflowStartDelay", "userMetadata",
 }  # fmt: skip
 # Taken and without effect: hints, and what only tells where a request came from.
-_START_IGNORED = {"namespace", "requestEagerExecution", "links", "control", "priority", "eagerWorkerDeploymentOptions"}
+_START_IGNORED = {"namespace", "requestEagerExecution", "links", "control", "eagerWorkerDeploymentOptions"}
 _START_REFUSED = {
-    "continuedFailure", "lastCompletionResult", "completionCallbacks", "versioningOverride", "onConflictOptions", "timeSkippingConfig",
-    "timeSkippingStatePropagation", "propagatedNexusSerializationContext",
+    "continuedFailure", "lastCompletionResult", "completionCallbacks", "versioningOverride", "onConflictOptions", "priority",
+    "timeSkippingConfig", "timeSkippingStatePropagation", "propagatedNexusSerializationContext",
 }  # fmt: skip
 _EXECUTION = {"workflowId", "runId"}
 

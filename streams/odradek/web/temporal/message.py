@@ -46,7 +46,7 @@ class Message:
                 raise invalid(f'proto: unknown field "{self._path(name)}"')
             if part is None:
                 continue
-            if member in refused and part not in ("", [], {}, 0, "0", False):
+            if member in refused and not _is_default(part):
                 raise unimplemented(self._path(member))
             self._members[member] = part
 
@@ -196,6 +196,13 @@ class Message:
             maximum_attempts=policy.number("maximumAttempts"),
             non_retryable_error_types=policy.texts("nonRetryableErrorTypes"),
         )
+
+
+def _is_default(value: Any) -> bool:
+    """Whether a value says nothing: protobuf's default, or a message of which each member does."""
+    if isinstance(value, dict):
+        return all(map(_is_default, value.values()))
+    return value in ("", [], 0, "0", False, None)
 
 
 def _with_long_payloads(value: dict[str, Any], what: str, *, short: bool) -> dict[str, Any]:
