@@ -146,21 +146,38 @@ async def test_unreachable_broker_is_named_with_its_setting(settings: Settings) 
     assert time.monotonic() - began < 20
 
 
-def test_unreachable_broker_on_the_command_line(tmp_path: Path) -> None:
-    """Exit status 1 and a line that names address and setting; no stack trace."""
-    command = ["worker", "tests.kafka.bad_input:Doubles", "--task-queue", "q"]
-    address = f"127.0.0.1:{free_ports(1)[0]}"
-    environment = os.environ | {
+def _worker_command(tmp_path: Path, address: str, **environment: str) -> str:
+    """What `odradek worker` says before it ends with an error."""
+    environment |= {
         "ODRADEK_STATE_DIR": str(tmp_path),
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")]),
     }
+    command = ["worker", "tests.kafka.bad_input:Doubles", "--task-queue", QUEUE, "--address", address]
     done = subprocess.run(
-        [sys.executable, "-m", "odradek.cli", *command, "--address", address],
-        env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "odradek.cli", *command],
+        env=os.environ | environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode != 0
-    assert address in done.stderr and "address" in done.stderr.replace(address, "")
     assert "Traceback" not in done.stderr, done.stderr
+    return done.stderr
+
+
+def test_unreachable_broker_on_the_command_line(tmp_path: Path) -> None:
+    """Exit status 1 and a line that names address and setting; no stack trace."""
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    said = _worker_command(tmp_path, address)
+    assert address in said and "address" in said.replace(address, "")
+
+
+def test_wrong_topics_on_the_command_line(settings: Settings, tmp_path: Path) -> None:
+    """Topics that are missing, or of another size: a line that names topic and setting; no stack trace."""
+    names, environment = ClusterAdmin(settings).topics, {"ODRADEK_NAMESPACE": settings.namespace}
+    ClusterAdmin(settings).ensure([names.replies, names.members, names.schemas, names.results, names.executions])
+    said = _worker_command(tmp_path, settings.address, ODRADEK_CREATE_TOPICS="false", **environment)
+    assert names.events(QUEUE) in said and "create_topics" in said
+    ClusterAdmin(settings).ensure_queue(QUEUE)
+    said = _worker_command(tmp_path, settings.address, ODRADEK_PARTITIONS="3", **environment)
+    assert names.state(QUEUE) in said and "has 2 partitions, but 3 are expected" in said
 
 
 async def test_topics_missing_and_creation_forbidden(settings: Settings) -> None:

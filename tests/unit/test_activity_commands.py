@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ class Broker:
         self.down = False
         self.given: list[int] | None = None
         self.counted = 0
+        self.refusal = 0  # code of the error that a commit meets
         self.polling = False
         self.time_s = 100.0
 
@@ -56,7 +58,8 @@ class Broker:
         pass
 
     def commit(self, **options: Any) -> None:
-        pass
+        if self.refusal:
+            raise KafkaException(KafkaError(self.refusal))
 
 
 @pytest.fixture
@@ -109,3 +112,24 @@ def test_count_is_tried_again_and_stays_what_it_was_meanwhile(commands: CommandC
     broker.down = False
     turn(commands, broker, 1.5)
     assert (broker.counted, commands.partitions_total, commands.hand_on_to()) == (3, 4, [2, 3])
+
+
+@pytest.mark.parametrize(
+    ("code", "level"),
+    [
+        (KafkaError.ILLEGAL_GENERATION, logging.INFO),
+        (KafkaError.REBALANCE_IN_PROGRESS, logging.INFO),
+        (KafkaError._TRANSPORT, logging.WARNING),
+    ],
+)
+def test_last_commit_of_a_rolling_deploy_is_no_warning(
+    commands: CommandConsumer, broker: Broker, caplog: pytest.LogCaptureFixture, code: int, level: int
+) -> None:
+    """The group is shared out anew while the member leaves: what was done is delivered again, nobody has to look."""
+    broker.given = [0]
+    turn(commands, broker)
+    commands.owned[0].prefix.add(0).acknowledged = True
+    broker.refusal = code
+    with caplog.at_level(logging.DEBUG, "odradek.activities"):
+        commands.commit_finally()
+    assert [record.levelno for record in caplog.records if "last offsets" in record.getMessage()] == [level]

@@ -24,7 +24,7 @@ from odradek.activities.attempt import OwnedPartition
 from odradek.activities.ownership import StartGate
 from odradek.exceptions import DuplicateIdentityError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.errors import missing_acl
+from odradek.kafka.errors import kafka_error, missing_acl
 
 logger = logging.getLogger("odradek.activities")
 
@@ -43,6 +43,8 @@ COUNT_TIMEOUT_S, COUNT_AGAIN_S = 1.0, 10.0
 #: How often `commands` is purged behind the committed offsets.
 PURGE_INTERVAL_S = 10.0
 
+#: What a commit meets whose member the group no longer knows as it was: others joined or left, or its session ended.
+_SHARED_OUT_ANEW = {KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.UNKNOWN_MEMBER_ID}
 _INFORMATIONAL = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._PARTITION_EOF}
 
 
@@ -344,7 +346,9 @@ class CommandConsumer:
             try:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
             except KafkaException as error:  # what was done is delivered again, as a possible redelivery
-                logger.warning("%s: the last offsets could not be committed: %s", self._topic, error)
+                # A rolling deploy: the group is being shared out anew while this member leaves. Nothing to look at.
+                level = logging.INFO if kafka_error(error).code() in _SHARED_OUT_ANEW else logging.WARNING
+                logger.log(level, "%s: the last offsets could not be committed: %s", self._topic, error)
 
     def on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         """Answer to a commit (`on_commit` of the client); comes out of `poll`."""

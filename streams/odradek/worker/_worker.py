@@ -18,6 +18,7 @@ from odradek.activation import Interceptor
 from odradek.activities import ActivityHost
 from odradek.client import Client
 from odradek.common import VersioningBehavior
+from odradek.exceptions import OdradekError
 from odradek.processor import Processor
 from odradek.wire.topics import Topics
 from odradek.worker._checks import check_values
@@ -216,7 +217,10 @@ class Worker:
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             error = self._first_error(hosts)
             if error is not None:
-                logger.error("Worker failed, shutting down", exc_info=error)
+                if isinstance(error, OdradekError):  # says what is wrong and what to do; where it was raised says nothing
+                    logger.error("Worker failed, shutting down: %s", error)
+                else:
+                    logger.error("Worker failed, shutting down", exc_info=error)
                 await self._tell_fatal(error)
         except asyncio.CancelledError as cancelled:
             logger.info("Worker cancelled, shutting down")
