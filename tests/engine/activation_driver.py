@@ -66,7 +66,7 @@ def failed(seq: int, message: str = "boom", type: str = "Boom") -> ResolveActivi
 
 def cancelled(seq: int) -> ResolveActivity:
     """An activity that was cancelled."""
-    cause = Failure(message="Activity cancelled", kind=CANCELED)
+    cause = Failure(message="Cancelled", kind=CANCELED)
     failure = Failure("Activity task failed", ACTIVITY, cause=cause, retry_state="CANCEL_REQUESTED", activity_id=str(seq))
     return ResolveActivity(seq, "CANCELED", failure=failure)
 

@@ -12,10 +12,12 @@ from odradek.engine.failures import COMMAND_TOO_LARGE
 from odradek.engine.ports import COMMANDS, EngineLimits, Refusal
 from odradek.wire.clean import LINKS_MAX
 from odradek.wire.events import TerminateWorkflow
-from odradek.wire.history import ActivityTaskFailedEvent, ActivityTaskScheduled, ActivityTaskStartedEvent
+from odradek.wire.history import ActivityTaskCanceledEvent, ActivityTaskFailedEvent, ActivityTaskScheduled, ActivityTaskStartedEvent
 from odradek.wire.payload import Failure, RetryPolicy
 from tests.engine.script import ActivityFailure, ScriptActivator, values
 from tests.engine.world import T0, World, canceled, completed, failed, heartbeat, started
+
+NO_TIME = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
 
 
 def one(**options: Any) -> World:
@@ -179,15 +181,11 @@ def test_retry_gives_up_when_the_next_attempt_is_beyond_schedule_to_close() -> N
     [
         ({"start_to_close_timeout_ms": 5_000}, True, 5_000, "activity StartToClose timeout", "MAXIMUM_ATTEMPTS_REACHED"),
         ({"heartbeat_timeout_ms": 1_000}, True, 1_000, "activity Heartbeat timeout", "MAXIMUM_ATTEMPTS_REACHED"),
-        ({"schedule_to_start_timeout_ms": 3_000}, False, 3_000, "activity ScheduleToStart timeout", "NON_RETRYABLE_FAILURE"),
-        ({"schedule_to_close_timeout_ms": 4_000}, False, 4_000, "activity ScheduleToClose timeout", "TIMEOUT"),
-        (
-            {"schedule_to_close_timeout_ms": 4_000, "start_to_close_timeout_ms": 9_000},
-            False,
-            4_000,
-            "activity ScheduleToClose timeout",
-            "TIMEOUT",
-        ),
+        ({"schedule_to_start_timeout_ms": 3_000}, False, 3_000, "activity ScheduleToStart timeout", "TIMEOUT"),
+        # Not started by then: that is schedule-to-start, which is never longer than schedule-to-close.
+        ({"schedule_to_close_timeout_ms": 4_000}, False, 4_000, "activity ScheduleToStart timeout", "TIMEOUT"),
+        ({"schedule_to_close_timeout_ms": 4_000}, True, 4_000, NO_TIME, "TIMEOUT"),
+        ({"schedule_to_close_timeout_ms": 4_000, "start_to_close_timeout_ms": 9_000}, True, 4_000, NO_TIME, "TIMEOUT"),
     ],
 )
 def test_timeouts(options: dict[str, Any], start: bool, wait: int, message: str, state: str) -> None:
@@ -212,6 +210,36 @@ def test_schedule_to_start_is_not_retried_but_start_to_close_is() -> None:
     assert w.activities()[0].last_failure is not None
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start_to_close_timeout_ms": 5_000}, "activity StartToClose timeout"),
+        ({"heartbeat_timeout_ms": 5_000}, "activity Heartbeat timeout"),
+    ],
+)
+def test_last_attempt_that_times_out_has_the_one_before_as_its_cause(options: dict[str, Any], message: str) -> None:
+    w = one(retry_policy=RetryPolicy(maximum_attempts=3), **options)
+    for _ in range(2):
+        w.step(failed(w.last_task()))
+        w.advance(2_000)
+    w.step(started(w.last_task()))
+    w.advance(5_000)
+    assert outcome(w) == ["ACTIVITY", "MAXIMUM_ATTEMPTS_REACHED", "Activity task timed out"]
+    before = cause(w).cause
+    assert cause(w).message == message and before is not None and before.message == "boom"
+    assert before.cause is None, "the last but one alone: a chain of all attempts would grow without bound"
+
+
+def test_attempts_that_time_out_one_after_the_other_make_no_chain() -> None:
+    w = one(start_to_close_timeout_ms=1_000, retry_policy=RetryPolicy(maximum_attempts=4, backoff_coefficient=1.0))
+    for _ in range(4):
+        w.step(started(w.last_task()))
+        w.advance(1_000)
+        w.advance(1_000)
+    before = cause(w).cause
+    assert before is not None and before.message == "activity StartToClose timeout" and before.cause is None
+
+
 def test_start_to_close_without_time_for_a_retry_says_so() -> None:
     w = one(start_to_close_timeout_ms=2_000, schedule_to_close_timeout_ms=2_500)
     w.step(started(w.last_task()))
@@ -227,7 +255,7 @@ def test_schedule_to_close_during_backoff_never_happens_but_in_a_running_attempt
     w.advance(1_000)
     w.step(started(w.last_task()))
     w.advance(3_000)
-    assert cause(w).message == "activity ScheduleToClose timeout"
+    assert (cause(w).message, cause(w).timeout_type) == (NO_TIME, "SCHEDULE_TO_CLOSE")
     assert cause(w).cause is not None and cause(w).cause.message == "boom"
     assert w.controls[-1].attempt == 2  # the attempt that runs is told to stop
 
@@ -434,7 +462,8 @@ def test_wait_cancellation_of_an_activity_that_did_not_begin() -> None:
     w.step(w.signal("cancel"), w.signal("end", request_id="end"))
     assert w.results == []
     w.advance(CANCEL_GRACE_MS)
-    assert outcome(w) == GONE
+    assert outcome(w) == GONE and cause(w).message == "Cancelled"
+    assert [detail.data for detail in cause(w).details] == [b'"ACTIVITY_ID_NOT_STARTED"']
 
 
 @pytest.mark.parametrize("cancellation_type", ["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED"])
@@ -444,6 +473,10 @@ def test_cancel_in_backoff_resolves_within_the_step(cancellation_type: str) -> N
     w.step(w.signal("cancel"), w.signal("end", request_id="end"))
     assert outcome(w) == GONE and w.controls == []
     assert "ActivityTaskCanceled" in w.names() and len(w.tasks) == 1
+    told = [b'"ACTIVITY_ID_NOT_STARTED"'] if cancellation_type == "WAIT_CANCELLATION_COMPLETED" else []
+    assert [detail.data for detail in cause(w).details] == told
+    canceled_events = [event for event in w.history() if isinstance(event.attributes, ActivityTaskCanceledEvent)]
+    assert [detail.data for detail in canceled_events[0].attributes.details] == [b'"ACTIVITY_ID_NOT_STARTED"']
 
 
 def test_abandon_tells_nobody() -> None:

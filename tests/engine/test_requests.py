@@ -201,11 +201,29 @@ def test_requests_to_nobody(request_of: Any) -> None:
     w.step(request_of(run_id="other"))
     assert w.replies[-1].status == outcomes.NOT_FOUND
     w.step(TerminateWorkflow("w"))
+    completed = (outcomes.NOT_FOUND, "workflow execution already completed")
+    expected = (outcomes.OK, "") if isinstance(request_of(), CancelWorkflow) else completed
     w.step(request_of())
-    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.NOT_FOUND, "workflow execution already completed")
+    assert (w.replies[-1].status, w.replies[-1].message) == expected
     w.step(request_of(run_id="run-1"))
-    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.NOT_FOUND, "workflow execution already completed")
+    assert (w.replies[-1].status, w.replies[-1].message) == expected
     assert w.run().next_event_id == len(w.names()) + 1 + 2
+
+
+def test_cancel_of_a_closed_run_is_a_success_that_changes_nothing() -> None:
+    """As Temporal's: what was asked for is so, whichever chain it was meant for. An open run of another chain is not meant."""
+    w = world()
+    w.step(w.start("returning", run_id="run-1"))
+    before = len(w.names())
+    for of in ({}, {"run_id": "run-1"}, {"first_execution_run_id": "other"}):
+        effects = w.step(CancelWorkflow("w", request_id=f"r{of}", reply_to="c", **of))
+        assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].workflow_status) == (outcomes.OK, "run-1", outcomes.COMPLETED)
+        assert effects.rows == []
+    assert len(w.names()) == before
+    assert not w.step(CancelWorkflow("w")).dead_letters, "one from a shell, that nobody waits for"
+    w.step(w.start("waiting", run_id="run-2"))
+    w.step(CancelWorkflow("w", first_execution_run_id="run-1", request_id="r2", reply_to="c"))
+    assert w.replies[-1].status == outcomes.NOT_FOUND and not w.run().cancel_requested
 
 
 @pytest.mark.parametrize("kind", [CancelWorkflow, TerminateWorkflow])

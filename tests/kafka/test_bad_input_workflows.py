@@ -399,7 +399,8 @@ async def test_signal_to_a_closed_run(client: Client) -> None:
         await handle.signal(Waits.go, 0)
         assert await handle.result() == [0]
         events = len((await handle.fetch_history()).events)
-        for ask in (lambda: handle.signal(Waits.go, 1), handle.cancel, handle.terminate):
+        await handle.cancel()  # what it asks for is so
+        for ask in (lambda: handle.signal(Waits.go, 1), handle.terminate):
             with pytest.raises(RPCError) as caught:
                 await ask()
             assert caught.value.status is RPCStatusCode.NOT_FOUND

@@ -43,6 +43,7 @@ from odradek.engine.activation import (
     SignalJob,
     TaskFailed,
 )
+from odradek.engine.failures import CANCELED_MESSAGE
 from odradek.exceptions import CancelledError, is_cancelled_exception
 from odradek.wire.payload import Failure
 
@@ -277,7 +278,7 @@ class PythonWorkflowInstance:
             context.complete(error.command)
             return
         if isinstance(error, asyncio.CancelledError):
-            cancelled = CancelledError(str(error) or "Workflow cancelled")
+            cancelled = CancelledError(str(error) or CANCELED_MESSAGE)
             cancelled.__cause__ = error.__cause__
             error = cancelled.with_traceback(error.__traceback__)
         if context.cancel_reason is not None and _is_cancelled(error):

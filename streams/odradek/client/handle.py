@@ -111,10 +111,11 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         return cast(ReturnType, await self._client._root.await_result(self, follow_runs, rpc_timeout))
 
     async def cancel(self, *, reason: str = "", rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> None:
-        """Request cancellation: `asyncio.CancelledError` in the workflow, which may clean up, or go on.
+        """Request cancellation: `asyncio.CancelledError` in the workflow, which may clean up, or go on. Of a closed run a success that
+        changes nothing.
 
         Raises:
-            RPCError: NOT_FOUND when there is no such open run.
+            RPCError: NOT_FOUND when there is no such run.
         """
         await self._client._impl.cancel_workflow(
             CancelWorkflowInput(

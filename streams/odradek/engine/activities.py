@@ -14,7 +14,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from odradek.engine import retry
-from odradek.engine.failures import COMMAND_TOO_LARGE, activity_timeout, application, no_time_for_retry
+from odradek.engine.failures import COMMAND_TOO_LARGE, activity_timeout, application, no_time_for_retry, not_started
 from odradek.engine.keys import event_key
 from odradek.engine.matching import open_activity
 from odradek.engine.ports import ACTIVITY, COMMANDS, CONTROL, CommandWithoutDetails
@@ -315,6 +315,8 @@ def _try_again(step: WorkflowStep, run: LiveRun, row: ActivityRow, failure: Fail
     """Begin the backoff to the next attempt, if there is one. Returns the RetryState."""
     if row.cancel_requested_event_id:
         return retry.CANCEL_REQUESTED
+    if failure.timeout_type in retry.FINAL_TIMEOUTS:
+        return retry.EXPIRED
     expiration = row.scheduled_time_ms + row.schedule_to_close_timeout_ms if row.schedule_to_close_timeout_ms else 0
     state, wait_ms = retry.decide(row.retry_policy, failure, attempt=row.attempt, now_ms=run.time_ms, expiration_ms=expiration)
     if state != retry.IN_PROGRESS:
@@ -379,7 +381,9 @@ def apply_timer(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
     row.timer_due_ms = 0  # its timer row is gone
     state = row.state
     if row.schedule_to_close_timeout_ms and row.scheduled_time_ms + row.schedule_to_close_timeout_ms <= now:
-        _time_out(step, run, row, "SCHEDULE_TO_CLOSE")
+        # Schedule-to-start is never longer, and comes first where both are due. Of a later attempt it ends later.
+        not_begun = state in (SCHEDULED, WAITING) and row.attempt == 1
+        _time_out(step, run, row, "SCHEDULE_TO_START" if not_begun else "SCHEDULE_TO_CLOSE")
     elif state == STARTED:
         beat = max(row.started_time_ms, row.last_heartbeat_time_ms)
         if row.start_to_close_timeout_ms and row.started_time_ms + row.start_to_close_timeout_ms <= now:
@@ -393,7 +397,7 @@ def apply_timer(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
     elif state != BACKOFF and row.schedule_to_start_timeout_ms and row.attempt_scheduled_time_ms + row.schedule_to_start_timeout_ms <= now:
         _time_out(step, run, row, "SCHEDULE_TO_START")
     elif state == SCHEDULED and row.cancel_requested_event_id:
-        _close(step, run, row, ActivityTaskCanceledEvent(row.scheduled_event_id, 0, row.cancel_requested_event_id))
+        _close(step, run, row, ActivityTaskCanceledEvent(row.scheduled_event_id, 0, row.cancel_requested_event_id, not_started()))
     elif state == WAITING:
         send_again(step, run, row)
     else:
@@ -406,13 +410,10 @@ def _time_out(step: WorkflowStep, run: LiveRun, row: ActivityRow, timeout_type: 
     state = _try_again(step, run, row, failure)
     if state == retry.IN_PROGRESS:
         return
-    if timeout_type == "SCHEDULE_TO_CLOSE":
-        state = retry.EXPIRED if state == retry.NON_RETRYABLE_FAILURE else state
-        failure.cause = row.last_failure
-    elif state == retry.EXPIRED:
-        failure = no_time_for_retry(cause=failure, details=details)
-    elif timeout_type == "SCHEDULE_TO_START":
-        failure.cause = row.last_failure
+    failure.cause = row.last_failure  # not before: a failure that is kept for the next attempt would grow with each of them
+    if state == retry.EXPIRED and timeout_type != "SCHEDULE_TO_START":
+        own = timeout_type != "SCHEDULE_TO_CLOSE"
+        failure = no_time_for_retry(cause=failure if own else row.last_failure, details=details)
     _close(step, run, row, ActivityTaskTimedOutEvent(row.scheduled_event_id, 0, failure, state))
     if row.state in (SCHEDULED, STARTED):
         _send_cancel(step, row, "timed out")
@@ -437,7 +438,7 @@ def cancel(step: WorkflowStep, run: LiveRun, command: ActivityCancellation, task
     row.cancel_requested = True
     row.cancel_requested_event_id = event_id
     if row.state in (BACKOFF, WAITING):
-        _close(step, run, row, ActivityTaskCanceledEvent(row.scheduled_event_id, 0, event_id))
+        _close(step, run, row, ActivityTaskCanceledEvent(row.scheduled_event_id, 0, event_id, not_started()))
         return
     _send_cancel(step, row)
     if row.state == SCHEDULED:

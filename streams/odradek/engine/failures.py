@@ -14,6 +14,9 @@ TIMEOUT_NAMES = {
     "HEARTBEAT": "Heartbeat",
 }
 
+# What a cancellation is called, of an activity and of a workflow.
+CANCELED_MESSAGE = "Cancelled"
+
 # Failure.type of an output that its topic does not take.
 COMMAND_TOO_LARGE = "ActivityCommandTooLarge"
 RESULT_TOO_LARGE = "WorkflowResultTooLarge"
@@ -36,8 +39,13 @@ def activity_timeout(timeout_type: str, *, cause: Failure | None = None, details
     )
 
 
+def not_started() -> list[Payload]:
+    """Details of the cancellation of an activity that no service had begun."""
+    return [Payload({"encoding": b"json/plain"}, b'"ACTIVITY_ID_NOT_STARTED"')]
+
+
 def no_time_for_retry(*, cause: Failure | None, details: list[Payload]) -> Failure:
-    """An attempt timed out and the next one would begin after schedule-to-close."""
+    """Schedule-to-close passed, or an attempt timed out and the next one would begin after it."""
     return Failure(
         message="Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying",
         kind=TIMEOUT,

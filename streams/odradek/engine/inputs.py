@@ -85,10 +85,10 @@ def _signal(step: WorkflowStep, event: SignalWorkflow) -> None:
 
 
 def _cancel(step: WorkflowStep, event: CancelWorkflow) -> None:
-    """A request, not an order, and a state, not an event: the second one changes nothing."""
+    """A request, not an order, and a state, not an event: the second one changes nothing, nor does one of a closed run (Temporal)."""
     if _repeated(step, event):
         return
-    run = target(step, event, must_be_open=True)
+    run = target(step, event, must_be_open=True, closed_is_done=True)
     if run is None:
         return
     if not run.row.cancel_requested:

@@ -7,7 +7,7 @@ InitializeWorkflow, of a run's first activation, comes before all.
 from __future__ import annotations
 
 from odradek.engine.activation import CancelJob, FireTimer, InitializeWorkflow, Job, NotifyHasPatch, ResolveActivity, SignalJob
-from odradek.engine.failures import activity_link, canceled
+from odradek.engine.failures import CANCELED_MESSAGE, activity_link, canceled
 from odradek.engine.keys import random_seed
 from odradek.engine.run import LiveRun, OpenActivity
 from odradek.wire.history import (
@@ -23,6 +23,7 @@ from odradek.wire.history import (
 )
 from odradek.wire.payload import Failure, Payload
 
+# The message of the ACTIVITY link; that of its cause is CANCELED_MESSAGE.
 ACTIVITY_CANCELED = "Activity cancelled"
 
 
@@ -63,7 +64,7 @@ def canceled_activity(
     """The job that resolves a cancelled activity."""
     failure = activity_link(
         ACTIVITY_CANCELED,
-        canceled(ACTIVITY_CANCELED, details),
+        canceled(CANCELED_MESSAGE, details),
         activity_type=activity.activity_type,
         activity_id=activity.activity_id,
         scheduled_event_id=activity.scheduled_event_id,

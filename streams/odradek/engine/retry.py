@@ -17,6 +17,9 @@ RETRY_POLICY_NOT_SET = "RETRY_POLICY_NOT_SET"
 CANCEL_REQUESTED = "CANCEL_REQUESTED"
 EXPIRED = "TIMEOUT"
 
+# Timeouts after which no attempt follows: schedule-to-close has no time for one, schedule-to-start would only wait again.
+FINAL_TIMEOUTS = ("SCHEDULE_TO_START", "SCHEDULE_TO_CLOSE")
+
 # An interval never grows beyond this, whatever the coefficient: 100 years.
 INTERVAL_MAX_MS = 100 * 365 * 86_400_000
 
@@ -62,7 +65,7 @@ def is_retryable(failure: Failure, policy: RetryPolicy) -> bool:
     if kind in (CANCELED, TERMINATED):
         return False
     if kind == TIMEOUT:
-        if failure.timeout_type not in ("START_TO_CLOSE", "HEARTBEAT"):
+        if failure.timeout_type in FINAL_TIMEOUTS:
             return False
         return f"TemporalTimeout:{TIMEOUT_NAMES[failure.timeout_type]}" not in policy.non_retryable_error_types
     if kind == SERVER:
