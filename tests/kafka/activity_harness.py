@@ -148,14 +148,15 @@ async def until(
     step: Callable[[], None] = lambda: None,
     describe: Callable[[], str] = lambda: "",
 ) -> None:
-    """Wait until a condition holds; fail with a description when it does not in time."""
-    deadline = time.monotonic() + timeout_s
+    """Wait until a condition holds; fail with a description when it does not in time. The longer it has taken, the rarer are looks."""
+    began = time.monotonic()
     while True:
         step()
         if condition():
             return
-        assert time.monotonic() < deadline, f"not in {timeout_s} s: {describe()}"
-        await asyncio.sleep(0.005)
+        spent = time.monotonic() - began
+        assert spent < timeout_s, f"not in {timeout_s} s: {describe()}"
+        await asyncio.sleep(min(0.1, max(0.005, spent / 20)))
 
 
 def names(records: Iterable[Any]) -> list[str]:

@@ -31,11 +31,12 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], timeout: float = 30.0, what: str = "") -> T:
-    """Wait for a condition; its value."""
-    deadline = time.monotonic() + timeout
+    """Wait for a condition; its value. Each look may read a whole topic: the longer it has taken, the rarer they are."""
+    began = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what or condition}"
-        time.sleep(0.01)
+        spent = time.monotonic() - began
+        assert spent < timeout, f"not within {timeout:g} s: {what or condition}"
+        time.sleep(min(0.1, max(0.01, spent / 20)))
     return value
 
 
