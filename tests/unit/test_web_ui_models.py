@@ -339,6 +339,18 @@ def test_search_attributes_are_plain_text() -> None:
     assert found == ['north "1"', "a, b", "7", "1.5", "true", "", "[1, 2]"]
 
 
+def test_a_failure_by_both_its_ends() -> None:
+    """What was raised, as the command line says it, and what stands deepest."""
+    root = {"type": "GatewayError", "message": "timeout", "cause": None}
+    middle = {"type": "", "message": "no answer", "cause": root}
+    assert (
+        text.failure_ends({"type": "CardError", "message": "declined", "cause": middle})
+        == "CardError: declined, caused by GatewayError: timeout"
+    )
+    assert text.failure_ends(root) == "GatewayError: timeout" and text.failure_ends(None) == ""
+    assert text.failure_line(middle) == "GatewayError: timeout"
+
+
 def test_runs_of_a_chain_are_numbered_from_its_first() -> None:
     runs = [run_view(summary("w", name, first_execution_run_id=first)) for name, first in (("e", "c"), ("d", "c"), ("c", "c"), ("b", "a"))]
     assert numbers_of(runs) == {"c": 1, "d": 2, "e": 3}, "the first run of the older chain is not there"

@@ -189,6 +189,14 @@ def failure_line(failure: Any) -> str:
     return f"{name}: {message}" if name and name != message else str(message)
 
 
+def failure_ends(failure: Any) -> str:
+    """A failure by both its ends: what was raised, and what stands deepest in its chain."""
+    if not failure:
+        return ""
+    raised = failure_line({**failure, "cause": None})
+    return f"{raised}, caused by {failure_line(failure)}" if failure.get("cause") else raised
+
+
 FILTERS: dict[str, Any] = {
     "kept": kept,
     "clock": clock,
@@ -206,5 +214,6 @@ FILTERS: dict[str, Any] = {
     "brief_payloads": brief_payloads,
     "plain": plain,
     "failure_line": failure_line,
+    "failure_ends": failure_ends,
 }
 TESTS: dict[str, Any] = {"payload": is_payload}
