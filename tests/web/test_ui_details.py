@@ -126,8 +126,8 @@ def test_marks_of_a_run(site: Site, new_page: NewPage) -> None:
     assert page.locator("div:has(> dt:text-is('Colour')) dd").inner_text() == "blue"
     assert page.locator(".tl:has-text('Signal new_card')").count() == 1
     row = page.locator(".tl:has-text('reserve_stock')")
-    bar, label = row.locator("rect").last.bounding_box(), row.locator("text").bounding_box()
-    assert -10 <= label["x"] - bar["x"] - bar["width"] < 20, "its duration stands beside its bar (its own edge is 10 px wide)"
+    bar, label = row.locator("rect").last.bounding_box(), row.locator(".attempt").bounding_box()
+    assert 0 <= label["x"] - bar["x"] - bar["width"] < 12, "its duration stands beside its bar"
 
 
 def test_long_ids_take_few_lines(site: Site, new_page: NewPage) -> None:
