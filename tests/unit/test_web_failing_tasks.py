@@ -101,9 +101,9 @@ async def test_failing_tasks_are_marked_counted_and_found(server: UiServer) -> N
 
 
 def failing_of(html: str) -> tuple[str, int]:
-    """Whether the chip is pressed, and its count."""
-    (found,) = re.findall(r'id="failing"[^>]*aria-pressed="(\w+)".*?class="count">(\d+)<', html, re.DOTALL)
-    return found[0], int(found[1])
+    """Whether the chip is on, and its count."""
+    (found,) = re.findall(r'id="failing"([^>]*)>.*?class="count">(\d+)<', html, re.DOTALL)
+    return str('aria-current="true"' in found[0]).lower(), int(found[1])
 
 
 async def test_batch_over_the_failing_hits_nobody_else(server: UiServer) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from html import unescape
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -118,6 +119,30 @@ async def test_every_page_keeps_the_content_security_policy(server: UiServer, pa
         assert page.refused == [] and "main" in page.tags and "Undefined" not in response.text
         part = await client.get(path, headers={"x-part": "1"})
         assert part.status_code == 200 and Page(part.text).refused == []
+
+
+async def test_every_page_has_one_heading_and_leaves_no_level_out(server: UiServer) -> None:
+    """Those in dialogs begin below the page's own. Links are pressed nowhere (what is chosen is current), and columns have names."""
+    problems = ["/nothing/here", "/workflows/nobody/r", "/records/odradek.default.orders.events/3/700"]
+    async with browser(filled(server)) as client:
+        imported = await client.post(
+            "/import", content=to_json(long_history(summary("order-1"), 3)), headers={"content-type": "application/json"}
+        )
+        where = imported.json()["location"]
+        for path in [*PAGES, *problems, "/dashboard/table?plot=runs", where, f"{where}/events/5"]:
+            html = (await client.get(path)).text
+            levels = [int(level) for level in re.findall(r"<h(\d)", html.partition("<main")[2].partition("</main>")[0])]
+            assert levels.count(1) == 1 and levels[0] == 1, (path, levels)
+            assert all(after <= before + 1 for before, after in pairwise(levels)), (path, levels)
+            assert re.findall(r"<(?:a|summary)[^>]* aria-pressed", html) == [] and "<th></th>" not in html, path
+        for path in [
+            f"{RUN}/actions/signal",
+            f"{RUN}/events/5",
+            "/records/odradek.default.orders.events/3/7",
+            "/dashboard/table?plot=runs",
+        ]:
+            part = (await client.get(path, headers={"x-part": "1"})).text
+            assert re.findall(r"<h(\d)", part)[0] == "2" and "<h1" not in part, path
 
 
 async def test_markup_in_data_is_text(server: UiServer) -> None:

@@ -36,6 +36,7 @@ def test_keys_and_completion(site: Site, new_page: NewPage) -> None:
     page.keyboard.press("k")
     first = page.locator("tr[data-row]").first
     assert "cursor" in first.get_attribute("class")
+    assert page.evaluate("document.activeElement.matches('tr.cursor td.main a')"), "what keys go to has the focus: it is read out"
     page.keyboard.press("x")
     assert page.locator("#picked-count").inner_text() == "1"
     page.keyboard.press("/")

@@ -29,7 +29,7 @@ def test_failing_tasks_come_and_go_in_the_open_list(site: Site, new_page: Callab
     assert mark.inner_text() == "task failing" and PROBLEMS[1] in mark.get_attribute("title")
     page.click("#failing")
     page.wait_for_url("**/runs?failing=1")
-    page.wait_for_selector("#failing[aria-pressed=true]")
+    page.wait_for_selector("#failing[aria-current=true]")
     assert page.locator("tbody tr").count() == 1
     page.wait_for_selector("#pulse[data-state=live]")
     site.server.add(run("order-2", *PROBLEMS, "category=Parked", transitions=2))

@@ -169,6 +169,9 @@ class Visit:
             "may_write": self.may_write,
             "read_only": server.options.read_only,
             "theme": theme if theme in THEMES else "",
+            # What may be a page or stand in a dialog: tags of its heading, and of those below it.
+            "heading": "h2" if self.wants_part else "h1",
+            "subheading": "h3" if self.wants_part else "h2",
             "path": request.url.path,
             "now_ms": self.now_ms,
             "notice": NOTICES.get(self.text("notice"), ""),

@@ -208,7 +208,8 @@ function move(step) {
   next.classList.add("cursor");
   next.scrollIntoView({ block: "nearest" });
   cursor = next.dataset.row;
-  if (next.matches("a, details")) (next.matches("a") ? next : $("summary", next)).focus({ preventScroll: true });
+  const target = next.matches("a") ? next : next.matches("details") ? $("summary", next) : $(".main a", next) ?? $("a[href]", next);
+  target?.focus({ preventScroll: true });
 }
 
 // Keys of links: nearer, further, along. True where there is no such link: the key then does what it does anyway.
