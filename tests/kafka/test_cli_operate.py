@@ -527,6 +527,9 @@ def test_dead_letters(world: World, odradek: Run) -> None:
     done = odradek("dead-letter", "show", "-t", QUEUE, "--offset", str(offset))
     assert done.returncode == 0 and "a defect" in done.stdout and "SignalWorkflow" in done.stdout and "2026" in done.stdout
     assert odradek("dead-letter", "show", "-t", QUEUE, "--offset", "999").returncode == 4
+    for command in ("dead-letter list", "task-queue describe"):
+        done = odradek(*command.split(), "-t", "nope")
+        assert (done.returncode, done.stdout) == (4, "") and "task queue 'nope' was never used" in done.stderr, command
     assert odradek("dead-letter", "redrive", "-t", QUEUE).returncode == 2
     assert odradek("dead-letter", "redrive", "-t", QUEUE, "--offset", "999").returncode == 4
     done = odradek("dead-letter", "redrive", "-t", QUEUE, "-w", "letter", answer="no")

@@ -33,6 +33,34 @@ def payloads(*arguments: str) -> list[Payload]:
     return made
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["workflow", "start", "--type", "T", "-t", "q"],
+        ["workflow", "execute", "--type", "T", "-t", "q"],
+        ["workflow", "describe"],
+        ["workflow", "terminate"],
+        ["activity", "complete", "--activity-id", "a", "--result", "1"],
+        ["topic"],
+        ["dead-letter", "list"],
+    ],
+)
+def test_an_empty_workflow_id(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable of the shell that is not set: a start made an id of its own."""
+    for given in (["-w", ""], ["--workflow-id="]):
+        with pytest.raises(SystemExit) as ended:
+            build_parser().parse_args([*command, *given])
+        assert ended.value.code == 2 and "--workflow-id/-w: is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--limit", "--page-size"])
+def test_limits_that_are_no_number(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for given, says in (("x", "'x' is no whole number: give 1 or more"), ("0", "0 is out of range: give 1 or more")):
+        with pytest.raises(SystemExit) as ended:
+            build_parser().parse_args(["workflow", "list", option, given])
+        assert ended.value.code == 2 and says in capsys.readouterr().err
+
+
 def test_without_them_inputs_are_values() -> None:
     assert given("-i", "1", "--input", '{"a": [null]}') == [1, {"a": [None]}] and given() == []
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Awaitable, Callable
 
 from odradek.cli.app import Commands, add_command, add_group
-from odradek.cli.common import cluster_options, json_value, with_client
+from odradek.cli.common import cluster_options, filled, json_value, with_client
 from odradek.cli.output import is_json, output_options, print_value, visible
 from odradek.cli.status import ONE_WORKFLOW
 from odradek.cli.workflow.options import add_timeout
@@ -46,7 +46,7 @@ def _command(actions: Commands, name: str, run: Callable[[argparse.Namespace], i
         parents=[cluster_options(), output_options()],
     )
     parser.add_argument("--activity-id", "-a", required=True, help="activity id")
-    parser.add_argument("--workflow-id", "-w", required=True, help="workflow id")
+    parser.add_argument("--workflow-id", "-w", type=filled, required=True, help="workflow id")
     parser.add_argument("--run-id", "-r", help="run id (default: the latest run)")
     add_timeout(parser)
     return parser

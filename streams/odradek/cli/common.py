@@ -115,6 +115,13 @@ def duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 500ms, 10s, 5min, 1h or 3d") from None
 
 
+def filled(text: str) -> str:
+    """argparse type of a text that is not empty, as a variable of the shell that is not set is."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty: is a variable not set?")
+    return text
+
+
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """argparse type of a whole number from `least` to `most`."""
     bounds = f"{least} or more" if most is None else f"{least} to {most}"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from odradek.cli.app import Commands, add_command, add_group
-from odradek.cli.common import POSITIVE, cluster_options, whole_number
+from odradek.cli.common import POSITIVE, cluster_options, filled, whole_number
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
-from odradek.cli.kafka import Cluster, cluster
+from odradek.cli.kafka import Cluster, cluster, unknown_queue
 from odradek.cli.output import is_json, output_options, print_fields, print_many, print_value, visible
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status, UsageError
 from odradek.cli.times import time_text
@@ -86,7 +86,7 @@ is harmless: its reader drops what it has applied. Status 1 if one could not be 
 
 def _filter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", help="only those of this reason, such as UNDECODABLE, UNKNOWN_SCHEMA, NOT_APPLIED, REFUSED")
-    parser.add_argument("--workflow-id", "-w", help="only those of this workflow")
+    parser.add_argument("--workflow-id", "-w", type=filled, help="only those of this workflow")
 
 
 # --- commands
@@ -95,7 +95,11 @@ def _filter_options(parser: argparse.ArgumentParser) -> None:
 def list_letters(options: argparse.Namespace) -> int:
     """A line a letter."""
     with _reader(options) as (kafka, reader):
-        queues = [options.task_queue] if options.task_queue else _queues(kafka)
+        queues = _queues(kafka)
+        if options.task_queue:
+            if options.task_queue not in queues and not _is_known(kafka, options.task_queue):
+                raise unknown_queue(kafka, options.task_queue)
+            queues = [options.task_queue]
         letters = [letter for queue in queues for letter in _matching(options, reader, queue, options.limit)]
     rows = [
         [
@@ -194,6 +198,12 @@ def _queues(kafka: Cluster) -> list[str]:
     return sorted(
         one.task_queue for one in parsed if one is not None and one.kind == DEAD_LETTERS and one.namespace == kafka.settings.namespace
     )
+
+
+def _is_known(kafka: Cluster, queue: str) -> bool:
+    """Whether the queue has any topic: most never have a dead letter."""
+    parsed = [kafka.admin.topics.parse(name) for name in kafka.admin.topic_names()]
+    return any(one is not None and one.task_queue == queue and one.namespace == kafka.settings.namespace for one in parsed)
 
 
 def _matching(options: argparse.Namespace, reader: DeadLetterReader, queue: str, limit: int | None) -> Iterator[DeadLetterView]:

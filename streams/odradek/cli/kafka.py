@@ -57,6 +57,12 @@ class Cluster:
             reader.close()
 
 
+def unknown_queue(kafka: Cluster, name: str) -> CommandFailedError:
+    """The error of a task queue without topics."""
+    text = f"task queue {name!r} was never used in namespace {kafka.settings.namespace!r}: `odradek task-queue list` shows those that were"
+    return CommandFailedError(text, Status.NOT_FOUND)
+
+
 @contextlib.contextmanager
 def cluster(options: argparse.Namespace) -> Iterator[Cluster]:
     """Connect. Raises BrokerUnreachableError; CommandFailedError for a namespace that was never used."""

@@ -12,7 +12,7 @@ import msgspec
 from odradek.cli.app import Commands, add_command, add_group
 from odradek.cli.common import cluster_options, duration
 from odradek.cli.confirm import add_yes, check_may_ask, confirm
-from odradek.cli.kafka import Cluster, cluster
+from odradek.cli.kafka import cluster, unknown_queue
 from odradek.cli.output import (
     is_json,
     output_options,
@@ -24,7 +24,7 @@ from odradek.cli.output import (
     text_of,
     visible,
 )
-from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
+from odradek.cli.status import ONE_WORKFLOW, CommandFailedError
 from odradek.cli.style import GREEN, RED, YELLOW, Painted
 from odradek.cli.times import age_text, since_text
 
@@ -138,7 +138,7 @@ def describe(options: argparse.Namespace) -> int:
         reader = QueueReader(kafka.settings, kafka.admin, board)
         try:
             if options.task_queue not in reader.kinds():
-                raise _unknown(kafka, options.task_queue)
+                raise unknown_queue(kafka, options.task_queue)
             rates = RateReader(kafka.settings, kafka.admin).measure(options.task_queue, options.interval.total_seconds())
             detail = reader.queue(options.task_queue)
         finally:
@@ -161,7 +161,7 @@ def delete(options: argparse.Namespace) -> int:
         remover = QueueRemover(kafka.settings, kafka.admin, board)
         removal = remover.look(options.task_queue)
         if removal.empty:
-            raise _unknown(kafka, options.task_queue)
+            raise unknown_queue(kafka, options.task_queue)
         if removal.obstacles and not options.force:
             raise CommandFailedError(
                 f"task queue {options.task_queue!r} is not deleted: {'; '.join(removal.obstacles)}. --force deletes it all the same"
@@ -179,11 +179,6 @@ def delete(options: argparse.Namespace) -> int:
 
 
 # --- parts
-
-
-def _unknown(kafka: Cluster, name: str) -> CommandFailedError:
-    text = f"task queue {name!r} was never used in namespace {kafka.settings.namespace!r}: `odradek task-queue list` shows those that were"
-    return CommandFailedError(text, Status.NOT_FOUND)
 
 
 def _of_types(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> tuple[QueueDetail, QueueRates]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import POSITIVE, cluster_options, duration
+from odradek.cli.common import POSITIVE, cluster_options, duration, filled
 from odradek.cli.kafka import Cluster, cluster
 from odradek.cli.output import json_text, output_options, print_json, print_line, print_table, text_of, visible
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
@@ -49,7 +49,7 @@ take the place of others in --limit. A search that --limit ends is a success: a 
         statuses=ONE_WORKFLOW,
         parents=[cluster_options(), output_options()],
     )
-    parser.add_argument("--workflow-id", "-w", required=True, help="workflow id")
+    parser.add_argument("--workflow-id", "-w", type=filled, required=True, help="workflow id")
     parser.add_argument("--run-id", "-r", default="", help="one run of it; records that name none are shown with any")
     parser.add_argument("--task-queue", "-t", help="task queue that it was started on (default: all are searched)")
     parser.add_argument("--kind", action="append", choices=KINDS, help="topics of this kind only; may be given again")

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import cluster_options, server_options, with_client
+from odradek.cli.common import POSITIVE, cluster_options, server_options, with_client
 from odradek.cli.output import is_json, output_options, plain, print_json, print_line, print_table, print_value, text_of, visible
 from odradek.cli.style import run_status_text
 from odradek.cli.times import since_text
@@ -38,8 +38,8 @@ Temporal's WorkflowExecutionInfo, with what is wrong in the search attribute `Te
         parents=parents,
     )
     parser.add_argument("--query", "-q", default="", help="which workflows (default: all)")
-    parser.add_argument("--limit", type=_count, metavar="N", help="how many at most (default: all)")
-    parser.add_argument("--page-size", type=_count, default=1_000, metavar="N", help="how many a request (default, and most: 1000)")
+    parser.add_argument("--limit", type=POSITIVE, metavar="N", help="how many at most (default: all)")
+    parser.add_argument("--page-size", type=POSITIVE, default=1_000, metavar="N", help="how many a request (default, and most: 1000)")
     add_timeout(parser, "a page")
     parser = add_command(
         actions,
@@ -124,10 +124,3 @@ def _row(execution: WorkflowExecution) -> list[str]:
         since_text(info.close_time_ms),
         execution.task_queue,
     ]
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
-from odradek.cli.common import cluster_options, duration, key_values, with_client
+from odradek.cli.common import cluster_options, duration, filled, key_values, with_client
 from odradek.cli.inputs import add_inputs, input_options, inputs_of
 from odradek.cli.output import is_json, output_options, print_json, print_one, print_value
 from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
@@ -91,7 +91,8 @@ def register(actions: Commands) -> None:
 
 def _start_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """required: whether the workflow id has to be given."""
-    parser.add_argument("--workflow-id", "-w", required=required, help="workflow id" + ("" if required else " (default: a new one)"))
+    help = "workflow id" if required else "workflow id (default: a new one)"
+    parser.add_argument("--workflow-id", "-w", type=filled, required=required, help=help)
     parser.add_argument("--type", "--name", required=True, help="workflow type")
     parser.add_argument("--task-queue", "-t", required=True, help="task queue")
     parser.add_argument("--id-reuse-policy", type=member(WorkflowIDReusePolicy), metavar="POLICY", help=names(WorkflowIDReusePolicy))
