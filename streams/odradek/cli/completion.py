@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
+from odradek.cli.anywhere import ANYWHERE
 from odradek.cli.app import Commands, add_command, add_group, build_parser
 from odradek.cli.status import Status
 from odradek.cli.tree import Command, Option, command_tree
@@ -43,8 +45,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _with_anywhere(tree: Command) -> Command:
+    """With the options that may stand before the command, as those that have them say what they take."""
+    known = {flag for option in tree.options for flag in option.flags}
+    more: dict[tuple[str, ...], Option] = {}
+    for option in (option for command in tree.walk() for option in command.options):
+        if known.isdisjoint(option.flags) and not set(option.flags).isdisjoint(ANYWHERE):
+            more.setdefault(option.flags, option)
+    return replace(tree, options=(*tree.options, *more.values()))
+
+
 def bash(tree: Command) -> str:
     """For bash 3.2 and later."""
+    tree = _with_anywhere(tree)
     commands, words, values, files = [], [], [], []
     for command in tree.walk():
         path = " ".join(command.words)
@@ -83,7 +96,7 @@ complete -o default -F _odradek odradek"""
 
 def zsh(tree: Command) -> str:
     """For zsh, after compinit. Each command is a function that its group calls."""
-    functions = [_zsh_function(command) for command in tree.walk()]
+    functions = [_zsh_function(command) for command in _with_anywhere(tree).walk()]
     return "#compdef odradek\n" + "\n".join(functions) + "\ncompdef _odradek odradek"
 
 
@@ -130,7 +143,7 @@ def _quoted(text: str) -> str:
 def fish(tree: Command) -> str:
     """For fish. A condition a command: its words have been seen, none of those below it yet."""
     lines = ["# fish completion of odradek", "complete -c odradek -f"]
-    for command in tree.walk():
+    for command in _with_anywhere(tree).walk():
         seen = [f"__fish_seen_subcommand_from {word}" for word in command.words]
         below = " ".join(one.words[-1] for one in command.commands)
         if below:

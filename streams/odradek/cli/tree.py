@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def command_tree(parser: argparse.ArgumentParser, words: tuple[str, ...] = (), h
             commands = [command_tree(one, (*words, name), helps.get(name, "")) for name, one in action.choices.items()]
             continue
         value = action.nargs != 0
-        choices = tuple(str(choice) for choice in action.choices or ())
+        known: Iterable[Any] = action.choices if action.choices is not None else getattr(action.type, "words", ())
+        choices = tuple(map(str, known))
         metavar = action.metavar if isinstance(action.metavar, str) else ""
         one = Option(
             tuple(action.option_strings),
