@@ -147,6 +147,16 @@ def test_a_record_in_a_few_words() -> None:
     assert topic.what(record(None)) == "" and topic.what(record("xx", "no schema")) == "cannot be decoded: no schema"
 
 
+def test_one_long_cell_does_not_widen_all_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands whole, and moves the rest of its own row alone."""
+    long = "x" * 1_000
+    widths = output.print_table(["ID", "TYPE"], [["a", "T"], [long, "T"], ["wide-one", "T"]])
+    assert capsys.readouterr().out.splitlines() == ["ID        TYPE", "a         T", f"{long}  T", "wide-one  T"] and widths == [8, 4]
+    assert output.print_table(["ID", "TYPE"], [[long, "T"]], widths=widths, headed=False) == [8, 4]
+    all_long = [[f"{long}{number}", "T"] for number in (1, 10, 100)]
+    assert output.print_table(["ID", "TYPE"], all_long) == [1_003, 4], "where all are long it is no exception"
+
+
 def test_topics_of_two_queues_look_different() -> None:
     def named(name: str, kind: str) -> str:
         return topic.topic_text(RecordView(name, kind, 0, 1, 2, "w", "K", {}, None, 3))

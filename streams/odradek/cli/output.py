@@ -24,6 +24,8 @@ NONE = "none"
 FORMS = ("text", "table", "json", "jsonl", NONE)
 # What a column is cut to on a terminal, at least.
 _NARROWEST = 12
+# What a column may take without regard to what most of its cells take.
+_WIDE = 80
 # What steers a terminal or turns text around: C0, DEL, C1, line and paragraph separators, bidirectional controls.
 _BEYOND_LATIN = (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _IN_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_BEYOND_LATIN)}
@@ -136,11 +138,13 @@ def painted(text: str) -> str:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, widths: Sequence[int] = (), headed: bool = True) -> list[int]:
-    """Columns as wide as they need to be; their widths, so that more rows can follow. On a terminal the last column is cut to its width."""
+    """Columns as wide as they need to be, which one long cell does not decide; their widths, so that more rows can follow. On a terminal
+    the last column is cut to its width.
+    """
     texts = [[visible(cell) for cell in row] for row in rows]
     least = list(widths) or [0] * len(header)
     shown = [header, *texts] if headed else texts
-    used = [max([least[column], *(len(row[column]) for row in shown)]) for column in range(len(header))]
+    used = [_width([len(row[column]) for row in shown], least[column]) for column in range(len(header))]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     room = limit - sum(used[:-1]) - 2 * (len(used) - 1) if limit else 0
     if headed:
@@ -148,6 +152,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, widths:
     for row, text in zip(rows, texts, strict=True):
         _print_row(text, [cell.color if isinstance(cell, Painted) else 0 for cell in row], used, room)
     return used
+
+
+def _width(lengths: Sequence[int], least: int) -> int:
+    """How wide a column is: as its widest cell, but one that is far longer than most moves its own row alone."""
+    usual = max(_WIDE, least or 2 * sorted(lengths)[(len(lengths) - 1) // 2]) if lengths else 0
+    return max([least, *(length for length in lengths if length <= usual)])
 
 
 def _print_row(texts: Sequence[str], colors: Sequence[int], widths: Sequence[int], room: int) -> None:
