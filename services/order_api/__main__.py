@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-import uvicorn
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from services.order_api.app import create_app
-from services.service_config import AnySetting, ProcessConfig
-from services.worker_process import load_all
+from services.ending import ends_at_once, on_signals
 
-
-class ApiConfig(ProcessConfig):
-    """Where the API listens."""
-
-    odradek: AnySetting
-    host: str = "127.0.0.1"
-    port: int = 8000
+if TYPE_CHECKING:
+    from odradek.config import Settings
+    from services.order_api.config import ApiConfig
 
 
 def main() -> None:
+    ends_at_once("order API")
+    from odradek.exceptions import OdradekError  # takes a second, and may be interrupted too
+    from services.order_api.config import ApiConfig
+    from services.worker_process import load_all
+
     config, settings = load_all(ApiConfig, "The HTTP order API.")
-    app = create_app(settings)
-    uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
+    try:
+        asyncio.run(_serve(config, settings))
+    except OdradekError as error:
+        raise SystemExit(f"order API: {error}") from None
+
+
+async def _serve(config: ApiConfig, settings: Settings) -> None:
+    """Until a signal: what is being answered is answered, then the process ends."""
+    import uvicorn
+
+    from odradek.client import Client
+    from services.order_api.app import create_app
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # ours, as every service has them: uvicorn raises the signal again once it has ended
+
+    async with await Client.connect(settings=settings) as client:
+        server = Server(uvicorn.Config(create_app(client), host=config.host, port=config.port, log_level="warning"))
+
+        def end() -> None:
+            server.should_exit = True
+
+        on_signals(end)
+        await server.serve()
 
 
 if __name__ == "__main__":

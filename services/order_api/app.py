@@ -13,8 +13,7 @@ own code fails is `held`, with the reason: it stands where it stood and goes on,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -25,7 +24,6 @@ from fastapi.responses import JSONResponse
 
 from odradek.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from odradek.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from odradek.config import Settings
 from odradek.exceptions import (
     ApplicationError,
     BrokerUnreachableError,
@@ -44,21 +42,14 @@ from services.orders.workflow import OrderSaga
 ANSWER_WITHIN = timedelta(seconds=10)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The ASGI app; connects to Kafka when it starts."""
-    connection: dict[str, Client] = {}
-    namespace, task_queue = settings.namespace, settings.task_queue or ORDER_TASK_QUEUE
+def create_app(client: Client) -> FastAPI:
+    """The ASGI app, for the loop that the client is connected on."""
+    namespace, task_queue = client.settings.namespace, client.settings.task_queue or ORDER_TASK_QUEUE
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        connection["client"] = await Client.connect(settings=settings)
-        yield
-
-    app = FastAPI(title="Orders", lifespan=lifespan)
+    app = FastAPI(title="Orders")
 
     def samples() -> list[Sample]:
-        client = connection.get("client")
-        return list(client_samples(namespace, asdict(client.statistics()))) if client is not None else []
+        return list(client_samples(namespace, asdict(client.statistics())))
 
     render = renderer([samples])
 
@@ -75,13 +66,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refusal)
 
     def handle_of(order_no: str) -> WorkflowHandle[Any, Any]:
-        return connection["client"].get_workflow_handle_for(OrderSaga.run, workflow_id(order_no), task_queue=task_queue)
+        return client.get_workflow_handle_for(OrderSaga.run, workflow_id(order_no), task_queue=task_queue)
 
     @app.post("/orders", status_code=202)
     async def place(order: OrderIn, wait: float = Query(0.0, ge=0.0, le=60.0, description="seconds to wait for the outcome")) -> OrderOut:
         with _shop_words(order.order_no):
             try:
-                handle = await connection["client"].start_workflow(
+                handle = await client.start_workflow(
                     OrderSaga.run,
                     order.order(),
                     id=workflow_id(order.order_no),

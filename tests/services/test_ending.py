@@ -23,6 +23,7 @@ from tests.services.payments_wire import Wire
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE_SECONDS = 3.0
+NAMES = {"order_api": "order API"}
 BOUND_SECONDS = 25.0
 
 
@@ -52,23 +53,24 @@ def test_a_second_signal_ends_a_worker_at_once(inventory: tuple[Wire, Fleet], nu
     assert process.wait(AT_ONCE_SECONDS) == -number
 
 
-@pytest.mark.parametrize("service", ["orders", "inventory"])
+@pytest.mark.parametrize("service", ["orders", "inventory", "order_api"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_a_worker_still_connects_ends_it_with_a_line(tmp_path: Path, service: str, number: signal.Signals) -> None:
+def test_a_signal_while_a_service_still_connects_ends_it_with_a_line(tmp_path: Path, service: str, number: signal.Signals) -> None:
     """By that signal, as a program that does not handle it: there is nothing to drain."""
     with connecting(tmp_path, service) as process:
         process.send_signal(number)
         _, said = process.communicate(timeout=AT_ONCE_SECONDS)
     assert process.returncode == -number
-    assert said.splitlines()[-1] == f"{service}: ended by {number.name} before it served" and "Traceback" not in said
+    assert said.splitlines()[-1] == f"{NAMES.get(service, service)}: ended by {number.name} before it served" and "Traceback" not in said
 
 
-def test_a_worker_that_finds_no_broker_says_so_in_a_line(tmp_path: Path) -> None:
-    with connecting(tmp_path, "orders") as process:
+@pytest.mark.parametrize("service", ["orders", "order_api"])
+def test_a_service_that_finds_no_broker_says_so_in_a_line(tmp_path: Path, service: str) -> None:
+    with connecting(tmp_path, service) as process:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in said
     line = said.splitlines()[-1]
-    assert line.startswith("orders-task-queue: ") and "127.0.0.1" in line
+    assert line.startswith(f"{NAMES.get(service, 'orders-task-queue')}: ") and "127.0.0.1" in line
 
 
 @contextlib.contextmanager
@@ -77,7 +79,8 @@ def connecting(folder: Path, service: str) -> Iterator[subprocess.Popen[str]]:
     config = folder / "config.yaml"
     (port,) = free_ports(1)
     section = {"address": f"127.0.0.1:{port}", "task_queue": f"{service}-task-queue"}
-    config.write_text(json.dumps({"odradek": section, "database": str(folder / "db")}))
+    keeps = {} if service == "order_api" else {"database": str(folder / "db")}
+    config.write_text(json.dumps({"odradek": section, **keeps}))
     command = [sys.executable, "-m", f"services.{service}", "--config", str(config)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
