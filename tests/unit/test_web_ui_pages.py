@@ -20,7 +20,10 @@ import msgspec
 import pytest
 
 from odradek.engine.history_json import to_json
+from odradek.web.api.runs import EventView
+from odradek.web.kafka.facts import Place, Trail
 from odradek.web.options import ServerOptions
+from odradek.web.purged import add_purged
 from odradek.web.ui import visit
 from odradek.web.ui.histories import HistoryBook
 from odradek.web.ui.run_pages import METADATA
@@ -234,6 +237,20 @@ async def test_a_wrong_query_says_where(server: UiServer) -> None:
         assert response.status_code == 400
         said = text_of(response.text)
         assert "WorkflowType" in said and "^^^" in said and "column 1" in said
+
+
+async def test_numbers_stand_under_each_other(server: UiServer) -> None:
+    """A column of a search attribute is aligned as its values are: numbers to the right, where all of a page are."""
+    for number, (amount, note) in enumerate(((7, "a"), (1_250, 3), (None, True))):
+        values = {"Amount": amount, "Note": note, "Flag": True}
+        attributes = {name: plain(value) for name, value in values.items() if value is not None}
+        server.add(summary(f"w{number}", search_attributes=attributes), owner=False)
+    async with browser(server) as client:
+        html = (await client.get("/runs?column=WorkflowId&column=Amount&column=Note&column=Flag")).text
+    assert '<th class="num"><a href="/runs?sort=-Amount">' in html and '<td class="num" data-label="Amount">1250</td>' in html
+    assert (
+        '<th><a href="/runs?sort=-Note">' in html and '<td data-label="Note">3</td>' in html and '<td data-label="Flag">true</td>' in html
+    )
 
 
 async def test_sort_and_columns(server: UiServer) -> None:
@@ -747,6 +764,17 @@ async def test_opening_a_record_by_hand(server: UiServer) -> None:
         for path in ("/records", "/records?topic=odradek.default.orders.events"):
             asked = await client.get(path)
             assert asked.status_code == 200 and "Open a record" in text_of(asked.text)
+
+
+def test_counts_of_what_is_deleted_are_written_as_elsewhere() -> None:
+    place = Place("odradek.default.orders.events", 1, 0)
+    events = [
+        EventView(number, START_MS, "WorkflowExecutionSignaled", {}, msgspec.structs.replace(place, offset=number))
+        for number in range(3_400)
+    ]
+    trail = Trail("w", [], True, [])
+    add_purged(trail, events, {(place.topic, 1): (9_000, 9_001)}, "r")
+    assert trail.missing[0].startswith("3,400 events known from the history")
 
 
 async def test_requests_that_only_looked_are_counted(server: UiServer) -> None:

@@ -75,7 +75,7 @@ def add_purged(trail: Trail, events: list[EventView], bounds: Bounds, run_id: st
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _is_command(record: RecordView, run_id: str) -> bool:

@@ -159,7 +159,7 @@ async def _name_purged(asked: Asked, found: Trail, queue: str) -> None:
     add_purged(found, events, bounds, run_id)
     if not whole:
         found.complete = False
-        found.missing.append(f"what Kafka has deleted behind event {_COMPARED_EVENTS}: so far the history was looked at")
+        found.missing.append(f"what Kafka has deleted behind event {_COMPARED_EVENTS:,}: so far the history was looked at")
 
 
 async def _known_events(asked: Asked, given: TrailParameters, queue: str) -> tuple[str, list[EventView], bool]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from odradek.web.api.lists import RunView
 
 COOKIE = "odradek_columns"
 
@@ -52,3 +54,13 @@ def chosen(names: Sequence[str], available: Sequence[RunColumn]) -> list[RunColu
         by_name.setdefault(column.name, column)  # a search attribute takes no fixed column's place
     picked = [by_name[name] for name in dict.fromkeys(names) if name in by_name]
     return picked or [by_name[name] for name in DEFAULT]
+
+
+def aligned(columns: Iterable[RunColumn], runs: Sequence[RunView]) -> list[RunColumn]:
+    """The same, search attributes of which these runs have numbers alone as columns of numbers: a column does not say what it holds."""
+    return [replace(column, numeric=_holds_numbers(column.field, runs)) if column.kind == "attribute" else column for column in columns]
+
+
+def _holds_numbers(name: str, runs: Iterable[RunView]) -> bool:
+    found = [run.search_attributes[name].get("value") for run in runs if name in run.search_attributes]
+    return bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)

@@ -17,7 +17,7 @@ from odradek.web.api.lists import run_view
 from odradek.web.context import ServerContext
 from odradek.web.errors import invalid
 from odradek.web.threads import in_thread
-from odradek.web.ui.columns import COOKIE, chosen, columns_of
+from odradek.web.ui.columns import COOKIE, aligned, chosen, columns_of
 from odradek.web.ui.run_filter import RANGES, RunFilter
 from odradek.web.ui.visit import Visit
 
@@ -37,7 +37,6 @@ async def runs(visit: Visit) -> Response:
     store = visit.server.need_visibility()
     available = columns_of(await in_thread(store.attribute_names))
     names = visit.texts("column") or unquote(visit.request.cookies.get(COOKIE, "")).split(",")
-    columns = chosen(names, available)
     token_text, size = visit.text("page"), visit.number("size", PAGE_SIZE, least=1, most=_SIZES[-1])
     values: dict[str, Any] = {"page": None, "counts": None, "failing": None, "total": 0, "error": None, "runs": []}
     try:
@@ -47,6 +46,8 @@ async def runs(visit: Visit) -> Response:
     page = values["page"]
     if page is not None and token_text and page.executions and not page.previous_page_token:
         return visit.go(_link(choice, size))  # back at the first page: it has an address of its own, and is live
+    available = aligned(available, values["runs"])
+    columns = chosen(names, available)
     links = {
         "first_link": _link(choice, size),
         "next_link": _link(choice, size, page.next_page_token) if page is not None and page.next_page_token else "",
