@@ -86,6 +86,21 @@ def test_info() -> None:
 
 
 @workflow.defn
+class TellsRoot:
+    @workflow.run
+    async def run(self) -> Any:
+        root = workflow.info().root
+        return root and [root.workflow_id, root.run_id]
+
+
+def test_root_is_what_the_history_says() -> None:
+    """Of a run that is its own root None, as in Temporal; histories from before name the run itself, and replay as they ran."""
+    assert result_of(Driver(TellsRoot).start()) is None
+    assert result_of(Driver(TellsRoot, root_workflow_id="wf", root_run_id="run").start()) == ["wf", "run"]
+    assert result_of(Driver(TellsRoot, root_workflow_id="top", root_run_id="r0").start()) == ["top", "r0"]
+
+
+@workflow.defn
 class Logs:
     @workflow.run
     async def run(self) -> None:

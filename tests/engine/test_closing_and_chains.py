@@ -11,7 +11,7 @@ import odradek.engine.retention as retention_module
 from odradek.engine import cron
 from odradek.engine.ports import EngineLimits
 from odradek.wire import outcomes
-from odradek.wire.events import AwaitResult, CancelWorkflow, QueryWorkflow, TerminateWorkflow
+from odradek.wire.events import AwaitResult, CancelWorkflow, ParentExecution, QueryWorkflow, TerminateWorkflow
 from odradek.wire.history import (
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
@@ -431,3 +431,37 @@ def test_big_steps_are_split_over_history_rows() -> None:
     w.step(w.signal("x"))
     w.step(AwaitResult("w", reply_to="c", request_id="a"))
     assert len(w.history()) == 14
+
+
+def once_more(ctx: Any, n: int) -> Any:
+    yield ctx.timer(1_000)
+    if n == 0:
+        ctx.continue_as_new(1)
+
+
+def test_a_run_that_nobody_is_the_parent_of_is_its_own_root() -> None:
+    """Its row says so, for lists; its history names no root, as in Temporal: there `info().root` is None."""
+
+    w = World(ScriptActivator(once_more=once_more))
+    w.step(w.start("once_more", 0, run_id="first"))
+    w.advance(1_000)
+    assert w.run_id() != "first"
+    for run_id in ("first", w.run_id()):
+        started = w.history(run_id)[0].attributes
+        assert isinstance(started, WorkflowExecutionStarted)
+        assert (started.root_workflow_id, started.root_run_id) == ("", "")
+        row = w.tables.table("run")[run_id]
+        assert (row.root_workflow_id, row.root_run_id) == (row.workflow_id, "first")
+
+
+def test_a_root_that_a_start_names_is_kept_by_the_runs_that_follow() -> None:
+    w = World(ScriptActivator(once_more=once_more))
+    parent = ParentExecution(workflow_id="parent", run_id="parent-run")
+    w.step(w.start("once_more", 0, run_id="first", parent=parent, root_workflow_id="top", root_run_id="r0"))
+    w.advance(1_000)
+    assert w.run_id() != "first"
+    for run_id in ("first", w.run_id()):
+        started = w.history(run_id)[0].attributes
+        assert isinstance(started, WorkflowExecutionStarted)
+        assert (started.root_workflow_id, started.root_run_id) == ("top", "r0")
+        assert w.tables.table("run")[run_id].root_workflow_id == "top"

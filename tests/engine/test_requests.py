@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from odradek.engine.ports import EngineLimits
 from odradek.wire import outcomes
-from odradek.wire.events import CancelWorkflow, DescribeWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
+from odradek.wire.events import (
+    AwaitResult,
+    CancelWorkflow,
+    DeleteWorkflow,
+    DescribeWorkflow,
+    FetchHistory,
+    QueryWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    UnparkWorkflow,
+)
 from odradek.wire.history import WorkflowExecutionSignaled, WorkflowExecutionStarted, WorkflowExecutionTerminated
 from odradek.wire.payload import RetryPolicy
 from tests.engine.script import Canceled, ScriptActivator, payloads, values
@@ -484,7 +496,20 @@ def test_activity_reports_of_unknown_runs_change_nothing() -> None:
     assert w.step(report).rows == []
 
 
-LONG = "ö" * 1_001
+LONG = "x" * 1_001
+
+# The requests that name a run.
+BY_RUN: Any = (
+    partial(SignalWorkflow, signal_name="s"),
+    partial(QueryWorkflow, query_type="q"),
+    CancelWorkflow,
+    TerminateWorkflow,
+    DescribeWorkflow,
+    FetchHistory,
+    AwaitResult,
+    UnparkWorkflow,
+    DeleteWorkflow,
+)
 
 
 @pytest.mark.parametrize(
@@ -510,13 +535,13 @@ def test_name_that_is_too_long_is_refused(event: Any, name: str) -> None:
     rows = dict(w.tables.table("run"))
     event.reply_to = event.reply_to or "client"
     assert w.step(event).rows == []
-    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.INVALID_ARGUMENT, f"{name} length 1001 exceeds 1000")
+    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.INVALID_ARGUMENT, f"{name} length 1001 exceeds 1000 bytes")
     assert w.tables.table("run") == rows
 
 
-def test_names_of_a_thousand_characters_are_taken() -> None:
+def test_names_of_a_thousand_bytes_are_taken() -> None:
     w = world()
-    name = "ö" * 1_000
+    name = "ö" * 500
     w.step(StartWorkflow(name, "waiting", request_id=name, run_id=name, reply_to="client"))
     w.step(SignalWorkflow(name, name, request_id=name, run_id=name, reply_to="client"))
     assert [reply.status for reply in w.replies] == [outcomes.OK, outcomes.OK]
@@ -525,7 +550,10 @@ def test_names_of_a_thousand_characters_are_taken() -> None:
 @pytest.mark.parametrize(
     ("event", "told"),
     [
-        (StartWorkflow(LONG, "waiting"), "INVALID_ARGUMENT: WorkflowId length 1001 exceeds 1000"),
+        (StartWorkflow(LONG, "waiting"), "INVALID_ARGUMENT: WorkflowId length 1001 exceeds 1000 bytes"),
+        (StartWorkflow("\U0001f600" * 251, "waiting"), "INVALID_ARGUMENT: WorkflowId length 1004 exceeds 1000 bytes"),
+        (SignalWorkflow("open", ""), "INVALID_ARGUMENT: SignalName is not set on request."),
+        (SignalWorkflow("", "s"), "INVALID_ARGUMENT: WorkflowId is not set on request."),
         (StartWorkflow("w", "waiting", cron_schedule="nope"), "INVALID_ARGUMENT: "),
         (StartWorkflow("w", "waiting", run_id="a/b"), "INVALID_ARGUMENT: run_id"),
         (StartWorkflow("open", "waiting"), "ALREADY_EXISTS: Workflow execution is already running"),
@@ -559,3 +587,21 @@ def test_read_that_nobody_waits_for_is_nothing() -> None:
     w = world()
     effects = w.step(DescribeWorkflow("w"))
     assert not effects.dead_letters and not w.replies
+
+
+@pytest.mark.parametrize(
+    ("request_of", "told"),
+    [
+        (lambda **f: SignalWorkflow("open", "", **f), "SignalName is not set on request."),
+        (lambda **f: QueryWorkflow("open", "", **f), "QueryType is not set on request."),
+        *((partial(kind, workflow_id=""), "WorkflowId is not set on request.") for kind in BY_RUN),
+        *((partial(kind, workflow_id="open", run_id="a/b"), "Invalid RunId.") for kind in BY_RUN),
+    ],
+)
+def test_names_that_are_missing_or_impossible_are_refused_by_every_request(request_of: Any, told: str) -> None:
+    w = world()
+    w.step(w.start("waiting", workflow_id="open"))
+    history = dict(w.tables.table("history"))
+    effects = w.step(request_of(request_id="r", reply_to="c"))
+    assert (w.replies[-1].request_id, w.replies[-1].status, w.replies[-1].message) == ("r", outcomes.INVALID_ARGUMENT, told)
+    assert effects.rows == [] and w.tables.table("history") == history

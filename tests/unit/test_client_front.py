@@ -173,6 +173,7 @@ async def test_policies() -> None:
         {"id": ""},
         {"task_queue": ""},
         {"id": "x" * 1001},
+        {"id": "\U0001f600" * 251},
         {"run_timeout": timedelta(seconds=-1)},
         {"run_timeout": timedelta.max},
         {"task_timeout": timedelta(days=366 * 5_000)},

@@ -98,6 +98,23 @@ async def test_a_queue_that_was_served_before_may_have_it() -> None:
     assert "'away'" in error.message and "mistyped" not in error.message and "`task_queue`" in error.message
 
 
+@pytest.mark.parametrize(
+    ("workflow_id", "run_id", "told"),
+    [("", None, "WorkflowId is not set on request."), ("w", "a/b", "Invalid RunId.")],
+)
+async def test_what_no_queue_can_have_is_not_looked_for(workflow_id: str, run_id: str | None, told: str) -> None:
+    """Nor is it UNAVAILABLE while a queue is silent."""
+    transport = FakeTransport()
+    transport.serve("a", lambda _, r: reply_to(r, outcomes.NOT_FOUND))
+    transport.existing.add("away")
+    handle = connect(transport).get_workflow_handle(workflow_id, run_id=run_id)
+    for call in (handle.describe, handle.cancel, handle.terminate, handle.result, handle.fetch_history, lambda: handle.signal("s")):
+        with pytest.raises(RPCError) as caught:
+            await call()
+        assert (caught.value.status, caught.value.message) == (RPCStatusCode.INVALID_ARGUMENT, told)
+    assert transport.sent == []
+
+
 async def test_found_among_the_living_no_other_queue_is_looked_at() -> None:
     transport = FakeTransport()
     transport.serve("a", lambda _, r: reply_to(r, message="it is here"))

@@ -21,7 +21,7 @@ __all__ = [
 
 
 class NondeterminismError(OdradekError):
-    """Workflow code did something else at replay than its history says, or something that can never replay."""
+    """Workflow code did something else at replay than its history says."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from odradek.activation.errors import NondeterminismError, WorkflowEvictedError
+from odradek.activation.errors import WorkflowEvictedError
 
 logger = logging.getLogger("odradek.workflow")
 T = TypeVar("T")
@@ -322,7 +322,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
 
 def _refuse(call: str) -> NoReturn:
-    raise NondeterminismError(
+    # What asyncio's own base class raises, as in Temporal. No NondeterminismError: under `failure_exception_types` that ends workflows.
+    raise NotImplementedError(
         f"{call} cannot be used in workflow code: what it does would not be the same at replay. "
         "Do it in an activity; for waiting use workflow.sleep, workflow.wait_condition or asyncio's own primitives"
     )

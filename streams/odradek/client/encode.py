@@ -17,7 +17,7 @@ from odradek.converter import DataConverter, encode_search_attributes
 from odradek.service import RPCStatusCode
 from odradek.wire.clean import clean_text
 from odradek.wire.events import StartWorkflow
-from odradek.wire.limits import DURATION_MAX_MS, NAME_MAX
+from odradek.wire.limits import DURATION_MAX_MS, NAME_MAX, name_bytes, name_too_long
 from odradek.wire.payload import Payload
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -75,8 +75,8 @@ def check_id(workflow_id: str, task_queue: str) -> None:
     for name, text in (("WorkflowId", workflow_id), ("TaskQueue", task_queue)):
         if clean_text(text) != text:
             raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{name} {text!r} is no text that UTF-8 can carry")
-    if len(workflow_id) > NAME_MAX:
-        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"WorkflowId length {len(workflow_id)} exceeds {NAME_MAX}")
+    if name_too_long(workflow_id):
+        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"WorkflowId length {name_bytes(workflow_id)} exceeds {NAME_MAX} bytes")
 
 
 async def start_record(

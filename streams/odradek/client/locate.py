@@ -28,10 +28,13 @@ NAME_THE_QUEUE = "name the queue of the workflow with `task_queue`"
 
 
 async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout_s: float, *, known: Collection[str] = ()) -> str:
-    """The task queue that has this workflow id. Raises `RPCError`: NOT_FOUND, UNAVAILABLE, or FAILED_PRECONDITION when two have it.
+    """The task queue that has this workflow id. Raises `RPCError`: NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT for no id, or
+    FAILED_PRECONDITION when two have it.
 
     known: queues that have it by what the caller knows; each counts as one that has it unless it says otherwise.
     """
+    if not workflow_id or "/" in run_id:  # what no queue can have is not looked for: one that is silent would leave it in doubt
+        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, "Invalid RunId." if workflow_id else "WorkflowId is not set on request.")
     await channel.ready()
     queues = await channel.transport.queues()
     living = [queue for queue, alive in queues.items() if alive]

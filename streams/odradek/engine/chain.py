@@ -42,7 +42,9 @@ def create_run(step: WorkflowStep, started: WorkflowExecutionStarted, row: RunRo
     row.memo, row.search_attributes = started.memo, started.search_attributes
     row.execution_timeout_ms, row.run_timeout_ms = started.execution_timeout_ms, started.run_timeout_ms
     row.cron_schedule = started.cron_schedule
-    row.root_workflow_id, row.root_run_id = started.root_workflow_id, started.root_run_id
+    # The history of a run that is its own root names none, as in Temporal; its row and what lists show do.
+    row.root_workflow_id = started.root_workflow_id or row.workflow_id
+    row.root_run_id = started.root_run_id or started.first_execution_run_id
     if started.parent is not None:
         row.parent_workflow_id, row.parent_run_id = started.parent.workflow_id, started.parent.run_id
     run = LiveRun(row)
@@ -118,8 +120,9 @@ def start_next(
         last_completion_result=old.last_completion_result if last_result is None else last_result,
         initiator=initiator,
         parent=old.parent,
-        root_workflow_id=old.root_workflow_id,
-        root_run_id=old.root_run_id,
+        # Histories from before name the run itself, where it has no parent.
+        root_workflow_id=old.root_workflow_id if old.parent is not None else "",
+        root_run_id=old.root_run_id if old.parent is not None else "",
         execution_expiration_time_ms=old.execution_expiration_time_ms,
     )
     new_row = RunRow(row.workflow_id, new_run_id, started.workflow_type, row.first_execution_run_id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from odradek.engine import closing
 from odradek.engine.activities import apply_report
-from odradek.engine.names import too_long
+from odradek.engine.names import problem_of
 from odradek.engine.requests import answer_again, not_found, remember, remembered, target, verdict
 from odradek.engine.retention import apply_delete
 from odradek.engine.signals import add_signal
@@ -20,6 +20,7 @@ from odradek.wire.events import (
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
+    Request,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
@@ -36,7 +37,7 @@ def apply_input(step: WorkflowStep, input: Input) -> None:
     """Apply one input."""
     step.input = input
     event = input.event
-    if isinstance(event, StartWorkflow | SignalWorkflow | CancelWorkflow | TerminateWorkflow) and (problem := too_long(event)):
+    if isinstance(event, Request) and (problem := problem_of(event)):
         verdict(step, event, outcomes.INVALID_ARGUMENT, problem)
     elif isinstance(event, StartWorkflow):
         apply_start(step, event)

@@ -174,8 +174,8 @@ def _create(step: WorkflowStep, event: StartWorkflow) -> LiveRun:
         identity=event.identity,
         first_execution_run_id=run_id,
         parent=event.parent,
-        root_workflow_id=event.root_workflow_id or event.workflow_id,
-        root_run_id=event.root_run_id or run_id,
+        root_workflow_id=event.root_workflow_id,
+        root_run_id=event.root_run_id,
         execution_expiration_time_ms=step.now_ms + backoff + event.execution_timeout_ms if event.execution_timeout_ms else 0,
     )
     row = RunRow(event.workflow_id, run_id, event.workflow_type, run_id)
