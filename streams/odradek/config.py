@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     identity: str = Field(
         default_factory=_default_identity,
         min_length=1,
-        description="Name of this process in histories and errors.",
+        description="Name of this process in histories and errors: a label, which several may share.",
         json_schema_extra={"shown": "`<pid>@<host>`"},
     )
     client_id: str = Field("odradek", min_length=1, description="Kafka's `client.id`: how brokers name this process in logs and quotas.")

@@ -119,7 +119,7 @@ LANE_FORWARDED = _metric(
     COUNTER,
     "records",
     LANE,
-    "Events that lay on the wrong partition and were forwarded: a foreign producer hashes otherwise.",
+    "Events that lay on the wrong partition and were forwarded: a foreign producer hashes otherwise, or somebody added partitions.",
 )
 LANE_EXPIRED = _metric(
     "lane_expired_requests_total", COUNTER, "requests", LANE, "Queries and other reads dropped because their deadline had passed."
