@@ -99,7 +99,6 @@ def test_chips_and_box_become_one_query() -> None:
         [
             ("query", "WorkflowId = 'a' OR WorkflowId = 'b' ORDER BY CloseTime"),
             ("status", "Failed"),
-            ("status", "nonsense"),
             ("range", "1h"),
         ],
         NOW,

@@ -28,8 +28,8 @@ class VisibilityError(OdradekError):
 class QueryError(VisibilityError):
     """A query is wrong.
 
-    `column` counts characters from 1, `length` says how many of them are meant. `expected` lists what could have stood there,
-    `suggestions` known names near to the one that was written.
+    `column` counts characters from 1, 0 for what does not stand in the text; `length` says how many of them are meant. `expected` lists
+    what could have stood there, `suggestions` known names near to the one that was written.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class QueryError(VisibilityError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        text = f"column {self.column}: {self.problem}"
+        text = f"column {self.column}: {self.problem}" if self.column else self.problem
         if self.expected:
             text += f"; expected {_either(self.expected)}"
         if self.suggestions:
@@ -60,11 +60,23 @@ class QueryError(VisibilityError):
 
     @property
     def pointer(self) -> str:
-        """The query with a line beneath it that marks the place, for terminals and logs."""
+        """The query with a line beneath it that marks the place, for terminals and logs; "" without a place."""
+        if not self.column:
+            return ""
         before = self.query[: self.column - 1]
         line = self.query[before.rfind("\n") + 1 :].partition("\n")[0]
         indent = len(before) - (before.rfind("\n") + 1)
         return f"{line}\n{' ' * indent}{'^' * max(1, min(self.length, len(line) - indent or 1))}"
+
+    def moved(self, query: str, column: int) -> QueryError:
+        """The same about another text, at another place."""
+        return QueryError(
+            self.problem, query=query, column=column, length=self.length, expected=self.expected, suggestions=self.suggestions
+        )
+
+    def about(self, what: str) -> QueryError:
+        """The same about what does not stand in the text."""
+        return QueryError(f"{what}: {self.problem}", column=0, expected=self.expected, suggestions=self.suggestions)
 
 
 class PageTokenError(VisibilityError):

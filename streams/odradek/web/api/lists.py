@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
 
+from odradek.visibility.errors import QueryError
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import PageSize, Query
 from odradek.web.errors import invalid
@@ -64,7 +67,8 @@ async def list_runs(asked: Asked) -> Runs:
     if not given.page_token.isascii():
         raise invalid("page_token: not one that this server gave")
     store, timeout_s = server.need_visibility(), server.options.request_timeout_s
-    page = await in_thread(store.list, query, page_size=given.page_size, page_token=given.page_token.encode(), timeout_s=timeout_s)
+    with _about("sort", given.query):
+        page = await in_thread(store.list, query, page_size=given.page_size, page_token=given.page_token.encode(), timeout_s=timeout_s)
     shown = [run_view(summary) for summary in page.executions]
     return Runs(shown, page.next_page_token.decode("ascii"), page.previous_page_token.decode("ascii"))
 
@@ -81,6 +85,17 @@ def sorted_query(query: str, sort: str) -> str:
             raise invalid(f"sort: {key!r} is no column")
         words.append(f"`{name}`{' DESC' if key.startswith('-') else ''}")
     return f"{query} ORDER BY {', '.join(words)}"
+
+
+@contextlib.contextmanager
+def _about(parameter: str, query: str) -> Iterator[None]:
+    """Errors in what a parameter has put behind the query name it, and no place in a text that nobody wrote."""
+    try:
+        yield
+    except QueryError as error:
+        if error.column <= len(query):
+            raise
+        raise error.about(parameter) from None
 
 
 def run_view(summary: ExecutionSummary) -> RunView:
@@ -118,7 +133,8 @@ async def count_runs(asked: Asked) -> RunsCount:
             raise invalid(f"group: {given.group!r} holds something that is no column")
         query = f"{query} GROUP BY {', '.join(f'`{name}`' for name in names)}"
     store, timeout_s = asked.server.need_visibility(), asked.server.options.request_timeout_s
-    found = await in_thread(store.count, query, timeout_s=timeout_s)
+    with _about("group", given.query):
+        found = await in_thread(store.count, query, timeout_s=timeout_s)
     return RunsCount(found.count, [Group([_plain(value) for value in group.values], group.count) for group in found.groups], found.complete)
 
 

@@ -57,6 +57,8 @@ class RunFilter:
     failing: bool = False
     sort: str = ""
     at_ms: int = 0
+    #: What is no choice: a status or a range that there is not.
+    wrong: str = ""
 
     @classmethod
     def of(cls, parameters: Iterable[tuple[str, str]], now_ms: int) -> Self:
@@ -70,9 +72,16 @@ class RunFilter:
             return given.get(name, [""])[-1]
 
         at = one("at")
+        statuses = list(STATUS_NAMES.values())
+        wrong = [
+            f"{name}: {value!r} is none of {', '.join(known)}"
+            for name, known in (("status", statuses), ("range", list(RANGES)), ("closed", list(RANGES)))
+            for value in given.get(name, [])
+            if value not in known
+        ]
         return cls(
             text=one("query").strip(),
-            statuses=tuple(name for name in STATUS_NAMES.values() if name in given.get("status", [])),
+            statuses=tuple(name for name in statuses if name in given.get("status", [])),
             types=tuple(dict.fromkeys(given.get("type", []))),
             queues=tuple(dict.fromkeys(given.get("queue", []))),
             range=one("range") if one("range") in RANGES else "",
@@ -80,6 +89,7 @@ class RunFilter:
             failing=one("failing") == "1",
             sort=one("sort"),
             at_ms=int(at) if at.isascii() and at.isdigit() and len(at) < 15 else now_ms,
+            wrong="; ".join(wrong),
         )
 
     @property
@@ -95,7 +105,9 @@ class RunFilter:
     def filter(self, *, statuses: bool = True) -> str:
         """The filter alone. `statuses` False leaves the chips of statuses out: counts by status show what the others would give. So
         does the count of failing ones, of `replace(self, failing=True)`. Raises QueryError when the box by itself is no query: with a
-        bracket too many it would leave the brackets that it is put in, and the chips with them."""
+        bracket too many it would leave the brackets that it is put in, and the chips with them; or when a choice is none."""
+        if self.wrong:
+            raise QueryError(self.wrong, column=0)
         if self.text:
             parse(self.text)
         own, _ = self.box
@@ -103,6 +115,19 @@ class RunFilter:
         if own and chips:
             own = f"({own})"
         return " AND ".join([*([own] if own else []), *chips])
+
+    def in_the_box(self, error: QueryError) -> QueryError:
+        """An error of a query of this choice, as one of what stands in the box, where it does."""
+        own, behind = self.box
+        if not error.column or error.query == self.text:
+            return error
+        at = error.column - 1 - (1 if own and error.query.startswith(f"({own})") else 0)
+        if 0 <= at < len(own):
+            return error.moved(self.text, at + 1)
+        start = error.query.rfind(behind) if behind else -1
+        if 0 <= start < error.column:
+            return error.moved(self.text, self.text.rfind(behind) + error.column - start)
+        return error.about("sort" if self.sort and not behind else "the choice beside the box")
 
     def query(self) -> str:
         """The whole query, in order."""

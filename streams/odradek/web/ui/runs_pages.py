@@ -27,8 +27,9 @@ _NAMES_SHOWN = 60
 
 
 async def home(visit: Visit) -> Response:
-    """The first page is the list of runs."""
-    return visit.go("/runs")
+    """The first page is the list of runs, of the query that is asked for."""
+    query = visit.request.url.query
+    return visit.go(f"/runs?{query}" if query else "/runs")
 
 
 async def runs(visit: Visit) -> Response:
@@ -42,7 +43,7 @@ async def runs(visit: Visit) -> Response:
     try:
         values |= await _read(visit.server, choice, size, token_text)
     except QueryError as error:
-        values["error"] = error
+        values["error"] = choice.in_the_box(error)
     page = values["page"]
     if page is not None and token_text and page.executions and not page.previous_page_token:
         return visit.go(_link(choice, size))  # back at the first page: it has an address of its own, and is live
