@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 
 from fastapi import HTTPException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.orders.models import Item, Order
 from services.orders.rules import AMOUNT_MAX, ITEMS_MAX, NAME_MAX, ORDER_NO, ORDER_NO_MAX, ORDER_NO_WORDS, QUANTITY_MAX
@@ -18,14 +18,20 @@ from services.orders.rules import AMOUNT_MAX, ITEMS_MAX, NAME_MAX, ORDER_NO, ORD
 ORDER_MAX_BYTES = 900_000
 
 
-class ItemIn(BaseModel):
+class Body(BaseModel):
+    """Nothing is guessed: a field that does not exist is refused, and so is text or a truth value where a number belongs."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ItemIn(Body):
     """A line of an order."""
 
     product: str = Field(min_length=1, max_length=NAME_MAX)
     quantity: int = Field(gt=0, le=QUANTITY_MAX)
 
 
-class OrderIn(BaseModel):
+class OrderIn(Body):
     """What a shop hands in. `amount` in cents. As JSON of ASCII alone, at most 900,000 bytes (413)."""
 
     order_no: str = Field(min_length=1, max_length=ORDER_NO_MAX, pattern=ORDER_NO, description=ORDER_NO_WORDS)
@@ -43,7 +49,7 @@ class OrderIn(BaseModel):
         return order
 
 
-class CancelIn(BaseModel):
+class CancelIn(Body):
     """Why the customer changed their mind."""
 
     reason: str = Field("cancelled by the customer", max_length=1000)

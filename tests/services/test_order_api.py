@@ -194,6 +194,12 @@ def test_unknown_order_is_404(shop: Shop, number: str) -> None:
         ("amount", 10**30),
         ("order_no", "x" * 101),
         ("user_id", "x" * 201),
+        ("amount", "450"),
+        ("amount", True),
+        ("amount", 450.0),
+        ("items", [{"product": "tea", "quantity": "1"}]),
+        ("items", [{"product": "tea", "quantity": 1, "colour": "green"}]),
+        ("coupon", "TEN"),
     ],
 )
 def test_order_that_makes_no_sense_is_refused(shop: Shop, number: str, field: str, value: Any) -> None:
@@ -213,6 +219,11 @@ def test_order_number_of_the_stated_alphabet(shop: Shop, number: str, order_no: 
 def test_cancel_with_a_reason_that_makes_no_sense_is_refused(shop: Shop, number: str, reason: str) -> None:
     answer = shop.http.post(f"/orders/{number}/cancel", content=json.dumps({"reason": reason}), headers=JSON)
     assert answer.status_code == 422 and answer.json()["detail"][0]["loc"] == ["body", "reason"]
+
+
+def test_cancel_with_a_field_that_does_not_exist_is_refused(shop: Shop, number: str) -> None:
+    answer = shop.http.post(f"/orders/{number}/cancel", json={"why": "changed my mind"})
+    assert answer.status_code == 422 and answer.json()["detail"][0]["loc"] == ["body", "why"]
 
 
 def test_order_of_more_bytes_than_are_taken_is_refused(shop: Shop, number: str) -> None:

@@ -65,6 +65,16 @@ def test_signal_and_cancel() -> None:
         ),
         ('{"kind": "StartWorkflow", "workflow_type": "t", "signal_input": [1]}', "w", "`signal_input` without `signal_name`"),
         ('{"kind": "SignalWorkflow", "signal_name": 5}', "w", "Expected `str`, got `int` - at `$.signal_name`"),
+        ('{"kind": "CancelWorkflow", "reason": "a", "reason": "b"}', "w", "`reason` is given twice"),
+        ('{"kind": "CancelWorkflow", "reason": "a", "re\\u0061son": "b"}', "w", "`reason` is given twice"),
+        ('{"kind": "CancelWorkflow", "kind": "CancelWorkflow"}', "w", "`kind` is given twice"),
+        ('{"kind": "StartWorkflow", "workflow_type": "t", "input": [1], "input": [2]}', "w", "`input` is given twice"),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": "t", "retry_policy": {"maximum_attempts": 1, "maximum_attempts": 2}}',
+            "w",
+            "`maximum_attempts` is given twice - at `$.retry_policy`",
+        ),
+        ('{"kind": "StartWorkflow", "workflow_type": "t", "memo": {"a": 1, "a": 2}}', "w", "`a` is given twice - at `$.memo`"),
         ('{"kind": "CancelWorkflow"}', None, "`workflow_id` is missing"),
         ('{"kind": "CancelWorkflow", "workflow_id": "a"}', "b", "`workflow_id` is 'a', the record's key is 'b'"),
     ],
@@ -73,6 +83,13 @@ def test_wrong_json_names_the_field(text: str, key: str | None, said: str) -> No
     with pytest.raises(JsonInputError) as caught:
         decode_json(text.encode(), key.encode() if key is not None else None)
     assert said in str(caught.value)
+
+
+def test_what_arguments_hold_is_their_own_affair() -> None:
+    """Names of our fields inside them, names given twice, numbers that Python would not read: they travel as they stand."""
+    argument = b'{"reason": 1, "input": {"kind": "a", "kind": "b"}, "n": %s, "x": "\\u00e9"}' % (b"9" * 5_000)
+    text = b'{"kind": "SignalWorkflow", "signal_name": "s", "input": [%s]}' % argument
+    assert decode_json(text, b"w") == SignalWorkflow("w", "s", input=[Payload(JSON, argument)])
 
 
 @pytest.mark.parametrize("text", [b'{"kind": "CancelWorkflow", "reason": "\xff"}', b"{\xff"])

@@ -5,12 +5,14 @@
     {"kind": "CancelWorkflow", "workflow_id": "order-1", "reason": "asked by phone"}
 
 Field names are those of the Avro records of the same name; arguments are plain JSON values and become `json/plain` payloads. Nothing
-is guessed: an unknown field or a value of the wrong type is an error that names the field, and the record goes to dead letters with it.
+is guessed: an unknown field, one given twice or a value of the wrong type is an error that names the field, and the record goes to dead
+letters with it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -80,6 +82,10 @@ class _Cancel(msgspec.Struct, tag_field="kind", tag="CancelWorkflow", forbid_unk
 
 
 _decoder = msgspec.json.Decoder(_Start | _Signal | _Cancel)
+_FIELDS = {"kind"}.union(*(struct.__struct_fields__ for struct in (_Start, _Signal, _Cancel, _RetryPolicy)))
+_QUOTED_FIELDS = [f'"{name}"'.encode() for name in sorted(_FIELDS)]
+# What reads the fields in their order, those given twice too. Numbers stay text: Python limits their digits.
+_pairs = json.JSONDecoder(object_pairs_hook=list, parse_int=str, parse_float=str)
 
 
 def is_json(data: bytes) -> bool:
@@ -101,6 +107,7 @@ def decode_json(data: bytes, key: bytes | None) -> StartWorkflow | SignalWorkflo
         raise JsonInputError(f"JSON event: not UTF-8: {error}") from error
     except RecursionError as error:  # some thousand brackets; msgspec has no error of its own for it
         raise JsonInputError(f"JSON event: nested too deeply: {error}") from error
+    _check_given_once(data)
     workflow_id = _workflow_id(parsed.workflow_id, key)
     if isinstance(parsed, _Start):
         return _start(parsed, workflow_id)
@@ -108,6 +115,31 @@ def decode_json(data: bytes, key: bytes | None) -> StartWorkflow | SignalWorkflo
     if isinstance(parsed, _Signal):
         return SignalWorkflow(**fields | {"input": _payloads(parsed.input)})
     return CancelWorkflow(**fields)
+
+
+def _check_given_once(data: bytes) -> None:
+    """JsonInputError for a field that is given twice: which of them is meant nobody can say. `data` is known to decode.
+
+    Read once more is only what may have one: a name that occurs twice in the bytes (in an argument, mostly), an escape, a memo.
+    """
+    if b"\\u" not in data and b'"memo"' not in data and all(data.count(name) < 2 for name in _QUOTED_FIELDS):
+        return
+    try:
+        fields = _pairs.decode(data.decode())
+    except RecursionError as error:  # its limit is lower than msgspec's inside arguments, which are not read above
+        raise JsonInputError(f"JSON event: nested too deeply: {error}") from error
+    _check_names(fields, "$")
+    for name, value in fields:
+        if name in ("memo", "retry_policy") and value:
+            _check_names(value, f"$.{name}")
+
+
+def _check_names(fields: list[tuple[str, Any]], path: str) -> None:
+    seen: set[str] = set()
+    for name, _ in fields:
+        if name in seen:
+            raise JsonInputError(f"JSON event: `{name}` is given twice{f' - at `{path}`' if path != '$' else ''}")
+        seen.add(name)
 
 
 def _start(parsed: _Start, workflow_id: str) -> StartWorkflow:
