@@ -33,6 +33,7 @@ from odradek.kafka.refused import check_kafka_settings
 from odradek.kafka.settings import KafkaSettings
 from odradek.weak_method import weak_method
 from odradek.wire.topic_configs import topic_config
+from odradek.wire.topics import EVENTS
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -183,20 +184,19 @@ class ClusterAdmin:
             if not all(ends[number] for number in range(count)) or any(ends[number] for number in range(count, state.partitions)):
                 raise PartitionCountError(state.name, expected=count, found=state.partitions)
 
-    def hashed_over(self, events: TopicFacts) -> int:
-        """How many partitions the owners of a queue hash workflow ids over, for those who only write to its `events`.
-
-        A hint: what lies on another partition is forwarded. Raises what the cluster raises.
+    def hashed_over(self, topic: TopicFacts) -> int:
+        """How many partitions keys of a topic are hashed over: all; of a queue's `events` those that its `state` has too, since somebody
+        may have added some. A hint: what lies on another partition is forwarded. Raises what the cluster raises.
         """
-        parsed = self.topics.parse(events.name)
-        if parsed is None or not parsed.task_queue:
-            return events.partitions
+        parsed = self.topics.parse(topic.name)
+        if parsed is None or parsed.kind != EVENTS:
+            return topic.partitions
         name = self.topics.state(parsed.task_queue)
         try:
             state = self.describe([name]).get(name)
         except TopicError:  # not for this principal to see
-            return events.partitions
-        return events.partitions if state is None else min(events.partitions, state.partitions)
+            return topic.partitions
+        return topic.partitions if state is None else min(topic.partitions, state.partitions)
 
     def max_message_bytes(self, topics: Iterable[str]) -> dict[str, int]:
         """`max.message.bytes` of topics that exist; compare with `odradek.wire.record_size`."""

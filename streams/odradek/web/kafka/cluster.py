@@ -77,13 +77,13 @@ class QueueReader:
         return self._partitions(name, self._board.statuses(name))
 
     def partition_count(self, name: str) -> int:
-        """Partitions of a queue's `events`, 0 when it has none. They never change, so they are asked for once."""
+        """Partitions of a queue's `events` that ids are hashed over, 0 when it has none. The number never changes: it is asked for once."""
         count = self._partition_counts.get(name, 0)
         if not count:
             topic = self.topics.events(name)
             facts = self._admin.describe([topic]).get(topic)
             if facts is not None:
-                count = self._partition_counts[name] = facts.partitions
+                count = self._partition_counts[name] = self._admin.hashed_over(facts)
         return count
 
     def _topic_names(self) -> list[str]:

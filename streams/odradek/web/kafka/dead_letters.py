@@ -106,7 +106,7 @@ class DeadLetterReader:
 
         key, mark = _bytes(message.key()), place(message.topic() or "", message.partition() or 0, message.offset() or 0)
         headers = [(name, raw) for name, raw in original_headers(headers_of(message)) if name != REDRIVEN_FROM] + [(REDRIVEN_FROM, mark)]
-        partition = -1 if key is None else partition_for(key, facts.partitions)
+        partition = -1 if key is None else partition_for(key, self._admin.hashed_over(facts))
         end = self._admin.end_offsets(letter.topic, [partition], committed=False)[partition] if key is not None else -1
         self._producer.produce(letter.topic, key, _bytes(message.value()), headers, partition=partition, on_delivery=delivered)
         if not done.wait(max(0.1, deadline_s - time.monotonic())):
@@ -132,7 +132,7 @@ class DeadLetterReader:
             if parsed is None or facts is None or parsed.namespace != self._settings.namespace or parsed.kind not in _REDRIVABLE:
                 continue
             # Without a key the producer takes any partition.
-            partition = partition_for(letter.record.key.encode(), facts.partitions) if letter.record.key else -1
+            partition = partition_for(letter.record.key.encode(), self._admin.hashed_over(facts)) if letter.record.key else -1
             letter.target = Place(letter.origin.topic, partition, -1)
             if partition < 0:
                 continue

@@ -166,7 +166,7 @@ class RecordReader:
         missing = [f"{s.topic}/{s.partition} from offset {s.start}: the search ran out of time" for s in search.unfinished]
         missing += [f"{s.topic}/{s.partition} from offset {s.start}: deleted while it was searched" for s in search.purged]
         if full:
-            missing.append(f"more than {limit} records")
+            missing.append(f"more than {limit:,} records")
         found = sorted(found + reads, key=lambda record: (record.time_ms, record.topic, record.offset))
         return Trail(workflow_id, found, not missing, missing, reads_left_out=reads_left_out, limited=full)
 
@@ -186,7 +186,8 @@ class RecordReader:
                 partitions = range(facts.partitions)
             else:
                 # `executions` too: its key has the run id besides, its partition is the workflow id's.
-                partitions = [partition_for(workflow_id.encode(), facts.partitions)]
+                # Of `events` that somebody has added partitions to, where its owner has it and where others write it.
+                partitions = {partition_for(workflow_id.encode(), count) for count in (facts.partitions, self._admin.hashed_over(facts))}
             places += [(name, partition) for partition in partitions]
         return places
 
