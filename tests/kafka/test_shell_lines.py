@@ -7,10 +7,11 @@ contract is what their users read of it. Where one of them cannot be had the lin
 from __future__ import annotations
 
 import asyncio
-import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -65,20 +66,13 @@ class OrderWorkflow(Order):
         self.cancelled = reason
 
 
-@workflow.defn
-class OrderSaga:
-    @workflow.run
-    async def run(self, order: dict[str, Any]) -> dict[str, Any]:
-        return order
-
-
 @pytest.fixture
 async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
     settings = Settings(
         address=bootstrap, namespace=namespace, partitions=4, state_dir=tmp_path / "state", rpc_timeout=timedelta(seconds=30)
     )
     client = await Client.connect(settings=settings)
-    async with client, Worker(client, task_queue=QUEUE, workflows=[OrderWorkflow, OrderSaga]):
+    async with client, Worker(client, task_queue=QUEUE, workflows=[OrderWorkflow]):
         yield client
 
 
@@ -123,12 +117,27 @@ async def test_kcat_starts_a_workflow_and_reads_its_result(client: Client, tmp_p
 
 
 @needs_kcat
-async def test_kcat_line_of_the_readme(client: Client, tmp_path: Path) -> None:
-    (line,) = [block for block in _block("kcat -P") if block in README]
-    await _type(line, client, tmp_path)
-    found = re.search(r"'([^|']+)\|(.*?)'", line)
-    assert found is not None
-    await _ends(client, found[1], json.loads(found[2])["input"][0])
+def test_readme_from_hello_to_the_shell(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    """In a namespace where nobody has been, as on a fresh `odradek dev`: kcat waits for ever for topics that are not there."""
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "hello.py").write_text(program.replace('"localhost:9092"', f'"{bootstrap}", namespace="{namespace}"'))
+    (shell,) = [block for block in _block("kcat -P") if block in README]
+    here = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ODRADEK_NAMESPACE": namespace}
+    environment = os.environ | here | {"ODRADEK_STATE_DIR": str(tmp_path / "state")}
+    shell = shell.replace("localhost:9092", bootstrap).replace(".default.", f".{namespace}.")
+    typed = f"python hello.py\ntrap 'kill $(jobs -p); wait' EXIT\n{shell}"
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", typed],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{typed}\n{done.stderr}"
+    promised = [line.partition("# ")[2] for line in README.splitlines() if line.startswith("odradek workflow result")]
+    assert done.stdout.splitlines() == ["Hello, World!", *promised]
 
 
 @pytest.fixture(scope="session")
