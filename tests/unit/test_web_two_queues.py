@@ -56,6 +56,10 @@ async def test_the_read_side_has_both(server: WebServer, stock: Owner) -> None:
     async with server.client() as client:
         await refused(client)
         assert not changed(server)
+        trail = await client.get("/api/odradek/v1/workflows/order-1/trail")
+        assert trail.status_code == 400 and BOTH in trail.json()["message"]
+        for named in ("task_queue=stock", "run_id=run-b"):
+            ok(await client.get(f"/api/odradek/v1/workflows/order-1/trail?{named}"))
         assert ok(await client.get(f"{API}/workflows/order-1?execution.runId=run-b"))["executionConfig"]["taskQueue"]["name"] == "stock"
 
 

@@ -54,10 +54,7 @@ async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout
         found += also_found
         unanswered += also_unanswered
     if len(found) > 1:
-        raise rpc_error(
-            RPCStatusCode.FAILED_PRECONDITION,
-            f"workflow id {workflow_id!r} exists in the task queues {_names(found)}: say which one is meant: {NAME_THE_QUEUE}",
-        )
+        raise ambiguous(workflow_id, found)
     if found:
         channel.remember_queue(workflow_id, found[0])
         return found[0]
@@ -71,6 +68,14 @@ async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout
     if never and (waiting := await channel.transport.unapplied(never, workflow_id, min(timeout_s, SILENT_QUEUE_S))):
         message += f". Task queue {_names(sorted(waiting))} was never served by a worker: a start of it that lies there is not applied yet"
     raise rpc_error(RPCStatusCode.NOT_FOUND, message)
+
+
+def ambiguous(workflow_id: str, queues: Collection[str]) -> RPCError:
+    """The error of an id that these queues have."""
+    return rpc_error(
+        RPCStatusCode.FAILED_PRECONDITION,
+        f"workflow id {workflow_id!r} exists in the task queues {_names(queues)}: say which one is meant: {NAME_THE_QUEUE}",
+    )
 
 
 async def _ask(channel: RequestChannel, queues: list[str], workflow_id: str, run_id: str, timeout_s: float) -> tuple[list[str], list[str]]:
@@ -97,6 +102,6 @@ async def has_workflow(channel: RequestChannel, queue: str, workflow_id: str, ru
     return False if reply.status == NOT_FOUND else None
 
 
-def _names(queues: list[str]) -> str:
+def _names(queues: Collection[str]) -> str:
     more = f" and {len(queues) - NAMED} more" if len(queues) > NAMED else ""
     return ", ".join(repr(queue) for queue in sorted(queues)[:NAMED]) + more

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from odradek.client.locate import ambiguous
 from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked, Operation
 from odradek.web.api.parameters import Id, Offset, RunId, TaskQueue, TimeMs
@@ -119,7 +120,10 @@ async def trail(asked: Asked) -> Trail:
     queue, since_ms, activity_queues = given.task_queue, given.since_ms, set[str]()
     summary = None
     if server.read_side is not None and not server.building():  # a part of a copy may have an old summary; the owner knows better
-        summary = await in_thread(server.need_visibility().get, given.workflow_id, given.run_id)
+        store = server.need_visibility()
+        if not queue and len(queues := await in_thread(store.queues_of, given.workflow_id, given.run_id)) > 1:
+            raise ambiguous(given.workflow_id, queues)
+        summary = await in_thread(store.get, given.workflow_id, given.run_id)
     if summary is not None:
         queue = queue or summary.task_queue
         since_ms = summary.start_time_ms if since_ms is None else since_ms
