@@ -19,6 +19,7 @@ import msgspec
 
 from odradek.cli.payloads import Unreadable
 from odradek.cli.style import HEADING, Painted, heading, paint
+from odradek.visible_text import IN_JSON
 
 NONE = "none"
 FORMS = ("text", "table", "json", "jsonl", NONE)
@@ -26,12 +27,9 @@ FORMS = ("text", "table", "json", "jsonl", NONE)
 _NARROWEST = 12
 # What a column may take without regard to what most of its cells take.
 _WIDE = 80
-# What steers a terminal or turns text around: C0, DEL, C1, line and paragraph separators, bidirectional controls.
-_BEYOND_LATIN = (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_BEYOND_LATIN)}
 _VISIBLE = (
-    {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-    | {code: f"\\u{code:04x}" for code in _BEYOND_LATIN}
+    IN_JSON
+    | {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
     | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 )
 _VISIBLE_LINES = {code: text for code, text in _VISIBLE.items() if chr(code) not in "\n\t"}
@@ -81,7 +79,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON that steers no terminal: what JSON leaves as it is of `visible`'s characters is escaped as JSON does; the value is the same."""
-    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False).translate(_IN_JSON)
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False).translate(IN_JSON)
 
 
 def print_json(value: Any) -> None:
