@@ -67,7 +67,7 @@ def test_no_backlog_is_a_line_at_nought_and_no_rate_is_nothing() -> None:
         (1.0, COUNT, ["0", "1"]),
         (3.0, COUNT, ["0", "1", "2", "3"]),
         (72.0, COUNT, ["0", "20", "40", "60", "80"]),
-        (1_234.0, COUNT, ["0", "500", "1000", "1500"]),
+        (1_234.0, COUNT, ["0", "500", "1,000", "1,500"]),
         (45_000.0, COUNT, ["0", "20 k", "40 k", "60 k"]),
         (0.3, RATE, ["0", "0.1", "0.2", "0.3"]),
         (1.0, RATE, ["0", "1"]),  # runs are whole: halves only where the rate is below one

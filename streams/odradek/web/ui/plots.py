@@ -191,11 +191,11 @@ def _round_up(value: float) -> float:
 
 
 def _amount(value: float) -> str:
-    """A number on an axis: 0.25, 40, 12 k, 3 M."""
+    """A number on an axis: 0.25, 40, 1,500, 12 k, 3 M."""
     for unit, name in ((1_000_000, " M"), (1_000, " k")):
         if value >= 10_000 and value >= unit:
             return f"{value / unit:g}{name}"
-    return f"{value:.10g}"
+    return f"{value:,.10g}"
 
 
 def _rate(value: float) -> str:
