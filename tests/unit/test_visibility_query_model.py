@@ -161,6 +161,16 @@ def test_a_query_finds_what_the_model_finds(rows: list[Run], expressions: list[F
             assert store.count(query).count == len(wanted), query
 
 
+def test_ends_turned_round_count_each_run_once() -> None:
+    """-0.5 is below 0 and above -1.5."""
+    values = {"a": -0.5, "b": 7.0}
+    rows = [Run(ExecutionSummary("default", "q", i, i, "T", "RUNNING", BASE_MS), {"ADouble": ("Double", v)}) for i, v in values.items()]
+    with store_of(rows) as store:
+        query = "ADouble NOT BETWEEN 0.0 AND -1.5"
+        assert store.count(query).count == len(store.list(query).executions) == 2
+        assert store.count("ADouble NOT BETWEEN -1.5 AND 0.0").count == 1
+
+
 @slow
 @given(rows=runs(), expression=filters, data=st.data())
 def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, data: st.DataObject) -> None:

@@ -137,8 +137,9 @@ def _scalar(operator: str, values: Sequence[Any]) -> ValueTest:
 
 
 def _outside(low: Any, high: Any, above: str) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """Below `low`, and above `high`: two ranges of an index, where it would walk over the whole for one test."""
-    return ("{} < ?", (low,)), (above, (high,))
+    """Below `low`, and above `high`: two ranges of an index, where it would walk over the whole for one test. No value lies in both, also
+    when the ends are turned round and every value passes: counts add them up."""
+    return (("{} < ?", (low,)) if low <= high else ("{} <= ?", (high,))), (above, (high,))
 
 
 def _prefix(prefix: str) -> ValueTest:
