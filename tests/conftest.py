@@ -93,12 +93,15 @@ def bootstrap() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def delete_topics_of(bootstrap: str) -> Iterator[Callable[[str], None]]:
-    """Deletes every topic whose name contains the argument; that happens while the next test runs."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+def delete_topics_of() -> Iterator[Callable[[str, str], None]]:
+    """`delete(name, address)`: every topic there whose name contains `name`; that happens while the next test runs."""
+    admins: dict[str, AdminClient] = {}
     asked: list[Future[None]] = []
 
-    def delete(namespace: str) -> None:
+    def delete(namespace: str, address: str) -> None:
+        if address not in admins:
+            admins[address] = AdminClient({"bootstrap.servers": address, "log_level": 0})
+        admin = admins[address]
         try:
             topics = [topic for topic in admin.list_topics(timeout=CLEANUP_TIMEOUT_S).topics if namespace in topic]
             asked.extend(admin.delete_topics(topics).values() if topics else [])
@@ -111,7 +114,7 @@ def delete_topics_of(bootstrap: str) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+def namespace(request: pytest.FixtureRequest, delete_topics_of: Callable[[str, str], None]) -> Iterator[str]:
     """A name nobody else uses (letters, digits, `-`): an Odradek namespace, a prefix of topics, groups and ids.
 
     After the test every topic whose name contains it is deleted, if the test used `bootstrap`: a session's topics would
@@ -119,10 +122,10 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """
     slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:24]
     name = f"t{secrets.token_hex(4)}-{slug}".rstrip("-")
-    delete = request.getfixturevalue("delete_topics_of") if "bootstrap" in request.fixturenames else None
+    address = request.getfixturevalue("bootstrap") if "bootstrap" in request.fixturenames else None
     yield name
-    if delete is not None:
-        delete(name)
+    if address is not None:
+        delete_topics_of(name, address)
 
 
 @pytest.fixture
