@@ -54,7 +54,8 @@ async def test_killed_at_once_is_redelivered_started_first(engine: Engine, servi
     second = service("second")
     answers = await engine.answers(task, "ActivityTaskCompleted", timeout_s=90)
     assert names(answers) == ["Started", "Completed"]
-    assert first.lines()[-1] == second.lines()[-1] == "began killer 1"
+    assert first.lines()[-1] == "began killer 1"
+    assert [line for line in second.lines() if line != "ready"] == ["began killer 1"]  # which may begin before the service says that it is
 
 
 async def test_redelivery_that_kills_again_leaves_its_started(engine: Engine, service: Callable[..., Service], tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_callbacks_are_found() -> None:
     given = [ast.unparse(each) for path in SOURCES for each in _given(ast.parse(path.read_text()))]
     for known in ("self._assigned", "self._revoked", "self._lost", "self._on_assign", "self._on_revoke", "self._on_lost", "on_commit"):
         assert known in given
-    for known in ("self._acknowledged", "self._note_error", "self._on_error", "report", "delivered", "self._on_revoking"):
+    for known in ("self._acknowledged", "self._note_error", "weak_method(self._on_error)", "report", "delivered", "self._on_revoking"):
         assert known in given
     assert [each for each in given if each.startswith("lambda text: standing.update")]
 
@@ -124,6 +124,7 @@ class Member:
         (DIRECT, ["self._assigned -> _assigned -> _own -> _count: self.consumer.list_topics (line 11)"]),
         ("p.produce('t', on_delivery=lambda *_: p.poll(0))", ["lambda *_: p.poll(0): p.poll (line 1)"]),
         ("def e(x):\n    ask(a.list_groups)\nC({'error_cb': e})", ["e -> e: a.list_groups (line 2)"]),
+        ("def e(x):\n    ask(a.list_groups)\nC({'error_cb': weak_method(e)})", ["weak_method(e) -> e: a.list_groups (line 2)"]),
         ("def done(o, e):\n    s.commit_sync(1)\ns.set_acknowledgement_commit_callback(done)", ["done -> done: s.commit_sync (line 2)"]),
         ("def a(c, p):\n    c.committed(p)\n    c.pause(p)\nc.subscribe(['t'], on_assign=a)\nc.list_topics()", []),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -102,6 +103,7 @@ def test_a_clients_look_at_members(caplog: pytest.LogCaptureFixture, monkeypatch
 
 def test_the_reader_of_schemas(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("odradek.kafka.schemas_topic._AFTER_DEFECT_S", OFTEN_S)
+    caplog.set_level(logging.ERROR, "odradek.kafka")  # the command line of an earlier test may have silenced it
 
     class Admin:
         topics = Topics("n")
