@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import psutil
+import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from odradek.config import Settings
+from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config, reader_config, topics_of
 from odradek.wire.codec import decode, decode_row, encode
@@ -23,7 +25,7 @@ from odradek.wire.headers import headers_for
 from odradek.wire.nothing import says_nothing
 from odradek.wire.rows import parse_state_key
 from odradek.wire.state import Row
-from tests.kafka.lane_host import host_arguments
+from tests.kafka.lane_host import host_arguments, make_processor
 
 QUEUE = "q"
 STREAMS = Path(__file__).parents[2] / "streams"
@@ -187,3 +189,15 @@ class Host:
         """SIGTERM, and its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
+
+
+def start_error(wire: Wire) -> OdradekError:
+    """The error that a start ends with."""
+    processor = make_processor(wire.settings, QUEUE)
+    try:
+        with pytest.raises(OdradekError) as caught:
+            processor.start()
+            processor.wait_ready(30)
+        return caught.value
+    finally:
+        processor.stop()

@@ -8,13 +8,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from odradek.exceptions import OdradekError, PartitionCountError
+from odradek.exceptions import PartitionCountError
 from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import FORWARDED_FROM, header
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
+from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, start_error, until
 
 PARTITIONS, GROWN = 2, 5
 WORKFLOWS = 20
@@ -56,17 +56,6 @@ def started(wire: Wire) -> Processor:
     processor.start()
     processor.wait_ready(30)
     return processor
-
-
-def refused(wire: Wire) -> OdradekError:
-    processor = make_processor(wire.settings, QUEUE)
-    try:
-        with pytest.raises(OdradekError) as caught:
-            processor.start()
-            processor.wait_ready(30)
-        return caught.value
-    finally:
-        processor.stop()
 
 
 def test_while_a_processor_runs(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
@@ -156,7 +145,7 @@ def test_state_has_got_more_as_well(wire: Wire) -> None:
     grow(wire, wire.events, wire.state)
     signals(foreign(wire), 40, 140)
     follows = Wire(wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=GROWN)
-    error = refused(follows)
+    error = start_error(follows)
     assert isinstance(error, PartitionCountError) and (error.expected, error.found) == (PARTITIONS, GROWN)
     assert f"Set `partitions` to {PARTITIONS}" in str(error)
 
@@ -166,7 +155,7 @@ def test_setting_below_the_number_that_a_queue_was_made_with(wire: Wire) -> None
     grown = Wire(wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=GROWN)
     grown.admin.ensure_queue(QUEUE)
     for _ in range(2):
-        error = refused(wire)
+        error = start_error(wire)
         assert isinstance(error, PartitionCountError) and (error.expected, error.found) == (PARTITIONS, GROWN)
         processor = started(grown)
         processor.stop()

@@ -9,12 +9,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
 
-from odradek.exceptions import InputGapError, LaneError, OdradekError, PartitionCountError, TopicRecreatedError
+from odradek.exceptions import InputGapError, LaneError, PartitionCountError, TopicRecreatedError
 from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import CountingEngine, make_processor
-from tests.kafka.lane_records import QUEUE, Wire, key_for, until
+from tests.kafka.lane_records import QUEUE, Wire, key_for, start_error, until
 
 
 @pytest.fixture
@@ -33,18 +33,6 @@ def _applied(wire: Wire, count: int) -> None:
         processor.stop()
 
 
-def _refused(wire: Wire) -> OdradekError:
-    """The error that a start ends with."""
-    processor = make_processor(wire.settings, QUEUE)
-    try:
-        with pytest.raises(OdradekError) as caught:
-            processor.start()
-            processor.wait_ready(30)
-        return caught.value
-    finally:
-        processor.stop()
-
-
 def _recreate(wire: Wire, topic: str) -> None:
     admin = AdminClient(admin_config(wire.settings))
     admin.delete_topics([topic], operation_timeout=20)[topic].result(30)
@@ -59,7 +47,7 @@ def test_partition_count_that_changed(wire: Wire) -> None:
         admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
     until(lambda: all(facts.partitions == 4 for facts in wire.admin.describe([wire.events, wire.state]).values()))
     grown = Wire(wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=4)
-    error = _refused(grown)  # setting and topics agree, but the state was hashed over 2
+    error = start_error(grown)  # setting and topics agree, but the state was hashed over 2
     assert isinstance(error, PartitionCountError)
     assert (error.expected, error.found) == (2, 4)
 
@@ -67,7 +55,7 @@ def test_partition_count_that_changed(wire: Wire) -> None:
 def test_events_made_anew(wire: Wire) -> None:
     _applied(wire, 20)
     _recreate(wire, wire.events)
-    error = _refused(wire)
+    error = start_error(wire)
     assert isinstance(error, TopicRecreatedError)
     assert error.topic == wire.events
 
@@ -76,7 +64,7 @@ def test_state_made_anew(wire: Wire) -> None:
     """Its rows are gone: no position row, but the group has committed offsets."""
     _applied(wire, 20)
     _recreate(wire, wire.state)
-    error = _refused(wire)
+    error = start_error(wire)
     assert isinstance(error, LaneError)
     assert "no first start" in str(error)
     assert "committed offset" in str(error)
@@ -100,7 +88,7 @@ def test_state_deleted_and_store_wiped(wire: Wire) -> None:
         return True
 
     until(deleted)
-    error = _refused(wire)
+    error = start_error(wire)
     assert "no first start" in str(error)
     assert "begins at offset" in str(error)
 
@@ -110,7 +98,7 @@ def test_records_deleted_before_they_were_read(wire: Wire) -> None:
     wire.signals(40, 10)
     starts = wire.admin.end_offsets(wire.events, range(2), committed=False)
     wire.admin.delete_records({(wire.events, p): end - 1 for p, end in starts.items()})
-    error = _refused(wire)
+    error = start_error(wire)
     assert isinstance(error, InputGapError)
     assert error.log_start > error.position
 
@@ -120,7 +108,7 @@ def test_events_deleted_before_a_first_start(wire: Wire) -> None:
     wire.signals(20, 10)
     ends = wire.admin.end_offsets(wire.events, range(2), committed=False)
     wire.admin.delete_records({(wire.events, p): end for p, end in ends.items()})
-    error = _refused(wire)
+    error = start_error(wire)
     assert "no first start" in str(error)
     assert "were deleted" in str(error)
 
@@ -131,7 +119,7 @@ def test_group_offset_before_a_first_start(wire: Wire) -> None:
     consumer = Consumer({"bootstrap.servers": wire.settings.address, "group.id": group})
     consumer.commit(offsets=[TopicPartition(wire.events, p, 0) for p in range(2)], asynchronous=False)
     consumer.close()
-    error = _refused(wire)
+    error = start_error(wire)
     assert "no first start" in str(error)
 
 

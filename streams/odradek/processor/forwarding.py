@@ -22,8 +22,7 @@ from odradek.engine.ports import Effects
 from odradek.exceptions import InputGapError, LaneError, OdradekError
 from odradek.processor import faults
 from odradek.processor.errors import Refused
-from odradek.processor.inputs import Sorter
-from odradek.processor.lane import ABORT_TIMEOUT_SECONDS, COMMIT_TIMEOUT_SECONDS, INIT_TIMEOUT_SECONDS, Lane
+from odradek.processor.lane import COMMIT_TIMEOUT_SECONDS, Lane
 from odradek.processor.lane_state import LaneState
 from odradek.processor.outlet import Record
 from odradek.processor.outputs import output_records
@@ -52,22 +51,8 @@ class ForwardingLane(Lane):
 
     def _own(self) -> None:
         """Fence, find the position, seek. Raises as `Lane._own`."""
-        self._check_stop()
-        self._become(LaneState.FENCING)
+        self._fence()
         services, partition = self._services, self.partition
-        self.epoch = self.intake.seeks()
-        self._seat.hold(partition)
-
-        producer = self._producer = services.transactional_producer(partition)
-        try:
-            with services.fencing:
-                producer.init_transactions(INIT_TIMEOUT_SECONDS)
-        except KafkaException as error:
-            raise services.identity_error(error, partition) or dropped(error) from error
-        if self._fault is not None:
-            self._fault(faults.AFTER_INIT)
-        services.outlet.require_fixed()
-
         self._become(LaneState.RESTORING)
         try:
             identity = self._identity_row = services.topic_identity()
@@ -75,15 +60,8 @@ class ForwardingLane(Lane):
         except CLUSTER_ERRORS as error:
             raise dropped(error) from error
         self._offsets = services.new_offsets_consumer()
-        topic, topic_id = services.events_topic, identity.events_topic_id
-        self._sorter = Sorter(services.codec, topic=topic, topic_id=topic_id, partition=partition, partitions=identity.partitions)
-        self.intake.begin(Timers(_NoRows()), self._sorter)
-
-        self._become(LaneState.SEEKING)
-        self._seat.seek(partition, self.position, self.epoch)
-        self._owned_at = time.monotonic()
-        self.error = None
-        self._become(LaneState.RUNNING)
+        self._take_from(Timers(_NoRows()), identity)
+        self._seek()
         logger.error("%s", self.blocked_text())
 
     def _let_go(self) -> None:
@@ -177,18 +155,6 @@ class ForwardingLane(Lane):
             self._deleted = self.position
 
     # ------------------------------------------------------------------------------------------------ errors
-
-    def _abort(self, refusal: Refused) -> None:
-        assert self._producer is not None
-        self.counters.refused += 1
-        logger.warning("lane %s/%d: refused: %s", self._services.events_topic, self.partition, refusal)
-        if self._state is LaneState.RUNNING:
-            self._become(LaneState.RETRYING)
-        if refusal.in_transaction:
-            try:
-                self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
-            except KafkaException as error:
-                raise dropped(error) from error
 
     def _hold(self, workflow_id: str, run_id: str, reason: str, *, lost: str = "") -> RunRow | None:
         return None  # runs live elsewhere

@@ -238,22 +238,8 @@ class Lane(threading.Thread):
 
     def _own(self) -> None:
         """Fence, restore, find the position, seek. Raises Dropped for what passes, OdradekError for what needs a person."""
-        self._check_stop()
-        self._become(LaneState.FENCING)
+        self._fence()
         services, partition = self._services, self.partition
-        self.epoch = self.intake.seeks()
-        self._seat.hold(partition)
-
-        producer = self._producer = services.transactional_producer(partition)
-        try:
-            with services.fencing:
-                producer.init_transactions(INIT_TIMEOUT_SECONDS)
-        except KafkaException as error:
-            raise services.identity_error(error, partition) or dropped(error) from error
-        if self._fault is not None:
-            self._fault(faults.AFTER_INIT)
-        services.outlet.require_fixed()
-
         self._become(LaneState.RESTORING)
         try:
             identity = services.topic_identity()
@@ -280,19 +266,45 @@ class Lane(threading.Thread):
         self._parked_after = ""
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
+        self._take_from(self._timers, identity)
+        self._commit_position(processing=self._care.accused)
+        self.has_row = True
+        self._seek()
+
+    def _fence(self) -> None:
+        """Whoever had the partition is fenced; its open transaction is decided."""
+        services, partition = self._services, self.partition
+        self._check_stop()
+        self._become(LaneState.FENCING)
+        self.epoch = self.intake.seeks()
+        self._seat.hold(partition)
+
+        producer = self._producer = services.transactional_producer(partition)
+        try:
+            with services.fencing:
+                producer.init_transactions(INIT_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise services.identity_error(error, partition) or dropped(error) from error
+        if self._fault is not None:
+            self._fault(faults.AFTER_INIT)
+        services.outlet.require_fixed()
+
+    def _take_from(self, timers: Timers, identity: PositionRow) -> None:
+        """What comes next is sorted for these topics."""
+        services = self._services
         self._sorter = Sorter(
             services.codec,
             topic=services.events_topic,
             topic_id=identity.events_topic_id,
-            partition=partition,
+            partition=self.partition,
             partitions=identity.partitions,
         )
-        self.intake.begin(self._timers, self._sorter)
-        self._commit_position(processing=self._care.accused)
-        self.has_row = True
+        self.intake.begin(timers, self._sorter)
 
+    def _seek(self) -> None:
+        """Inputs from the position on: owned."""
         self._become(LaneState.SEEKING)
-        self._seat.seek(partition, self.position, self.epoch)
+        self._seat.seek(self.partition, self.position, self.epoch)
         self._owned_at = time.monotonic()
         self.error = None
         self._become(LaneState.RUNNING)
@@ -514,12 +526,13 @@ class Lane(threading.Thread):
 
     def _abort(self, refusal: Refused) -> None:
         """A record was refused: as if the transaction had never been."""
-        assert self._producer is not None and self._engine is not None
+        assert self._producer is not None
         self.counters.refused += 1
         logger.warning("lane %s/%d: refused: %s", self._services.events_topic, self.partition, refusal)
         if self._state is LaneState.RUNNING:
             self._become(LaneState.RETRYING)
-        self._engine.evict(self._touched)
+        if self._engine is not None:  # a lane that forwards has none
+            self._engine.evict(self._touched)
         self._refused, self._touched = self._touched, []
         if refusal.in_transaction:
             try:
