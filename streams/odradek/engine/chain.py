@@ -48,7 +48,6 @@ def create_run(step: WorkflowStep, started: WorkflowExecutionStarted, row: RunRo
     if started.parent is not None:
         row.parent_workflow_id, row.parent_run_id = started.parent.workflow_id, started.parent.run_id
     run = LiveRun(row)
-    run.step = step
     run.time_ms = now
     _take_over_ring(step, run)
     step.add_run(run)

@@ -87,7 +87,6 @@ class LiveRun:
         "open_timers",
         "requests",
         "row",
-        "step",
         "summary_dirty",
         "time_ms",
         "timer_seqs",
@@ -115,15 +114,13 @@ class LiveRun:
         self.requests: dict[str, RequestRow] | None = None
         self.activated_ms = 0  # workflow time of the last activation
         self.time_ms = 0  # workflow time of the current step
-        self.step: object | None = None  # the step that copied `row`
         self.needs_task = False
         self.dirty = False
         self.summary_dirty = False
 
-    def begin(self, step: object, now_ms: int) -> None:
+    def begin(self, now_ms: int) -> None:
         """Make the run ready to be changed by a step."""
         self.row = copy.copy(self.row)
-        self.step = step
         self.time_ms = max(now_ms, self.row.last_time_ms)
         self.needs_task = self.dirty = self.summary_dirty = False
 

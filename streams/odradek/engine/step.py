@@ -215,7 +215,7 @@ class WorkflowStep:
             self.context.cache.add(run)
         elif run.row.workflow_id != self.workflow_id:
             return None
-        run.begin(self, self.now_ms)
+        run.begin(self.now_ms)
         self.runs[run_id] = run
         return run
 

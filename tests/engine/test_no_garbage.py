@@ -1,0 +1,34 @@
+"""What a run leaves behind is freed by its reference counts: nothing waits for the garbage collector, which is seldom run."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from odradek.engine.step import WorkflowStep
+from tests.engine.test_activation_in_engine import Order, play, world
+from tests.engine.world import World
+
+
+@pytest.fixture
+def lane() -> Iterator[World]:
+    """A lane in a process that has done everything once, so that no first time is counted; the collector is off."""
+    play(world(Order), {}, restart=False)
+    lane = world(Order)
+    gc.collect()
+    gc.disable()
+    yield lane
+    gc.enable()
+
+
+def test_a_completed_run_leaves_no_cycles(lane: World) -> None:
+    play(lane, {}, restart=False)
+    assert gc.collect() == 0
+
+
+def test_a_cached_run_keeps_nothing_of_its_last_step(lane: World) -> None:
+    lane.step(lane.start("Order", "7"))
+    assert lane.run().status == "RUNNING"
+    assert not any(isinstance(each, WorkflowStep) for each in gc.get_objects())
