@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -167,6 +168,24 @@ def test_search_attributes_change_with_their_run(store: VisibilityStore) -> None
 
 
 PROBLEMS = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError"]
+
+
+def typed(kind: str, text: str) -> dict[str, Payload]:
+    return {"Mixed": Payload({"encoding": b"json/plain", "type": kind.encode()}, text.encode())}
+
+
+def test_groups_by_an_attribute_of_several_types(store: VisibilityStore) -> None:
+    """One group for each type and value, and each value is of its own type."""
+    values = [
+        ("Datetime", '"2026-01-01T00:00:00Z"'), ("Keyword", '"later"'), ("Int", "1"), ("Int", "1"), ("Bool", "true"), ("Double", "1"),
+        ("Keyword", '"false"'), ("Keyword", '"1"'),
+    ]  # fmt: skip
+    store.apply([change(at, f"r{at}", search_attributes=typed(*value)) for at, value in enumerate(values)] + [change(99, "without")])
+    groups = store.count("GROUP BY Mixed, ExecutionStatus").groups
+    assert (groups[0].values, groups[0].count) == ((1, "Running"), 2)
+    found = {(type(group.values[0]), group.values[0]): group.count for group in groups}
+    wanted = [datetime(2026, 1, 1, tzinfo=UTC), "later", "false", "1", True, 1.0, None]
+    assert found == {**{(type(value), value): 1 for value in wanted}, (int, 1): 2}
 
 
 def found_by(store: VisibilityStore, query: str) -> list[str]:

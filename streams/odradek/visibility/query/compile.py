@@ -70,12 +70,20 @@ class SortKey:
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """One item of GROUP BY."""
+    """One item of GROUP BY: `columns` of SQL, and the type of their value.
+
+    value_types: of one column, its type. Of an attribute that runs have with several types there is a second column, the number of the
+    attribute that the value is of; it names the type.
+    """
 
     name: str
-    value_type: ValueType
-    sql: str
+    value_types: Mapping[int, ValueType]
+    columns: tuple[str, ...]
     parameters: tuple[Any, ...]
+
+    def value_type(self, number: int | None) -> ValueType:
+        """The type of a value, by what the second column has, if there is one."""
+        return next(iter(self.value_types.values())) if number is None else self.value_types[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,14 +318,16 @@ class _Compiler:
             if value_type in (ValueType.KEYWORD_LIST, ValueType.TEXT):
                 self._fail(f"runs cannot be grouped by {name.text} ({value_type.value})", name.column, name.length)
         if isinstance(field, Column):
-            return GroupKey(field.name, field.value_type, f"e.{field.sql}", ())
-        sql, parameters = self._value_sql([key.id for key in field.keys])
-        return GroupKey(field.name, field.keys[0].value_type, sql, parameters)
+            return GroupKey(field.name, {0: field.value_type}, (f"e.{field.sql}",), ())
+        ids = [key.id for key in field.keys]
+        wanted = [self._value_sql(ids)] if len(ids) == 1 else [self._value_sql(ids), self._value_sql(ids, "attribute")]
+        columns, parameters = zip(*wanted, strict=True)
+        return GroupKey(field.name, {key.id: key.value_type for key in field.keys}, columns, sum(parameters, ()))
 
-    def _value_sql(self, ids: Sequence[int]) -> tuple[str, tuple[Any, ...]]:
-        """The value of an attribute, the smallest if there are several."""
+    def _value_sql(self, ids: Sequence[int], column: str = "value") -> tuple[str, tuple[Any, ...]]:
+        """The value of an attribute (or the number that it has by name and type), the smallest if there are several."""
         marks = ", ".join("?" * len(ids))
-        return f"(SELECT min(a.value) FROM search_attributes a WHERE a.execution = e.id AND a.attribute IN ({marks}))", tuple(ids)
+        return f"(SELECT min(a.{column}) FROM search_attributes a WHERE a.execution = e.id AND a.attribute IN ({marks}))", tuple(ids)
 
     def _fail(self, problem: str, column: int, length: int, expected: Sequence[str] = ()) -> NoReturn:
         raise QueryError(problem, query=self._query.text, column=column, length=length, expected=expected)

@@ -7,8 +7,9 @@ one in thirty is running, failed or timed out.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -108,20 +109,25 @@ def _counted(connection: sqlite3.Connection, compiled: Compiled) -> Count:
         table, where, where_parameters = way.table, way.where, way.parameters
     if not compiled.group_by:
         return Count(connection.execute(f"SELECT {runs} FROM {table} WHERE {where}", where_parameters).fetchone()[0])
-    groups = ", ".join(key.sql for key in compiled.group_by)
-    places = ", ".join(str(number + 1) for number in range(len(compiled.group_by)))
+    columns = [column for key in compiled.group_by for column in key.columns]
+    groups = ", ".join(columns)
+    places = ", ".join(str(number + 1) for number in range(len(columns)))
     parameters = (*(value for key in compiled.group_by for value in key.parameters), *where_parameters)
     grouped = f"SELECT {groups}, {runs} AS runs FROM {table} WHERE {where} GROUP BY {places} HAVING {runs} > 0"
     ordered = f"SELECT *, sum(runs) OVER () FROM ({grouped}) ORDER BY runs DESC, {places} LIMIT ?"
     rows = connection.execute(ordered, (*parameters, MAX_GROUPS + 1)).fetchall()
-    found = [CountGroup(tuple(map(_group_value, compiled.group_by, row)), row[-2]) for row in rows[:MAX_GROUPS]]
+    found = [CountGroup(_group_values(compiled.group_by, iter(row)), row[-2]) for row in rows[:MAX_GROUPS]]
     return Count(rows[0][-1] if rows else 0, found, len(rows) <= MAX_GROUPS)
 
 
-def _group_value(key: GroupKey, value: Any) -> GroupValue:
+def _group_values(keys: Sequence[GroupKey], row: Iterator[Any]) -> tuple[GroupValue, ...]:
+    return tuple(_group_value(key, *itertools.islice(row, len(key.columns))) for key in keys)
+
+
+def _group_value(key: GroupKey, value: Any, number: int | None = None) -> GroupValue:
     if value is None:
         return None
-    match key.value_type:
+    match key.value_type(number):
         case ValueType.DATETIME:
             column = COLUMNS.get(key.name)
             return _EPOCH + timedelta(microseconds=value * (column.unit_ns if column else ATTRIBUTE_TIME_NS) // 1_000)
