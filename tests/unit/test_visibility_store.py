@@ -188,6 +188,29 @@ def test_groups_by_an_attribute_of_several_types(store: VisibilityStore) -> None
     assert found == {**{(type(value), value): 1 for value in wanted}, (int, 1): 2}
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("Datetime", '"9999-12-31T23:59:59-23:00"'),
+        ("Datetime", '"0001-01-01T00:00:00+23:00"'),
+        ("Double", "1e400"),
+        ("Double", "-Infinity"),
+        ("Double", "1" * 400),
+    ],
+)
+def test_values_that_no_answer_could_hold_are_not_indexed(store: VisibilityStore, kind: str, text: str) -> None:
+    """In UTC they lie beyond the years 1 to 9999, or beyond a double: one such run must not spoil the groups of all."""
+    store.apply([change(0, "odd", search_attributes=typed(kind, text)), change(1, "b", search_attributes=typed("Int", "1"))])
+    assert store.refused_attributes == {"Mixed": 1}
+    assert {group.values: group.count for group in store.count("GROUP BY Mixed").groups} == {(None,): 1, (1,): 1}
+
+
+def test_the_first_and_the_last_moment(store: VisibilityStore) -> None:
+    moments = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+    store.apply([change(at, f"r{at}", search_attributes=typed("Datetime", f'"{moment.isoformat()}"')) for at, moment in enumerate(moments)])
+    assert sorted(group.values[0] for group in store.count("GROUP BY Mixed").groups) == moments  # type: ignore[type-var]
+
+
 def found_by(store: VisibilityStore, query: str) -> list[str]:
     return sorted(one.run_id for one in store.list(query).executions)
 

@@ -6,6 +6,7 @@ A row is found by `tie`, the hash of its run id, and, as hashes may meet, by its
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -188,13 +189,13 @@ def _stored(value_type: ValueType, value: Any) -> Any:
             return value
         case ValueType.DOUBLE if type(value) in (int, float):
             number = float(value)
-            if number == number:  # SQLite stores NaN as NULL
+            if math.isfinite(number):  # SQLite stores NaN as NULL, and no answer in JSON could hold an infinity
                 return number
         case ValueType.DATETIME if isinstance(value, str):
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
-            return (moment - _EPOCH) // _MICROSECOND
+            return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND  # OverflowError if it is before the year 1 or after 9999 in UTC
         case ValueType.KEYWORD | ValueType.TEXT | ValueType.KEYWORD_LIST if isinstance(value, str):
             value.encode()  # half a surrogate pair cannot be stored
             return value
