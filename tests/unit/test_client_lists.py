@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from odradek.converter import DataConverter
 from odradek.exceptions import ConfigurationError
 from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
+from odradek.web.temporal.lists import group_value
 from odradek.web.temporal.shapes import execution_info
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
@@ -126,6 +129,29 @@ async def test_counts_and_groups(web: WebServer) -> None:
         ]
         grouped = await client.count_workflows("GROUP BY StartTime, ParentWorkflowId")
         assert grouped.groups[0].group_values == [datetime.fromtimestamp(START_MS / 1000, UTC), None]
+
+
+async def test_groups_of_times_are_as_exact_as_they_are_kept(web: WebServer) -> None:
+    times = ["2026-01-01T00:00:00.000100Z", "2026-01-01T00:00:00.000400Z", "2026-01-01T00:00:00.999999Z", "0001-01-01T00:00:00Z"]
+    for number, time in enumerate([*times, *times[:1]]):
+        payload = Payload({"encoding": b"json/plain", "type": b"Datetime"}, f'"{time}"'.encode())
+        web.add(summary(f"a-{number}", search_attributes={"When": payload}), owner=False)
+    async with serving(web) as address:
+        found = {group.group_values[0]: group.count for group in (await client_of(address).count_workflows("GROUP BY When")).groups}
+    assert found == {datetime.fromisoformat(time): 2 if time == times[0] else 1 for time in times}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (datetime(2026, 1, 1, 0, 0, 0, 100, UTC), "2026-01-01T00:00:00.0001Z"),
+        (datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC), "2026-01-01T00:00:01Z"),
+        (datetime.max.replace(tzinfo=UTC), "9999-12-31T23:59:59.999999Z"),
+        (datetime.min.replace(tzinfo=UTC), "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_of_a_group_is_written_as_go_writes_it(value: datetime, text: str) -> None:
+    assert json.loads(base64.b64decode(group_value(value)["data"])) == text
 
 
 async def test_histories_of_a_list(web: WebServer) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from odradek.engine.json_fields import write_time
 from odradek.web.temporal.endpoint import Call, new_token, without_defaults
 from odradek.web.temporal.shapes import execution_info
 from odradek.web.threads import in_thread
@@ -44,7 +43,7 @@ def group_value(value: Any) -> dict[str, Any]:
     elif isinstance(value, float):
         kind, plain = "Double", value
     elif isinstance(value, datetime):
-        kind, plain = "Datetime", write_time(round(value.timestamp() * 1000))
+        kind, plain = "Datetime", _time(value)
     elif isinstance(value, timedelta):
         kind, plain = "Int", value // timedelta(microseconds=1) * 1000
     else:
@@ -52,6 +51,12 @@ def group_value(value: Any) -> dict[str, Any]:
     metadata = {"encoding": "json/plain", "type": kind} if plain is not None else {"encoding": "binary/null"}
     payload: dict[str, Any] = {"metadata": {key: _base64(text.encode()) for key, text in metadata.items()}}
     return payload if plain is None else {**payload, "data": _base64(json.dumps(plain).encode())}
+
+
+def _time(value: datetime) -> str:
+    """RFC 3339 without zeros at the end, as Go writes a time: exact, so that two groups never look the same."""
+    text = value.astimezone(UTC).isoformat().removesuffix("+00:00")
+    return f"{text.rstrip('0') if '.' in text else text}Z"
 
 
 def _base64(data: bytes) -> str:
