@@ -79,6 +79,12 @@ def error_of(query: str) -> QueryError:
         ("HistoryLength = '7'", 17, "'7' does not fit; expected a number"),
         ("HistoryLength STARTS_WITH '7'", 15, "STARTS_WITH does not go with HistoryLength (Int)"),
         ("HistoryLength > 99999999999999999999", 17, "is too large"),
+        (f"HistoryLength > {'9' * 5_000}", 17, "99999999999999999999… is too large: integers have 64 bits"),
+        (f"HistoryLength > -{'9' * 5_000}", 17, "is too large: integers have 64 bits"),
+        (f"HistoryLength > {'9' * 5_000}.5", 17, "99999999999999999999… is too large"),
+        (f"ExecutionDuration > '{'9' * 5_000}s'", 21, "expected a duration such as '10s' or '1h30m'"),
+        (f"ExecutionDuration > '1.{'9' * 5_000}s'", 21, "expected a duration such as '10s' or '1h30m'"),
+        (f"ExecutionDuration > '{'9' * 5_000}:00:00'", 21, "expected a duration such as '10s' or '1h30m'"),
         ("Amount = 'x'", 10, "expected a number"),
         ("Tags > 'x'", 6, "> does not go with Tags (KeywordList)"),
         ("Note IN ('x')", 6, "IN does not go with Note (Text)"),
@@ -98,6 +104,11 @@ def test_a_wrong_query_says_where_and_what_was_expected(query: str, column: int,
     assert error.column == column
     assert part in str(error)
     assert str(error).startswith(f"column {column}: ")
+
+
+def test_zeros_in_front_make_no_number_large() -> None:
+    compiled = compile_query(parse(f"HistoryLength > {'0' * 5_000}7"), CATALOG)
+    assert compiled.parameters == (7,)
 
 
 def test_the_pointer_marks_the_place_in_its_line() -> None:

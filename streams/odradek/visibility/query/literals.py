@@ -10,8 +10,9 @@ from fractions import Fraction
 from odradek.visibility.query.columns import STATUS_NAMES
 
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*([Zz]|[+-]\d{2}:?\d{2})?)?")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)")
-_CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?")
+# Digits are bounded: `int` and `Fraction` refuse thousands of them, and 64 bits of nanoseconds have 19.
+_DURATION_PART = re.compile(r"(\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(ns|us|µs|μs|ms|s|m|h|d)")
+_CLOCK = re.compile(r"(\d{1,40}):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?")
 _UNITS_NS = {
     "ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9, "d": 86_400 * 10**9,
 }  # fmt: skip

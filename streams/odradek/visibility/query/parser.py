@@ -49,6 +49,7 @@ MAX_COLUMNS = 16  # of ORDER BY or GROUP BY
 
 AFTER_NAME = (*OPERATORS, "IN", "NOT IN", "BETWEEN", "STARTS_WITH", "IS NULL")
 _MAX_INTEGER = 2**63 - 1
+_SHOWN = 20  # characters of a number that is too large
 
 
 def parse(query: str) -> Query:
@@ -234,12 +235,15 @@ class Parser:
         return Literal(value, token.column, token.length)
 
     def _number(self, token: Token) -> int | float:
-        if token.text.lstrip("+-").isdecimal():
-            number = int(token.text)
-            if abs(number) > _MAX_INTEGER:
-                self._fail(problem=f"{token.text} is too large: integers have 64 bits")
-            return number
+        shown = token.text if len(token.text) <= _SHOWN else f"{token.text[:_SHOWN]}…"
+        digits = token.text.lstrip("+-")
+        if digits.isdecimal():
+            digits = digits.lstrip("0") or "0"
+            # `int` refuses thousands of digits
+            if len(digits) > len(str(_MAX_INTEGER)) or int(digits) > _MAX_INTEGER:
+                self._fail(problem=f"{shown} is too large: integers have 64 bits")
+            return -int(digits) if token.text.startswith("-") else int(digits)
         value = float(token.text)
         if not math.isfinite(value):
-            self._fail(problem=f"{token.text} is too large")
+            self._fail(problem=f"{shown} is too large")
         return value
