@@ -277,6 +277,8 @@ def test_a_batch_says_what_it_hits_and_asks(odradek: Run) -> None:
         (["-w", "x", "--rps", "5"], "--rps"),
         (["--query", "WorkflowTipe = 'x'", "--yes"], "column 1"),
         (["--query", "GROUP BY WorkflowType", "--yes"], "GROUP BY"),
+        (["--query", "ORDER BY StartTime", "--yes"], "--query has no condition"),
+        (["--query", "order by StartTime DESC", "--yes"], "--query has no condition"),
     ],
 )
 def test_batches_that_are_wrong(arguments: list[str], said: str, odradek: Run) -> None:

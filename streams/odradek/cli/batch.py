@@ -86,9 +86,12 @@ def check_target(options: argparse.Namespace) -> None:
 async def run_batch(client: Client, options: argparse.Namespace, *, verb: str, past: str, restrict: str, act: Act) -> int:
     """Do `act` to the runs of the query that `restrict` leaves (a filter, "" for all). An exit status: 1 if some failed.
 
-    verb, past: what is done, for the question and for the summary: `terminate`, `terminated`.
+    verb, past: what is done, for the question and for the summary: `terminate`, `terminated`. Raises `UsageError` for a query without a
+    condition, which is every run there is and hardly ever meant: the server's batches refuse it too.
     """
     await client.list_workflows(options.query, limit=1).fetch_next_page()  # as it was written: a wrong one says where
+    if not narrowed(options.query, "")[1]:
+        raise UsageError(f'--query has no condition: for all open workflows write "{OPEN}"')
     query, unordered = narrowed(options.query, restrict)
     matched = (await client.count_workflows(unordered)).count
     if matched:
