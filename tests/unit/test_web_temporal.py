@@ -344,6 +344,8 @@ async def test_repeated_request_id_gives_the_same_run(server: WebServer) -> None
         ({"workflowRunTimeout": "-1s"}, "negative"),
         ({"workflowIdReusePolicy": "SOMETIMES"}, "workflowIdReusePolicy"),
         ({"retryPolicy": {"backoffCoefficient": 0.5}}, "backoffCoefficient"),
+        ({"retryPolicy": {"backoffCoefficient": 10**400}}, "backoffCoefficient"),
+        ({"retryPolicy": {"maximumAttempts": "9" * 5_000}}, "maximumAttempts"),
         ({"input": "text"}, "input"),
         ({"cronSchedule": "* * * * *", "workflowStartDelay": "1s"}, "may not be used together"),
         ({"workflowIdReusePolicy": 4, "workflowIdConflictPolicy": 1}, "TERMINATE_IF_RUNNING"),

@@ -71,7 +71,7 @@ class Message:
     def number(self, name: str) -> int:
         """An int32, not negative."""
         value = self._members.get(name, 0)
-        if isinstance(value, str) and value.isascii() and value.isdigit():
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
             value = int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -84,7 +84,7 @@ class Message:
         value = self._members.get(name, 0.0)
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise invalid(f"{self._path(name)}: not a number") from None
         if isinstance(value, bool) or not -1e300 < number < 1e300:
             raise invalid(f"{self._path(name)}: not a number")
