@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.database import open_database
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS effects (
   key TEXT PRIMARY KEY, kind TEXT NOT NULL, order_no TEXT NOT NULL, data TEXT NOT NULL, at_ms INTEGER NOT NULL,
@@ -61,12 +63,8 @@ class Ledger:
     """Effects of one service. `work` runs inside the same SQLite transaction as the effect's row, so both happen or neither does."""
 
     def __init__(self, path: Path, extra_schema: str = "") -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA + extra_schema)
+        self._db = open_database(path, SCHEMA + extra_schema)
         if self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'barred'").fetchone():
             self._db.executescript(MIGRATION)
 

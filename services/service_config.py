@@ -82,12 +82,15 @@ def load(model: type[C], description: str, argv: list[str] | None = None) -> C:
     path: Path = parser.parse_args(argv).config
     try:
         content: Any = load_yaml(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            keys = ", ".join(f"`{name}`" for name, field in model.model_fields.items() if field.is_required())
+            raise SystemExit(f"{path}: holds no keys; this service needs {keys}")
         config = model.model_validate(content)
         config._file = path
         config.odradek.schema_registry_url = os.environ.get("ODRADEK_SCHEMA_REGISTRY_URL") or config.odradek.schema_registry_url
         return config
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SystemExit(f"{path}: cannot be read: {error}") from None
+        raise SystemExit(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message
 
 from services.avro_wire import NotReadable, Schemas, UnknownSchema, says_nothing, schemas_folder
+from services.database import open_database
 from services.ending import on_signals
 from services.foreign_telemetry import Telemetry
 from services.notifications.standing import Standing
@@ -38,10 +39,7 @@ def results_topic(namespace: str) -> str:
 
 def main() -> None:
     config = load(ForeignConfig, "The notifications service.")
-    config.database.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(config.database, isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.executescript(NOTIFICATIONS)
+    database = open_database(config.database, NOTIFICATIONS)
     telemetry = Telemetry("notifications", config.telemetry)
     topic = results_topic(config.odradek.namespace)
     standing: Standing

@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 
 from odradek.exceptions import ConfigurationError
+from odradek.home import home
 from odradek.yaml_text import load_yaml
 
 __all__ = ["FILE_VARIABLE", "Settings", "default_state_dir", "format_duration", "parse_duration", "settings_page", "settings_table"]
@@ -80,11 +81,11 @@ Count = Annotated[int, Field(ge=1)]
 def default_state_dir() -> Path:
     """Where the platform keeps an application's state: XDG on Linux, Application Support on macOS, LOCALAPPDATA on Windows."""
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        base = Path(os.environ.get("LOCALAPPDATA") or home() / "AppData" / "Local")
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
+        base = home() / "Library" / "Application Support"
     else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        base = Path(os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state")
     return base / "odradek"
 
 
@@ -229,7 +230,10 @@ class Settings(BaseSettings):
     @field_validator("state_dir")
     @classmethod
     def _expand_home(cls, value: Path) -> Path:
-        return value.expanduser()
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError(f"{value} begins with `~`, and this user has no home directory: write the whole path") from None
 
     @field_validator("kafka", mode="before")
     @classmethod

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias, TypedDict, cast
 
 from odradek.exceptions import ConfigurationError
+from odradek.home import home
 from odradek.service import TLSConfig
 
 __all__ = [
@@ -243,10 +244,10 @@ class ClientConfig:
 
 def _user_config_dir() -> Path:
     if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
+        return Path(os.environ.get("APPDATA") or home() / "AppData" / "Roaming")
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        return home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config")
 
 
 def _config_text(source: DataSource | None, environment: Mapping[str, str]) -> tuple[str, str]:

@@ -83,3 +83,35 @@ def test_services_on_a_worker_take_every_setting_of_odradek(tmp_path: Path) -> N
     file.write_text(yaml.safe_dump({"odradek": {"address": "k:1", "max_concurrent_activities": 3, "kafka": kafka}, "database": "x"}))
     settings = settings_of(file)
     assert (settings.address, settings.max_concurrent_activities, settings.kafka) == ("k:1", 3, kafka)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just text"])
+@pytest.mark.parametrize("service", ["orders", "payments"])
+def test_a_file_without_keys_is_told_which_it_needs(service: str, text: str, tmp_path: Path) -> None:
+    status, said = started_with(service, text, tmp_path)
+    assert status == 1 and len(said.splitlines()) == 1, said
+    assert "service.yaml: holds no keys" in said and "`odradek`" in said and "`database`" in said
+
+
+def test_text_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
+    status, said = started_with("orders", "odradek: [\n  a: b: c\n", tmp_path)
+    assert status == 1 and len(said.splitlines()) == 1 and "service.yaml: cannot be read" in said and "line 2" in said, said
+
+
+UNUSABLE = {"text": "not a database", "directory": "is a directory", "below a file": "is a file"}
+
+
+@pytest.mark.parametrize("service", ["orders", "inventory", "payments", "notifications"])
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_database_that_cannot_be_used_is_named(service: str, what: str, tmp_path: Path) -> None:
+    database = tmp_path / "effects.sqlite"
+    if what == "text":
+        database.write_text("no database " * 1000)
+    elif what == "directory":
+        database.mkdir()
+    else:
+        database.write_text("a file")
+        database = database / "effects.sqlite"
+    status, said = started_with(service, config_of(service, "config.yaml") | {"database": str(database)}, tmp_path)
+    assert status == 1 and len(said.splitlines()) == 1, said
+    assert f"database {database}" in said and UNUSABLE[what] in said and "`database`" in said, said

@@ -79,6 +79,13 @@ def test_cached_jars_need_neither_network_nor_jgo(cache: Path, monkeypatch: pyte
     assert kafka_jars(JAVA, NoProgress(), "9.9.9") == KafkaJars("9.9.9", cache / "kafka-9.9.9")
 
 
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ODRADEK_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(JarsUnavailableError, match=rf"jars, {tmp_path}/file/cache, cannot be made: Not a directory.*ODRADEK_CACHE_DIR"):
+        kafka_jars(JAVA, NoProgress(), "9.9.9")
+
+
 def test_without_jgo_the_error_says_what_to_install(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jgo", None)
     monkeypatch.setitem(sys.modules, "jgo.maven", None)

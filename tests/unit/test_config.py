@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import pickle
+import pwd
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from odradek import config
+from odradek.broker.jars import cache_root
 from odradek.config import Settings, format_duration, parse_duration
+from odradek.envconfig import ClientConfig
 from odradek.exceptions import ConfigurationError
 
 Write = Callable[[str], Path]
@@ -197,6 +201,20 @@ def test_replace(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(Exception, match="frozen"):
         Settings().partitions = 3  # type: ignore[misc]
+
+
+def test_a_user_without_a_home_has_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object) -> NoReturn:
+        raise KeyError("uid not found: 12345")
+
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "ODRADEK_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert Settings().state_dir == Path("/.local/state/odradek")
+    assert cache_root() == Path("/.cache/odradek")
+    assert ClientConfig.load_client_connect_config() is not None
+    with pytest.raises(ConfigurationError, match=r"`state_dir`.* begins with `~`.* write the whole path"):
+        Settings.load(state_dir="~/x")
 
 
 def test_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

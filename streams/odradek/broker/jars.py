@@ -23,12 +23,15 @@ from typing import Any
 from odradek.broker.errors import BrokerError, JarsUnavailableError
 from odradek.broker.java import Java
 from odradek.broker.progress import Progress
+from odradek.home import home
 
 #: The version that the project's measurements and facts were taken on. `ODRADEK_KAFKA_VERSION` asks for another.
 KAFKA_VERSION = "4.3.1"
 
 #: Enough to hide the registry's latency, few enough to be polite to it.
 PARALLEL_DOWNLOADS = 4
+
+CACHE_CURE = "Name one that can be written: ODRADEK_CACHE_DIR"
 
 #: Bounds one request to the repository; a stalled connection must not hang `make demo` for ever.
 REQUEST_TIMEOUT_S = 60
@@ -61,7 +64,7 @@ def cache_root() -> Path:
     if explicit:
         return Path(explicit)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "odradek"
+    return (Path(base) if base else home() / ".cache") / "odradek"
 
 
 def kafka_version() -> str:
@@ -78,11 +81,21 @@ def kafka_jars(java: Java, progress: Progress, version: str | None = None) -> Ka
     directory = cache_root() / f"kafka-{version}"
     if directory.is_dir():
         return KafkaJars(version, directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    _make_cache(directory.parent)
     with _only_one_fetches(directory.with_name(f"{directory.name}.lock"), version, progress):
         if not directory.is_dir():
             _fetch_into(directory, version, java, progress)
     return KafkaJars(version, directory)
+
+
+def _make_cache(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise JarsUnavailableError(f"the directory for Kafka's jars, {directory}, cannot be made: {reason}. {CACHE_CURE}") from error
+    if not os.access(directory, os.W_OK):
+        raise JarsUnavailableError(f"the directory for Kafka's jars, {directory}, cannot be written. {CACHE_CURE}")
 
 
 @contextmanager
