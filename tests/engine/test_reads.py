@@ -173,6 +173,34 @@ def test_describe() -> None:
     assert [(timer.timer_id, timer.due_ms) for timer in d.pending_timers] == [("3", T0 + 60_000)]
 
 
+def expirations(w: World, run_id: str = "") -> tuple[int, int]:
+    w.step(DescribeWorkflow("w", run_id=run_id, reply_to="c"))
+    found = w.replies[-1].description
+    assert found is not None
+    return found.execution_expiration_time_ms - T0, found.run_expiration_time_ms - T0
+
+
+def test_describe_says_when_the_engine_ends_it() -> None:
+    """The wait for the first task does not count, and the execution's time is the whole chain's."""
+
+    def code(ctx: Any) -> Any:
+        yield lambda: bool(ctx.signals)
+        ctx.continue_as_new()
+
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code", execution_timeout_ms=900_000, run_timeout_ms=600_000, start_delay_ms=100_000))
+    assert expirations(w) == (1_000_000, 700_000)
+    first = w.run_id()
+    w.advance(100_000)
+    w.step(w.signal("go"))
+    assert w.run_id() != first
+    assert expirations(w) == (1_000_000, 700_000)  # the next run began 100 s after the first
+    assert expirations(w, first) == (1_000_000, 700_000)
+    w = World(ScriptActivator(code=code))
+    w.step(w.start("code"))
+    assert expirations(w) == (-T0, -T0)
+
+
 def test_describe_by_run_id_and_of_nobody() -> None:
     w = world()
     w.step(w.signal("finish"))

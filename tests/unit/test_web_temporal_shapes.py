@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from odradek.engine.json_fields import write_time
 from odradek.web.temporal.routes import SERVED
 from odradek.wire.history import HistoryEvent, WorkflowExecutionStarted
 from odradek.wire.outcomes import LaneStatus, MemberStatus, PendingActivity, WorkflowDescription
@@ -216,3 +217,26 @@ def test_failures_of_every_kind() -> None:
     for failure in (chain(), Failure("x", type="T", next_retry_delay_ms=1_500, category="BENIGN")):
         assert problems(json.loads(json.dumps(write_failure(failure))), "Failure", seen=seen) == []
     assert {name.partition(".")[2] for name in seen if name.startswith("Failure.")} >= {"cause", "stackTrace", "encodedAttributes"}
+
+
+async def test_expirations_are_what_the_engine_keeps(server: WebServer) -> None:
+    """Not this run's start and its timeouts, which are wrong with a cron, a start delay, and in a chain. What an engine of a version before
+    does not say is left out."""
+    run = server.add(summary("order-1"))
+    server.owner.descriptions["order-1"] = WorkflowDescription(
+        run,
+        execution_timeout_ms=900_000,
+        run_timeout_ms=600_000,
+        execution_expiration_time_ms=START_MS + 1_000_000,
+        run_expiration_time_ms=START_MS + 700_000,
+    )
+    other = server.add(summary("order-2"))
+    server.owner.descriptions["order-2"] = WorkflowDescription(other, execution_timeout_ms=900_000, run_timeout_ms=600_000)
+    async with server.client() as client:
+        told = (await client.get(f"{N}/workflows/order-1")).json()["workflowExtendedInfo"]
+        assert (told["executionExpirationTime"], told["runExpirationTime"]) == (
+            write_time(START_MS + 1_000_000),
+            write_time(START_MS + 700_000),
+        )
+        told = (await client.get(f"{N}/workflows/order-2")).json()["workflowExtendedInfo"]
+        assert "executionExpirationTime" not in told and "runExpirationTime" not in told

@@ -43,6 +43,8 @@ def description_of(step: WorkflowStep, run: LiveRun) -> WorkflowDescription:
         pending_task_failure=row.task_failure,
         pending_task_next_attempt_time_ms=row.task_retry_due_ms if row.task_retry_due_ms != PARKED_DUE_MS else 0,
         task_timeout_ms=start_attributes(step, run).task_timeout_ms,
+        execution_expiration_time_ms=row.execution_timeout_due_ms,
+        run_expiration_time_ms=row.run_timeout_due_ms,
     )
 
 

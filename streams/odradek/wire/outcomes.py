@@ -111,6 +111,8 @@ class WorkflowDescription(msgspec.Struct):
     pending_task_failure: Failure | None = None
     task_timeout_ms: int = 0  # the start's; 0: Temporal's default
     pending_task_next_attempt_time_ms: int = 0  # of a task that failed, or of a parked run; 0: an operator or new code has to come
+    execution_expiration_time_ms: int = 0  # when the whole chain is ended
+    run_expiration_time_ms: int = 0  # when this run is ended
 
 
 # Reply.status, the gRPC codes a Temporal client knows plus two of the query path.

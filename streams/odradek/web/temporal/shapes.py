@@ -67,8 +67,6 @@ def description(found: WorkflowDescription) -> Json:
         summary=write_payload(found.static_summary) if found.static_summary is not None else None,
         details=write_payload(found.static_details) if found.static_details is not None else None,
     )
-    expiration_ms = summary.start_time_ms + found.execution_timeout_ms if found.execution_timeout_ms else 0
-    run_expiration_ms = summary.start_time_ms + found.run_timeout_ms if found.run_timeout_ms else 0
     return without_none(
         executionConfig=without_none(
             taskQueue=TASK_QUEUE.write(summary.task_queue),
@@ -81,8 +79,8 @@ def description(found: WorkflowDescription) -> Json:
         pendingActivities=[pending_activity(activity) for activity in found.pending_activities] or None,
         pendingWorkflowTask=pending_task,
         workflowExtendedInfo=without_none(
-            executionExpirationTime=TIME.write(expiration_ms),
-            runExpirationTime=TIME.write(run_expiration_ms),
+            executionExpirationTime=TIME.write(found.execution_expiration_time_ms),
+            runExpirationTime=TIME.write(found.run_expiration_time_ms),
             cancelRequested=found.cancel_requested or None,
             originalStartTime=TIME.write(summary.start_time_ms),
         ),
