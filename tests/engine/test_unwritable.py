@@ -92,6 +92,11 @@ TABLE: dict[str, tuple[Callable[[], Awaitable[Any]], str, str]] = {
         "BAD_SEARCH_ATTRIBUTES",
         "UpsertSearchAttributes: search_attributes: WorkflowId attribute can't be set in SearchAttributes",
     ),
+    "search attribute not of its type": (
+        lambda: upsert(attributes=[SearchAttributeKey.for_int("Size").value_set(2**70)]),
+        "BAD_SEARCH_ATTRIBUTES",
+        "UpsertSearchAttributes: search_attributes: invalid value for search attribute Size of type Int: 1180591620717411303424 is no Int",
+    ),
     "next run's search attribute": (lambda: again(search_attributes={"RunId": ["x"]}), AGAIN, "RunId attribute can't be set"),
     "next run's type": (lambda: again(workflow=BAD), AGAIN, "ContinueAsNew: workflow_type"),
     "next run's memo": (lambda: again(memo={BAD: 1}), AGAIN, "ContinueAsNew: memo"),

@@ -18,7 +18,7 @@ from odradek.engine.waiters import WAIT_DEFAULT_MS, Waiter
 from odradek.wire import outcomes
 from odradek.wire.history import WorkflowExecutionStarted
 from odradek.wire.limits import DURATION_MAX_MS
-from odradek.wire.search_attributes import reserved_problem
+from odradek.wire.search_attributes import reserved_problem, values_problem
 from odradek.wire.state import RunRow
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def problem_of(event: StartWorkflow) -> str:
             return f"{name} is longer than {DURATION_MAX_MS} ms (5,000 years)"
     if event.cron_schedule and event.start_delay_ms:
         return "start_delay cannot go together with cron_schedule"
-    return reserved_problem(event.search_attributes) or cron.problem_of(event.cron_schedule) or retry.problem_of(event.retry_policy)
+    if problem := reserved_problem(event.search_attributes) or values_problem(event.search_attributes):
+        return problem
+    return cron.problem_of(event.cron_schedule) or retry.problem_of(event.retry_policy)
 
 
 def apply_start(step: WorkflowStep, event: StartWorkflow) -> None:

@@ -28,7 +28,7 @@ from odradek.wire.clean import clean_failure, clean_text
 from odradek.wire.generated import JSON_METADATA
 from odradek.wire.limits import DURATION_MAX_MS, NAME_MAX
 from odradek.wire.payload import Failure, Payload, RetryPolicy
-from odradek.wire.search_attributes import reserved_problem
+from odradek.wire.search_attributes import reserved_problem, values_problem
 
 _INT64 = 1 << 63
 
@@ -110,8 +110,8 @@ def map_problem(values: Any) -> str:
 
 
 def search_attributes_problem(values: Any) -> str:
-    """The same for search attributes, whose names are not the system's."""
-    return reserved_problem(values) or map_problem(values)
+    """The same for search attributes, whose names are not the system's, and whose values are of their types."""
+    return reserved_problem(values) or map_problem(values) or values_problem(values)
 
 
 def retry_policy_problem(policy: RetryPolicy) -> str:

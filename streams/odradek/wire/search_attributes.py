@@ -1,15 +1,24 @@
-"""Names of search attributes that the system gives values to, and that nobody else may.
+"""Search attributes that a run may have: the names that are the system's are nobody else's, a value is of the type that it says.
 
-They are what every list knows of a run without asking it (`WorkflowId`, `ExecutionStatus`, ...), and what Temporal's servers alone write.
+What an index could not hold is refused where it is given, at the start or the upsert: later nobody would be told (Temporal's server: an
+error of the start, a failed workflow task). A value that says no type is taken as it is.
+
+The system's names are what every list knows of a run without asking it (`WorkflowId`, `ExecutionStatus`, ...), and what Temporal's
+servers alone write.
 Temporal's own check: `common/searchattribute/validator.go` (system attributes) and its list of the worker deployments'. Other predefined
 names (`TemporalChangeVersion`, `BuildIds`) are written by SDKs too: those are free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from odradek.wire.payload import Payload
 from odradek.wire.problems import NAME as REPORTED_PROBLEMS
+from odradek.wire.standard_json import loads
 
 #: The columns of every run: `odradek.visibility.query.COLUMNS` has them with their types.
 SYSTEM = frozenset(
@@ -44,3 +53,62 @@ def reserved_problem(names: Iterable[str]) -> str:
         if name in _RESERVED:
             return f"{name} attribute can't be set in SearchAttributes"
     return ""
+
+
+TYPES = frozenset({"Keyword", "KeywordList", "Text", "Int", "Double", "Bool", "Datetime"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_INT64 = 2**63
+
+
+def values_problem(attributes: Mapping[str, Payload]) -> str:
+    """Why a run cannot have these values, in Temporal's words; "" when it can. Of values that say their type; for others see `rows.py`."""
+    for name, payload in attributes.items():
+        raw = payload.metadata.get("type")
+        if raw is None:
+            continue
+        value_type = raw.decode("utf-8", "replace")
+        if value_type not in TYPES:
+            return f"search attribute {name} is of the unknown type {value_type!r}; types are {', '.join(sorted(TYPES))}"
+        try:
+            _check(value_type, payload)
+        except (ValueError, OverflowError, RecursionError) as error:
+            return f"invalid value for search attribute {name} of type {value_type}: {error}"
+    return ""
+
+
+def _check(value_type: str, payload: Payload) -> None:
+    encoding = payload.metadata.get("encoding", b"")
+    if encoding == b"binary/null":
+        return
+    if encoding != b"json/plain":
+        raise ValueError(f"its encoding is {encoding.decode('utf-8', 'replace')!r}, not json/plain")
+    value = loads(payload.data)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    if value_type != "KeywordList" and len(values) > 1:
+        raise ValueError(f"it has one value, here are {len(values)}")
+    for each in values:
+        indexable(value_type, each)
+
+
+def indexable(value_type: str, value: Any) -> Any:
+    """A value as an index holds it; a Bool as 0 or 1, a Datetime in microseconds since 1970. Raises ValueError, OverflowError."""
+    match value_type:
+        case "Bool" if isinstance(value, bool):
+            return int(value)
+        case "Int" if type(value) is int and -_INT64 <= value < _INT64:
+            return value
+        case "Double" if type(value) in (int, float):
+            number = float(value)
+            if math.isfinite(number):  # SQLite stores NaN as NULL, and no answer in JSON could hold an infinity
+                return number
+        case "Datetime" if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND  # OverflowError if it is before the year 1 or after 9999 in UTC
+        case "Keyword" | "Text" | "KeywordList" if isinstance(value, str):
+            value.encode()  # half a surrogate pair cannot be stored
+            return value
+    shown = repr(value)
+    raise ValueError(f"{shown if len(shown) <= 60 else shown[:57] + '...'} is no {value_type}")

@@ -6,10 +6,8 @@ A row is found by `tie`, the hash of its run id, and, as hashes may meet, by its
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -20,16 +18,13 @@ from odradek.visibility.query.columns import STATUS_NAMES, ValueType
 from odradek.visibility.query.literals import words
 from odradek.wire.outcomes import RUNNING, ExecutionSummary
 from odradek.wire.payload import Payload
-from odradek.wire.search_attributes import SYSTEM
+from odradek.wire.search_attributes import SYSTEM, indexable
 
 logger = logging.getLogger("odradek.visibility")
 
 Row: TypeAlias = tuple[Any, ...]
 
 _WIRE_STATUSES = {name: wire for wire, name in STATUS_NAMES.items()}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_INT64 = 2**63
 
 
 class Change(NamedTuple):
@@ -177,26 +172,5 @@ def _indexed(name: str, payload: Payload) -> IndexedValue | None:
     values = value if isinstance(value, list) else [value]
     if value_type is not ValueType.KEYWORD_LIST and len(values) != 1:
         raise ValueError(f"a {value_type.value} has one value, here are {len(values)}")
-    stored = tuple(dict.fromkeys(_stored(value_type, item) for item in values))
+    stored = tuple(dict.fromkeys(indexable(value_type.value, item) for item in values))
     return IndexedValue(name, value_type, stored, tuple(words(stored[0])) if value_type is ValueType.TEXT else ())
-
-
-def _stored(value_type: ValueType, value: Any) -> Any:
-    match value_type:
-        case ValueType.BOOL if isinstance(value, bool):
-            return int(value)
-        case ValueType.INT if type(value) is int and -_INT64 <= value < _INT64:
-            return value
-        case ValueType.DOUBLE if type(value) in (int, float):
-            number = float(value)
-            if math.isfinite(number):  # SQLite stores NaN as NULL, and no answer in JSON could hold an infinity
-                return number
-        case ValueType.DATETIME if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=UTC)
-            return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND  # OverflowError if it is before the year 1 or after 9999 in UTC
-        case ValueType.KEYWORD | ValueType.TEXT | ValueType.KEYWORD_LIST if isinstance(value, str):
-            value.encode()  # half a surrogate pair cannot be stored
-            return value
-    raise ValueError(f"{value!r} is no {value_type.value}")
