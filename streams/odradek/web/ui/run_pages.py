@@ -28,7 +28,7 @@ from odradek.web.ui.event_groups import summaries_of
 from odradek.web.ui.event_text import related
 from odradek.web.ui.histories import History
 from odradek.web.ui.history_view import Choice, HistoryView
-from odradek.web.ui.run_filter import quoted
+from odradek.web.ui.run_chain import Chain, chain_around
 from odradek.web.ui.stacks import stacks_of
 from odradek.web.ui.text import segment, shown
 from odradek.web.ui.visit import Visit
@@ -38,7 +38,6 @@ from odradek.wire.outcomes import INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
 
 #: A history up to this long comes with its page; a longer one is loaded behind it.
 INLINE_MAX = 2_000
-_CHAIN_SHOWN = 30
 STACK_TRACE, METADATA = "__stack_trace", "__temporal_workflow_metadata"
 
 
@@ -86,23 +85,11 @@ async def show(visit: Visit) -> Response:
         "tab": "history",
         "facts": facts,
         "chain": chain,
-        "numbers": numbers_of(chain),
         "view": view,
         "busy": busy,
         "summaries": summaries_of(known.events) if known is not None else {},  # of what is pending; the owner tells none
     }
     return visit.render("run.html", part="parts/run_live.html", **shown, **ends)
-
-
-def numbers_of(chain: list[RunView]) -> dict[str, int]:
-    """The place of each run in its chain, from 1; none of chains whose first run is not among them. chain: latest first."""
-    numbers: dict[str, int] = {}
-    last: dict[str, int] = {}
-    for run in reversed(chain):
-        first = run.first_execution_run_id
-        if first in last or run.run_id == first:
-            last[first] = numbers[run.run_id] = last.get(first, 0) + 1
-    return numbers
 
 
 def _busy(facts: RunFacts) -> str:
@@ -323,18 +310,16 @@ async def _ends(visit: Visit, facts: RunFacts) -> dict[str, Any]:
     return {"input": started["input"] if started is not None else None, "outcome": outcome, "started": started}
 
 
-async def _chain(visit: Visit, run: RunView) -> list[RunView]:
-    """Runs of the same workflow id, latest first: its chain, and chains before and after."""
+async def _chain(visit: Visit, run: RunView) -> Chain | None:
+    """The runs around this one; None where no list can tell in time."""
     if visit.server.read_side is None:
-        return []
-    query = f"WorkflowId = {quoted(run.workflow_id)} AND TaskQueue = {quoted(run.task_queue)} ORDER BY StartTime DESC"
+        return None
     try:
-        page = await in_thread(visit.server.need_visibility().list, query, page_size=_CHAIN_SHOWN, timeout_s=2.0)
+        return await in_thread(chain_around, visit.server.need_visibility(), run, timeout_s=2.0)
     except Exception as error:
         if api_error(error).status not in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
             raise
-        return []
-    return [run_view(summary) for summary in page.executions]
+        return None
 
 
 async def _ask(visit: Visit, facts: RunFacts, name: str, arguments: str) -> dict[str, Any]:
