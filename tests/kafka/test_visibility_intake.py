@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from odradek.converter import encode_search_attributes
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import admin_config, transactional_producer_config
 from odradek.visibility import Change, StoreLockedError, VisibilityStore
+from odradek.visibility import reader as reader_module
 from odradek.visibility.intake.app import FETCH_RECORDS, WAITING_RECORDS_MAX
 from odradek.visibility.reader import VisibilityReader, store_path
 from odradek.visibility.store.writer import Applied
 from odradek.wire.codec import encode
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.state import PositionRow
+from tests.kafka.lane_records import until
 
 PROCESS = Path(__file__).with_name("visibility_process.py")
 #: A minute that is over, and that windows still keep.
@@ -100,6 +103,24 @@ def listed(reader: VisibilityReader, query: str = "") -> set[tuple[str, str]]:
 
 def windows(reader: VisibilityReader) -> list[tuple[int, int, int, int]]:
     return [(w.started, w.completed, w.failed, w.open_runs) for w in reader.store.windows(T0, T0 + 60_000)]
+
+
+def test_an_intake_that_stands_still_says_so(settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that cannot be written (here a trigger, else a full disk): lists go on answering, old, so the server must not say ready."""
+    monkeypatch.setattr(reader_module, "STANDSTILL_S", 1.0)
+    runs.write(run("a"))
+    with reading(settings) as reader, closing(sqlite3.connect(reader.store.path)) as connection:
+        assert listed(reader) == {("a", "RUNNING")} and reader.unready == ""
+        connection.execute("CREATE TRIGGER broken BEFORE INSERT ON executions BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+        connection.commit()
+        runs.write(run("b"))
+        why = until(lambda: reader.unready, 30)
+        assert "taken in nothing for" in why and "the disk is full" in why
+        assert reader.ready and {one.run_id for one in reader.store.list().executions} == {"a"}
+        connection.execute("DROP TRIGGER broken")
+        connection.commit()
+        until(lambda: reader.unready == "", 60)
+        assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")}
 
 
 def test_what_is_committed_is_listed_and_what_is_aborted_is_not(settings: Settings, runs: Runs) -> None:

@@ -309,6 +309,18 @@ async def test_no_read_side_is_a_page(server: UiServer) -> None:
         assert response.status_code == 503 and "read side" in text_of(response.text)
 
 
+async def test_old_lists_say_so(server: UiServer) -> None:
+    server.add(summary("order-1"))
+    async with browser(server) as client:
+        for path in ("/runs", "/dashboard"):
+            assert "are old" not in (await client.get(path)).text
+        server.context.standstill = lambda: "the intake has taken in nothing for 61 s: OperationalError: database or disk is <full>"
+        for path in ("/runs", "/dashboard"):
+            response = await client.get(path)
+            assert response.status_code == 200 and "are old: the intake has taken in nothing for 61 s" in text_of(response.text)
+            assert "&lt;full&gt;" in response.text
+
+
 # ---------------------------------------------------------------- a run
 
 

@@ -44,6 +44,10 @@ logger = logging.getLogger("odradek.visibility")
 
 STARTING, RUNNING, FAILED, STOPPED = "STARTING", "RUNNING", "FAILED", "STOPPED"
 
+#: So long the intake may take nothing in, though there is something to take, until lists count as standing still: twice what a record of an
+#: unknown schema, and the longest pause between two starts, take.
+STANDSTILL_S = 60.0
+
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MAX_S = 30.0
 _TOPIC_CHECK_S = 30.0  # between two looks whether the topic is still the one that was opened
@@ -92,6 +96,9 @@ class VisibilityReader:
         self._state = STOPPED
         self._error = ""
         self._unreachable = ""  # while the app does not run for this reason
+        self._ended_by = ""  # what ended the app last, until the intake got on again
+        self._got_on_s = time.monotonic()  # when it last did
+        self._got_on_records = 0
         self._restarts = 0
         self._undecodable = 0  # of former apps
         self._decoder: SummaryDecoder | None = None
@@ -151,6 +158,29 @@ class VisibilityReader:
     def ready(self) -> bool:
         """Whether everything that the topic held at some moment since the start is in the store."""
         return self._was_ready or self._progress.ready
+
+    @property
+    def unready(self) -> str:
+        """Why lists should not be asked here: the first copy is not whole, or it grows old, as the intake has ended or takes nothing in for
+        `STANDSTILL_S` though there is something to take. "" otherwise, and while no broker answers: `outage` says that."""
+        still = self.standstill
+        if self.ready:
+            return still
+        return "the topic `executions` is being read" + (f"; {still}" if still else "")
+
+    @property
+    def standstill(self) -> str:
+        """Why lists grow old though a broker answers; "" while they do not. See `unready`."""
+        still_s = time.monotonic() - self._got_on_s
+        ended = self._thread is not None and not self._thread.is_alive() and not self._stopping.is_set()
+        if not ended and (self.outage or still_s < STANDSTILL_S):
+            return ""
+        why = self._error or self._ended_by
+        return f"the intake {'has ended' if ended else f'has taken in nothing for {still_s:.0f} s'}{f': {why}' if why else ''}"
+
+    def _get_on(self) -> None:
+        """Note that there is nothing to take in, or that something was, or that no broker answers, which is another matter."""
+        self._got_on_s = time.monotonic()
 
     @property
     def building(self) -> str:
@@ -276,13 +306,15 @@ class VisibilityReader:
         return self._stopping.is_set()
 
     def _note(self, error: Exception) -> None:
-        self._error = f"{type(error).__name__}: {error}"
+        self._error = self._ended_by = f"{type(error).__name__}: {error}"
         unreachable = str(error) if isinstance(error, BrokerUnreachableError) else ""
         if not unreachable:
             level = logging.WARNING if isinstance(error, OdradekError) else logging.ERROR
             logger.log(level, "the read side's intake stopped and starts again: %s", self._error, exc_info=level == logging.ERROR)
         elif not self._unreachable:
             logger.warning("the read side waits for a broker; lists stay as they are: %s", error)
+        if unreachable or self._unreachable:
+            self._get_on()
         self._unreachable = unreachable
 
     async def _once(self) -> None:
@@ -334,7 +366,7 @@ class VisibilityReader:
             return looking.end_offsets(topic.name, range(topic.partitions), committed=True)
 
         app = VisibilityApp(self._settings, self.store, decoder, self._writer, ends)
-        app.on_progress = self._on_progress
+        app.on_progress = self._on_look
         self._progress, self._decoder = app.progress, decoder
         tasks = [
             asyncio.ensure_future(app.wait_until_stopped()),
@@ -342,6 +374,8 @@ class VisibilityReader:
         ]
         try:
             await app.start()
+            if self._unreachable:
+                self._get_on()
             self._error = self._unreachable = ""
             self._set_state(RUNNING)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -375,6 +409,14 @@ class VisibilityReader:
                 raise IntakeError(f"topic {topic.name} was deleted and made anew: the read side begins anew with it")
             if now.partitions != topic.partitions:
                 raise IntakeError(f"topic {topic.name} has {now.partitions} partitions now, {topic.partitions} before: it is opened again")
+
+    def _on_look(self) -> None:
+        progress, records = self._progress, self._records
+        if progress.lag == 0 or progress.outage or records > self._got_on_records:
+            self._got_on_records = records
+            self._get_on()
+            self._ended_by = ""
+        self._on_progress()
 
     def _on_progress(self) -> None:
         with self._changed:

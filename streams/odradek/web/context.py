@@ -40,6 +40,8 @@ class ServerContext:
     building: Callable[[], str] = lambda: ""
     #: The same in percent; None while that is not known.
     built_percent: Callable[[], int | None] = lambda: None
+    #: Why the read side's copy grows old; "" while it is taken further.
+    standstill: Callable[[], str] = lambda: ""
     owners: Owners | None = None
     board: Board = field(default_factory=Board)
     queues: QueueReader | None = None

@@ -110,8 +110,9 @@ async def _open_read_side(server: ServerContext, stack: contextlib.AsyncExitStac
     server.read_side = lambda: _store_of(reader)
     server.building = lambda: reader.building
     server.built_percent = lambda: reader.built_percent
+    server.standstill = lambda: reader.standstill
     server.readiness["kafka"] = lambda: "no broker answers" if reader.outage else ""
-    server.readiness["read side"] = lambda: "" if reader.ready else "the topic `executions` is being read"
+    server.readiness["read side"] = lambda: reader.unready
     server.statistics["read side"] = lambda: dataclasses.asdict(reader.statistics())
 
 
