@@ -18,6 +18,7 @@ from odradek import cli
 from odradek.cli import times
 from odradek.cli.batch_jobs import _state
 from odradek.cli.style import GREEN, RED
+from odradek.visibility.store import counts
 from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.temporal.cluster import API_VERSION
@@ -294,3 +295,17 @@ def test_tokens(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert odradek("batch", "terminate", "--job-id", "x", "--reason", "y")[0] == 4
     status, _, err = odradek("batch", "list", "--api-key", "two\nlines")
     assert status == 2 and "--api-key" in err
+
+
+def test_a_count_says_that_there_are_more_groups(
+    web: WebServer, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        web.add(summary(f"w-{number}"), owner=False)
+    command = ["workflow", "count", "--query", "GROUP BY WorkflowId", "--server-address", address]
+    assert cli.main(command) == 0 and capsys.readouterr().err == ""
+    monkeypatch.setattr(counts, "MAX_GROUPS", 3)
+    assert cli.main(command) == 0
+    said = capsys.readouterr()
+    assert said.out.count("Group total: 1") == 3 and said.out.startswith("Total: 5")
+    assert said.err == "the 3 largest groups; 2 workflows are in smaller ones: narrow the query\n"

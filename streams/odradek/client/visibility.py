@@ -45,7 +45,8 @@ class WorkflowExecutionCountAggregationGroup:
 
 @dataclass
 class WorkflowExecutionCount:
-    """A count of workflows; `groups` is empty without a GROUP BY."""
+    """A count of workflows; `groups` is empty without a GROUP BY. The server gives the 1,000 largest: with more, their counts sum to less
+    than `count`."""
 
     count: int
     groups: Sequence[WorkflowExecutionCountAggregationGroup]

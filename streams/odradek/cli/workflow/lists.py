@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
@@ -79,6 +80,9 @@ def count_workflows(options: argparse.Namespace) -> int:
 
     async def use(client: Client) -> None:
         found = await client.count_workflows(options.query, rpc_timeout=options.rpc_timeout)
+        rest = found.count - sum(group.count for group in found.groups)
+        if found.groups and rest:
+            print(f"the {len(found.groups):,} largest groups; {rest:,} workflows are in smaller ones: narrow the query", file=sys.stderr)
         if is_json(options):
             groups = [{"groupValues": plain(list(group.group_values)), "count": str(group.count)} for group in found.groups]
             print_value(options, {"count": str(found.count), **({"groups": groups} if groups else {})})
