@@ -163,9 +163,17 @@ class Settings(BaseSettings):
     deadlock_timeout: PositiveDuration = Field(
         timedelta(seconds=2), description="Time in which workflow code must yield; replay does not count."
     )
-    session_timeout: PositiveDuration = Field(timedelta(seconds=6), description="Silence after which a group member counts as dead.")
-    transaction_timeout: PositiveDuration = Field(
-        timedelta(seconds=10), description="Age at which the broker ends an open transaction. Readers of shared topics may wait that long."
+    session_timeout: Duration = Field(
+        timedelta(seconds=6),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=5),
+        description="Silence after which a group member counts as dead. Brokers take 6 s and more where nobody lowered it.",
+    )
+    transaction_timeout: Duration = Field(
+        timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=15),
+        description="Age at which the broker ends an open transaction. Readers of shared topics may wait that long.",
     )
 
     # --- activities

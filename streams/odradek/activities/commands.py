@@ -24,7 +24,7 @@ from odradek.activities.attempt import OwnedPartition
 from odradek.activities.ownership import StartGate
 from odradek.exceptions import DuplicateIdentityError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.errors import kafka_error, missing_acl
+from odradek.kafka.errors import SESSION_LIMITS, kafka_error, missing_acl, timeout_refused
 
 logger = logging.getLogger("odradek.activities")
 
@@ -124,6 +124,8 @@ class CommandConsumer:
             if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 raise missing_acl("Read", "group", f"{self._topic.removesuffix('commands')}activities", reason=error.str())
             raise missing_acl("Read", "topic", self._topic, reason=error.str())
+        elif code == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise timeout_refused("session_timeout", SESSION_LIMITS, reason=error.str())
         else:
             logger.warning("%s: %s", self._topic, error.str())
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from odradek.exceptions import BrokerUnreachableError, OdradekError, TopicError, TopicMissingError
+from odradek.exceptions import BrokerUnreachableError, ConfigurationError, OdradekError, TopicError, TopicMissingError
 from odradek.kafka.settings import KafkaSettings
 
 ADDRESS_SETTING = "address` or `ODRADEK_ADDRESS"  # stands between backquotes in the message
@@ -77,3 +77,14 @@ def missing_acl(right: str, resource: str, name: str, *, reason: str = "") -> Od
     why = f" ({reason.rstrip('.')})" if reason else ""
     text = f"Kafka refuses access to {resource} {name}{why}: grant this principal the ACL {right} on {resource} {name} (docs/operate.md)"
     return TopicError(text, topic=name) if resource == "topic" else OdradekError(text)
+
+
+def timeout_refused(setting: str, limits: str, *, reason: str) -> ConfigurationError:
+    """A timeout of ours that the brokers do not take. limits: theirs."""
+    return ConfigurationError(
+        f"the brokers refuse the setting `{setting}` ({reason.rstrip('.')}): they take {limits}. Change it, or theirs", key=setting
+    )
+
+
+SESSION_LIMITS = "`group.min.session.timeout.ms` (6 s where it is not set) to `group.max.session.timeout.ms` (30 min)"
+TRANSACTION_LIMITS = "up to `transaction.max.timeout.ms` (15 min where it is not set)"

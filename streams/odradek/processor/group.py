@@ -20,7 +20,7 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
-from odradek.kafka.errors import FORBIDDEN, missing_acl
+from odradek.kafka.errors import FORBIDDEN, SESSION_LIMITS, missing_acl, timeout_refused
 from odradek.processor.healing import Healing
 from odradek.processor.inbox import Together
 from odradek.processor.lane import Lane, Seat
@@ -244,6 +244,8 @@ class Group(threading.Thread):
             if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 raise missing_acl("Read", "group", f"{self._topic.removesuffix('events')}processor", reason=error.str())
             raise missing_acl("Read", "topic", self._topic, reason=error.str())
+        elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise timeout_refused("session_timeout", SESSION_LIMITS, reason=error.str())
         elif error.code() != KafkaError._PARTITION_EOF:
             logger.warning("consumer of %s: %s", self._topic, error.str())
 

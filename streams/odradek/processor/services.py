@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from odradek.engine.ports import Engine
 from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.errors import kafka_error, missing_acl
+from odradek.kafka.errors import TRANSACTION_LIMITS, kafka_error, missing_acl, timeout_refused
 from odradek.processor.held import Held
 from odradek.processor.measured import ActivationTally
 from odradek.processor.offsets import EndOffsets
@@ -94,8 +94,11 @@ class LaneServices:
         return self.admin.committed_offsets(self.group_id, self.events_topic, [partition]).get(partition, -1)
 
     def identity_error(self, error: KafkaException, partition: int) -> OdradekError | None:
-        """What a person has to mend when the broker refuses the transactional id; None for what passes by itself."""
-        if kafka_error(error).code() != KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+        """What a person has to mend when the broker refuses the transactional id or its timeout; None for what passes by itself."""
+        inner = kafka_error(error)
+        if inner.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+            return timeout_refused("transaction_timeout", TRANSACTION_LIMITS, reason=inner.str())
+        if inner.code() != KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             return None
         return missing_acl("Write", "transactional id", self.admin.topics.transactional_id(self.task_queue, partition))
 
