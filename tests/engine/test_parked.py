@@ -287,3 +287,22 @@ def test_the_end_of_a_retention_that_meets_a_defect_comes_again(monkeypatch: pyt
     monkeypatch.undo()
     w.advance(HOUR)
     assert w.tables.snapshot().get("run", {}) == {} and w.tables.table("timer") == {}
+
+
+def test_timers_that_no_try_can_apply_are_left_to_their_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(step: Any, work: Any) -> Any:
+        raise engine_module._Broken("rows")
+
+    w = World(ScriptActivator(code=_sleeps), encoded=True)
+    w.dead_letters_allowed = True
+    w.step(w.start("code"))
+    before = w.tables.snapshot()
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "_try", broken)
+        with pytest.raises(RuntimeError, match="cannot apply the timers of workflow w"):
+            w.advance(5_000)
+        assert w.tables.snapshot() == before and len(w.due()) == 1
+        w.step(w.signal("x"), timers=False)
+        assert len(w.effects[-1].dead_letters) == 1, "an input alone becomes a dead letter"
+    w.step()
+    assert w.run().status == "COMPLETED"

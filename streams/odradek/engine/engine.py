@@ -4,6 +4,7 @@ A batch is split by workflow id, and each workflow id is one WorkflowStep, in th
 rows, queries, read-only requests, long polls, runs that go. Nothing of a step counts before all of it is done. What breaks in the
 engine itself (a defect, not workflow code) is confined here: the step is thrown away and done again without the part that broke; the
 run is parked, the input dead-lettered with its trace, the timer kept for when the run is tried again, and no other workflow id notices.
+Where nothing helps, inputs are dead-lettered, and with timers at hand the step raises: whoever owns them keeps them.
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ class WorkflowEngine:
                 return
             for run_id in step.runs:
                 self._context.revert(run_id)
+        if work.timers:  # they would be consumed: their lane takes them apart from others, and keeps what still fails
+            raise RuntimeError(f"the engine cannot apply the timers of workflow {workflow_id}: {_last_line(work.trace)}\n{work.trace}")
         step = WorkflowStep(self._context, tables, outlet, now_ms, workflow_id)
         for input in work.inputs:
             reason = f"the engine cannot apply any input of workflow {workflow_id}: {_last_line(work.trace)}"
