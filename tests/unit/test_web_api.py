@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
+from urllib.parse import quote, unquote
 
 import pytest
 import schemathesis
@@ -26,6 +27,7 @@ from odradek.web.app import create_app
 from odradek.web.hub import KEYS_MAX, MEMBERS, RUNS, Hub, hub_stream, sse
 from odradek.web.kafka.facts import QueueView
 from odradek.web.options import ServerOptions
+from odradek.web.paths import segment, segment_text
 from odradek.web.runs import Page, RunReader
 from odradek.wire.events import UnparkWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
@@ -80,6 +82,19 @@ async def test_completion_of_queries(server: WebServer) -> None:
         assert {"text": "'OrderSaga'", "kind": "value", "detail": ""} in found["suggestions"]
         wrong = ok(await client.get(f"{API}/query-completions", params={"query": "= = Wor"}))
         assert wrong["suggestions"] == [] and wrong["error"] and wrong["error_column"] == 1
+
+
+@pytest.mark.parametrize(
+    ("workflow_id", "written"), [(".", "~."), ("..", "~.."), ("~..", "~~.."), ("~", "~"), ("...", "..."), ("~a/..", "~a%2F..")]
+)
+async def test_ids_that_addresses_cannot_hold(server: WebServer, workflow_id: str, written: str) -> None:
+    assert (segment(workflow_id), segment_text(unquote(written))) == (written, workflow_id)
+    server.add(summary(workflow_id))
+    async with server.client() as client:
+        found = ok(await client.get(f"{API}/workflows/{written}"))
+        assert found["run"]["workflow_id"] == workflow_id
+        temporals = f"/api/v1/namespaces/default/workflows/{quote(workflow_id, safe='').replace('.', '%2E')}"
+        assert ok(await client.get(temporals))["workflowExecutionInfo"]["execution"]["workflowId"] == workflow_id
 
 
 async def test_describe_and_history_with_places(server: WebServer) -> None:

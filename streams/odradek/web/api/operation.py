@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import ApiError, api_error, invalid
+from odradek.web.paths import segment_text
 from odradek.web.request_body import read_json
 
 PREFIX = "/api/odradek/v1"
@@ -89,7 +90,7 @@ class Operation:
             if len(values) > 1:
                 raise invalid(f"parameter {name!r} is given {len(values)} times")
             given[name] = values[0]
-        given.update(request.path_params)
+        given.update({name: segment_text(value) for name, value in request.path_params.items()})
         for name, value in given.items():
             if "\x00" in value:
                 raise invalid(f"parameter {name!r} holds a NUL character")

@@ -21,6 +21,7 @@ from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.kafka.facts import Place, PurgedRecord, RecordView
 from odradek.web.kafka.views import record_value
+from odradek.web.paths import segment
 from odradek.web.runs import RunReader, check_reply
 from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
@@ -30,7 +31,7 @@ from odradek.web.ui.histories import History
 from odradek.web.ui.history_view import Choice, HistoryView
 from odradek.web.ui.run_chain import Chain, chain_around
 from odradek.web.ui.stacks import stacks_of
-from odradek.web.ui.text import segment, shown
+from odradek.web.ui.text import shown
 from odradek.web.ui.visit import Visit
 from odradek.wire.events import QueryWorkflow
 from odradek.wire.history import HistoryEvent

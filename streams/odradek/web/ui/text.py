@@ -7,12 +7,13 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
 from odradek.visibility.query.columns import STATUS_NAMES
 from odradek.visible_text import IN_JSON, visible_lines
+from odradek.web.paths import segment
 
 #: A payload or attribute longer than this is cut on a page; downloads have all of it.
 SHOWN_MAX = 100_000
@@ -110,11 +111,6 @@ def counted(count: int, noun: str) -> str:
 def status_name(status: str) -> str:
     """The wire's RUNNING as Temporal's Running."""
     return STATUS_NAMES.get(status, status.replace("_", " ").capitalize())
-
-
-def segment(text: str) -> str:
-    """An id as one segment of a path."""
-    return quote(text, safe="")
 
 
 def record_link(place: Any, workflow_id: str = "", run_id: str = "", event_id: int = 0) -> str:

@@ -20,6 +20,7 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked
 from odradek.web.context import ServerContext, server_of, server_version
 from odradek.web.errors import ApiError, ReadSideBuildingError, api_error, invalid
+from odradek.web.paths import segment_text
 from odradek.web.request_body import read_body
 from odradek.web.security.gate import may_write
 from odradek.web.ui import text
@@ -102,7 +103,7 @@ class Visit:
 
     def path(self, name: str) -> str:
         """A segment of the path."""
-        return str(self.request.path_params[name])
+        return segment_text(str(self.request.path_params[name]))
 
     def text(self, name: str, default: str = "") -> str:
         """A parameter of the query string."""

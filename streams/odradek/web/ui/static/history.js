@@ -207,7 +207,7 @@ if (run) {
   const next = Number(run.dataset.next);
   const address = () => {
     const parameters = { run_id: run.dataset.runId, task_queue: run.dataset.queue, first: Math.max(next, least + 1) };
-    return `/api/odradek/v1/workflows/${encodeURIComponent(run.dataset.workflow)}/events?${new URLSearchParams(parameters)}`;
+    return `/api/odradek/v1/workflows/${run.dataset.workflow}/events?${new URLSearchParams(parameters)}`;
   };
   const events = {
     events: (event) => {
