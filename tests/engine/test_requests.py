@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from odradek.engine.ports import EngineLimits
+from odradek.engine.keys import request_key
+from odradek.engine.ports import EngineLimits, RowChange
 from odradek.wire import outcomes
 from odradek.wire.events import (
     AwaitResult,
@@ -23,6 +24,7 @@ from odradek.wire.events import (
 )
 from odradek.wire.history import WorkflowExecutionSignaled, WorkflowExecutionStarted, WorkflowExecutionTerminated
 from odradek.wire.payload import RetryPolicy
+from odradek.wire.state import RequestRow
 from tests.engine.script import Canceled, ScriptActivator, payloads, values
 from tests.engine.world import T0, World, completed
 
@@ -230,12 +232,23 @@ def test_cancel_of_a_closed_run_is_a_success_that_changes_nothing() -> None:
     for of in ({}, {"run_id": "run-1"}, {"first_execution_run_id": "other"}):
         effects = w.step(CancelWorkflow("w", request_id=f"r{of}", reply_to="c", **of))
         assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].workflow_status) == (outcomes.OK, "run-1", outcomes.COMPLETED)
-        assert effects.rows == []
+        assert {change.table for change in effects.rows} <= {"request", "run"} and effects.outputs == []
     assert len(w.names()) == before
     assert not w.step(CancelWorkflow("w")).dead_letters, "one from a shell, that nobody waits for"
     w.step(w.start("waiting", run_id="run-2"))
     w.step(CancelWorkflow("w", first_execution_run_id="run-1", request_id="r2", reply_to="c"))
     assert w.replies[-1].status == outcomes.NOT_FOUND and not w.run().cancel_requested
+
+
+def test_cancel_of_a_closed_run_that_comes_again_does_not_reach_the_next_chain() -> None:
+    w = world()
+    w.step(w.start("returning", run_id="run-1"))
+    cancel = CancelWorkflow("w", request_id=MADE_ONCE[0], reply_to="client")
+    w.step(cancel)
+    w.now_ms += 1_000
+    w.step(w.start("waiting", run_id="run-2"))
+    w.step(cancel)
+    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1") and not w.run().cancel_requested
 
 
 @pytest.mark.parametrize("kind", [CancelWorkflow, TerminateWorkflow])
@@ -267,7 +280,7 @@ def test_repeated_request_does_not_reach_the_next_run_of_the_id() -> None:
     w.step(signal)
     w.step(terminate)
     w.step(w.start("waiting", run_id="run-2"))
-    w.step(signal, terminate)
+    w.step(signal, terminate)  # at the same time: the same records
     assert [(reply.status, reply.run_id) for reply in w.replies[-2:]] == [(outcomes.OK, "run-1")] * 2
     assert w.run().status == "RUNNING" and "WorkflowExecutionSignaled" not in w.names()
 
@@ -353,6 +366,171 @@ def test_the_ring_forgets_by_number_and_by_age() -> None:
     w.now_ms += 60_001
     w.step(w.signal("tick", request_id="s3"))
     assert w.names().count("WorkflowExecutionSignaled") == 6
+
+
+# ---------------------------------------------------------------- what a request id is an id of
+
+# Ids that nobody makes twice: of our client, and drawn UUIDs.
+MADE_ONCE = ["3f9c0a7be1d24c6f8a11-2f", "0b7c1c4e-5d0e-4f57-9c0e-6a2f7d9b1c11", "0b7c1c4e5d0e4f579c0e6a2f7d9b1c11"]
+
+
+def signals(w: World) -> int:
+    return w.names().count("WorkflowExecutionSignaled")
+
+
+def next_chain(w: World, run_id: str) -> None:
+    """The open run is terminated, and the id is started anew."""
+    w.now_ms += 1_000
+    w.step(TerminateWorkflow("w"))
+    w.step(w.start("waiting", run_id=run_id))
+    w.now_ms += 1_000
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_one_id_for_requests_of_different_kinds_is_an_id_of_each(restart: bool) -> None:
+    w = world()
+    w.step(w.start("waiting", request_id="op"))
+    kinds = [w.signal("tick", request_id="op"), CancelWorkflow("w", request_id="op", reply_to="client")]
+    with_start = w.start("waiting", request_id="op", signal_name="tock", id_conflict_policy="USE_EXISTING")
+    for request in (kinds[0], kinds[0], with_start, with_start, kinds[1]):
+        w.step(request)
+        if restart:
+            w.restart()
+    assert [event.attributes.signal_name for event in w.history() if isinstance(event.attributes, WorkflowExecutionSignaled)] == [
+        "tick",
+        "tock",
+    ]
+    assert w.run().status == "CANCELED" and [reply.status for reply in w.replies] == [outcomes.OK] * 6
+
+
+def test_start_with_a_signal_that_came_twice_is_one_also_under_the_id_of_a_start() -> None:
+    w = world()
+    both = w.start("waiting", request_id="op", signal_name="tick", id_conflict_policy="USE_EXISTING")
+    w.step(both)
+    w.step(both)
+    assert signals(w) == 1
+    w.step(w.start("waiting", request_id="op"))
+    assert (w.replies[-1].status, w.replies[-1].started) == (outcomes.OK, True), "as Temporal: the run was started under that id"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("deadline", [False, True])
+def test_one_id_in_two_chains_of_a_workflow_is_two_requests(restart: bool, deadline: bool) -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    for n in (1, 2, 3):
+        for _ in range(2):
+            w.step(w.signal("tick", request_id="tick", deadline_ms=T0 + n if deadline else 0))
+            assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, f"run-{n}")
+        assert signals(w) == 1
+        w.now_ms += 1
+        next_chain(w, f"run-{n + 1}")
+        if restart:
+            w.restart()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "of",
+    [{"request_id": "tick", "deadline_ms": T0 + 10_000}, *({"request_id": id} for id in MADE_ONCE)],
+    ids=["same deadline", "client", "uuid", "hex"],
+)
+def test_record_that_comes_again_when_its_chain_is_over_does_not_reach_the_next(of: dict[str, Any], restart: bool) -> None:
+    """A plain producer is not idempotent, and clients ask again: each record may come twice, the second time late."""
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    requests = [w.signal("tick", **of), TerminateWorkflow("w", reply_to="client", **of)]
+    for request in requests:
+        w.step(request)
+    w.step(w.start("waiting", run_id="run-2"))
+    w.now_ms += 5_000
+    w.step(w.signal("tick", request_id="tick", deadline_ms=w.now_ms + 10_000), w.signal("tock", request_id="tock"))
+    if restart:
+        w.restart()
+    for request in requests:
+        w.step(request)
+    assert [(reply.status, reply.run_id) for reply in w.replies[-2:]] == [(outcomes.OK, "run-1")] * 2
+    assert w.run().status == "RUNNING" and signals(w) == 2
+
+
+def test_record_without_a_deadline_that_was_written_twice_is_told_by_its_timestamp() -> None:
+    """As a producer's own retry writes it: with the time of its first try."""
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    signal = w.signal("tick", request_id="tick")
+    w.step(signal, TerminateWorkflow("w"), w.start("waiting", run_id="run-2"), signal)
+    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1") and signals(w) == 0
+
+
+def test_request_that_names_its_chain_is_of_that_chain() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    w.step(CancelWorkflow("w", first_execution_run_id="run-1", request_id="stop", reply_to="client"))
+    next_chain(w, "run-2")
+    w.step(CancelWorkflow("w", first_execution_run_id="run-1", request_id="stop", reply_to="client"))
+    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1") and not w.run().cancel_requested
+    w.step(CancelWorkflow("w", request_id="stop", reply_to="client"))
+    assert w.run().status == "CANCELED"
+
+
+def test_request_of_a_run_that_is_no_more_is_still_of_its_chain() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="run-1"))
+    kept = w.signal("tick", request_id=MADE_ONCE[0])
+    w.step(kept, w.signal("tick", request_id="tick"))
+    next_chain(w, "run-2")
+    w.step(DeleteWorkflow("w", run_id="run-1"))
+    assert w.tables.get("run", "run-1") is None
+    w.step(kept)
+    assert signals(w) == 0
+    w.step(w.signal("tick", request_id="tick"))
+    assert signals(w) == 1
+
+
+def test_deletion_under_an_id_that_a_deletion_before_had_is_another() -> None:
+    w = world()
+    delete = DeleteWorkflow("w", request_id="del", reply_to="client", deadline_ms=T0 + 10_000)
+    for n in (1, 2):
+        w.step(w.start("returning", run_id=f"run-{n}"))
+        if n == 2:
+            w.step(delete)
+            assert w.tables.get("run", "run-2") is not None, "the same record again"
+            delete = DeleteWorkflow("w", request_id="del", reply_to="client", deadline_ms=T0 + 20_000)
+        w.step(delete)
+        assert w.replies[-1].status == outcomes.OK and w.tables.get("run", f"run-{n}") is None
+        w.now_ms += 1_000
+    w.step(w.start("returning", run_id="run-3"))
+    w.step(DeleteWorkflow("w", run_id="run-3", request_id="del", reply_to="client"))
+    w.step(DeleteWorkflow("w", run_id="run-3", request_id="del", reply_to="client"))
+    assert [reply.status for reply in w.replies[-2:]] == [outcomes.OK] * 2 and not w.tables.table("run")
+
+
+@pytest.mark.parametrize("kind", ["SignalWorkflow", "CancelWorkflow", "StartWorkflow"])
+def test_requests_that_a_former_version_remembered_are_known(kind: str) -> None:
+    """Its rows do not say of which chain they are: an id counts for all chains then, as it did for that version."""
+    w = world(encoded=True)
+    w.step(w.start("waiting", run_id="run-1"))
+    next_chain(w, "run-2")
+    run = w.run()
+    row = RequestRow("old", kind, outcomes.OK, seq=0, time_ms=w.now_ms, run_id="run-1")
+    run.request_seq = 1
+    w.tables.apply([RowChange("request", request_key("w", 0), row), RowChange("run", "run-2", run)])
+    w.restart()
+    requests: dict[str, list[Any]] = {
+        "SignalWorkflow": [w.signal("tick", request_id="old")],
+        "CancelWorkflow": [CancelWorkflow("w", request_id="old", reply_to="client")],
+        # It wrote the same kind for both.
+        "StartWorkflow": [
+            w.start("waiting", request_id="old", id_conflict_policy="USE_EXISTING", **more) for more in ({}, {"signal_name": "tick"})
+        ],
+    }
+    for request in requests[kind]:
+        w.step(request)
+        assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1")
+    assert signals(w) == 0 and not w.run().cancel_requested
+    for other in [other for other in ("SignalWorkflow", "CancelWorkflow") if other != kind]:
+        w.step(*requests[other])
+        assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-2"), "another kind is another request"
 
 
 def test_cancel_is_a_state_not_an_event() -> None:

@@ -144,8 +144,9 @@ class Lanes(RuleBasedStateMachine):
             assert other.effects[-1].replies == first.effects[-1].replies
 
     def request_id(self) -> str:
+        """As our client makes them: any other may come again for another chain of runs."""
         self.number += 1
-        return f"r{self.number}"
+        return f"{0:020}-{self.number:x}"
 
     # ---------------------------------------------------------------- rules
 

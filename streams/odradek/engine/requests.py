@@ -1,23 +1,37 @@
-"""Verdicts on requests, and the ring that remembers them, so that a repeated request id changes nothing and gets the same answer.
+"""Verdicts on requests, and the ring that remembers them, so that a repeated request changes nothing and gets the same answer.
 
 A workflow id has one ring, whichever runs it has had meanwhile: its last `request_window` requests of the last `request_window_ms`. It goes
 with its last run. A request that found no run is not remembered; a start that made one is known by its run.
+
+A request is a repeated one if it has the kind (`request_kind`) and the id of one in the ring, and one of these holds:
+
+- It is a start: it makes a chain of runs (start, continue-as-new, retries, cron) and is of none.
+- It is for the same chain. So one that comes again after a continue-as-new counts once, and `tick` is a new request to the next chain.
+- It is certainly the same, though its chain is over and another has begun: plain producers are not idempotent, and clients ask again.
+  Either nobody makes its id twice (`is_made_once`), or its deadline is the same, or, without one, its record's timestamp.
+- The row was written by a version that did not say of which chain it was.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
 from odradek.engine.keys import request_key, request_prefix
 from odradek.engine.ports import REQUEST, RUN
 from odradek.wire import outcomes
 from odradek.wire.events import READ_REQUESTS
+from odradek.wire.history import WorkflowExecutionSignaled
 from odradek.wire.outcomes import Reply
+from odradek.wire.request_ids import SIGNAL_WITH_START, is_made_once, request_kind
 from odradek.wire.state import RequestRow, RunRow
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
+    from odradek.wire.events import Request
+
+_START = "StartWorkflow"
 
 # How many starts of a workflow id back a repeated one is looked for, within the window. Those that name their run are found by that.
 PREVIOUS_STARTS_MAX = 100
@@ -82,7 +96,7 @@ def not_found(step: WorkflowStep, request: RequestLike, message: str = "") -> No
     verdict(step, request, outcomes.NOT_FOUND, message or f"workflow not found for ID: {request.workflow_id}")
 
 
-def target(step: WorkflowStep, request: RequestLike, *, must_be_open: bool, closed_is_done: bool = False) -> LiveRun | None:
+def target(step: WorkflowStep, request: Request, *, must_be_open: bool, closed_is_done: bool = False) -> LiveRun | None:
     """The run that a request is for: the one named, else the current one. Answers NOT_FOUND itself when there is none.
 
     closed_is_done: a run that is closed is as the request wants it, whichever chain it belongs to; answered with OK.
@@ -93,6 +107,8 @@ def target(step: WorkflowStep, request: RequestLike, *, must_be_open: bool, clos
         not_found(step, request)
         return None
     if closed_is_done and not run.is_open:
+        if not run_id:  # else it never reaches another
+            remember(step, run, request, outcomes.OK, run_id=run.row.run_id)
         verdict(step, request, outcomes.OK, row=run.row)
         return None
     first: str = getattr(request, "first_execution_run_id", "")
@@ -109,7 +125,7 @@ def target(step: WorkflowStep, request: RequestLike, *, must_be_open: bool, clos
 
 
 def remember(
-    step: WorkflowStep, run: LiveRun, request: RequestLike, status: str, message: str = "", *, run_id: str = "", started: bool = False
+    step: WorkflowStep, run: LiveRun, request: Request, status: str, message: str = "", *, run_id: str = "", started: bool = False
 ) -> None:
     """Keep a verdict with the workflow; `run` is its newest run."""
     if not request.request_id:
@@ -119,50 +135,105 @@ def remember(
     row.request_seq = seq + 1
     run.dirty = True
     known = _ring(step, run)
-    entry = RequestRow(request.request_id, type(request).__name__, status, message, seq, run.time_ms, run_id, started)
-    known[request.request_id] = entry
+    entry = request_row(step, run, request, status, message)
+    entry.seq, entry.time_ms, entry.run_id, entry.started = seq, run.time_ms, run_id, started
+    known.setdefault(request.request_id, []).append(entry)
     step.put(REQUEST, request_key(row.workflow_id, seq % window), entry)
     if len(known) > 2 * window:
-        run.requests = {key: value for key, value in known.items() if value.seq >= row.request_seq - window}
+        oldest = row.request_seq - window
+        run.requests = {id: kept for id, rows in known.items() if (kept := [one for one in rows if one.seq >= oldest])}
 
 
-def _ring(step: WorkflowStep, run: LiveRun) -> dict[str, RequestRow]:
+def request_row(step: WorkflowStep, run: LiveRun, request: Request, status: str, message: str = "") -> RequestRow:
+    """A verdict on a request to the chain of `run`, as it is kept."""
+    return RequestRow(
+        request.request_id,
+        request_kind(request),
+        status,
+        message,
+        first_execution_run_id=run.row.first_execution_run_id,
+        made_ms=_made_ms(step, request),
+    )
+
+
+def _made_ms(step: WorkflowStep, request: Request) -> int:
+    return request.deadline_ms or (step.input.time_ms if step.input is not None else 0)
+
+
+def _ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
     if run.requests is None:
-        rows = (cast(RequestRow, row) for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id)))
-        run.requests = {row.request_id: row for row in rows}
+        run.requests = {}
+        for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id)):
+            run.requests.setdefault(cast(RequestRow, row).request_id, []).append(cast(RequestRow, row))
     return run.requests
 
 
-def remembered(step: WorkflowStep, request: RequestLike) -> RequestRow | None:
-    """The verdict that this request id got before, whichever run of the workflow it was for."""
-    request_id = request.request_id
-    if not request_id:
+def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:
+    """The verdict that this request got before, whichever run of the workflow it was for. Which ones are the same: see above."""
+    if not request.request_id:
         return None
     oldest_ms = step.now_ms - step.limits.request_window_ms
-    starts = type(request).__name__ == "StartWorkflow"
-    run_id: str = getattr(request, "run_id", "") if not starts else ""
+    starts = type(request).__name__ == _START
+    run_id: str = request.run_id if not starts else ""
     run = step.run(run_id) if run_id else step.current_run()
     if run is None:
         return None
-    entry = _ring(step, run).get(request_id)
-    if entry is not None and entry.seq >= run.row.request_seq - step.limits.request_window and entry.time_ms >= oldest_ms:
-        return entry
-    return _started_by(step, run.row, request_id, oldest_ms) if starts else None
+    oldest, chain = run.row.request_seq - step.limits.request_window, _chain(request, run)
+    known = [
+        entry
+        for entry in _ring(step, run).get(request.request_id, ())
+        if entry.seq >= oldest and entry.time_ms >= oldest_ms and _same_kind(request, entry) and is_same(step, request, entry, chain)
+    ]
+    if known:
+        made_ms = _made_ms(step, request)
+        return max(known, key=lambda entry: (entry.made_ms == made_ms, entry.seq))
+    return _started_by(step, run.row, request, oldest_ms) if starts else None
 
 
-def _started_by(step: WorkflowStep, row: RunRow, request_id: str, oldest_ms: int) -> RequestRow | None:
+def _chain(request: Request, run: LiveRun) -> str:
+    """The chain that a request is for: the one it names, else that of the run it reaches."""
+    named: str = getattr(request, "first_execution_run_id", "")
+    return named or run.row.first_execution_run_id
+
+
+def _same_kind(request: Request, entry: RequestRow) -> bool:
+    kind = request_kind(request)
+    return entry.kind == kind or (kind == SIGNAL_WITH_START and entry.kind == _START and not entry.first_execution_run_id)
+
+
+def is_same(step: WorkflowStep, request: Request, entry: RequestRow, chain: str) -> bool:
+    """Whether a request for that chain is the one of this row, whose id and kind it has."""
+    return (
+        request_kind(request) == _START
+        or entry.first_execution_run_id in (chain, "")
+        or is_made_once(request.request_id)
+        or entry.made_ms == _made_ms(step, request) != 0
+    )
+
+
+def _started_by(step: WorkflowStep, row: RunRow, request: Request, oldest_ms: int) -> RequestRow | None:
     """The verdict of the start with this request id, if it made one of the last chains of runs."""
     found: RunRow | None = row
     for _ in range(PREVIOUS_STARTS_MAX):
         first = _row(step, found.first_execution_run_id) if found is not None else None
         if first is None:
             return None
-        if first.start_request_id == request_id:
-            return RequestRow(request_id, "StartWorkflow", outcomes.OK, run_id=first.run_id, started=True)
+        if first.start_request_id == request.request_id and _made_by(step, first, request):
+            return RequestRow(request.request_id, request_kind(request), outcomes.OK, run_id=first.run_id, started=True)
         if not first.previous_run_id or first.start_time_ms < oldest_ms:
             return None
         found = _row(step, first.previous_run_id)
     return None
+
+
+def _made_by(step: WorkflowStep, first: RunRow, request: Request) -> bool:
+    """Whether a start of this kind made the run. One with a signal did if the signal came by the record that the start came by: one under
+    the id of a plain start is still to be delivered. A plain start finds its run made, whatever else came with it."""
+    if request_kind(request) == _START:
+        return True
+    run = step.run(first.run_id)
+    events = list(islice(step.history(run), 2)) if run is not None else []
+    return len(events) == 2 and isinstance(events[1].attributes, WorkflowExecutionSignaled) and events[0].offset == events[1].offset
 
 
 def _row(step: WorkflowStep, run_id: str) -> RunRow | None:

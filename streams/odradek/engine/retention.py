@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from odradek.engine import closing
 from odradek.engine.keys import deletion_key, request_prefix, timer_key
 from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER
-from odradek.engine.requests import answer_again, target, verdict
+from odradek.engine.requests import answer_again, is_same, request_row, target, verdict
 from odradek.engine.summaries import emit_tombstone, summary_refusal
 from odradek.wire import outcomes
 from odradek.wire.state import RequestRow, TimerRow
@@ -74,7 +74,8 @@ def apply_delete(step: WorkflowStep, event: DeleteWorkflow) -> None:
     step.delete_timer(run, "RETENTION", row.retention_due_ms)
     _release(step, row.run_id)
     if event.request_id:
-        kept = RequestRow(event.request_id, type(event).__name__, outcomes.OK, time_ms=step.now_ms, run_id=row.run_id)
+        kept = request_row(step, run, event, outcomes.OK)
+        kept.time_ms, kept.run_id = step.now_ms, row.run_id
         step.put(REQUEST, deletion_key(row.workflow_id, row.run_id), kept)
         step.put_timer(run, "FORGET", step.now_ms + step.limits.request_window_ms)
     verdict(step, event, outcomes.OK, row=row)
@@ -118,10 +119,15 @@ def _deleted_before(step: WorkflowStep, event: DeleteWorkflow) -> RequestRow | N
     """The verdict that this request got before."""
     if not event.request_id:
         return None
-    oldest_ms = step.now_ms - step.limits.request_window_ms
+    oldest_ms, current = step.now_ms - step.limits.request_window_ms, step.current()
     for key, found in step.scan(REQUEST, deletion_key(step.workflow_id, "")):
         row = cast(RequestRow, found)
         # The key is compared too: the prefix of workflow `a` is also one of workflow `a/b`.
-        if row.request_id == event.request_id and key == deletion_key(step.workflow_id, row.run_id) and row.time_ms >= oldest_ms:
+        if row.request_id != event.request_id or key != deletion_key(step.workflow_id, row.run_id) or row.time_ms < oldest_ms:
+            continue
+        if event.run_id:
+            if event.run_id == row.run_id:
+                return row
+        elif current is None or is_same(step, event, row, current.first_execution_run_id):
             return row
     return None

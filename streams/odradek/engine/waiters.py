@@ -12,6 +12,8 @@ from odradek.wire.events import FetchHistory
 # A poll without a deadline is answered DEADLINE_EXCEEDED after this, or a client that died would be kept for ever.
 WAIT_DEFAULT_MS = 60_000
 
+_Key = tuple[str, str, bool]
+
 
 class Waiter:
     """One long poll. `fetch` is set when it waits for history, else it waits for the result."""
@@ -29,16 +31,16 @@ class Waiter:
         self.fetch = fetch
 
     @property
-    def key(self) -> tuple[str, str]:
-        """A poll asked again replaces the former."""
-        return self.client_id, self.request_id
+    def key(self) -> _Key:
+        """A poll asked again replaces the former; one for history does not replace one for the result."""
+        return self.client_id, self.request_id, self.fetch is None
 
 
 class Waiters:
     """All long polls of an engine, by run and by deadline."""
 
     def __init__(self) -> None:
-        self._by_run: dict[str, dict[tuple[str, str], Waiter]] = {}
+        self._by_run: dict[str, dict[_Key, Waiter]] = {}
         self._deadlines: list[tuple[int, int, Waiter]] = []
         self._number = 0
         self._count = 0  # read by other threads, who must not walk over what the lane's thread changes

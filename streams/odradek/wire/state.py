@@ -155,20 +155,22 @@ class TimerRow(msgspec.Struct):
 
 class RequestRow(msgspec.Struct):
     """Table `request`, key `{UUIDv5 of the workflow id}/{slot:04d}`: a ring of a workflow's last requests and their verdicts, whichever run
-    of it they were for, so that a repeated id is a no-op.
+    of it they were for, so that a repeated one is a no-op. Which ones are repeated: `engine/requests.py`.
 
     Key `deleted/{workflow id}/{run id}`: the verdict on the deletion of a run, kept for the window of request ids.
     """
 
     request_id: str
-    kind: str
+    kind: str  # the record's name, or SignalWithStart
     status: str
     message: str = ""
     seq: int = 0
     time_ms: int = 0
-    run_id: str = ""  # for a start or a deletion: the run the verdict names
+    run_id: str = ""  # the run the verdict names
     started: bool = False
     format: int = FORMAT
+    first_execution_run_id: str = ""  # the chain of runs that it was for; "" in rows of versions that did not say
+    made_ms: int = 0  # its deadline, or, without one, the timestamp of its record: what was produced twice has the same
 
 
 Row = PositionRow | WorkflowRow | RunRow | HistoryRow | ActivityRow | UserTimerRow | TimerRow | RequestRow
