@@ -25,6 +25,7 @@ from odradek.wire.events import (
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
+    Request,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
@@ -449,6 +450,64 @@ async def test_many_at_once() -> None:
     results = await asyncio.gather(*(client.execute_workflow("W", id=f"w{n}", task_queue="q") for n in range(500)))
     assert results == [f"w{n}" for n in range(500)]
     assert client.statistics().waiting == 0 and client.statistics().asked_again == 0
+
+
+# --- ids that callers give: one for several requests
+
+SAME = "same"
+
+
+def _different() -> list[tuple[str, Request]]:
+    """Task queue and request; all under one id, each another request."""
+    return [
+        ("q", SignalWorkflow("w", "s", request_id=SAME)),
+        ("q", SignalWorkflow("other", "s", request_id=SAME)),
+        ("q", SignalWorkflow("w", "s", run_id="run-1", request_id=SAME)),
+        ("q", CancelWorkflow("w", request_id=SAME)),
+        ("q", StartWorkflow("w", "W", run_id="run-2", request_id=SAME)),
+        ("q", StartWorkflow("w", "W", run_id="run-2", signal_name="s", request_id=SAME)),
+        ("p", SignalWorkflow("w", "s", request_id=SAME)),
+    ]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["queue in the reply", "no queue"])
+async def test_one_id_for_requests_that_differ_gets_each_its_own_answer(told: bool) -> None:
+    """Answered in reverse order, as they become sendable: an answer reaches the one that it is of, and nobody else."""
+    transport = FakeTransport()
+    for queue in ("q", "p") if told else ("q",):
+        transport.serve(queue, lambda _, record: None)
+    channel = Connection(Settings(), make_transport=lambda _: transport).channel("default")
+    requests = [(queue, record) for queue, record in _different() if queue in transport.existing]
+    for queue in transport.existing:
+        await channel.prepare(queue, create=False)
+    calls = [asyncio.ensure_future(channel.ask(queue, record, 30.0)) for queue, record in requests]
+    answered = 0
+    async with asyncio.timeout(10):
+        while answered < len(requests):
+            await asyncio.sleep(0)
+            asked, answered = transport.sent[answered:], len(transport.sent)
+            for queue, record in reversed(asked):
+                transport.reply(reply_to(record, message=_name(queue, record), task_queue=queue if told else ""))
+    assert [(await call).message for call in calls] == [_name(queue, record) for queue, record in requests]
+    assert channel.statistics().waiting == channel.statistics().unmatched_replies == 0
+
+
+def _name(queue: str, record: Any) -> str:
+    return f"{type(record).__name__} {queue} {record.workflow_id} {record.run_id} {getattr(record, 'signal_name', '')}"
+
+
+async def test_request_whose_turn_does_not_come_was_not_sent() -> None:
+    transport = FakeTransport()
+    transport.serve("q", lambda _, record: None)
+    channel = Connection(Settings(), make_transport=lambda _: transport).channel("default")
+    await channel.prepare("q", create=False)
+    first = asyncio.ensure_future(channel.ask("q", SignalWorkflow("w", "a", request_id=SAME), 30.0))
+    await asyncio.sleep(0)
+    with pytest.raises(call_module.Unanswered) as caught:
+        await channel.ask("q", SignalWorkflow("w", "b", request_id=SAME), 0.05)
+    assert not caught.value.delivered and len(transport.sent) == 1
+    transport.reply(reply_to(transport.sent[0][1]))
+    assert (await first).status == outcomes.OK
 
 
 # --- pacing

@@ -445,6 +445,32 @@ async def test_one_request_id_twice_at_once(server: WebServer) -> None:
     assert len(server.transport.records(SignalWorkflow)) == 1
 
 
+async def test_one_request_id_for_many_workflows_and_calls_at_once(server: WebServer) -> None:
+    """A correlation id: each workflow and each call gets its own request, and its own answer."""
+    names = [f"order-{n}" for n in range(5)]
+    async with server.client() as client:
+        starts = [client.post(f"{API}/workflows/{name}", json={**START, "requestId": "same"}) for name in names]
+        answers = await asyncio.gather(*starts)
+        asked = {record.workflow_id: record.run_id for record in server.transport.records(StartWorkflow)}
+        assert [ok(answer)["runId"] for answer in answers] == [asked[name] for name in names] and len(set(asked.values())) == len(names)
+        for name in names:
+            server.add(summary(name))
+        calls = ("signal/go", "signal/go?taskQueue=orders", "cancel")
+        posts = [client.post(f"{API}/workflows/{name}/{call}", json={"requestId": "same"}) for name in names for call in calls]
+        assert all(ok(response) == {} for response in await asyncio.gather(*posts))
+    for kind in (SignalWorkflow, CancelWorkflow):
+        assert sorted(record.workflow_id for record in server.transport.records(kind)) == names
+
+
+async def test_run_of_a_start_is_of_its_workflow_and_request_id(server: WebServer) -> None:
+    """Whatever characters they have: a run id that two workflow ids share is refused by their owner."""
+    async with server.client() as client:
+        for name, request_id in (("order:1", "2"), ("order", "1:2")):
+            await client.post(f"{API}/workflows/{name}", json={**START, "requestId": request_id})
+    first, second = server.transport.records(StartWorkflow)
+    assert first.run_id != second.run_id
+
+
 async def test_id_in_two_queues(server: WebServer) -> None:
     """The error names both, and `taskQueue` says which is meant."""
     for queue in ("left", "right"):

@@ -32,6 +32,11 @@ class Unanswered(Exception):
         self.last = last
 
 
+def is_of(reply: Reply, workflow_id: str, task_queue: str) -> bool:
+    """Whether a reply comes from that workflow of that queue, or does not say where from, as where the request could not be read."""
+    return reply.workflow_id in (workflow_id, "") and reply.task_queue in (task_queue, "")
+
+
 class Call:
     """One request, one reply: asked again until it comes or the deadline passes."""
 
@@ -87,9 +92,18 @@ class Call:
         elif not self.delivered:
             self.fail(error)
 
+    def is_like(self, task_queue: str, record: Request) -> bool:
+        """Whether a reply to that request, which has the same id, could be one to this."""
+        same = (self.queue, self.kind, self.record.workflow_id) == (task_queue, type(record).__name__, record.workflow_id)
+        return same and not self.future.done()
+
+    def awaits(self, reply: Reply) -> bool:
+        """Whether a reply under this request's id is to this one: a caller may give one id to several."""
+        return reply.kind == self.kind and is_of(reply, self.record.workflow_id, self.queue)
+
     def replied(self, reply: Reply) -> None:
         """A reply to this request."""
-        if reply.kind != self.kind or self.future.done():
+        if self.future.done():
             return
         now = self.channel.now()
         if reply.status == UNAVAILABLE and now < self.deadline:
@@ -98,7 +112,7 @@ class Call:
             return
         if self.asked == 1:
             self.channel.response_times.sample(now - self.sent_at)
-        self.channel.unregister(self.record.request_id)
+        self.channel.unregister(self.record.request_id, self)
         self.future.set_result(reply)
 
     def owner_changed(self, now: float) -> None:
@@ -144,6 +158,6 @@ class Call:
 
     def fail(self, error: BaseException) -> None:
         """End with an error."""
-        self.channel.unregister(self.record.request_id)
+        self.channel.unregister(self.record.request_id, self)
         if not self.future.done():
             self.future.set_exception(error)

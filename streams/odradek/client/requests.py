@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from odradek.client.abandoned import watch
-from odradek.client.call import Call
+from odradek.client.call import Call, Unanswered
 from odradek.client.errors import ClientMisuseError
 from odradek.client.pacing import ResponseTimes
 from odradek.client.result_wait import ResultWait
@@ -61,7 +61,7 @@ class RequestChannel:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._wheel: TimerWheel | None = None
-        self._waiting: dict[str, Call | ResultWait] = {}
+        self._waiting: dict[str, list[Call | ResultWait]] = {}  # by request id; a caller may give one id to several requests
         self._opening: asyncio.Task[None] | None = None
         self._watched: weakref.finalize[Any, Any] | None = None
         self._open = False
@@ -121,7 +121,7 @@ class RequestChannel:
             self._watched.detach()
         if self._wheel is not None:
             self._wheel.close()
-        waiting, self._waiting = set(self._waiting.values()), {}
+        waiting, self._waiting = self._calls(), {}
         for call in waiting:
             call.fail(ClientMisuseError("this client was closed while a call waited for its answer"))
         self.transport.close()
@@ -129,7 +129,7 @@ class RequestChannel:
     def statistics(self) -> RequestStatistics:
         """Where the requests of this channel stand."""
         return RequestStatistics(
-            waiting=len(self._waiting),
+            waiting=sum(map(len, self._waiting.values())),
             requests=self._count,
             asked_again=self.asked_again,
             unmatched_replies=self.unmatched,
@@ -159,14 +159,30 @@ class RequestChannel:
 
         fail_early: the request is worth nothing without an owner (a query). Raises `Unanswered` at the deadline, and what `send` raises.
         """
+        if record.request_id in self._waiting:
+            timeout_s = await self._turn(task_queue, record, timeout_s)
         call = Call(self, task_queue, record, timeout_s, fail_early)
         try:
             call.send()
             return await call.future
         finally:
             call.future.cancel()  # no more than a mark: it is done, or nobody waits for it
-            self._waiting.pop(record.request_id, None)
+            self.unregister(record.request_id, call)
             del call  # its error has this frame in its traceback: a ring, and the channel is in it
+
+    async def _turn(self, task_queue: str, record: Request, timeout_s: float) -> float:
+        """Wait while a request waits for a reply that could be this one's: to that workflow, of that record, under that id, and yet another
+        (for another run, say). What is left of the time; raises `Unanswered` when nothing is."""
+        until = self.now() + timeout_s
+        while True:
+            calls = self._waiting.get(record.request_id, ())
+            others = [call.future for call in calls if isinstance(call, Call) and call.is_like(task_queue, record)]
+            left = until - self.now()
+            if not others:
+                return left
+            if left <= 0:
+                raise Unanswered(False, self.transport.owner(task_queue, record.workflow_id), None, timeout_s)
+            await asyncio.wait(others, timeout=left)
 
     async def ask_result(self, task_queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None = None) -> Reply:
         """Send a start that also awaits its outcome, or a long poll, and wait until the run has closed. `prepare` comes first.
@@ -205,16 +221,15 @@ class RequestChannel:
     def _on_replies(self, replies: Sequence[Reply]) -> None:
         waiting = self._waiting
         for reply in replies:
-            call = waiting.get(reply.request_id)
-            if call is None:
-                self.unmatched += 1
-            else:
+            matching = [call for call in waiting.get(reply.request_id, ()) if call.awaits(reply)]
+            self.unmatched += not matching
+            for call in matching:
                 call.replied(reply)
 
     def _on_owners(self, queues: set[str] | None) -> None:
         """Owners changed: what waits for a reply that its owner may have taken with it is asked again soon. None: all of it."""
         now = self.now()
-        for call in set(self._waiting.values()):
+        for call in self._calls():
             if queues is None or call.queue in queues:
                 call.owner_changed(now)
 
@@ -237,11 +252,18 @@ class RequestChannel:
 
     def register(self, request_id: str, call: Call | ResultWait) -> None:
         """Replies to that request go to `call`."""
-        self._waiting[request_id] = call
+        self._waiting.setdefault(request_id, []).append(call)
 
-    def unregister(self, request_id: str) -> None:
-        """No more replies wanted."""
-        self._waiting.pop(request_id, None)
+    def unregister(self, request_id: str, call: Call | ResultWait) -> None:
+        """It wants no more replies."""
+        calls = self._waiting.get(request_id)
+        if calls is not None and call in calls:
+            calls.remove(call)
+            if not calls:
+                del self._waiting[request_id]
+
+    def _calls(self) -> set[Call | ResultWait]:
+        return {call for calls in self._waiting.values() for call in calls}
 
     def address_record(self, record: Request) -> None:
         """Fill in who asks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from odradek.client.call import Unanswered
+from odradek.client.call import Unanswered, is_of
 from odradek.client.pacing import NO_OWNER_INTERVAL_S, next_interval, poll_interval
 from odradek.client.transport import QUIET_S, SILENCE_S, Owner
 from odradek.wire.events import AwaitResult, StartWorkflow
@@ -80,6 +80,10 @@ class ResultWait:
             self.delivered = True
         elif not self.delivered:
             self.fail(error)
+
+    def awaits(self, reply: Reply) -> bool:
+        """Whether a reply under the id of the start or of a long poll is to it."""
+        return is_of(reply, self.record.workflow_id, self.queue)
 
     def replied(self, reply: Reply) -> None:
         """A reply to the start or to a long poll."""
@@ -167,6 +171,6 @@ class ResultWait:
     def unregister(self) -> None:
         """No more replies are wanted, nothing is asked again."""
         if self.start is not None:
-            self.channel.unregister(self.start.request_id)
+            self.channel.unregister(self.start.request_id, self)
         if self.poll is not None:
-            self.channel.unregister(self.poll.request_id)
+            self.channel.unregister(self.poll.request_id, self)

@@ -5,7 +5,7 @@ Which queue a workflow lives in the read side tells, when it knows, and this ser
 one queue alone the request goes there, if no other queue says that it has the id too (`elsewhere.py`); with more, with none, or where the
 owner does not know the id, it is located by asking, and an id that two queues have is refused. A run that is named by its id is in one.
 
-Requests that come twice under one request id while the first still waits share its answer.
+A request that comes twice under its request id while the first still waits shares its answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from odradek.service import RPCError, RPCStatusCode
 from odradek.web.elsewhere import Elsewhere
 from odradek.wire.events import ActivityReport, Request
 from odradek.wire.outcomes import NOT_FOUND, Reply
+from odradek.wire.request_ids import request_kind
+
+_Key = tuple[str, ...]
 
 #: Asks the read side: workflow id, run id -> the task queues that have it.
 QueueHint = Callable[[str, str], Awaitable[Collection[str]]]
@@ -39,7 +42,7 @@ class ChannelOwners:
         self._channel: RequestChannel = connection.channel(namespace)
         self._hint = hint
         self._elsewhere = Elsewhere(self._channel, living)
-        self._waiting: dict[tuple[str, str], asyncio.Task[Reply | None]] = {}
+        self._waiting: dict[_Key, asyncio.Task[Reply | None]] = {}
 
     async def read(self, record: Request, *, task_queue: str = "", timeout_s: float) -> Reply:
         """See `Owners.read`."""
@@ -88,8 +91,8 @@ class ChannelOwners:
         return await self._once(queue, record, create, timeout_s)
 
     async def _once(self, queue: str, record: Request, create: bool, timeout_s: float) -> Reply | None:
-        """Ask one queue; those who bring the same request id meanwhile share the answer."""
-        key = (queue, record.request_id)
+        """Ask one queue; those who bring the same request meanwhile share the answer."""
+        key = _key(queue, record)
         if record.request_id and (running := self._waiting.get(key)) is not None:
             return await asyncio.shield(running)
         task = asyncio.ensure_future(self._change(queue, record, create, timeout_s))
@@ -99,8 +102,9 @@ class ChannelOwners:
         # Shielded: a browser that went away must not take the answer from another that waits for the same.
         return await asyncio.shield(task)
 
-    def _done(self, key: tuple[str, str], task: asyncio.Task[Reply | None]) -> None:
-        self._waiting.pop(key, None)
+    def _done(self, key: _Key, task: asyncio.Task[Reply | None]) -> None:
+        if self._waiting.get(key) is task:
+            del self._waiting[key]
         if not task.cancelled():
             task.exception()  # looked at, even when whoever asked has gone away
 
@@ -181,6 +185,12 @@ class ChannelOwners:
     @property
     def _address(self) -> str:
         return self._channel.transport.address
+
+
+def _key(queue: str, record: Request) -> _Key:
+    """What a request is: callers may give one id to many workflows, and to many calls."""
+    chain: str = getattr(record, "first_execution_run_id", "")
+    return request_kind(record), queue, record.workflow_id, record.run_id, chain, record.request_id
 
 
 def _abandon(task: asyncio.Task[Reply]) -> None:

@@ -6,6 +6,7 @@ all the same, with the header `Odradek-Verdict: pending`.
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -110,7 +111,8 @@ def _policies(body: Message) -> tuple[str, str]:
 async def _send_start(call: Call, record: StartWorkflow, queue: str) -> Reply | None:
     # A request id of the caller's may come again, after this process has died: the run id must then be the same.
     if record.request_id:
-        record.run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:{queue}:{record.workflow_id}:{record.request_id}"))
+        what = json.dumps([queue, record.workflow_id, record.request_id])
+        record.run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:start:{what}"))
     owners = call.server.need_owners()
     reply = await owners.change(record, task_queue=queue, create=True, timeout_s=call.server.options.request_timeout_s)
     if reply is None:
