@@ -158,7 +158,9 @@ def test_tombstones_and_typed_attributes(settings: Settings, runs: Runs) -> None
         runs.write("w-b/b", "w-a/a")
         assert listed(reader) == {("c", "RUNNING")}
         assert listed(reader, "Customer = 'c-1'") == set()
-        assert windows(reader) == [(3, 1, 0, 1)]  # b and a are counted still; a never closed, and is no more
+        assert windows(reader) == [(3, 1, 0, 2)]  # b and a are counted still; a never closed: it was open until its tombstone
+        later = reader.store.windows(T0, time.time_ns() // 1_000_000 + 60_000)
+        assert sum(window.deleted for window in later) == 1 and later[-1].open_runs == 1
 
 
 def test_kept_disk_reads_nothing_twice_and_lost_disk_reads_everything(settings: Settings, runs: Runs) -> None:

@@ -34,7 +34,8 @@ def value(run: str, status: str = "RUNNING") -> bytes:
 
 
 def event(offset: int, run: str, data: bytes | None, partition: int = 0) -> Any:
-    return SimpleNamespace(message=SimpleNamespace(key=f"w/{run}".encode(), value=data, offset=offset, partition=partition))
+    message = SimpleNamespace(key=f"w/{run}".encode(), value=data, offset=offset, partition=partition, timestamp=1_790_000_000.0)
+    return SimpleNamespace(message=message)
 
 
 def driver_at(path: Path) -> SQLiteStore:
@@ -114,7 +115,7 @@ async def app(tmp_path: Path) -> Any:
 
 
 def batch(after: int | None, *offsets: int) -> RecordBatch:
-    return RecordBatch(0, after, [SimpleNamespace(key=b"w/r", value=value("r"), offset=offset) for offset in offsets])
+    return RecordBatch(0, after, [SimpleNamespace(key=b"w/r", value=value("r"), offset=offset, timestamp=-1) for offset in offsets])
 
 
 async def test_batches_that_follow_each_other_are_taken_also_when_they_come_again(app: VisibilityApp) -> None:

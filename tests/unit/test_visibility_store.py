@@ -48,8 +48,8 @@ def summary(run: str, status: str = "RUNNING", **more: Any) -> ExecutionSummary:
     return ExecutionSummary(**{**names, "status": status, **fields, **more})
 
 
-def change(offset: int, run: str, status: str | None = "RUNNING", *, partition: int = 0, **more: Any) -> Change:
-    return Change(partition, offset, f"w-{run}/{run}".encode(), None if status is None else summary(run, status, **more))
+def change(offset: int, run: str, status: str | None = "RUNNING", *, partition: int = 0, time_ms: int = 0, **more: Any) -> Change:
+    return Change(partition, offset, f"w-{run}/{run}".encode(), None if status is None else summary(run, status, **more), time_ms)
 
 
 @pytest.fixture
@@ -84,22 +84,26 @@ HISTORY = [
 ]
 
 
+# Open runs that go with their queue.
+DELETED = [*HISTORY, change(10, "e"), change(11, "e", None, time_ms=T0 + 130_000), change(12, "d", None), change(13, "a", None)]
+
+
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_reading_again_in_any_batches_changes_nothing(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("store") / "store.sqlite"
     with VisibilityStore.open(path.with_name("once")) as once:
-        once.apply(HISTORY)
+        once.apply(DELETED)
         wanted = everything(once)
     with VisibilityStore.open(path) as store:
         position = 0
-        while position < len(HISTORY):
+        while position < len(DELETED):
             # A batch begins anywhere at or before what comes next, as after a crash, and goes on behind it.
             begin = data.draw(st.integers(0, position))
-            end = data.draw(st.integers(position + 1, len(HISTORY)))
-            store.apply(HISTORY[begin:end])
+            end = data.draw(st.integers(position + 1, len(DELETED)))
+            store.apply(DELETED[begin:end])
             position = max(position, end)
-        store.apply(HISTORY)
+        store.apply(DELETED)
         assert everything(store) == wanted
 
 
@@ -116,6 +120,25 @@ def test_windows_count_a_run_once_and_keep_it_when_its_row_goes(store: Visibilit
     assert store.get("w-c", "c") is None  # its row is gone, its failure still counts
     (together,) = store.windows(T0, T0 + 180_000, step_ms=300_000, together=True)
     assert (together.started, together.closed, together.open_runs) == (4, 4, 0)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_runs_that_were_deleted_open_were_open_until_then(store: VisibilityStore, at_once: bool) -> None:
+    """A queue that is deleted with its open runs: the minutes before keep them, the minute of the deletion has them leave."""
+    changes = [change(n, f"r{n}", start_time_ms=T0 + 60_000 * n) for n in range(3)]
+    changes += [change(5 + n, f"r{n}", None, time_ms=T0 + 180_500) for n in range(2)]
+    changes += [change(9, "late"), change(10, "late", None, time_ms=T0 - 500_000)]  # the clock of who deleted it is slow
+    for batch in [changes] if at_once else [[one] for one in changes]:
+        store.apply(batch)
+    windows = store.windows(T0, T0 + 300_000)
+    assert [(w.started, w.deleted, w.closed, w.open_runs) for w in windows] == [
+        (2, 1, 0, 1),
+        (1, 0, 0, 2),
+        (1, 0, 0, 3),
+        (0, 2, 0, 1),
+        (0, 0, 0, 1),
+    ]
+    assert store.windows(T0, T0 + 120_000)[-1].open_runs == 2
 
 
 def test_tombstones_delete_row_counts_and_attributes(store: VisibilityStore) -> None:

@@ -30,7 +30,7 @@ class SummaryDecoder:
         self.undecodable = 0
 
     def changes(self, partition: int, records: Iterable[Any]) -> list[Change]:
-        """Changes of records that have `key`, `value` and `offset`."""
+        """Changes of records that have `key`, `value`, `offset` and `timestamp` (ms, below 0 for none)."""
         decode = self._codec.decode
         changes = []
         for record in records:
@@ -45,7 +45,7 @@ class SummaryDecoder:
                 summary = self._again(partition, record, error)
                 if summary is None:
                     continue
-            changes.append(Change(partition, record.offset, key, summary))
+            changes.append(Change(partition, record.offset, key, summary, max(0, record.timestamp)))
         return changes
 
     def _came(self, error: UnknownSchemaError) -> bool:

@@ -62,7 +62,7 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
         return False
 
     def apply_records(self, partition: int, records: Iterable[Any]) -> Applied:
-        """Apply records that have `key`, `value` and `offset`, in one SQLite transaction. Blocks."""
+        """Apply records that have `key`, `value`, `offset` and `timestamp` (ms), in one SQLite transaction. Blocks."""
         return self.apply_batches([(partition, records)])
 
     def apply_batches(self, batches: Iterable[tuple[int, Iterable[Any]]]) -> Applied:
@@ -83,7 +83,8 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
         by_partition: dict[int, list[Any]] = {}
         for event in batch:
             message = event.message
-            record = SimpleNamespace(key=message.key, value=message.value, offset=message.offset)
+            time_ms = round(message.timestamp * 1000)  # Faust has seconds
+            record = SimpleNamespace(key=message.key, value=message.value, offset=message.offset, timestamp=time_ms)
             by_partition.setdefault(message.partition, []).append(record)
         self.apply_batches(by_partition.items())
 

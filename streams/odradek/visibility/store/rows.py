@@ -28,12 +28,14 @@ _WIRE_STATUSES = {name: wire for wire, name in STATUS_NAMES.items()}
 
 
 class Change(NamedTuple):
-    """What a record says: the run of this key now stands so; None: it is gone. Offset and partition are the record's."""
+    """What a record says: the run of this key now stands so; None: it is gone. Offset, partition and time are the record's; time 0: not
+    known."""
 
     partition: int
     offset: int
     key: bytes
     summary: ExecutionSummary | None
+    time_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

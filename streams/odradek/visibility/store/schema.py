@@ -12,7 +12,7 @@ Integers are nullable only where a run may lack the value ("" and 0 of the recor
 from __future__ import annotations
 
 #: Raised when a table changes: a store with another number is deleted and read anew from the topic.
-FORMAT = 6
+FORMAT = 7
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -80,6 +80,7 @@ CREATE TABLE windows (
     started INTEGER NOT NULL DEFAULT 0, completed INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
     timed_out INTEGER NOT NULL DEFAULT 0, canceled INTEGER NOT NULL DEFAULT 0, terminated INTEGER NOT NULL DEFAULT 0,
     continued_as_new INTEGER NOT NULL DEFAULT 0, latency_sum_ms INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0,  -- runs that were open and are no more
     PRIMARY KEY (start_ms, workflow_type)
 ) WITHOUT ROWID;
 CREATE TABLE latencies (

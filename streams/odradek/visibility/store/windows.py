@@ -2,7 +2,8 @@
 
 A run counts in the window of its start and, once closed, in the window of its close. What a run contributes follows from its row alone,
 and a change of the row takes the old contribution out and puts the new one in: reading a record again changes nothing. A row that is
-deleted when its run's retention ends leaves its contribution: windows have a retention of their own.
+deleted when its run's retention ends leaves its contribution: windows have a retention of their own. A run that is deleted while it is
+open (with its queue) leaves its start, and counts as deleted in the window of its tombstone: from then on it is not open.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from odradek.visibility.store.histogram import bucket_of, percentile_ms
 WINDOW_MS = 60_000
 RETENTION_MS = 30 * 24 * 3_600_000
 
-STARTED, COMPLETED, FAILED, TIMED_OUT, CANCELED, TERMINATED, CONTINUED_AS_NEW, LATENCY_SUM_MS = range(8)
-_COLUMNS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new", "latency_sum_ms")
+STARTED, COMPLETED, FAILED, TIMED_OUT, CANCELED, TERMINATED, CONTINUED_AS_NEW, LATENCY_SUM_MS, DELETED = range(9)
+_COLUMNS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new", "latency_sum_ms", "deleted")
 _CLOSED_AS = {
     "Completed": COMPLETED,
     "Failed": FAILED,
@@ -53,6 +54,10 @@ class WindowChanges:
             counts[LATENCY_SUM_MS] += sign * latency_ms
             self._latencies[window, workflow_type, bucket_of(latency_ms)] += sign
 
+    def delete_open(self, workflow_type: str, start_ms: int, deleted_ms: int) -> None:
+        """An open run is gone. deleted_ms: by the clock of whoever deleted it; never before its start."""
+        self._counts[max(start_ms, deleted_ms) // WINDOW_MS * WINDOW_MS, workflow_type][DELETED] += 1
+
     def write(self, connection: sqlite3.Connection) -> None:
         """Write them, inside the batch's transaction."""
         connection.executemany(_ADD_WINDOW, [(*key, *counts) for key, counts in self._counts.items() if any(counts)])
@@ -78,7 +83,9 @@ def prune(connection: sqlite3.Connection, now_ms: int, retention_ms: int = RETEN
 
 @dataclass(slots=True)
 class WindowStatistics:
-    """One window of one workflow type (or of all together, `workflow_type` ""). `open_runs`: runs open at the window's end."""
+    """One window of one workflow type (or of all together, `workflow_type` ""). `open_runs`: runs open at the window's end; `deleted`: runs
+    that were deleted while they were open.
+    """
 
     start_ms: int
     step_ms: int
@@ -91,6 +98,7 @@ class WindowStatistics:
     terminated: int = 0
     continued_as_new: int = 0
     latency_sum_ms: int = 0
+    deleted: int = 0
     open_runs: int = 0
     latency_buckets: dict[int, int] = field(default_factory=dict, repr=False)
 
@@ -167,9 +175,9 @@ def _fill_open(
     open_now: Counter[str],
     together: bool,
 ) -> None:
-    """Backwards from the runs open now: before a window, those it started were not open, and those it closed were."""
+    """Backwards from the runs open now: before a window, those it started were not open, those that closed or were deleted in it were."""
     marks = ", ".join("?" * len(types))
-    grown = "sum(started - completed - failed - timed_out - canceled - terminated - continued_as_new)"
+    grown = "sum(started - completed - failed - timed_out - canceled - terminated - continued_as_new - deleted)"
     after = f"SELECT workflow_type, {grown} FROM windows WHERE start_ms >= ? AND workflow_type IN ({marks}) GROUP BY 1"
     left = Counter(open_now)
     left.subtract(dict(connection.execute(after, (end, *types))))
@@ -178,4 +186,4 @@ def _fill_open(
         for step in reversed(steps):
             window = found[step, name]
             window.open_runs = max(0, runs)
-            runs -= window.started - window.closed
+            runs -= window.started - window.closed - window.deleted

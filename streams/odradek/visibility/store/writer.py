@@ -16,7 +16,7 @@ from typing import Any
 
 from odradek.visibility.query.columns import ValueType, tie_of
 from odradek.visibility.store import zones
-from odradek.visibility.store.rows import Change, IndexedValue, Row, indexed_values, key_of, row_of
+from odradek.visibility.store.rows import Change, IndexedValue, Row, indexed_values, is_open, key_of, row_of
 from odradek.visibility.store.schema import ROW_COLUMNS
 from odradek.visibility.store.windows import WindowChanges
 
@@ -215,7 +215,9 @@ class _Batch:
             if change.summary is not None:
                 self._insert(change, row_of(change, tie))
             elif change.key in self._ended:
-                self._count_windows(None, row_of(self._ended[change.key], tie))
+                last = row_of(self._ended[change.key], tie)
+                self._count_windows(None, last)
+                self._count_deleted(change, last)
             else:
                 self._applied.skipped += 1  # a tombstone of a run that is not here
             return
@@ -223,8 +225,11 @@ class _Batch:
         if _is_older(change, old):
             self._applied.skipped += 1
         elif change.summary is None:
+            last = old
             if change.key in self._ended:
-                self._count_windows(old, row_of(self._ended[change.key], tie))
+                last = row_of(self._ended[change.key], tie)
+                self._count_windows(old, last)
+            self._count_deleted(change, last)
             self._delete(change, number, old)
         else:
             self._change(change, number, old, row_of(change, tie))
@@ -257,6 +262,10 @@ class _Batch:
         if old is not None:
             self._windows.add(old[_TYPE], old[_STATUS], old[_START], old[_CLOSE], old[_DURATION], -1, restarted)
         self._windows.add(new[_TYPE], new[_STATUS], new[_START], new[_CLOSE], new[_DURATION], 1, restarted)
+
+    def _count_deleted(self, tombstone: Change, last: Row) -> None:
+        if is_open(last[_STATUS]):
+            self._windows.delete_open(last[_TYPE], last[_START], tombstone.time_ms)
 
     def _delete(self, change: Change, number: int, old: Row) -> None:
         self._deletes.append((number,))
