@@ -665,6 +665,27 @@ async def test_batch_over_picked_runs(server: UiServer) -> None:
         assert [one.workflow_id for one in server.owner.seen if isinstance(one, SignalWorkflow)] == ["order-1"]
 
 
+async def test_a_batch_form_that_is_sent_twice_is_one_batch(server: UiServer) -> None:
+    """By the way back in a browser, or a request that is sent again. With something else in it, it is another one."""
+    server = filled(server)
+    async with browser(server) as client:
+        preview = await client.post("/batches/preview", data={"action": "signal", "scope": "query", "type": "OrderSaga"})
+        fields = dict(Page(preview.text).fields) | {"signal_name": "approve", "input": "7"}
+        first, again, changed = [await client.post("/batches", data=fields | more) for more in ({}, {}, {"input": "8"})]
+        assert first.headers["location"] == again.headers["location"] != changed.headers["location"]
+        jobs = server.context.batches.latest()
+        for job in jobs:
+            assert job.task is not None
+            await job.task
+        assert len(jobs) == 2 and first.headers["location"] == f"/batches/{jobs[1].id}"
+        inputs = [one.input for one in server.owner.seen if isinstance(one, SignalWorkflow)]
+        assert len(inputs) == 2 * jobs[1].done > 0
+        refused = await client.post("/batches", data=fields | {"action": "cancel", "confirm": "no", "expected": "9"})
+        assert refused.status_code == 400 and dict(Page(refused.text).fields)["job_id"] == fields["job_id"]
+        odd = await client.post("/batches", data=fields | {"job_id": "../x"})
+        assert odd.status_code == 303 and ".." not in odd.headers["location"]
+
+
 async def test_batch_tells_what_failed_and_refuses_what_no_preview_showed(server: UiServer) -> None:
     server.add(summary("refused"))
     server.add(summary("gone", task_queue="other"))

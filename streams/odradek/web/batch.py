@@ -153,6 +153,11 @@ class BatchJob:
         return self.stopped
 
 
+def new_job_id() -> str:
+    """An id that no other job has."""
+    return uuid.uuid4().hex[:16]
+
+
 class BatchJobs:
     """The jobs of this process."""
 
@@ -164,10 +169,14 @@ class BatchJobs:
 
     def get(self, job_id: str) -> BatchJob:
         """A job. NOT_FOUND when the process was started anew since."""
-        job = self._jobs.get(job_id)
+        job = self.find(job_id)
         if job is None:
             raise not_found("this batch is not known here: the server was started anew since, and what it had done is done")
         return job
+
+    def find(self, job_id: str) -> BatchJob | None:
+        """A job; None for one that is not known."""
+        return self._jobs.get(job_id)
 
     def latest(self) -> list[BatchJob]:
         """Jobs, latest first."""
@@ -198,7 +207,7 @@ class BatchJobs:
 
         Raises what `check_new` raises.
         """
-        job_id = job_id or uuid.uuid4().hex[:16]
+        job_id = job_id or new_job_id()
         self.check_new(job_id)
         self._begun += 1
         job = BatchJob(job_id, self._begun, order, query, picked, expected, self._clock_ms())

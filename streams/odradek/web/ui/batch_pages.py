@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from starlette.responses import Response
 
 from odradek.web.api.lists import run_view
-from odradek.web.batch import CANCEL, OPEN, SIGNAL, TERMINATE, Order, Target, target_of
+from odradek.web.batch import CANCEL, OPEN, SIGNAL, TERMINATE, Order, Target, new_job_id, target_of
 from odradek.web.context import identity_of
 from odradek.web.errors import invalid
 from odradek.web.paths import segment
@@ -20,6 +21,7 @@ from odradek.wire.outcomes import RUNNING
 
 _PREVIEW = 20
 _PICKED_MAX = 1_000
+_JOB_ID = re.compile(r"[0-9a-f]{16}")
 _ACTIONS = (SIGNAL, CANCEL, TERMINATE)
 
 
@@ -49,6 +51,7 @@ async def _preview(visit: Visit, form: Form, problem: str) -> Response:
         action=action,
         form=form,
         problem=problem,
+        job_id=_job_id(form),
         confirm=_needs_word(action, picked, count),
         query=query,
         count=count,
@@ -85,7 +88,11 @@ async def start(visit: Visit) -> Response:
         signal_name=_signal_name(form, action),
         signal_input=tuple(payloads_of(form.text("input"), "the signal's input")) if action == SIGNAL else (),
     )
-    job = visit.server.batches.start(visit.server, order, query=query, picked=picked, expected=count)
+    jobs, job_id = visit.server.batches, _job_id(form)
+    job = jobs.find(job_id)
+    if job is None or (job.order, job.query, job.picked) != (order, query, picked):
+        job_id = job_id if job is None else ""
+        job = jobs.start(visit.server, order, query=query, picked=picked, expected=count, job_id=job_id)
     return visit.go(f"/batches/{segment(job.id)}")
 
 
@@ -111,6 +118,12 @@ def _action(form: Form) -> str:
     if action not in _ACTIONS:
         raise invalid(f"action: {action!r} is none of {', '.join(_ACTIONS)}")
     return action
+
+
+def _job_id(form: Form) -> str:
+    """Made with the preview's form: one that is sent twice is one batch."""
+    given = form.text("job_id")
+    return given if _JOB_ID.fullmatch(given) else new_job_id()
 
 
 def _signal_name(form: Form, action: str) -> str:
