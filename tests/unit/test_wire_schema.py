@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from pathlib import Path
@@ -60,6 +61,18 @@ def test_no_schema_changes_unnoticed(record_type: RecordType) -> None:
         " needs a default, none may go or change its type); then python tests/unit/wire_samples.py, and commit the new golden"
         " file beside the old one"
     )
+
+
+@pytest.mark.parametrize("record_type", RECORD_TYPES, ids=lambda record_type: record_type.__name__)
+def test_the_garbage_collector_has_nothing_to_track(record_type: RecordType) -> None:
+    left: list[Any] = [sample(record_type)]
+    while left:
+        value = left.pop()
+        if isinstance(value, msgspec.Struct):
+            assert not gc.is_tracked(value), type(value)
+            left.extend(getattr(value, name) for name in value.__struct_fields__)
+        elif isinstance(value, dict | list):
+            left.extend(value.values() if isinstance(value, dict) else value)
 
 
 def test_published_schema_never_changes() -> None:

@@ -18,7 +18,7 @@ from odradek.wire.payload import Failure, Payload, RetryPolicy
 # ---------------------------------------------------------------- jobs
 
 
-class InitializeWorkflow(msgspec.Struct):
+class InitializeWorkflow(msgspec.Struct, gc=False):
     """First job of a run: make the instance; its main coroutine starts after the signals and updates of the same activation."""
 
     attributes: WorkflowExecutionStarted
@@ -26,22 +26,22 @@ class InitializeWorkflow(msgspec.Struct):
     start_time_ms: int
 
 
-class NotifyHasPatch(msgspec.Struct):
+class NotifyHasPatch(msgspec.Struct, gc=False):
     patch_id: str
 
 
-class SignalJob(msgspec.Struct):
+class SignalJob(msgspec.Struct, gc=False):
     signal_name: str
     input: list[Payload]
     headers: dict[str, Payload]
     identity: str = ""
 
 
-class FireTimer(msgspec.Struct):
+class FireTimer(msgspec.Struct, gc=False):
     seq: int
 
 
-class ResolveActivity(msgspec.Struct):
+class ResolveActivity(msgspec.Struct, gc=False):
     """`status`: COMPLETED (result), FAILED (failure: an ACTIVITY link with its cause) or CANCELED (failure likewise)."""
 
     seq: int
@@ -50,13 +50,13 @@ class ResolveActivity(msgspec.Struct):
     failure: Failure | None = None
 
 
-class CancelJob(msgspec.Struct):
+class CancelJob(msgspec.Struct, gc=False):
     """Cancellation of the workflow was requested."""
 
     reason: str = ""
 
 
-class QueryJob(msgspec.Struct):
+class QueryJob(msgspec.Struct, gc=False):
     query_id: str
     query_type: str
     input: list[Payload]
@@ -66,7 +66,7 @@ class QueryJob(msgspec.Struct):
 Job = InitializeWorkflow | NotifyHasPatch | SignalJob | FireTimer | ResolveActivity | CancelJob | QueryJob
 
 
-class Activation(msgspec.Struct):
+class Activation(msgspec.Struct, gc=False):
     """One workflow task (or, with queries alone, a read-only look)."""
 
     run_id: str
@@ -81,7 +81,7 @@ class Activation(msgspec.Struct):
 # ---------------------------------------------------------------- commands
 
 
-class CommandBase(msgspec.Struct):
+class CommandBase(msgspec.Struct, gc=False):
     """`origin`: file, line and function of workflow code that asked for it, for nondeterminism errors; may be None outside replay."""
 
     origin: tuple[str, int, str] | None = None
@@ -186,13 +186,13 @@ Command = (
 )
 
 
-class Commands(msgspec.Struct):
+class Commands(msgspec.Struct, gc=False):
     """The activation ran: these commands, in the order in which workflow code asked."""
 
     commands: list[Command]
 
 
-class TaskFailed(msgspec.Struct):
+class TaskFailed(msgspec.Struct, gc=False):
     """The workflow *task* failed (an exception that is no failure error, an unregistered type, a spinning activation).
 
     Nothing of it counts.

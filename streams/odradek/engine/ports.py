@@ -40,7 +40,7 @@ class Tables(Protocol):
         ...
 
 
-class Refusal(msgspec.Struct):
+class Refusal(msgspec.Struct, gc=False):
     """Why an output cannot be written. `retryable`: the topic cannot be had now (an activity waits); else it is too large for good."""
 
     message: str
@@ -62,7 +62,7 @@ class Outlet(Protocol):
         ...
 
 
-class Input(msgspec.Struct):
+class Input(msgspec.Struct, gc=False):
     """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that nobody gave derive from it (UUIDv5)."""
 
     event: Event
@@ -71,7 +71,7 @@ class Input(msgspec.Struct):
     time_ms: int = 0  # record timestamp
 
 
-class Batch(msgspec.Struct):
+class Batch(msgspec.Struct, gc=False):
     """What a lane hands over at once: inputs in offset order, and timers that are due and released (inputs go first).
 
     `refused`: run id -> why what its workflow task made in an earlier try of this batch cannot be written. That task fails; inputs append.
@@ -83,7 +83,7 @@ class Batch(msgspec.Struct):
     refused: dict[str, str] = {}
 
 
-class RowChange(msgspec.Struct):
+class RowChange(msgspec.Struct, gc=False):
     """Put (`row`) or delete (None) under `table`/`key`. The last change of a key in a batch counts."""
 
     table: str
@@ -91,7 +91,7 @@ class RowChange(msgspec.Struct):
     row: Row | None
 
 
-class Output(msgspec.Struct):
+class Output(msgspec.Struct, gc=False):
     """A record to produce in the transaction. `value` is what `Outlet.check` gave. `key` is text, UTF-8 on the wire.
 
     `value` None: a tombstone. Its key has no record any more; `record` is the last one that it had, for partition and headers.
@@ -106,7 +106,7 @@ class Output(msgspec.Struct):
     partition: int = -1  # -1: by key
 
 
-class DeadLetter(msgspec.Struct):
+class DeadLetter(msgspec.Struct, gc=False):
     """An input that was not applied, with the reason: a defect met while it was, or (`rejected`) a refusal that nobody waits for."""
 
     offset: int
@@ -115,7 +115,7 @@ class DeadLetter(msgspec.Struct):
     rejected: bool = False
 
 
-class FailedTask(msgspec.Struct, frozen=True):
+class FailedTask(msgspec.Struct, frozen=True, gc=False):
     """A workflow task that failed without a word in the log so far."""
 
     workflow_id: str
@@ -125,7 +125,7 @@ class FailedTask(msgspec.Struct, frozen=True):
     message: str
 
 
-class CommandWithoutDetails(msgspec.Struct, frozen=True):
+class CommandWithoutDetails(msgspec.Struct, frozen=True, gc=False):
     """A command of a later attempt that left without the heartbeat details: with them it is more than its topic takes (`reason`)."""
 
     workflow_id: str
@@ -136,7 +136,7 @@ class CommandWithoutDetails(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Effects(msgspec.Struct):
+class Effects(msgspec.Struct, gc=False):
     """What one step wants done: rows and outputs in one transaction, replies after its commit."""
 
     rows: list[RowChange] = []
@@ -151,7 +151,7 @@ class Effects(msgspec.Struct):
     without_details: list[CommandWithoutDetails] = []  # for the log too
 
 
-class EngineLimits(msgspec.Struct):
+class EngineLimits(msgspec.Struct, gc=False):
     """Limits of a run; defaults stand in `odradek.config` for a deployment."""
 
     history_max_events: int = 51_200

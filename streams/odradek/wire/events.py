@@ -15,7 +15,7 @@ import msgspec
 from odradek.wire.payload import Failure, Payload, RetryPolicy
 
 
-class ParentExecution(msgspec.Struct):
+class ParentExecution(msgspec.Struct, gc=False):
     """Who started a child, and which of its events did."""
 
     namespace: str = ""
@@ -26,7 +26,7 @@ class ParentExecution(msgspec.Struct):
     parent_close_policy: str = ""
 
 
-class StartWorkflow(msgspec.Struct):
+class StartWorkflow(msgspec.Struct, gc=False):
     """Start a run. With `signal_name` set: signal-with-start (one atomic request)."""
 
     workflow_id: str
@@ -59,7 +59,7 @@ class StartWorkflow(msgspec.Struct):
     root_run_id: str = ""
 
 
-class RunRequest(msgspec.Struct):
+class RunRequest(msgspec.Struct, gc=False):
     """What every request on a run begins with. Start, signal and query have their own required field in between, so they spell it out."""
 
     workflow_id: str
@@ -70,7 +70,7 @@ class RunRequest(msgspec.Struct):
     identity: str = ""
 
 
-class SignalWorkflow(msgspec.Struct):
+class SignalWorkflow(msgspec.Struct, gc=False):
     """Deliver a signal to the current run of `workflow_id`, or to `run_id` if given."""
 
     workflow_id: str
@@ -84,7 +84,7 @@ class SignalWorkflow(msgspec.Struct):
     headers: dict[str, Payload] = {}
 
 
-class QueryWorkflow(msgspec.Struct):
+class QueryWorkflow(msgspec.Struct, gc=False):
     """Ask a run. Never changes anything; dropped, not run, when past `deadline_ms`."""
 
     workflow_id: str
@@ -138,7 +138,7 @@ class DeleteWorkflow(RunRequest):
     """Delete a run: its rows, its history, its entry in `executions`. An open one is terminated first (Temporal's rule)."""
 
 
-class AttemptReport(msgspec.Struct):
+class AttemptReport(msgspec.Struct, gc=False):
     """What every report of an activity begins with: the attempt that it is about."""
 
     workflow_id: str

@@ -13,7 +13,7 @@ from odradek.wire.events import ParentExecution
 from odradek.wire.payload import Failure, Payload, RetryPolicy
 
 
-class WorkflowExecutionStarted(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionStarted(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     workflow_id: str
     run_id: str
     workflow_type: str
@@ -42,36 +42,36 @@ class WorkflowExecutionStarted(msgspec.Struct, tag=True, tag_field="-type"):
     random_seed: int = 0
 
 
-class WorkflowExecutionCompleted(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionCompleted(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     result: list[Payload] = []
     workflow_task_completed_event_id: int = 0
     new_execution_run_id: str = ""
 
 
-class WorkflowExecutionFailed(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionFailed(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     failure: Failure
     retry_state: str = "RETRY_POLICY_NOT_SET"
     workflow_task_completed_event_id: int = 0
     new_execution_run_id: str = ""
 
 
-class WorkflowExecutionTimedOut(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionTimedOut(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     retry_state: str = "RETRY_POLICY_NOT_SET"
     new_execution_run_id: str = ""
 
 
-class WorkflowExecutionCanceled(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionCanceled(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     details: list[Payload] = []
     workflow_task_completed_event_id: int = 0
 
 
-class WorkflowExecutionTerminated(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionTerminated(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     reason: str = ""
     details: list[Payload] = []
     identity: str = ""
 
 
-class WorkflowExecutionContinuedAsNew(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionContinuedAsNew(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     new_execution_run_id: str
     workflow_type: str
     task_queue: str
@@ -88,13 +88,13 @@ class WorkflowExecutionContinuedAsNew(msgspec.Struct, tag=True, tag_field="-type
     workflow_task_completed_event_id: int = 0
 
 
-class WorkflowExecutionCancelRequested(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionCancelRequested(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     cause: str = ""
     identity: str = ""
     request_id: str = ""
 
 
-class WorkflowExecutionSignaled(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowExecutionSignaled(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     signal_name: str
     input: list[Payload] = []
     headers: dict[str, Payload] = {}
@@ -102,7 +102,7 @@ class WorkflowExecutionSignaled(msgspec.Struct, tag=True, tag_field="-type"):
     request_id: str = ""
 
 
-class WorkflowTask(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowTask(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     """Shorthand for a completed workflow task: ids n (scheduled), n+1 (started), n+2 (completed)."""
 
     started_time_ms: int
@@ -112,13 +112,13 @@ class WorkflowTask(msgspec.Struct, tag=True, tag_field="-type"):
     lang_flags: list[int] = []  # semantic rules of the activator that this run uses
 
 
-class WorkflowTaskScheduled(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowTaskScheduled(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     task_queue: str = ""
     attempt: int = 1
     start_to_close_timeout_ms: int = 0
 
 
-class WorkflowTaskStarted(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowTaskStarted(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int = 0
     identity: str = ""
     request_id: str = ""
@@ -126,14 +126,14 @@ class WorkflowTaskStarted(msgspec.Struct, tag=True, tag_field="-type"):
     suggest_continue_as_new: bool = False
 
 
-class WorkflowTaskCompleted(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowTaskCompleted(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int = 0
     started_event_id: int = 0
     identity: str = ""
     lang_flags: list[int] = []
 
 
-class WorkflowTaskFailed(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowTaskFailed(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int = 0
     started_event_id: int = 0
     cause: str = ""  # WORKFLOW_WORKER_UNHANDLED_FAILURE, NON_DETERMINISTIC_ERROR, ...
@@ -141,13 +141,13 @@ class WorkflowTaskFailed(msgspec.Struct, tag=True, tag_field="-type"):
     identity: str = ""
 
 
-class WorkflowTaskTimedOut(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowTaskTimedOut(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int = 0
     started_event_id: int = 0
     timeout_type: str = "START_TO_CLOSE"
 
 
-class ActivityTaskScheduled(msgspec.Struct, tag=True, tag_field="-type"):
+class ActivityTaskScheduled(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     activity_id: str
     activity_type: str
     task_queue: str
@@ -162,7 +162,7 @@ class ActivityTaskScheduled(msgspec.Struct, tag=True, tag_field="-type"):
     summary: Payload | None = None
 
 
-class ActivityTaskStartedEvent(msgspec.Struct, tag=True, tag_field="-type"):
+class ActivityTaskStartedEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     """Temporal's ActivityTaskStarted; written only when the activity closes, with its last attempt.
 
     `command_partition`, `command_offset`: where the attempt's command stood in `commands`, as its service said; -1 if it did not.
@@ -176,14 +176,14 @@ class ActivityTaskStartedEvent(msgspec.Struct, tag=True, tag_field="-type"):
     command_offset: int = -1
 
 
-class ActivityTaskCompletedEvent(msgspec.Struct, tag=True, tag_field="-type"):
+class ActivityTaskCompletedEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int
     started_event_id: int
     result: list[Payload] = []
     identity: str = ""
 
 
-class ActivityTaskFailedEvent(msgspec.Struct, tag=True, tag_field="-type"):
+class ActivityTaskFailedEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int
     started_event_id: int
     failure: Failure
@@ -191,19 +191,19 @@ class ActivityTaskFailedEvent(msgspec.Struct, tag=True, tag_field="-type"):
     identity: str = ""
 
 
-class ActivityTaskTimedOutEvent(msgspec.Struct, tag=True, tag_field="-type"):
+class ActivityTaskTimedOutEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int
     started_event_id: int
     failure: Failure
     retry_state: str = ""
 
 
-class ActivityTaskCancelRequested(msgspec.Struct, tag=True, tag_field="-type"):
+class ActivityTaskCancelRequested(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int
     workflow_task_completed_event_id: int = 0
 
 
-class ActivityTaskCanceledEvent(msgspec.Struct, tag=True, tag_field="-type"):
+class ActivityTaskCanceledEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     scheduled_event_id: int
     started_event_id: int = 0
     latest_cancel_requested_event_id: int = 0
@@ -211,42 +211,42 @@ class ActivityTaskCanceledEvent(msgspec.Struct, tag=True, tag_field="-type"):
     identity: str = ""
 
 
-class TimerStarted(msgspec.Struct, tag=True, tag_field="-type"):
+class TimerStarted(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     timer_id: str
     start_to_fire_timeout_ms: int
     workflow_task_completed_event_id: int = 0
     summary: Payload | None = None
 
 
-class TimerFired(msgspec.Struct, tag=True, tag_field="-type"):
+class TimerFired(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     timer_id: str
     started_event_id: int
 
 
-class TimerCanceled(msgspec.Struct, tag=True, tag_field="-type"):
+class TimerCanceled(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     timer_id: str
     started_event_id: int
     workflow_task_completed_event_id: int = 0
 
 
-class MarkerRecorded(msgspec.Struct, tag=True, tag_field="-type"):
+class MarkerRecorded(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     marker_name: str
     details: dict[str, list[Payload]] = {}
     workflow_task_completed_event_id: int = 0
     failure: Failure | None = None
 
 
-class UpsertWorkflowSearchAttributes(msgspec.Struct, tag=True, tag_field="-type"):
+class UpsertWorkflowSearchAttributes(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     search_attributes: dict[str, Payload] = {}
     workflow_task_completed_event_id: int = 0
 
 
-class WorkflowPropertiesModified(msgspec.Struct, tag=True, tag_field="-type"):
+class WorkflowPropertiesModified(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     upserted_memo: dict[str, Payload] = {}
     workflow_task_completed_event_id: int = 0
 
 
-class OtherEvent(msgspec.Struct, tag=True, tag_field="-type"):
+class OtherEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     """An event that this version does not know (an imported history): Temporal's JSON of it, kept as it came."""
 
     event_type: str
@@ -286,7 +286,7 @@ Attributes = (
 )
 
 
-class HistoryEvent(msgspec.Struct):
+class HistoryEvent(msgspec.Struct, gc=False):
     """One event. `offset`: where the record that caused it stood in the run's `events` partition, -1 if none did."""
 
     event_id: int

@@ -19,7 +19,7 @@ TIMED_OUT = "TIMED_OUT"
 CLOSED = (COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, CONTINUED_AS_NEW)
 
 
-class WorkflowResult(msgspec.Struct):
+class WorkflowResult(msgspec.Struct, gc=False):
     """Topic `results`, key workflow id: exactly one record a closed run."""
 
     namespace: str
@@ -37,7 +37,7 @@ class WorkflowResult(msgspec.Struct):
     history_length: int = 0
 
 
-class ExecutionSummary(msgspec.Struct):
+class ExecutionSummary(msgspec.Struct, gc=False):
     """Topic `executions`, key `workflow id/run id`, compacted: the latest summary of a run, for the read side."""
 
     namespace: str
@@ -63,7 +63,7 @@ class ExecutionSummary(msgspec.Struct):
     reported_problems: list[str] = []  # `TemporalReportedProblems`: why its workflow task keeps failing, empty when it does not
 
 
-class PendingActivity(msgspec.Struct):
+class PendingActivity(msgspec.Struct, gc=False):
     """What `describe` says of an activity that has not closed."""
 
     activity_id: str
@@ -85,7 +85,7 @@ class PendingActivity(msgspec.Struct):
     command_offset: int = -1
 
 
-class PendingTimer(msgspec.Struct):
+class PendingTimer(msgspec.Struct, gc=False):
     """What `describe` says of a user timer."""
 
     timer_id: str
@@ -94,7 +94,7 @@ class PendingTimer(msgspec.Struct):
     summary: str = ""
 
 
-class WorkflowDescription(msgspec.Struct):
+class WorkflowDescription(msgspec.Struct, gc=False):
     """Answer to DescribeWorkflow."""
 
     summary: ExecutionSummary
@@ -130,7 +130,7 @@ QUERY_FAILED = "QUERY_FAILED"
 QUERY_REJECTED = "QUERY_REJECTED"
 
 
-class Reply(msgspec.Struct):
+class Reply(msgspec.Struct, gc=False):
     """Topic `replies`, key client id, at most once. Which optional part is filled depends on `kind`."""
 
     client_id: str
@@ -153,7 +153,7 @@ class Reply(msgspec.Struct):
     workflow_status: str = ""  # QUERY_REJECTED, FetchHistory
 
 
-class LaneStatus(msgspec.Struct):
+class LaneStatus(msgspec.Struct, gc=False):
     """One lane of a member: where it stands."""
 
     partition: int
@@ -167,7 +167,7 @@ class LaneStatus(msgspec.Struct):
     progress_time_ms: int = 0  # epoch; when it last applied something, restored or had nothing to do; 0 from one that does not say
 
 
-class MemberStatus(msgspec.Struct):
+class MemberStatus(msgspec.Struct, gc=False):
     """Topic `members`, key member id, every few seconds, outside transactions."""
 
     member_id: str
@@ -185,7 +185,7 @@ class MemberStatus(msgspec.Struct):
     slots_used: int = 0
 
 
-class PublishedSchema(msgspec.Struct):
+class PublishedSchema(msgspec.Struct, gc=False):
     """Topic `schemas`, key fingerprint (hex): the Avro schema a writer uses."""
 
     fingerprint: str

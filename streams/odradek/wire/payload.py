@@ -60,7 +60,7 @@ class ProtobufMethods:
             self.MergeFrom(other_msg)
 
 
-class Payload(msgspec.Struct, ProtobufMethods):
+class Payload(msgspec.Struct, ProtobufMethods, gc=False):
     """Opaque user data. `metadata["encoding"]` says how `data` is written (`json/plain`, `binary/null`, ...).
 
     Temporal's `temporal.api.common.v1.Payload`, also in its protobuf form: `map<string, bytes> metadata = 1; bytes data = 2`.
@@ -99,7 +99,7 @@ class Payload(msgspec.Struct, ProtobufMethods):
         self.data = b""
 
 
-class Payloads(msgspec.Struct, ProtobufMethods):
+class Payloads(msgspec.Struct, ProtobufMethods, gc=False):
     """A list of payloads as one message: arguments of a call, details of a failure. `repeated Payload payloads = 1`."""
 
     payloads: list[Payload] = []
@@ -122,7 +122,7 @@ class Payloads(msgspec.Struct, ProtobufMethods):
         self.payloads = []
 
 
-class RetryPolicy(msgspec.Struct):
+class RetryPolicy(msgspec.Struct, gc=False):
     """Retry policy with Temporal's defaults applied by whoever fills it in. 0 means "not set" for the two maxima."""
 
     initial_interval_ms: int = 1_000
@@ -142,7 +142,7 @@ ACTIVITY = "ACTIVITY"
 CHILD_WORKFLOW = "CHILD_WORKFLOW"
 
 
-class Failure(msgspec.Struct):
+class Failure(msgspec.Struct, gc=False):
     """One link of a failure chain. `kind` says which of the fields below the line are meaningful."""
 
     message: str = ""

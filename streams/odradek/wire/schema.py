@@ -4,6 +4,9 @@ Duties: Struct -> Avro schema (namespace `odradek`, nested types inline at first
 readers work), the parsing canonical form and its CRC-64-AVRO fingerprint, and the list of the records that travel by themselves.
 Must never read a file: `schemas/*.avsc` are written from here (`python -m odradek.wire.schema_files`), not the other way round.
 
+The Structs are `gc=False`: records are trees, so their reference counts free them, and millions of short-lived ones are nothing that the
+garbage collector would have to track (a tenth of the engine's time: `benchmarks/engine.py`). Never put one into a cycle.
+
 Type map: str string, int long, float double, bool boolean, bytes bytes, list array, dict map, `T | None` ["null", T], enums string.
 """
 

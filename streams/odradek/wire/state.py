@@ -14,7 +14,7 @@ from odradek.wire.payload import Failure, Payload, RetryPolicy
 FORMAT = 1
 
 
-class PositionRow(msgspec.Struct):
+class PositionRow(msgspec.Struct, gc=False):
     """Table `position`, key "": the next offset of `events` to apply, and the identity of what it belongs to."""
 
     offset: int
@@ -30,7 +30,7 @@ class PositionRow(msgspec.Struct):
     open_runs: int = 0  # runs of the partition that have not closed
 
 
-class WorkflowRow(msgspec.Struct):
+class WorkflowRow(msgspec.Struct, gc=False):
     """Table `workflow`, key workflow id: which run is the current (latest) one."""
 
     workflow_id: str
@@ -39,7 +39,7 @@ class WorkflowRow(msgspec.Struct):
     format: int = FORMAT
 
 
-class RunRow(msgspec.Struct):
+class RunRow(msgspec.Struct, gc=False):
     """Table `run`, key run id: the summary and bookkeeping of a run, rewritten at each step. Nothing here grows with the history."""
 
     workflow_id: str
@@ -87,14 +87,14 @@ class RunRow(msgspec.Struct):
     parked_until_ms: int = 0  # and until when; parked again soon after that, it waits longer
 
 
-class HistoryRow(msgspec.Struct):
+class HistoryRow(msgspec.Struct, gc=False):
     """Table `history`, key `{run id}/{first event id:010d}`: the events that one step appended."""
 
     events: list[HistoryEvent]
     format: int = FORMAT
 
 
-class ActivityRow(msgspec.Struct):
+class ActivityRow(msgspec.Struct, gc=False):
     """Table `activity`, key `{run id}/{scheduled event id:010d}`: an activity that has not closed."""
 
     run_id: str
@@ -130,7 +130,7 @@ class ActivityRow(msgspec.Struct):
     command_offset: int = -1
 
 
-class UserTimerRow(msgspec.Struct):
+class UserTimerRow(msgspec.Struct, gc=False):
     """Table `user_timer`, key `{run id}/{started event id:010d}`: a durable timer of workflow code."""
 
     run_id: str
@@ -142,7 +142,7 @@ class UserTimerRow(msgspec.Struct):
     format: int = FORMAT
 
 
-class TimerRow(msgspec.Struct):
+class TimerRow(msgspec.Struct, gc=False):
     """Table `timer`, key `{due_ms:015d}/{run id}/{kind}/{id}`: time-ordered, so that memory holds the next minutes only."""
 
     due_ms: int
@@ -153,7 +153,7 @@ class TimerRow(msgspec.Struct):
     format: int = FORMAT
 
 
-class RequestRow(msgspec.Struct):
+class RequestRow(msgspec.Struct, gc=False):
     """Table `request`, key `{UUIDv5 of the workflow id}/{slot:04d}`: a ring of a workflow's last requests and their verdicts, whichever run
     of it they were for, so that a repeated one is a no-op. Which ones are repeated: `engine/requests.py`.
 

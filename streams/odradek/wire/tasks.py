@@ -7,7 +7,7 @@ import msgspec
 from odradek.wire.payload import Payload, RetryPolicy
 
 
-class ActivityTask(msgspec.Struct):
+class ActivityTask(msgspec.Struct, gc=False):
     """One attempt of an activity, key workflow id. The answer goes to `events` of `workflow_task_queue`, key workflow id."""
 
     namespace: str
@@ -33,7 +33,7 @@ class ActivityTask(msgspec.Struct):
     priority_key: int = 0
 
 
-class CancelActivityTask(msgspec.Struct):
+class CancelActivityTask(msgspec.Struct, gc=False):
     """Cancel request for a running attempt, key activity id; read by every service of the queue from its end."""
 
     workflow_id: str
