@@ -16,10 +16,15 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from hypothesis import settings
 
 from odradek.broker import find_broker
 
 TESTS = Path(__file__).parent
+
+# An example that takes long says something of the machine, or that it was the first to import something.
+settings.register_profile("odradek", deadline=None)
+settings.load_profile("odradek")
 
 #: Quick tiers first, so that a plain mistake shows before a broker is needed.
 TIERS = ("unit", "engine", "conformance", "facts", "web", "chaos", "services", "kafka")
