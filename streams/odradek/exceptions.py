@@ -20,6 +20,7 @@
     ├── BrokerUnreachableError            no Kafka broker answers at the configured address
     ├── TopicError                        a topic is not what it has to be
     │   ├── TopicMissingError             it does not exist and may not be created
+    │   ├── TopicSettingError             a setting of it loses records, or takes none
     │   ├── PartitionCountError           its number of partitions changed
     │   └── TopicRecreatedError           it was deleted and made anew
     ├── LaneError                         one partition cannot go on; the others do
@@ -83,6 +84,7 @@ __all__ = [
     "TopicError",
     "TopicMissingError",
     "TopicRecreatedError",
+    "TopicSettingError",
     "WorkflowAlreadyStartedError",
     "is_cancelled_exception",
 ]
@@ -505,10 +507,26 @@ class TopicMissingError(TopicError):
         count = f" with {partitions} partitions" if partitions else ""
         super().__init__(
             f"topic {topic} does not exist and was not created: {reason}. "
-            f"Create it{count}, or set `create_topics` and give this principal the right to create topics",
+            f"Create it{count} and the settings of docs/operate.md (Topics made by hand), or set `create_topics` and "
+            f"give this principal the right to create topics",
             topic=topic,
         )
         self.partitions = partitions
+        self.reason = reason
+
+
+class TopicSettingError(TopicError):
+    """A topic has a setting with which records are lost, or none are taken. `wanted`: the value that mends it."""
+
+    def __init__(self, topic: str, *, setting: str, value: str, wanted: str, reason: str) -> None:
+        super().__init__(
+            f"topic {topic} has {setting}={value}: {reason}. Set it: kafka-configs.sh --alter --entity-type topics "
+            f"--entity-name {topic} --add-config {setting}={wanted} (docs/operate.md, Topics made by hand)",
+            topic=topic,
+        )
+        self.setting = setting
+        self.value = value
+        self.wanted = wanted
         self.reason = reason
 
 
@@ -625,11 +643,12 @@ class DuplicateIdentityError(OdradekError):
 
 
 class RecordTooLargeError(OdradekError):
-    """A record exceeds what its topic takes. Sizes in bytes. `setting` names the limit to raise."""
+    """A record exceeds what its topic takes. Sizes in bytes; `limit` 0: not known. `setting` names the limit to raise."""
 
     def __init__(self, topic: str, *, size: int, limit: int, what: str = "a record", setting: str = "max.message.bytes") -> None:
+        takes = f"the {limit} bytes that topic {topic} takes" if limit else f"what topic {topic} takes"
         super().__init__(
-            f"{what} of {size} bytes exceeds the {limit} bytes that topic {topic} takes (`{setting}`). "
+            f"{what} of {size} bytes exceeds {takes} (`{setting}`). "
             f"Raise `{setting}` on the topic, compress with a payload codec, or pass a reference instead of the data"
         )
         self.topic = topic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -183,3 +184,15 @@ def test_the_admin_client_cannot_fence_or_abort() -> None:
     """When one of these appears, taking over a lane may get simpler: read the hazards again."""
     for name in ("fence_producers", "abort_transaction", "describe_transactions", "list_transactions"):
         assert not hasattr(AdminClient, name)
+
+
+def test_no_batch_of_several_records_is_larger_than_the_producers_batch_size(kafka: Kafka) -> None:
+    """So a lane's producer whose `batch.size` is what its topics take (`max.message.bytes`) is never refused for good records."""
+    limit = 10_000
+    topic = kafka.topic(max_message_bytes=limit)
+    producer = kafka.producer(kafka.name("lane"), **{"batch.size": limit, "linger.ms": 5})
+    sizes = [random.randrange(3_000) for _ in range(500)] + [limit - 200] * 20 + [1] * 3_000
+    producer.begin_transaction()
+    for number, size in enumerate(sizes):
+        producer.produce(topic, random.randbytes(size), key=b"%d" % number, headers=[("kind", b"x")], partition=0)
+    producer.commit_transaction(20)

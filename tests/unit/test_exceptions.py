@@ -105,6 +105,10 @@ OPERATIONAL = [
     (exceptions.BrokerUnreachableError("kafka:9092", reason="refused"), ["kafka:9092", "`address`", "refused", "odradek dev"]),
     (exceptions.TopicMissingError("t", partitions=8), ["topic t", "8 partitions", "create_topics"]),
     (exceptions.PartitionCountError("t", expected=8, found=12), ["topic t", "12 partitions", "8 are expected", "`partitions`"]),
+    (
+        exceptions.TopicSettingError("t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"),
+        ["topic t", "cleanup.policy=delete", "rows expire", "--entity-name t --add-config cleanup.policy=compact"],
+    ),
     (exceptions.TopicRecreatedError("t", expected_id="A", found_id="B"), ["topic t", "made anew", "A", "B", "`state`"]),
     (exceptions.LaneFencedError("lost", topic="t", partition=3), ["t[3]", "lost"]),
     (exceptions.InputGapError(position=5, log_start=9, topic="t", partition=0), ["t[0]", "5 to 8", "retention"]),
@@ -113,6 +117,7 @@ OPERATIONAL = [
     (exceptions.DiskFullError("/x"), ["no space left", "/x", "`state_dir`", "nothing is lost"]),
     (exceptions.DuplicateIdentityError("me@host"), ["me@host", "`state_dir`"]),
     (exceptions.RecordTooLargeError("t", size=10, limit=5), ["topic t", "10 bytes", "5 bytes", "max.message.bytes"]),
+    (exceptions.RecordTooLargeError("t", size=10, limit=0), ["10 bytes exceeds what topic t takes", "max.message.bytes"]),
     (exceptions.DecodeError("bad marker", topic="t", partition=1, offset=7), ["t[1]@7", "bad marker"]),
 ]
 

@@ -10,7 +10,7 @@ import pytest
 from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal
 from odradek.exceptions import TopicError
-from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet
 from odradek.wire.codec import Codec
 from odradek.wire.payload import Payload
@@ -31,10 +31,12 @@ class Admin:
     """Every topic is there and takes LIMIT bytes."""
 
     def ensure(self, topics: list[str]) -> dict[str, Any]:
-        return {topic: SimpleNamespace(require=lambda _: SimpleNamespace(partitions=2)) for topic in topics}
+        return {topic: SimpleNamespace(require=lambda _, topic=topic: TopicFacts(topic, "id", 2)) for topic in topics}
 
-    def max_message_bytes(self, topics: list[str]) -> dict[str, int]:
-        return dict.fromkeys(topics, LIMIT)
+    describe = ensure
+
+    def topic_settings(self, topics: list[str]) -> dict[str, dict[str, str]]:
+        return {topic: {"max.message.bytes": str(LIMIT)} for topic in topics}
 
 
 def task(size: int, name: str, headers: dict[str, Payload]) -> ActivityTask:
@@ -72,10 +74,10 @@ def test_a_topic_of_every_lane_that_cannot_be_had_refuses_nothing(kind: str, mon
     assert isinstance(outlet.check(kind, "", record), bytes)
     outlet.doubt()
 
-    def forbidden(topics: list[str]) -> dict[str, int]:
+    def forbidden(topics: list[str]) -> dict[str, dict[str, str]]:
         raise TopicError("grant this principal the ACL DescribeConfigs")
 
-    monkeypatch.setattr(admin, "max_message_bytes", forbidden)
+    monkeypatch.setattr(admin, "topic_settings", forbidden)
     with pytest.raises(OutletUnavailableError, match="DescribeConfigs"):
         outlet.check(kind, "", record)
     with pytest.raises(OutletUnavailableError):

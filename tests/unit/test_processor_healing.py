@@ -17,6 +17,7 @@ from odradek.exceptions import (
     TopicError,
     TopicMissingError,
     TopicRecreatedError,
+    TopicSettingError,
 )
 from odradek.processor.healing import FIRST_SECONDS, MAX_SECONDS, RAN_SECONDS, Healing, may_pass
 from odradek.processor.lane_state import LaneState
@@ -45,6 +46,7 @@ def running() -> Any:
         DiskFullError("/d"),
         TopicMissingError("t"),
         TopicError("no right", topic="t"),
+        TopicSettingError("t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"),
         OdradekError("no right"),
     ],
 )

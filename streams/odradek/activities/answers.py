@@ -2,7 +2,8 @@
 
 One plain producer, used from the loop's and the consumer's thread; delivery reports arrive wherever `serve` is called, which is
 the consumer's thread. A record is durable when its report says so; only then is a command acknowledged. A report that says no is
-dealt with here: too large, no such topic, or sent again. Nothing is given up silently.
+dealt with here: too large, no such topic, or sent again. Nothing is given up silently. Too large is only what is so by itself
+(`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent again, its activity did what it should.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from odradek.activities.gathering import Gathering
 from odradek.kafka.errors import missing_acl
+from odradek.kafka.windows import BATCH_BYTES, Windows
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityOutcome, ActivityReport
 from odradek.wire.headers import Headers, headers_for
@@ -31,6 +33,7 @@ _NO_SUCH_TOPIC = {
     KafkaError.TOPIC_EXCEPTION,
 }
 _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+HELD_MAX = 1_000_000  # more than slots and heartbeats make
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 OnDurable = Callable[[], None]
@@ -41,7 +44,7 @@ OnTooLarge = Callable[[int, int], ActivityOutcome | None]
 class _Record:
     """One record on its way. Called by the producer with its delivery report."""
 
-    __slots__ = ("answers", "headers", "key", "on_durable", "on_too_large", "partition", "topic", "value")
+    __slots__ = ("answers", "entered", "headers", "key", "on_durable", "on_too_large", "partition", "topic", "value")
 
     def __init__(
         self,
@@ -62,12 +65,18 @@ class _Record:
         self.on_durable = on_durable
         self.on_too_large = on_too_large
         self.partition = partition
+        self.entered = False  # let through by the window of its topic
 
     def __call__(self, error: KafkaError | None, message: Any) -> None:
-        if error is not None:
-            self.answers._not_delivered(self, error)
-        elif self.on_durable is not None:
-            self.on_durable()
+        try:
+            if error is not None:
+                self.answers._not_delivered(self, error)
+                return
+            self.answers._leave(self)
+            if self.on_durable is not None:
+                self.on_durable()
+        finally:
+            self.answers._go_on(self.topic)
 
 
 class Answers:
@@ -81,10 +90,11 @@ class Answers:
         limit_of: Callable[[str], int],
         undeliverable: Callable[[str, bytes | None, bytes | None, Headers, str, OnDurable | None], None],
         on_fatal: Callable[[BaseException], None],
+        batch: int = BATCH_BYTES,
     ) -> None:
         """`limit_of(topic)`: bytes the topic takes; may block, only called for a record that was refused.
 
-        `undeliverable`: takes what has no topic to go to.
+        `undeliverable`: takes what has no topic to go to. `batch`: bytes that a batch of the producer may have.
         """
         self._producer = producer
         self._codec = codec
@@ -94,6 +104,7 @@ class Answers:
         #: Waits for `serve`: what the producer had no room for, and under load what gathers.
         self._overflow: deque[_Record] = deque()
         self._gathering = Gathering(time.monotonic)
+        self._windows: Windows[_Record] = Windows(_size, batch=batch, limits={}, held_max=HELD_MAX)
 
     def report(
         self,
@@ -130,8 +141,14 @@ class Answers:
             self._overflow.append(record)
         except KafkaException as error:
             self._not_delivered(record, error.args[0])
+            self._go_on(record.topic)
 
     def _produce(self, record: _Record) -> None:
+        """Hand it over, or leave it to the window of its topic. Raises BufferError and KafkaException."""
+        if not record.entered:
+            if not self._windows.enter(record.topic, record):
+                return
+            record.entered = True
         headers: Any = record.headers
         if record.partition >= 0:
             self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=record, headers=headers)
@@ -152,16 +169,51 @@ class Answers:
             except KafkaException as error:
                 self._overflow.popleft()
                 self._not_delivered(record, error.args[0])
+                self._go_on(record.topic)
             else:
                 self._overflow.popleft()
 
     @property
     def pending(self) -> int:
         """Records not yet durable."""
-        return len(self._producer) + len(self._overflow)
+        return len(self._producer) + len(self._overflow) + self._windows.held
+
+    def _leave(self, record: _Record) -> None:
+        if record.entered:
+            record.entered = False
+            self._windows.left(record.topic, record)
+
+    def _go_on(self, topic: str) -> None:
+        """A record of the topic has its report: those that waited for it go."""
+        while ready := self._windows.ready(topic):
+            for record in ready:
+                record.entered = True
+                try:
+                    self._produce(record)
+                except BufferError:
+                    self._overflow.append(record)
+                except KafkaException as error:
+                    self._not_delivered(record, error.args[0])
+
+    def _had_company(self, record: _Record) -> bool:
+        """Refused for the batch that it was in: it waits to be sent once more."""
+        if not record.entered or not self._windows.refused(record.topic, record):
+            return False
+        record.entered = False
+        if self._windows.unsure(record.topic):
+            try:
+                limit = self._limit_of(record.topic)
+            except Exception as error:
+                logger.warning("what topic %s takes is not known: %s", record.topic, error)
+                limit = 0
+            self._windows.learn(record.topic, limit)
+        return True
 
     def _not_delivered(self, record: _Record, error: KafkaError) -> None:
         code = error.code()
+        if code == KafkaError.MSG_SIZE_TOO_LARGE and self._had_company(record):
+            return
+        self._leave(record)
         if code == KafkaError.MSG_SIZE_TOO_LARGE:
             self._too_large(record)
         elif code in _NO_SUCH_TOPIC:
@@ -182,10 +234,7 @@ class Answers:
             self._send(record)
 
     def _too_large(self, record: _Record) -> None:
-        size, limit = record_size(record.key, record.value, record.headers), self._limit_of(record.topic)
-        if size <= limit:  # it was refused together with its neighbours
-            self._send(record)
-            return
+        size, limit = _size(record), self._limit_of(record.topic)
         instead = record.on_too_large(size, limit) if record.on_too_large is not None else None
         if instead is None:
             logger.error("a record of %d bytes for %s exceeds its limit of %d bytes and was dropped", size, record.topic, limit)
@@ -193,3 +242,7 @@ class Answers:
                 record.on_durable()
             return
         self.report(record.topic, instead, record.on_durable)
+
+
+def _size(record: _Record) -> int:
+    return record_size(record.key, record.value, record.headers)

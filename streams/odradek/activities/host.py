@@ -50,6 +50,7 @@ from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.slots import Slot, take_slot
+from odradek.kafka.windows import batch_bytes
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityReport
 from odradek.wire.headers import Headers, headers_for
@@ -62,6 +63,7 @@ STATUS_INTERVAL_S = 3.0
 #: After a failure: time for the outcomes of what still ran. What is not durable then is delivered again.
 FAILED_FLUSH_S = 5.0
 METADATA_TIMEOUT_S = 10.0
+LIMIT_KNOWN_S = 5.0  # what a topic takes; asked for refused records only, which often come together
 #: What a topic takes when nobody can say (Kafka's own default).
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 
@@ -122,7 +124,7 @@ class ActivityHost:
             on_broken_executor=self._fail,
         )
         self._refusals = Refusals(self._topics, task_queue, self.identity)
-        self._limits: dict[str, int] = {}
+        self._limits: dict[str, tuple[int, float]] = {}  # and until when that holds, monotonic
         self._slot: Slot | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -213,12 +215,14 @@ class ActivityHost:
         topic = names.commands(self.task_queue)
         instance_id = self._slot.instance_id if self._slot is not None else None
         self._member_id = f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
+        config = producer_config(settings)
         answers = self._answers = Answers(
-            Producer(producer_config(settings) | {"error_cb": self._note_error}),
+            Producer(config | {"error_cb": self._note_error}),
             self._codec,
             limit_of=self._limit_of,
             undeliverable=self._undeliverable,
             on_fatal=self._fail,
+            batch=batch_bytes(config),
         )
         service = self._service = Service(
             self._runner,
@@ -322,10 +326,11 @@ class ActivityHost:
         self._thread.revoking(leaving)
 
     def _limit_of(self, topic: str) -> int:
-        limit = self._limits.get(topic)
-        if limit is None:
+        limit, until = self._limits.get(topic, (0, 0.0))
+        if time.monotonic() >= until:
             found = self._admin.max_message_bytes([topic]).get(topic, DEFAULT_MAX_MESSAGE_BYTES)
-            limit = self._limits[topic] = min(found, int(producer_config(self._settings)["message.max.bytes"]))
+            limit = min(found, int(producer_config(self._settings)["message.max.bytes"]))
+            self._limits[topic] = limit, time.monotonic() + LIMIT_KNOWN_S
         return limit
 
     def _undeliverable(

@@ -150,9 +150,11 @@ class KafkaTransport:
                 raise TopicMissingError(events, reason="no worker and no start has ever used this task queue")
             facts = self._admin.ensure([events, self._topics.state(task_queue)])[events]
         facts = replace(facts, partitions=self._admin.hashed_over(facts))
+        limit = self._admin.max_message_bytes([facts.require("Write", "DescribeConfigs").name])[events]
         if self._producer is not None:
             self._producer.partitions[events] = facts.partitions
-        return _Queue(facts.require("Write", "DescribeConfigs"), self._admin.max_message_bytes([events])[events])
+            self._producer.limits[events] = limit
+        return _Queue(facts, limit)
 
     # --- sending
 

@@ -67,12 +67,14 @@ _ANSWER_GRACE_S = 5.0  # librdkafka answers a request by its timeout; the grace 
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """What a topic is. `topic_id` changes when it is deleted and made anew. `rights`: what this principal may do; None: not told."""
+    """What a topic is. `topic_id` changes when it is deleted and made anew. `rights`: what this principal may do; None: not told.
+    `replicas`: of the partition that has the fewest; 0: not told."""
 
     name: str
     topic_id: str
     partitions: int
     rights: frozenset[str] | None = field(default=None, compare=False)
+    replicas: int = field(default=0, compare=False)
 
     def require(self, *rights: str) -> TopicFacts:
         """Itself, if the principal has these rights (`Read`, `Write`, `Delete`, `DescribeConfigs`); TopicError with the ACL it lacks."""
@@ -141,7 +143,8 @@ class ClusterAdmin:
                 continue
             if described.partitions:
                 rights = _rights(described.authorized_operations)
-                found[name] = TopicFacts(name, str(described.topic_id), len(described.partitions), rights)
+                replicas = min(len(partition.replicas) for partition in described.partitions)
+                found[name] = TopicFacts(name, str(described.topic_id), len(described.partitions), rights, replicas)
         return found
 
     def _seen_lately(self, topic: str) -> bool:
@@ -200,13 +203,14 @@ class ClusterAdmin:
 
     def max_message_bytes(self, topics: Iterable[str]) -> dict[str, int]:
         """`max.message.bytes` of topics that exist; compare with `odradek.wire.record_size`."""
-        return {name: int(value) for name, value in self._topic_setting("max.message.bytes", topics).items()}
+        return {name: int(settings["max.message.bytes"]) for name, settings in self.topic_settings(topics).items()}
 
     def tombstone_retention_ms(self, topic: str) -> int:
         """`delete.retention.ms` of a compacted topic that exists: a reader that was away for longer may have missed tombstones."""
-        return int(self._topic_setting("delete.retention.ms", [topic])[topic])
+        return int(self.topic_settings([topic])[topic]["delete.retention.ms"])
 
-    def _topic_setting(self, setting: str, topics: Iterable[str]) -> dict[str, str]:
+    def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Every setting of topics that exist, defaults included."""
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in dict.fromkeys(topics)]
         if not resources:
             return {}
@@ -214,7 +218,7 @@ class ClusterAdmin:
             futures = dict(self._admin.describe_configs(resources, request_timeout=self._timeout_s))
             try:
                 found = {r.name: self._result(futures.pop(r), topic=r.name, what="describe its settings") for r in resources}
-                return {name: settings[setting].value for name, settings in found.items()}
+                return {name: {key: each.value for key, each in settings.items()} for name, settings in found.items()}
             except TopicMissingError as error:
                 self._await_showing(error)
 

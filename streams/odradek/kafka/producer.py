@@ -7,6 +7,8 @@ cost more than the record. Lanes do not use it: theirs is transactional.
 Records go in bursts, at most BURSTS on the way: one that comes alone leaves at once, and under load what comes meanwhile gathers. A linger
 would cost each lone record a millisecond; without either each record would be a request of its own to the broker. A burst that takes long
 (a partition without a leader keeps its records until it has one) gives its place away: it holds the records of its own partitions alone.
+
+A record is refused as too large only if it is so by itself: of a topic that takes less than a batch, less is on the way (`windows.py`).
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLargeError
+from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config
 from odradek.kafka.errors import kafka_error, translate
 from odradek.kafka.settings import KafkaSettings
+from odradek.kafka.windows import Windows, batch_bytes
 from odradek.weak_method import weak_method
 from odradek.wire.partitioner import partition_for
 from odradek.wire.record_size import record_size
@@ -36,7 +40,6 @@ OnDelivery = Callable[[BaseException | None], None]
 KafkaHeaders = Sequence[tuple[str, bytes]]
 
 _POLL_S = 0.1  # an upper bound on how late `close` is noticed; reports are served as they come
-DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # Kafka's default of `max.message.bytes`, for a topic that nobody looked at
 BURSTS = 2  # on the way at a time
 BURST_PATIENCE_S = 1.0  # a burst that is on the way for longer no longer counts: a partition of it may have no leader
 OVERDUE_PATIENCE_S = 0.05  # ... while there is one like that: the next ones go to the same partition, most likely
@@ -45,6 +48,7 @@ BACKLOG_MAX = 100_000  # records that wait for a burst; librdkafka's own queue t
 # for two minutes, and a full queue takes none for others.
 PARTITION_RECORDS_MAX = 20_000
 PARTITION_BYTES_MAX = 200 * 1024 * 1024
+LIMIT_TIMEOUT_S = 5.0  # to ask what a topic takes, after a refusal; reports of others wait meanwhile
 _HASHED = -1  # confluent-kafka's PARTITION_UA: the partitioner decides by the key
 
 
@@ -96,7 +100,10 @@ class PlainProducer:
         self.limits: dict[str, int] = {}
         #: Topic -> its number of partitions, likewise: without it a partition of it has no share of its own.
         self.partitions: dict[str, int] = {}
-        self._producer = new_producer(producer_config(settings) | {"error_cb": weak_method(self._on_error)})
+        config = producer_config(settings)
+        self._windows: Windows[_Record] = Windows(_size, batch=batch_bytes(config), limits=self.limits, held_max=BACKLOG_MAX)
+        self._producer = new_producer(config | {"error_cb": weak_method(self._on_error)})
+        self._admin: ClusterAdmin | None = None  # made when it is needed
         self._gate = threading.Lock()  # over the six below; never held while librdkafka or a caller's code runs
         self._bursts: list[_Burst] = []  # on the way, that count
         self._overdue = 0  # bursts on the way that do not
@@ -133,8 +140,12 @@ class PlainProducer:
             ended = self._ended
             if not ended:
                 self._check_share(record)
+                if not self._windows.enter(topic, record):
+                    self._count(record, 1)
+                    return
             if not ended and (self._handing or self._backlog or not self._has_room()):
                 if len(self._backlog) >= BACKLOG_MAX:
+                    self._windows.left(topic, record)
                     raise BufferError(f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up")
                 self._count(record, 1)
                 self._backlog.append(record)
@@ -181,7 +192,7 @@ class PlainProducer:
 
     def __len__(self) -> int:
         """Records on the way."""
-        return len(self._producer) + len(self._backlog)
+        return len(self._producer) + len(self._backlog) + self._windows.held
 
     def statistics(self) -> ProducerStatistics:
         """See `ProducerStatistics`."""
@@ -194,7 +205,7 @@ class PlainProducer:
         self.flush(timeout_s)
         with self._gate:
             self._ended = True
-            waiting, self._backlog = self._backlog, []
+            waiting, self._backlog = self._backlog + self._windows.clear(), []
         self._closing.set()
         self._thread.join()
         remaining = len(waiting) + len(self._producer)
@@ -221,18 +232,35 @@ class PlainProducer:
         """To librdkafka. Raises as `produce`; then there will be no report."""
 
         def report(error: KafkaError | None, message: Message) -> None:
+            again = False
             try:
-                self._report(record, self._delivery_error(error, message))
+                again = error is not None and self._comes_again(record, error)
+                if not again:
+                    self._report(record, self._delivery_error(record, error))
             finally:
-                if self._count_down(burst, record):
+                if self._count_down(burst, record, again=again):
                     self._send_backlog()
 
         try:
             self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=report, headers=record.headers)
         except KafkaException as error:
-            if kafka_error(error).code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                raise self._too_large(record.topic, _size(record)) from error
+            if kafka_error(error).code() == KafkaError.MSG_SIZE_TOO_LARGE:  # says librdkafka: more than any topic of ours takes
+                limit = self.limits.get(record.topic, PRODUCER_MESSAGE_MAX_BYTES)
+                raise RecordTooLargeError(record.topic, size=_size(record), limit=limit) from error
             raise translate(error, self._settings, topic=record.topic) from error
+
+    def _comes_again(self, record: _Record, error: KafkaError) -> bool:
+        """Refused for the batch that it was in: it waits to be sent once more."""
+        if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+            return False
+        with self._gate:
+            if self._ended or not self._windows.refused(record.topic, record):
+                return False
+        if self._windows.unsure(record.topic):
+            limit = self._ask_limit(record.topic)
+            logger.info("%s takes less than a batch: %d bytes; what was refused with others is sent again", record.topic, limit)
+            self._windows.learn(record.topic, limit)
+        return True
 
     def _report(self, record: _Record, error: BaseException | None) -> None:
         if error is None:
@@ -257,12 +285,15 @@ class PlainProducer:
             partition = partition_for(key, count)
         return None if partition == _HASHED else (topic, partition)
 
-    def _count_down(self, burst: _Burst, record: _Record) -> bool:
-        """This one of it has its report, or will never have one. True if it is through and others wait in its place."""
+    def _count_down(self, burst: _Burst, record: _Record, *, again: bool = False) -> bool:
+        """This one of it has its report, or will never have one. True if others may go for it. again: it will go once more itself."""
         with self._gate:
-            self._count(record, -1)
+            if not again:
+                self._gone(record)
             self._shorten(burst, 1)
-            return burst.left == 0 and bool(self._backlog)
+            freed = self._windows.ready(record.topic)
+            self._backlog += freed
+            return bool(freed) or (burst.left == 0 and bool(self._backlog))
 
     # Under the gate.
 
@@ -273,6 +304,10 @@ class PlainProducer:
         if records >= PARTITION_RECORDS_MAX or size >= PARTITION_BYTES_MAX:
             topic, partition = record.place
             raise BufferError(f"{records} records ({size} bytes) wait for partition {partition} of {topic}: it may have no leader")
+
+    def _gone(self, record: _Record) -> None:
+        self._count(record, -1)
+        self._windows.left(record.topic, record)
 
     def _count(self, record: _Record, by: int) -> None:
         if record.place is None:
@@ -329,7 +364,8 @@ class PlainProducer:
                         return
                     if full:  # and yet nothing is on the way: this one alone is more than the queue takes
                         with self._gate:
-                            self._count(self._backlog.pop(0), -1)
+                            self._gone(self._backlog.pop(0))
+                            self._backlog += self._windows.ready(record.topic)
                         self._report_safely(record, error)
                     full = not full
                     break
@@ -369,19 +405,25 @@ class PlainProducer:
             except RuntimeError:
                 logger.debug("%d deliveries came after their event loop was closed", len(settled))
 
-    def _delivery_error(self, error: KafkaError | None, message: Message) -> BaseException | None:
+    def _delivery_error(self, record: _Record, error: KafkaError | None) -> BaseException | None:
         if error is None:
             return None
-        topic = message.topic() or ""
+        topic = record.topic
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            return self._too_large(topic, record_size(None, message.value()))
+            return RecordTooLargeError(topic, size=_size(record), limit=self._ask_limit(topic))
         if error.code() == KafkaError._MSG_TIMED_OUT:
             return BrokerUnreachableError(self._settings.address, reason=self._reason or error.str())
         return translate(error, self._settings, topic=topic, what="produce")
 
-    def _too_large(self, topic: str, size: int) -> OdradekError:
-        limit = self.limits.get(topic, PRODUCER_MESSAGE_MAX_BYTES if size > PRODUCER_MESSAGE_MAX_BYTES else DEFAULT_MAX_MESSAGE_BYTES)
-        return RecordTooLargeError(topic, size=size, limit=limit)
+    def _ask_limit(self, topic: str) -> int:
+        """What a topic takes now, in bytes; 0 when nobody says. Blocks on the broker that has just refused a record."""
+        try:
+            if self._admin is None:
+                self._admin = ClusterAdmin(self._settings, request_timeout_s=LIMIT_TIMEOUT_S)
+            return self._admin.max_message_bytes([topic])[topic]
+        except Exception as error:  # no right to ask, most likely
+            logger.warning("what topic %s takes is not known: %s", topic, error)
+            return self.limits.get(topic, 0)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it

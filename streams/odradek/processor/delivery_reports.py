@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from odradek.processor.errors import Dropped, Refused, classify, dropped_over, kafka_error, speaks_of_content
+from odradek.processor.errors import Dropped, Refused, classify, dropped_over, kafka_error, refused_over, speaks_of_content
 
 REPORTED_TRANSACTIONS = 200  # with reports, after a commit that named no cause; the guilty input is among the next
 
@@ -44,6 +44,6 @@ class DeliveryReports:
             return classify(error)
         failure = self._failure
         if failure is not None and speaks_of_content(failure):
-            return Refused(f"{failure.name()}: {failure.str()}", in_transaction=True)
+            return refused_over(failure)
         self._left = REPORTED_TRANSACTIONS
         return classify(error) if failure is None else dropped_over(failure)

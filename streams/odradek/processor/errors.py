@@ -23,7 +23,6 @@ _CONTENT = frozenset(
         KafkaError.INVALID_MSG,
         KafkaError.INVALID_MSG_SIZE,
         KafkaError.INVALID_RECORD,
-        KafkaError.INVALID_TIMESTAMP,
         KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
         KafkaError.POLICY_VIOLATION,
         KafkaError.TOPIC_EXCEPTION,
@@ -35,12 +34,14 @@ _CONTENT = frozenset(
 
 class Refused(Exception):
     """A record of the transaction is refused. `in_transaction`: it was begun, so it has to be aborted.
-    `of_records`: what the engine's step made cannot be written, so the step may be done again with the workflow task failing for it."""
+    `of_records`: what the engine's step made cannot be written, so the step may be done again with the workflow task failing for it.
+    `too_large`: says the broker, of a batch; whether a record of it is too large by itself is another matter."""
 
-    def __init__(self, message: str, *, in_transaction: bool, of_records: bool = False) -> None:
+    def __init__(self, message: str, *, in_transaction: bool, of_records: bool = False, too_large: bool = False) -> None:
         super().__init__(clean_text(message))  # it becomes part of rows and replies
         self.in_transaction = in_transaction
         self.of_records = of_records or in_transaction
+        self.too_large = too_large
 
 
 class Dropped(Exception):
@@ -85,6 +86,7 @@ _CLUSTER = (
         KafkaError.NOT_ENOUGH_REPLICAS,
         KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
         KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.INVALID_TIMESTAMP,  # a clock is wrong, or a topic wants records younger than ours get: of every record alike
     }
 )
 
@@ -103,9 +105,12 @@ def speaks_of_content(error: KafkaError) -> bool:
 def classify(error: KafkaException) -> Refused | Dropped:
     """What an error of a call on the transactional producer means for the lane."""
     inner = kafka_error(error)
-    if speaks_of_content(inner):
-        return Refused(_text(inner), in_transaction=True)
-    return dropped_over(inner)
+    return refused_over(inner) if speaks_of_content(inner) else dropped_over(inner)
+
+
+def refused_over(error: KafkaError) -> Refused:
+    """An error of a record in a transaction that was begun."""
+    return Refused(_text(error), in_transaction=True, too_large=error.code() == KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 def dropped_over(error: KafkaError) -> Dropped:

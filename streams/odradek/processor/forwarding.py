@@ -115,6 +115,7 @@ class ForwardingLane(Lane):
     ) -> None:
         """The transaction: begin; forwards and dead letters; the group's offset; commit. Raises as `Lane._commit`."""
         assert self._producer is not None and self._offsets is not None and not rows
+        self._require_batches(records)
         producer, fault, began = self._producer, self._fault, time.monotonic()
         offset = TopicPartition(self._services.events_topic, self.partition, position)
         report = self._reports.begin()

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from odradek.exceptions import BrokerUnreachableError, DiskFullError, OdradekError, StateStoreError, TopicError, TopicMissingError
+from odradek.exceptions import (
+    BrokerUnreachableError,
+    DiskFullError,
+    OdradekError,
+    StateStoreError,
+    TopicError,
+    TopicMissingError,
+    TopicSettingError,
+)
 from odradek.processor.lane_state import LaneState
 
 if TYPE_CHECKING:
@@ -20,8 +28,8 @@ if TYPE_CHECKING:
 FIRST_SECONDS, MAX_SECONDS = 5.0, 60.0
 RAN_SECONDS = 60.0  # a lane that ran for so long had recovered: the next stop counts as the first
 
-# Room on the disk, a broker, a topic that metadata did not show, a store that somebody else had open.
-_PASSING = (BrokerUnreachableError, DiskFullError, StateStoreError, TopicMissingError)
+# Room on the disk, a broker, a topic that metadata did not show, a setting of a topic, a store that somebody else had open.
+_PASSING = (BrokerUnreachableError, DiskFullError, StateStoreError, TopicMissingError, TopicSettingError)
 # By themselves, not what is derived from them: rights that were taken away and come back.
 _RIGHTS = (OdradekError, TopicError)
 

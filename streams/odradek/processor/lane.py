@@ -147,6 +147,7 @@ class Lane(threading.Thread):
         self._parked_after: str | None = ""  # the last mark of a parked run that this own has tried; None: all of them
         self._held_runs = HeldRuns()
         self._reports = DeliveryReports()
+        self._batch = services.batch_bytes  # what batches of the producer have at most
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
@@ -279,7 +280,8 @@ class Lane(threading.Thread):
         self.epoch = self.intake.seeks()
         self._seat.hold(partition)
 
-        producer = self._producer = services.transactional_producer(partition)
+        self._batch = min(services.batch_bytes, services.outlet.batch_limit())
+        producer = self._producer = services.transactional_producer(partition, self._batch)
         try:
             with services.fencing:
                 producer.init_transactions(INIT_TIMEOUT_SECONDS)
@@ -459,6 +461,7 @@ class Lane(threading.Thread):
 
         Raises Refused or Dropped. An error at commit leaves its outcome unknown unless the broker named a record: never guess.
         """
+        self._require_batches(records)
         assert self._producer is not None and self._store is not None
         producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
         time_ms, began, open_runs = now_ms(), time.monotonic(), self.open_runs + opened
@@ -505,6 +508,12 @@ class Lane(threading.Thread):
         if fault is not None:
             fault(faults.AFTER_APPLY)
 
+    def _require_batches(self, records: list[Record]) -> None:
+        """Each topic of these records takes the batches of the producer. Raises Dropped: the next own has one with smaller batches."""
+        narrow = self._services.outlet.narrows(self._batch, records)
+        if narrow:
+            raise Dropped(f"batches of {self._batch} bytes are more than {narrow} takes: going on with smaller ones", blameless=True)
+
     def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._changelog_offset = offset_of(message)
@@ -539,6 +548,8 @@ class Lane(threading.Thread):
                 self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 raise dropped(error) from error
+        if refusal.too_large and self._services.outlet.narrowed(self._batch):  # good records may have been together in it
+            raise Dropped(f"a topic takes less than batches of {self._batch} bytes by now: going on with smaller ones", blameless=True)
 
     def _give_up(self, work: Work, refusal: Refused, *, consume: bool = False) -> None:
         """The guilty one: its run is held, its input goes to dead letters, the partition goes on.

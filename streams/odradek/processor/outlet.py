@@ -3,6 +3,10 @@
 What fails here is an event of its run, so one bad output never stops a batch; a transaction that meets a missing topic would hang for 30 s
 and take its neighbours with it. Topics are looked up once and remembered; queue topics are created at their first use (unless
 `create_topics` is off: then an activity waits, with the reason).
+
+Topics may have been made by hand: their settings come with their limit, so what would lose records is seen here too.
+
+What a topic takes also bounds the batches of a lane's producer: `max.message.bytes` counts a batch, and librdkafka does not divide one.
 """
 
 from __future__ import annotations
@@ -10,18 +14,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal
-from odradek.exceptions import BrokerUnreachableError, OdradekError
-from odradek.kafka.admin import ClusterAdmin
+from odradek.exceptions import BrokerUnreachableError, OdradekError, TopicMissingError, TopicSettingError
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.wire.codec import Codec
 from odradek.wire.errors import TopicNameError, WireError
 from odradek.wire.headers import Headers, headers_for
 from odradek.wire.partitioner import partition_for
+from odradek.wire.topic_configs import setting_problems
 from odradek.wire.topics import Topics
 
 logger = logging.getLogger(__name__)
@@ -30,6 +35,7 @@ logger = logging.getLogger(__name__)
 OVERHEAD_BYTES = 1_024
 KNOWN_FOR_SECONDS = 600.0  # a limit that somebody lowers meanwhile shows as a refused record, which is dealt with
 MISSING_FOR_SECONDS = 2.0
+UNBOUNDED = 2**31 - 1  # bytes; the largest that Kafka lets a topic take
 
 
 @dataclass(slots=True)
@@ -64,7 +70,11 @@ class TopicOutlet:
         self._task_queue = task_queue
         #: What every lane writes: without one of them nothing can be applied.
         self._fixed = (topics.state(task_queue), topics.results, topics.executions, topics.dead_letters(task_queue))
+        self._events = topics.events(task_queue)
+        #: The least that any topic takes which was looked up, in bytes.
+        self.narrowest = UNBOUNDED
         self._known: dict[str, _Known] = {}
+        self._told: set[str] = set()
         self._lock = threading.Lock()
         self._names: dict[tuple[str, str], str] = {}
         self._named: dict[str, Callable[[str], str]] = {
@@ -146,11 +156,38 @@ class TopicOutlet:
         return known.limit
 
     def require_fixed(self) -> None:
-        """The topics that every lane writes are there (made, where that is allowed) and may be written. Raises what needs a person."""
-        for topic in self._fixed:
+        """The topics that every lane needs are there (made, where that is allowed), may be written, and lose nothing by their settings.
+        Raises what needs a person."""
+        for topic in (*self._fixed, self._events):
             error = self._look(topic).error
             if error is not None:
                 raise error
+
+    def look_at(self, facts: TopicFacts) -> None:
+        """A topic that lanes do not write: tell what its settings lose, where this principal may see them. Raises as `require_fixed`."""
+        if facts.rights is not None and "DescribeConfigs" not in facts.rights:
+            logger.info("settings of topic %s are not looked at: this principal may not see them", facts.name)
+            return
+        self._judge(facts, self._admin.topic_settings([facts.name])[facts.name])
+
+    def batch_limit(self) -> int:
+        """What the batches of a lane may have, in bytes: no more than any topic takes that it writes, as far as that is known."""
+        for topic in (*self._fixed, self._events):
+            self._look(topic)
+        return self.narrowest
+
+    def narrows(self, batch: int, records: Iterable[Record]) -> str:
+        """The topic of one of these records that takes less than `batch` bytes; "" for none."""
+        if self.narrowest >= batch:
+            return ""
+        return next((topic for topic in {record.topic for record in records} if 0 < self._look(topic).limit < batch), "")
+
+    def narrowed(self, batch: int) -> bool:
+        """A batch was refused: whether any topic takes less than `batch` bytes by now. Asks anew."""
+        self.doubt()
+        for topic in [topic for topic, known in self._known.items() if not known.missing]:
+            self._look(topic)
+        return self.narrowest < batch
 
     def doubt(self) -> None:
         """A transaction failed: topics are looked up anew at their next use, one may be gone or forbidden."""
@@ -175,13 +212,16 @@ class TopicOutlet:
             if known is not None and time.monotonic() < known.until:
                 return known
             found = self._known[topic] = self._ask(topic, known)
+            self.narrowest = min((each.limit for each in self._known.values() if not each.missing), default=UNBOUNDED)
             return found
 
     def _ask(self, topic: str, known: _Known | None) -> _Known:
         try:
-            partitions = self._admin.ensure([topic])[topic].require("Write").partitions
-            limit = self._admin.max_message_bytes([topic])[topic]
-            return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS, partitions=partitions)
+            facts = self._facts(topic).require("Write")
+            settings = self._admin.topic_settings([topic])[topic]
+            self._judge(facts, settings)
+            limit = int(settings["max.message.bytes"])
+            return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS, partitions=facts.partitions)
         except BrokerUnreachableError as error:
             return self._guess(topic, known, error)
         except OdradekError as error:
@@ -189,6 +229,27 @@ class TopicOutlet:
             return _Known(0, time.monotonic() + MISSING_FOR_SECONDS, str(error), error=error)
         except Exception as error:
             return self._guess(topic, known, error)
+
+    def _judge(self, facts: TopicFacts, settings: Mapping[str, str]) -> None:
+        """Raises TopicSettingError for a setting that loses records or takes none; tells once of others that may."""
+        parsed = self._topics.parse(facts.name)
+        for problem in setting_problems(parsed.kind if parsed else "", settings, replicas=facts.replicas):
+            error = TopicSettingError(
+                facts.name, setting=problem.setting, value=problem.value, wanted=problem.wanted, reason=problem.reason
+            )
+            if problem.stops:
+                raise error
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                logger.warning("%s", error)
+
+    def _facts(self, topic: str) -> TopicFacts:
+        if topic != self._events:
+            return self._admin.ensure([topic])[topic]
+        found = self._admin.describe([topic])  # never made anew: what stood in it would be missed by nobody
+        if topic not in found:
+            raise TopicMissingError(topic, reason="it was there when this process started")
+        return found[topic]
 
     def _guess(self, topic: str, known: _Known | None, error: Exception) -> _Known:
         """A broker in trouble: what was known is better than nothing, a refused record is dealt with."""

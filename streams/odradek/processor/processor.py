@@ -25,6 +25,7 @@ from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.slots import Slot, take_slot
+from odradek.kafka.windows import batch_bytes
 from odradek.processor.forwarding import ForwardingLane
 from odradek.processor.group import Group
 from odradek.processor.held import Held, HoldingActivator
@@ -145,6 +146,7 @@ class Processor:
         codec = self._given_codec if self._given_codec is not None else make_codec(settings, self._schemas)
 
         outlet = TopicOutlet(admin, codec, topics, queue)
+        outlet.look_at(found[topics.schemas])
         ends = EndOffsets(admin, topics.events(queue))
         ends.start()
         restoring = Places(RESTORING_AT_A_TIME)
@@ -169,6 +171,7 @@ class Processor:
             new_offsets_consumer=lambda: Consumer(consumer_config(self._settings, topics.processor_group(queue))),
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
+            batch_bytes=batch_bytes(transactional_producer_config(settings, "")),
         )
         events = topics.events(queue)
         instance = self._instance or self._slot.instance_id
@@ -317,11 +320,12 @@ class Processor:
 
         return WorkflowEngine(activator, namespace=settings.namespace, task_queue=self._task_queue, limits=limits)
 
-    def _transactional_producer(self, partition: int) -> Producer:
+    def _transactional_producer(self, partition: int, batch: int) -> Producer:
         transactional_id = topics_of(self._settings).transactional_id(self._task_queue, partition)
         config = transactional_producer_config(self._settings, transactional_id)
         config["transaction.timeout.ms"] = int(self._settings.transaction_timeout.total_seconds() * 1000)
         config["queue.buffering.max.messages"] = 1_000_000
+        config["batch.size"] = batch
         return Producer(config)
 
     def _restore_consumer(self) -> Consumer:

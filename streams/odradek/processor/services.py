@@ -13,6 +13,7 @@ from odradek.engine.ports import Engine
 from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.errors import TRANSACTION_LIMITS, kafka_error, missing_acl, timeout_refused
+from odradek.kafka.windows import BATCH_BYTES
 from odradek.processor.held import Held
 from odradek.processor.measured import ActivationTally
 from odradek.processor.offsets import EndOffsets
@@ -51,7 +52,8 @@ class LaneServices:
     new_uncommitted_reader: Callable[[], Consumer]
     new_offsets_consumer: Callable[[], Consumer]  # knows the group, never joins it
     new_engine: Callable[[Held, ActivationTally], Engine]
-    transactional_producer: Callable[[int], Producer]
+    transactional_producer: Callable[[int, int], Producer]  # of a partition, with batches of so many bytes at most
+    batch_bytes: int = BATCH_BYTES  # that the settings allow a batch of it
     tallies: Tallies = field(default_factory=Tallies)
     fencing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME))
     restoring: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORING_AT_A_TIME))

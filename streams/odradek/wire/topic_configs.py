@@ -1,7 +1,12 @@
-"""How each topic is created: partitions and Kafka's topic settings, in one place. Pure data; `odradek.kafka.admin` creates by it."""
+"""How each topic is created: partitions and Kafka's topic settings, in one place. Pure data; `odradek.kafka.admin` creates by it.
+
+Also what of the settings of a topic that somebody else made does not do. A value that only costs something (small segments, a low dirty
+ratio) is his choice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from odradek.wire import topics
@@ -60,6 +65,76 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
         case topics.REPLIES:
             return TopicConfig(partitions, _delete(10 * _MINUTE, segment_mib=64) | {"max.message.bytes": str(STATE_MAX_MESSAGE_BYTES)})
     raise ValueError(f"no such kind of topic: {kind}")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """A setting of a topic that should be another. `stops`: with it records are lost for certain, or none are taken."""
+
+    setting: str
+    value: str
+    wanted: str
+    reason: str
+    stops: bool = False
+
+
+#: A record that waits for its partition to have a leader gets as old as this before it is sent or given up.
+_WAITS_MS = 2 * _MINUTE
+_COMPACTED = frozenset({topics.STATE, topics.EXECUTIONS, topics.SCHEMAS})
+_WHAT_EXPIRES = {
+    topics.STATE: "open runs and what closed ones keep would be deleted by age or size, without a word",
+    topics.EXECUTIONS: "runs would vanish from lists that are built anew",
+    topics.SCHEMAS: "records that older versions wrote could not be read any more",
+}
+_WHAT_IS_COMPACTED = {
+    topics.EVENTS: "of the inputs of a workflow that are not applied yet all but the last would be deleted",
+    topics.COMMANDS: "of the commands of a workflow that no service has taken yet all but the last would be deleted",
+    topics.RESULTS: "of the results of a workflow id all but the last would be deleted",
+    topics.DEAD_LETTERS: "of the dead letters of a workflow all but the last would be deleted",
+    topics.CONTROL: "of the requests for an activity all but the last would be deleted",
+    topics.REPLIES: "of the replies to a client all but the last may be deleted before it reads them",
+}
+_COMPACTION_STOPS = frozenset({topics.EVENTS, topics.COMMANDS, topics.RESULTS})
+
+
+def setting_problems(kind: str, settings: Mapping[str, str], *, replicas: int = 0) -> list[SettingProblem]:
+    """What the settings of a topic of this kind do not do that they must; the worst first.
+
+    settings: as Kafka describes them; what is not in there is not judged.  replicas: of its partitions; 0: not known.
+    """
+    found = [*_cleanup_problems(kind, settings), *_taking_problems(settings, replicas)]
+    return sorted(found, key=lambda problem: not problem.stops)
+
+
+def _cleanup_problems(kind: str, settings: Mapping[str, str]) -> list[SettingProblem]:
+    policy = settings.get("cleanup.policy", "")
+    policies = {word.strip() for word in policy.split(",")} - {""}
+    limits = [(name, settings[name]) for name in ("retention.ms", "retention.bytes") if int(settings.get(name, -1)) >= 0]
+    expires = "delete" in policies and bool(limits)
+    if kind in _COMPACTED and policies:
+        if expires:
+            return [SettingProblem("cleanup.policy", policy, "compact", _WHAT_EXPIRES[kind], stops=kind == topics.STATE)]
+        if policies != {"compact"}:
+            return [SettingProblem("cleanup.policy", policy, "compact", "it grows for ever, and each restore reads all of it")]
+    if kind in _WHAT_IS_COMPACTED and "compact" in policies:
+        return [SettingProblem("cleanup.policy", policy, "delete", _WHAT_IS_COMPACTED[kind], stops=kind in _COMPACTION_STOPS)]
+    if kind in (topics.EVENTS, topics.COMMANDS) and expires:
+        why = "records that wait to be read would be deleted by age or size (what has been read is deleted by Odradek)"
+        return [SettingProblem(name, value, "-1", why) for name, value in limits]
+    return []
+
+
+def _taking_problems(settings: Mapping[str, str], replicas: int) -> list[SettingProblem]:
+    found = []
+    in_sync = int(settings.get("min.insync.replicas", 1))
+    if 0 < replicas < in_sync:
+        why = f"its partitions have {replicas} replicas, so that no record is ever taken (or give them more)"
+        found.append(SettingProblem("min.insync.replicas", str(in_sync), str(max(1, replicas - 1)), why, stops=True))
+    oldest_ms = int(settings.get("message.timestamp.before.max.ms", _WAITS_MS))
+    if settings.get("message.timestamp.type") != "LogAppendTime" and oldest_ms < _WAITS_MS:
+        why = "records that waited for a leader of their partition for longer are refused"
+        found.append(SettingProblem("message.timestamp.before.max.ms", str(oldest_ms), str(_DAY), why))
+    return found
 
 
 def _delete(retention_ms: int, segment_mib: int) -> dict[str, str]:

@@ -1,0 +1,248 @@
+"""Topics that take less than a batch of a producer (`max.message.bytes` counts batches): what is small enough alone is never refused."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+
+from odradek import activity, workflow
+from odradek.activities.answers import Answers
+from odradek.broker import QUICK_START, LocalBroker
+from odradek.client import Client, WorkflowHandle
+from odradek.config import Settings
+from odradek.exceptions import RecordTooLargeError
+from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.client_config import producer_config, reader_config
+from odradek.kafka.producer import PlainProducer
+from odradek.wire.codec import Codec
+from odradek.wire.events import ActivityTaskCompleted
+from odradek.wire.payload import Payload
+from odradek.worker import Worker
+from tests.kafka.lane_records import until
+
+QUEUE = "q"
+SMALL = 100_000
+RECORD = 5_000
+WAIT_S = 60
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def text_of(size: int) -> str:
+    """What no compression makes much smaller."""
+    return "".join(random.choices(LETTERS, k=size))
+
+
+@activity.defn
+async def echo(text: str) -> str:
+    return text
+
+
+@workflow.defn
+class Fan:
+    """So many activities at once; the number of characters that came back."""
+
+    @workflow.run
+    async def run(self, count: int, text: str) -> int:
+        timeout = timedelta(seconds=60)
+        found = await asyncio.gather(*[workflow.execute_activity(echo, text, start_to_close_timeout=timeout) for _ in range(count)])
+        return sum(len(one) for one in found)
+
+
+@workflow.defn
+class Heard:
+    """Ends once it has heard so many signals, with their numbers as they came."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        await workflow.wait_condition(lambda: len(self.heard) >= count)
+        return self.heard
+
+    @workflow.signal
+    def say(self, number: int, text: str) -> None:
+        self.heard.append(number)
+
+
+def set_limit(bootstrap: str, topics: Iterable[str], limit: int) -> None:
+    """Their `max.message.bytes`, and wait until the broker says so."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    entry = ConfigEntry("max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET)
+    for topic in topics:
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(20)
+        until(partial(_takes, admin, topic, limit))
+
+
+def _takes(admin: AdminClient, topic: str, limit: int) -> bool:
+    asked = ConfigResource(ResourceType.TOPIC, topic)
+    return bool(admin.describe_configs([asked])[asked].result(20)["max.message.bytes"].value == str(limit))
+
+
+def settings_of(bootstrap: str, namespace: str, tmp_path: Path, **kafka: str) -> Settings:
+    return Settings(
+        address=bootstrap,
+        namespace=namespace,
+        partitions=1,
+        state_dir=tmp_path,
+        rpc_timeout=timedelta(seconds=WAIT_S),
+        kafka=kafka,
+    )
+
+
+async def serve_and_say(client: Client, count: int = 400) -> None:
+    """What this file is about: a fan of activities with their results, and signals that come together."""
+    fan: WorkflowHandle[Fan, int] = await client.start_workflow(Fan.run, args=[60, text_of(RECORD)], id="fan", task_queue=QUEUE)
+    assert await asyncio.wait_for(fan.result(), WAIT_S) == 60 * RECORD
+    kinds = [type(event.attributes).__name__ async for event in fan.fetch_history_events()]
+    assert not [kind for kind in kinds if "Failed" in kind], "neither a task nor an activity"
+    heard = await client.start_workflow(Heard.run, count, id="heard", task_queue=QUEUE)
+    await asyncio.gather(*(heard.signal(Heard.say, args=[number, text_of(RECORD)]) for number in range(count)))
+    assert sorted(await asyncio.wait_for(heard.result(), WAIT_S)) == list(range(count))
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+@pytest.mark.parametrize("before", [True, False], ids=["known at start", "lowered while it runs"])
+async def test_activities_and_signals(
+    bootstrap: str, namespace: str, tmp_path: Path, compression: str, before: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(bootstrap, namespace, tmp_path, **{"compression.type": compression})
+    topics = ClusterAdmin(settings).topics
+    client = await Client.connect(settings=settings)
+    small = [topics.events(QUEUE), topics.commands(QUEUE)]
+    async with client:
+        async with Worker(client, task_queue=QUEUE, workflows=[Fan, Heard], activities=[echo]):
+            assert await client.execute_workflow(Fan.run, args=[2, "x"], id="first", task_queue=QUEUE) == 2
+            if not before:
+                await asyncio.to_thread(set_limit, bootstrap, small, SMALL)
+                await serve_and_say(client)
+        if before:
+            await asyncio.to_thread(set_limit, bootstrap, small, SMALL)
+            async with Worker(client, task_queue=QUEUE, workflows=[Fan, Heard], activities=[echo]):
+                await serve_and_say(client)
+    said = [record.getMessage() for record in caplog.records if record.name == "odradek.processor.lane"]
+    assert len([line for line in said if "dropped" in line]) <= 1, "for a smaller batch, once"
+    assert not [line for line in said if "giving up" in line]
+
+
+@pytest.mark.timeout(180)
+async def test_a_broker_that_takes_30_kilobytes(namespace: str, tmp_path: Path) -> None:
+    with LocalBroker(config={"message.max.bytes": 30_000}, jvm_options=QUICK_START) as broker:
+        settings = settings_of(broker.bootstrap, namespace, tmp_path)
+        async with (
+            await Client.connect(settings=settings) as client,
+            Worker(client, task_queue=QUEUE, workflows=[Fan, Heard], activities=[echo]),
+        ):
+            await serve_and_say(client, count=100)
+
+
+# --- producers
+
+
+@pytest.fixture
+def topic(bootstrap: str, unique_name: Callable[[str], str]) -> str:
+    name = unique_name("small")
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(name, 1, config={"max.message.bytes": str(SMALL)})])[name].result(20)
+    return name
+
+
+def values_of(settings: Settings, topic: str, count: int) -> list[bytes]:
+    consumer = Consumer(reader_config(settings))
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found: list[bytes] = []
+
+    def read() -> bool:
+        found.extend(message.value() or b"" for message in consumer.consume(count, 0.2))
+        return len(found) >= count
+
+    until(read)
+    consumer.close()
+    return found
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+@pytest.mark.parametrize("known", [True, False], ids=["limit known", "limit not known"])
+async def test_records_that_fit_alone_are_all_taken_in_their_order(
+    bootstrap: str, namespace: str, tmp_path: Path, topic: str, known: bool, compression: str
+) -> None:
+    settings = settings_of(bootstrap, namespace, tmp_path, **{"compression.type": compression})
+    values = [b"%06d" % number + random.randbytes(RECORD) for number in range(1_000)]
+    with PlainProducer(settings) as producer:
+        if known:
+            producer.limits[topic] = SMALL
+        await asyncio.wait_for(asyncio.gather(*[producer.send(topic, b"k", value) for value in values]), WAIT_S)
+        assert len(producer) == 0
+        found = await asyncio.to_thread(values_of, settings, topic, len(values))
+        assert sorted(found) == values, "each once"
+        if known:
+            assert found == values
+
+
+async def test_one_that_does_not_fit_alone_is_refused_with_what_its_topic_takes(
+    bootstrap: str, namespace: str, tmp_path: Path, topic: str
+) -> None:
+    settings = settings_of(bootstrap, namespace, tmp_path)
+    sizes = [RECORD] * 50 + [SMALL + 20_000] + [RECORD] * 50
+    with PlainProducer(settings) as producer:
+        found = await asyncio.wait_for(
+            asyncio.gather(*[producer.send(topic, b"k", random.randbytes(size)) for size in sizes], return_exceptions=True), WAIT_S
+        )
+        [refused] = [one for one in found if one is not None]
+        assert isinstance(refused, RecordTooLargeError)
+        assert f"exceeds the {SMALL} bytes that topic {topic} takes" in str(refused)
+        with pytest.raises(RecordTooLargeError, match=f"exceeds the {SMALL} bytes"):
+            await asyncio.wait_for(producer.send(topic, b"k", random.randbytes(SMALL + 20_000)), WAIT_S)
+        await asyncio.wait_for(producer.send(topic, b"k", b"next"), WAIT_S)
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: Path, topic: str, compression: str) -> None:
+    """Many at once are all taken; one that is too large by itself is the only one that is told so."""
+    settings = settings_of(bootstrap, namespace, tmp_path, **{"compression.type": compression})
+    told: list[tuple[int, int]] = []
+
+    def too_large(size: int, limit: int) -> ActivityTaskCompleted:
+        told.append((size, limit))
+        return completed(len(sizes), b"less")
+
+    def completed(number: int, data: bytes) -> ActivityTaskCompleted:
+        return ActivityTaskCompleted("w", "r", number, str(number), 1, [Payload(data=data)])
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it has a topic")
+
+    admin, config, durable = ClusterAdmin(settings), producer_config(settings), [0]
+    answers = Answers(
+        Producer(config), Codec(), limit_of=lambda name: admin.max_message_bytes([name])[name], undeliverable=refuse, on_fatal=refuse
+    )
+
+    def count() -> None:
+        durable[0] += 1
+
+    sizes = [RECORD] * 400
+    sizes[200] = SMALL + 20_000
+    for number, size in enumerate(sizes):
+        answers.report(topic, completed(number, random.randbytes(size)), count, too_large)
+
+    def served() -> bool:
+        answers.serve(0.05)
+        return not answers.pending
+
+    until(served)
+    assert durable == [len(sizes)]
+    [(size, limit)] = told
+    assert size > SMALL + 20_000 and limit == SMALL
+    records = [Codec().decode(value) for value in await asyncio.to_thread(values_of, settings, topic, len(sizes))]
+    numbers = sorted(record.scheduled_event_id for record in records if isinstance(record, ActivityTaskCompleted))
+    assert numbers == sorted({*range(len(sizes) + 1)} - {200})
