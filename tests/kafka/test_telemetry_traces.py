@@ -18,13 +18,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from odradek import client
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.contrib.opentelemetry import TracingInterceptor
+from odradek.wire.payload import Payload
 from odradek.wire.topics import Topics
+from odradek.wire.tracing import TRACER_DATA
 from odradek.worker import Worker
 from tests.kafka.activity_harness import until
-from tests.kafka.telemetry_workflows import Traced, span_facts
+from tests.kafka.telemetry_workflows import Traced, greet, span_facts
 
 REPOSITORY = Path(__file__).parents[2]
 FAR = "far"
@@ -133,3 +136,54 @@ async def _raw_start_belongs_to_the_producers_trace(settings: Settings, memory: 
 
     await until(lambda: bool(runs()), 30)
     assert (runs()[0]["trace"], runs()[0]["parent"]) == (trace, span)
+
+
+class _Foreign(client.Interceptor):
+    """Gives every call the trace header of a writer that has another idea of it."""
+
+    def __init__(self, payload: Payload) -> None:
+        self.payload = payload
+
+    def intercept_client(self, next: client.OutboundInterceptor) -> client.OutboundInterceptor:
+        payload = self.payload
+
+        class Outbound(client.OutboundInterceptor):
+            async def start_workflow(self, input: client.StartWorkflowInput) -> Any:
+                input.headers = {TRACER_DATA: payload}
+                return await super().start_workflow(input)
+
+            async def signal_workflow(self, input: client.SignalWorkflowInput) -> None:
+                input.headers = {TRACER_DATA: payload}
+                await super().signal_workflow(input)
+
+            async def query_workflow(self, input: client.QueryWorkflowInput) -> Any:
+                input.headers = {TRACER_DATA: payload}
+                return await super().query_workflow(input)
+
+        return Outbound(next)
+
+
+JSON = b"json/plain"
+FOREIGN = {
+    "encrypted": Payload({"encoding": b"binary/encrypted"}, b"\x00\x01"),
+    "no text": Payload({"encoding": JSON}, b'{"traceparent": 5}'),
+    "half": Payload({"encoding": JSON}, b"[1"),
+    "no map": Payload({"encoding": JSON}, b'["traceparent"]'),
+    "nonsense": Payload({"encoding": JSON}, b'{"traceparent": "00-x-y-z"}'),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+async def test_no_call_fails_over_a_trace_that_cannot_be_read(settings: Settings, what: str) -> None:
+    foreign = await Client.connect(settings=settings, interceptors=[_Foreign(FOREIGN[what])])
+    own = await Client.connect(settings=settings, interceptors=[TracingInterceptor(TracerProvider().get_tracer("tests"))])
+    try:
+        async with Worker(own, task_queue="near", workflows=[Traced], activities=[greet], max_cached_workflows=0):
+            handle = await foreign.start_workflow(Traced.run, "near", id="w", task_queue="near")
+            await handle.signal(Traced.say, "bye")
+            assert await handle.query(Traced.said) == "bye"
+            async with asyncio.timeout(30):
+                assert await handle.result() == "hello you, bye"
+    finally:
+        foreign.close()
+        own.close()

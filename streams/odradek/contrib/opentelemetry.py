@@ -158,8 +158,13 @@ def _carrier_of(headers: Mapping[str, Payload], key: str, converter: PayloadConv
     payload = headers.get(key)
     if payload is None:
         return None
-    carrier = converter.from_payloads([payload])[0]
-    return carrier if isinstance(carrier, dict) and carrier else None
+    try:
+        carrier = converter.from_payloads([payload])[0]
+    except Exception:  # encrypted by a codec, or damaged: no call fails over its trace
+        return None
+    if not isinstance(carrier, dict):
+        return None
+    return {name: value for name, value in carrier.items() if isinstance(value, str)} or None
 
 
 class _ClientOutbound(client.OutboundInterceptor):
