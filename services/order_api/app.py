@@ -82,13 +82,8 @@ def create_app(client: Client) -> FastAPI:
                 )
             except WorkflowAlreadyStartedError:
                 handle = handle_of(order.order_no)  # it has closed: the first order is the answer
-            try:
-                return await _outcome(handle, order.order_no, wait)
-            except RPCError as error:
-                if error.status is not RPCStatusCode.UNAVAILABLE:
-                    raise
-                # The order lies in Kafka and will be processed as soon as somebody does: placed it is.
-                return OrderOut(order_no=order.order_no, status="accepted", reason=str(error))
+            # The order lies in Kafka and will be processed as soon as somebody does: placed it is.
+            return await _outcome_or(OrderOut(order_no=order.order_no, status="accepted"), handle, wait)
 
     @app.get("/orders/{order_no}")
     async def get(order_no: str, wait: float = Query(0.0, ge=0.0, le=60.0)) -> OrderOut:
@@ -104,8 +99,8 @@ def create_app(client: Client) -> FastAPI:
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
-                # Closed already, or never there: the answer below tells which.
-            return await _outcome(handle, order_no, 0.0)
+                return await _outcome(handle, order_no, 0.0)  # closed already, or never there: it tells which
+            return await _outcome_or(OrderOut(order_no=order_no, status="accepted", reason="it will be cancelled"), handle, 0.0)
 
     return app
 
@@ -124,6 +119,16 @@ async def _outcome(handle: WorkflowHandle[Any, Any], order_no: str, wait_seconds
                 return await _end(handle, order_no)
         under_way = await _under_way(handle, order_no)
     return under_way or await _end(handle, order_no)
+
+
+async def _outcome_or(known: OrderOut, handle: WorkflowHandle[Any, Any], wait_seconds: float) -> OrderOut:
+    """As `_outcome`; when nobody tells it in time, what is known already, with the reason why it is no more."""
+    try:
+        return await _outcome(handle, known.order_no, wait_seconds)
+    except (RPCError, BrokerUnreachableError, TopicError) as error:
+        if isinstance(error, RPCError) and error.status not in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+            raise
+        return known.model_copy(update={"reason": f"{known.reason}: {error}" if known.reason else str(error)})
 
 
 async def _under_way(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOut | None:

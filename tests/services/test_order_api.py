@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 
 from odradek.client import Client
+from odradek.exceptions import BrokerUnreachableError, TopicError
+from odradek.service import RPCError, RPCStatusCode
 from services.avro_wire import Schemas, schemas_folder
 from services.demo.audit import audit, summary
 from services.demo.plan import PlannedOrder
 from services.demo.raw_client import RawProducer
 from services.ledger import Ledger
+from services.order_api.app import _outcome_or
+from services.order_api.shapes import OrderOut
 from tests.services.shop import SERVICES, Shop, json_start, shop_on, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -358,3 +362,37 @@ def test_nobody_processes_orders(bootstrap: str, tmp_path: Path) -> None:
         until(lambda: shop.http.get("/orders/1").status_code == 200)
         assert status(shop, "1", wait=30)["reason"] == "StockShort: not enough samovar in stock for 50"
         assert shop.rows("orders", "SELECT kind FROM effects ORDER BY at_ms") == [("CreateOrder",), ("CancelOrder",)]
+
+
+class Silent:
+    """The handle of an order that is placed, and of which nobody tells."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def query(self, *_: Any, **__: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RPCError("no processor answers", RPCStatusCode.UNAVAILABLE),
+        RPCError("it did not answer within 10 s", RPCStatusCode.DEADLINE_EXCEEDED),
+        BrokerUnreachableError("broker:9092"),
+        TopicError("there is no topic replies"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_order_that_is_placed_is_accepted_whatever_keeps_its_status(error: Exception) -> None:
+    handle: Any = Silent(error)
+    placed = await _outcome_or(OrderOut(order_no="1", status="accepted"), handle, 0.0)
+    assert (placed.status, placed.reason) == ("accepted", str(error))
+    cancelled = await _outcome_or(OrderOut(order_no="1", status="accepted", reason="it will be cancelled"), handle, 0.0)
+    assert (cancelled.status, cancelled.reason) == ("accepted", f"it will be cancelled: {error}")
+
+
+async def test_a_defect_is_no_acceptance() -> None:
+    handle: Any = Silent(RPCError("boom", RPCStatusCode.INTERNAL))
+    with pytest.raises(RPCError, match="boom"):
+        await _outcome_or(OrderOut(order_no="1", status="accepted"), handle, 0.0)
