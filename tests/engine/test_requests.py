@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
-from odradek.engine.keys import request_key
+from odradek.engine.keys import request_key, request_prefix
 from odradek.engine.ports import EngineLimits, RowChange
 from odradek.wire import outcomes
 from odradek.wire.events import (
@@ -783,3 +784,36 @@ def test_names_that_are_missing_or_impossible_are_refused_by_every_request(reque
     effects = w.step(request_of(request_id="r", reply_to="c"))
     assert (w.replies[-1].request_id, w.replies[-1].status, w.replies[-1].message) == ("r", outcomes.INVALID_ARGUMENT, told)
     assert effects.rows == [] and w.tables.table("history") == history
+
+
+def ring_of_run(w: World) -> None:
+    """The ring as the version before wrote it: one a run, under the run's id, of no chain."""
+    run_id, table = w.run_id(), w.tables.table("request")
+    moves = [RowChange("request", key, None) for key in table]
+    moves += [
+        RowChange("request", f"{run_id}/{row.seq:04d}", msgspec.structs.replace(row, first_execution_run_id="", made_ms=0))
+        for row in table.values()
+    ]
+    w.tables.apply(moves)
+    w.restart()
+
+
+def test_a_ring_that_an_older_version_kept_with_the_run_still_counts() -> None:
+    w = world(encoded=True)
+    w.step(w.start("waiting", request_id="start"), w.signal("tick", request_id="one"))
+    ring_of_run(w)
+    w.step(w.signal("tick", request_id="one"), w.signal("tick", request_id="two"))
+    w.restart()
+    for request_id in ("one", "two"):
+        w.step(w.signal("tick", request_id=request_id))
+    assert w.names().count("WorkflowExecutionSignaled") == 2
+    assert {key.split("/")[0] for key in w.tables.table("request")} == {request_prefix("w").rstrip("/")}, "nothing is left of it"
+
+
+def test_a_ring_that_an_older_version_kept_with_the_run_goes_with_it() -> None:
+    w = world(encoded=True)
+    w.step(w.start("waiting", request_id="start"), w.signal("tick", request_id="one"))
+    ring_of_run(w)
+    w.step(TerminateWorkflow("w"))
+    w.advance(w.limits.retention_ms)
+    assert w.tables.table("run") == {} and w.tables.table("request") == {}

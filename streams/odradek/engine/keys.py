@@ -38,6 +38,11 @@ def request_prefix(workflow_id: str) -> str:
     return f"{uuid.uuid5(NAMESPACE, workflow_id)}/"
 
 
+def former_request_prefix(run_id: str) -> str:
+    """What the keys of a ring began with while each run had its own (until 2026-11-25)."""
+    return f"{run_id}/"
+
+
 def deletion_key(workflow_id: str, run_id: str) -> str:
     """Key in `request`: the verdict on the deletion of a run, which outlives the ring."""
     return f"deleted/{workflow_id}/{run_id}"

@@ -17,7 +17,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
-from odradek.engine.keys import request_key, request_prefix
+from odradek.engine.keys import former_request_prefix, request_key, request_prefix
 from odradek.engine.ports import REQUEST, RUN
 from odradek.wire import outcomes
 from odradek.wire.events import READ_REQUESTS
@@ -162,10 +162,22 @@ def _made_ms(step: WorkflowStep, request: Request) -> int:
 
 def _ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
     if run.requests is None:
+        rows = [cast(RequestRow, row) for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id))]
+        if not rows and run.row.request_seq:
+            rows = _take_over_ring_of_run(step, run)
         run.requests = {}
-        for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id)):
-            run.requests.setdefault(cast(RequestRow, row).request_id, []).append(cast(RequestRow, row))
+        for row in rows:
+            run.requests.setdefault(row.request_id, []).append(row)
     return run.requests
+
+
+def _take_over_ring_of_run(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
+    """The rows of a version that kept a ring a run become the workflow's."""
+    found = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, former_request_prefix(run.row.run_id))]
+    for key, row in found:
+        step.delete(REQUEST, key)
+        step.put(REQUEST, request_key(run.row.workflow_id, row.seq % step.limits.request_window), row)
+    return [row for _, row in found]
 
 
 def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from odradek.engine import closing
-from odradek.engine.keys import deletion_key, request_prefix, timer_key
+from odradek.engine.keys import deletion_key, former_request_prefix, request_prefix, timer_key
 from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER
 from odradek.engine.requests import answer_again, is_same, request_row, target, verdict
 from odradek.engine.summaries import emit_tombstone, summary_refusal
@@ -107,6 +107,8 @@ def _release(step: WorkflowStep, run_id: str) -> None:
 
 
 def _remove_rows(step: WorkflowStep, run_id: str, due_ms: int) -> None:
+    for key, _ in step.scan(REQUEST, former_request_prefix(run_id)):
+        step.delete(REQUEST, key)
     rows = list(step.scan(HISTORY, run_id + "/", limit=RETENTION_ROWS_MAX))
     for key, _ in rows:
         step.delete(HISTORY, key)
