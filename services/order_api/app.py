@@ -91,11 +91,11 @@ def create_app(client: Client) -> FastAPI:
             return await _outcome(handle_of(order_no), order_no, wait)
 
     @app.post("/orders/{order_no}/cancel", status_code=202)
-    async def cancel(order_no: str, request: CancelIn) -> OrderOut:
+    async def cancel(order_no: str, request: CancelIn | None = None) -> OrderOut:
         with _shop_words(order_no):
             handle = handle_of(order_no)
             try:
-                await handle.signal("cancel-order", request.reason)
+                await handle.signal("cancel-order", (request or CancelIn()).reason)
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise

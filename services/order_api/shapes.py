@@ -52,7 +52,7 @@ class OrderIn(Body):
 class CancelIn(Body):
     """Why the customer changed their mind."""
 
-    reason: str = Field("cancelled by the customer", max_length=1000)
+    reason: str = Field(default="cancelled by the customer", max_length=1000)
 
 
 class OrderOut(BaseModel):

@@ -149,7 +149,7 @@ def test_cancel_midway_undoes_what_was_done(shop: Shop, number: str) -> None:
 
 def test_cancel_after_the_end_leaves_the_order_as_it_is(shop: Shop, number: str) -> None:
     place(shop, number)
-    assert shop.http.post(f"/orders/{number}/cancel", json={}).json()["status"] == "completed"
+    assert shop.http.post(f"/orders/{number}/cancel").json()["status"] == "completed"
     assert shop.effects(number) == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
 
 
@@ -164,7 +164,7 @@ def test_order_that_an_operator_terminated_is_over_and_says_so(shop: Shop, numbe
 
 
 def test_unknown_order_is_404(shop: Shop, number: str) -> None:
-    for answer in (shop.http.get(f"/orders/{number}"), shop.http.post(f"/orders/{number}/cancel", json={})):
+    for answer in (shop.http.get(f"/orders/{number}"), shop.http.post(f"/orders/{number}/cancel")):
         assert answer.status_code == 404 and answer.json()["detail"] == f"no order {number}"
 
 
