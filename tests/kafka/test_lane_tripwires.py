@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
 
-from odradek.exceptions import InputGapError, LaneError, PartitionCountError, TopicRecreatedError
+from odradek.exceptions import InputGapError, LaneError, PartitionCountError, TopicRecreatedError, TopicSettingError
 from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
@@ -75,9 +75,14 @@ def test_state_deleted_and_store_wiped(wire: Wire) -> None:
     ends = wire.admin.end_offsets(wire.state, range(2), committed=False)
     shutil.rmtree(wire.settings.state_dir)
     admin = AdminClient(admin_config(wire.settings))
-    policy = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, wire.state, incremental_configs=[policy])
-    admin.incremental_alter_configs([resource])[resource].result(20)  # Kafka deletes no records of a compacted topic
+
+    def set_policy(policy: str) -> None:
+        entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, wire.state, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(20)
+        until(lambda: wire.admin.topic_settings([wire.state])[wire.state]["cleanup.policy"] == policy)
+
+    set_policy("delete")  # Kafka deletes no records of a compacted topic
 
     def deleted() -> bool:
         try:
@@ -88,6 +93,8 @@ def test_state_deleted_and_store_wiped(wire: Wire) -> None:
         return True
 
     until(deleted)
+    assert isinstance(start_error(wire), TopicSettingError), "what would lose more of it comes first"
+    set_policy("compact")
     error = start_error(wire)
     assert "no first start" in str(error)
     assert "begins at offset" in str(error)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from odradek import activity, workflow
 from odradek.activities.answers import Answers
@@ -23,10 +23,11 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config, reader_config
 from odradek.kafka.producer import PlainProducer
 from odradek.wire.codec import Codec
-from odradek.wire.events import ActivityTaskCompleted
+from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow
 from odradek.wire.payload import Payload
 from odradek.worker import Worker
-from tests.kafka.lane_records import until
+from tests.kafka.lane_host import make_processor
+from tests.kafka.lane_records import Wire, until
 
 QUEUE = "q"
 SMALL = 100_000
@@ -71,6 +72,15 @@ class Heard:
     @workflow.signal
     def say(self, number: int, text: str) -> None:
         self.heard.append(number)
+
+
+@workflow.defn
+class Away:
+    """One activity of another queue."""
+
+    @workflow.run
+    async def run(self) -> str:
+        return await workflow.execute_activity(echo, "x", task_queue="elsewhere", start_to_close_timeout=timedelta(seconds=60))
 
 
 def set_limit(bootstrap: str, topics: Iterable[str], limit: int) -> None:
@@ -144,6 +154,55 @@ async def test_a_broker_that_takes_30_kilobytes(namespace: str, tmp_path: Path) 
             Worker(client, task_queue=QUEUE, workflows=[Fan, Heard], activities=[echo]),
         ):
             await serve_and_say(client, count=100)
+
+
+async def _waiting_reason(handle: WorkflowHandle[Away, str]) -> str:
+    while True:
+        pending = (await handle.describe()).raw_description.pending_activities
+        if pending and pending[0].waiting_reason:
+            return pending[0].waiting_reason
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(180)
+async def test_activities_wait_while_their_commands_would_be_compacted_away(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    settings = settings_of(bootstrap, namespace, tmp_path)
+    commands = ClusterAdmin(settings).topics.commands("elsewhere")
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(commands, 1, config={"cleanup.policy": "compact"})])[commands].result(20)
+    async with (
+        await Client.connect(settings=settings) as client,
+        Worker(client, task_queue=QUEUE, workflows=[Away]),
+        Worker(client, task_queue="elsewhere", activities=[echo]),
+    ):
+        handle = await client.start_workflow(Away.run, id="away", task_queue=QUEUE)
+        reason = await asyncio.wait_for(_waiting_reason(handle), WAIT_S)
+        assert "cleanup.policy=compact" in reason and f"--entity-name {commands} --add-config cleanup.policy=delete" in reason
+        entry = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, commands, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(20)
+        assert await asyncio.wait_for(handle.result(), WAIT_S) == "x"
+
+
+def test_forwards_of_added_partitions(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    wire = Wire(bootstrap, namespace, tmp_path, partitions=1)
+    wire.admin.ensure_queue(queue := "q")
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_partitions([NewPartitions(wire.events, 2)])[wire.events].result(20)
+    until(lambda: wire.admin.describe([wire.events])[wire.events].partitions == 2)
+    for number in range(200):
+        text = Payload(data=random.randbytes(RECORD))
+        wire.send(SignalWorkflow(f"w{number % 10}", "count", request_id=str(number), input=[text]), partition=1)
+    wire.flush()
+    set_limit(bootstrap, [wire.events], SMALL)
+    processor = make_processor(wire.settings, queue)
+    processor.start()
+    try:
+        wire.assert_exactly_once(200, 10)
+        totals = processor.statistics().totals
+        assert (totals.refused, totals.dropped, totals.dead_letters) == (0, 0, 0)
+    finally:
+        processor.stop()
 
 
 # --- producers

@@ -109,6 +109,42 @@ def test_what_may_lose_records_is_a_warning(
     assert len(found) == 1 and "--add-config" in found[0], "once, whatever the number of lanes"
 
 
+def test_a_clock_that_is_wrong_is_no_inputs_fault(wire: Wire) -> None:
+    """Each record of the lane is refused for its time: it comes back to the same inputs until that passes."""
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        counts(wire)
+        alter(wire, wire.commands, "message.timestamp.before.max.ms", "0")
+        one, other = key_for(wire, 0), key_for(wire, 1)
+        for _ in range(5):
+            wire.send(SignalWorkflow(one, "count"))
+            wire.send(SignalWorkflow(other, "count"))
+        wire.flush()
+        until(lambda: processor.statistics().totals.dropped >= 4, 60)
+        alter(wire, wire.commands, "message.timestamp.before.max.ms", "86400000")
+        until(lambda: wire.counts() == {one: list(range(1, 7)), other: list(range(1, 6))}, 60)
+        totals = processor.statistics().totals
+        assert (totals.refused, totals.parked, totals.dead_letters) == (0, 0, 0)
+    finally:
+        processor.stop()
+
+
+def test_topics_that_stamp_and_compress_records_themselves(wire: Wire) -> None:
+    for kind in ("events", "commands", "results"):
+        make(wire, kind, retention_ms=-1, message_timestamp_type="LogAppendTime", compression_type="gzip")
+    make(wire, "state", cleanup_policy="compact", message_timestamp_type="LogAppendTime", compression_type="uncompressed")
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        wire.signals(200, 10)
+        wire.assert_exactly_once(200, 10)
+    finally:
+        processor.stop()
+
+
 def test_what_odradek_makes_itself_is_not_complained_of(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
     processor = make_processor(wire.settings, QUEUE)
     with caplog.at_level(logging.WARNING, "odradek"):

@@ -33,7 +33,8 @@ class Brokers:
         pass
 
     def describe_topics(self, topics: Any, **options: Any) -> dict[str, Future[Any]]:
-        return {TOPIC: self._answer(SimpleNamespace(topic_id="id", partitions=[0], authorized_operations=None))}
+        partition = SimpleNamespace(replicas=[1])
+        return {TOPIC: self._answer(SimpleNamespace(topic_id="id", partitions=[partition], authorized_operations=None))}
 
     def describe_configs(self, resources: list[ConfigResource], **options: Any) -> dict[ConfigResource, Future[Any]]:
         answer = {"max.message.bytes": SimpleNamespace(value="7"), "delete.retention.ms": SimpleNamespace(value="7")}
