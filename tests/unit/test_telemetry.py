@@ -185,6 +185,7 @@ def test_a_processor_that_works_is_live_and_ready() -> None:
         (processor(assigned=False), True, "has not assigned partitions yet"),
         (processor(contact_seconds=11.0, contact_error="refused"), True, "no broker has answered for 11 s: refused"),
         (processor(contact_seconds=None), True, "no broker has answered yet"),
+        (processor(contact_seconds=30.0, missing_topic="topic m does not exist"), True, "processor of q: topic m does not exist"),
         (processor(fatal="another one has our identity", group_alive=False), True, "another one has our identity"),
         (processor(stopping=True, group_alive=False, group_silent_seconds=99.0), True, "shutting down"),
     ],

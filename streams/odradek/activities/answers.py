@@ -4,6 +4,8 @@ One plain producer, used from the loop's and the consumer's thread; delivery rep
 the consumer's thread. A record is durable when its report says so; only then is a command acknowledged. A report that says no is
 dealt with here: too large, no such topic, or sent again. Nothing is given up silently. Too large is only what is so by itself
 (`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent again, its activity did what it should.
+
+What the service says of itself is no answer: a status that cannot be written is dropped, the next one speaks.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ HELD_MAX = 1_000_000  # more than slots and heartbeats make
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 OnDurable = Callable[[], None]
+#: Why a status was dropped.
+OnDropped = Callable[[str], None]
 #: (size, limit) of the value that did not fit -> what to send instead, or None to give up on it.
 OnTooLarge = Callable[[int, int], ActivityOutcome | None]
 
@@ -44,7 +48,7 @@ OnTooLarge = Callable[[int, int], ActivityOutcome | None]
 class _Record:
     """One record on its way. Called by the producer with its delivery report."""
 
-    __slots__ = ("answers", "entered", "headers", "key", "on_durable", "on_too_large", "partition", "topic", "value")
+    __slots__ = ("answers", "entered", "headers", "key", "on_dropped", "on_durable", "on_too_large", "partition", "topic", "value")
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class _Record:
         self.on_durable = on_durable
         self.on_too_large = on_too_large
         self.partition = partition
+        self.on_dropped: OnDropped | None = None  # of a status
         self.entered = False  # let through by the window of its topic
 
     def __call__(self, error: KafkaError | None, message: Any) -> None:
@@ -73,6 +78,7 @@ class _Record:
                 self.answers._not_delivered(self, error)
                 return
             self.answers._leave(self)
+            self.answers._statuses.discard(self)
             if self.on_durable is not None:
                 self.on_durable()
         finally:
@@ -103,6 +109,7 @@ class Answers:
         self._on_fatal = on_fatal
         #: Waits for `serve`: what the producer had no room for, and under load what gathers.
         self._overflow: deque[_Record] = deque()
+        self._statuses: set[_Record] = set()  # on their way
         self._gathering = Gathering(time.monotonic)
         self._windows: Windows[_Record] = Windows(_size, batch=batch, limits={}, held_max=HELD_MAX)
 
@@ -130,6 +137,15 @@ class Answers:
     ) -> None:
         """Send bytes as they are."""
         self._send(_Record(self, topic, key, value, headers, on_durable, None, partition))
+
+    def status(
+        self, topic: str, key: bytes, value: bytes | None, headers: Headers, on_durable: OnDurable | None, on_dropped: OnDropped
+    ) -> None:
+        """Send what the service says of itself: dropped where an answer would be sent again or become a dead letter."""
+        record = _Record(self, topic, key, value, headers, on_durable, None, -1)
+        record.on_dropped = on_dropped
+        self._statuses.add(record)
+        self._send(record)
 
     def _send(self, record: _Record) -> None:
         if self._gathering.waits() or self._overflow:
@@ -175,8 +191,13 @@ class Answers:
 
     @property
     def pending(self) -> int:
-        """Records not yet durable."""
-        return len(self._producer) + len(self._overflow) + self._windows.held
+        """Answers not yet durable."""
+        return max(0, len(self._producer) + len(self._overflow) + self._windows.held - len(self._statuses))
+
+    @property
+    def statuses_pending(self) -> int:
+        """Statuses on their way."""
+        return len(self._statuses)
 
     def _leave(self, record: _Record) -> None:
         if record.entered:
@@ -214,7 +235,10 @@ class Answers:
         if code == KafkaError.MSG_SIZE_TOO_LARGE and self._had_company(record):
             return
         self._leave(record)
-        if code == KafkaError.MSG_SIZE_TOO_LARGE:
+        self._statuses.discard(record)
+        if record.on_dropped is not None and code not in _NOT_ALLOWED:
+            record.on_dropped(error.str())
+        elif code == KafkaError.MSG_SIZE_TOO_LARGE:
             self._too_large(record)
         elif code in _NO_SUCH_TOPIC:
             self._undeliverable(

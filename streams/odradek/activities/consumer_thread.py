@@ -52,6 +52,7 @@ SCHEMA_RETRY_S = 0.5
 REVOKE_WAIT_S = 2.0
 #: Bound on the time that the last answers may take to become durable at the end.
 FINISH_WAIT_S = 15.0
+STATUS_WAIT_S = 2.0  # ... and for the word that it leaves, which may have no topic
 # Once, at the start: cancel requests of the time before, see control.py.
 CONTROL_WAIT_S = 10.0
 
@@ -163,9 +164,11 @@ class ConsumerThread:
         self._loop.call_soon_threadsafe(self._service.cancel_requested, request)
 
     def _last_turn(self) -> None:
-        deadline = self._clock() + FINISH_WAIT_S
-        while self._answers.pending and self._clock() < deadline:
-            self._answers.serve(0.05)
+        began, answers = self._clock(), self._answers
+        while answers.pending and self._clock() - began < FINISH_WAIT_S:
+            answers.serve(0.05)
+        while answers.statuses_pending and self._clock() - began < STATUS_WAIT_S:
+            answers.serve(0.05)
         if self._answers.pending:
             logger.warning("%d answers were not durable at the end; their commands are delivered again", self._answers.pending)
         self._commands.commit_finally()

@@ -44,12 +44,13 @@ from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import StateStoreError, TopicMissingError
-from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config, share_consumer_config
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.slots import Slot, take_slot
+from odradek.kafka.upkeep import TopicUpkeep
 from odradek.kafka.windows import batch_bytes
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityReport
@@ -139,6 +140,8 @@ class ActivityHost:
         self._next_status = 0.0
         self._contact_at = self._loop_at = 0.0  # monotonic: a record was acknowledged; the event loop went round
         self._contact_error = ""
+        self._reports_dropped = 0
+        self._upkeep: TopicUpkeep | None = None
 
     # --- life
 
@@ -153,6 +156,8 @@ class ActivityHost:
             self._build()
             assert self._thread is not None
             self._thread.start()
+            if self._upkeep is not None:
+                self._upkeep.start()
             await self._ended
         finally:
             await self._drain()
@@ -188,7 +193,8 @@ class ActivityHost:
         """Topics and the slot: blocks on the broker."""
         names = self._topics
         commands, control, dead_letters = (kind(self.task_queue) for kind in (names.commands, names.control, names.dead_letters))
-        found = self._admin.ensure([commands, control, dead_letters, names.members])
+        found = self._admin.ensure([commands, control, dead_letters, names.members, names.schemas])
+        self._upkeep = TopicUpkeep(self._admin, [found[names.members], found[names.schemas]], self._made_anew)
         found[commands].require("Read", "Write", "Delete")
         self._partitions = found[commands].partitions
         found[control].require("Read")
@@ -294,6 +300,8 @@ class ActivityHost:
     async def _drain(self) -> None:
         """No new commands; grace, cancel, wait for what runs; answers durable, offsets committed, members told."""
         self._worker_shutdown.set()
+        if self._upkeep is not None:
+            self._upkeep.stop()
         service, thread = self._service, self._thread
         if service is not None and thread is not None:
             service.draining = True
@@ -360,13 +368,24 @@ class ActivityHost:
             slots_used=len(self._service.running),
         )
         key, headers = self._member_id.encode(), headers_for(status)
-        self._answers.send(self._topics.members, key, self._codec.encode(status), headers, self._note_contact)
+        self._answers.status(self._topics.members, key, self._codec.encode(status), headers, self._note_contact, self._note_dropped)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._note_loop)
 
     def _note_contact(self) -> None:
         """Reports leave every few seconds whatever activities do, so they tell whether a broker answers."""
         self._contact_at, self._contact_error = time.monotonic(), ""
+
+    def _note_dropped(self, why: str) -> None:
+        self._reports_dropped += 1
+        self._contact_error = why
+
+    def _made_anew(self, topic: TopicFacts) -> None:
+        """A topic of the namespace had been deleted. On the thread that looks after them."""
+        if topic.name == self._topics.schemas:
+            self._schemas.made_anew()
+        else:
+            self._note_contact()  # a broker says so; the statuses before had no topic to go to
 
     def _note_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._contact_error:  # says less than what came before it
@@ -377,7 +396,7 @@ class ActivityHost:
 
     def _say_gone(self) -> None:
         if self._answers is not None:
-            self._answers.send(self._topics.members, self._member_id.encode(), None, [])
+            self._answers.status(self._topics.members, self._member_id.encode(), None, [], None, self._note_dropped)
 
     # --- looking in
 
@@ -431,4 +450,6 @@ class ActivityHost:
             draining=service.draining,
             dead_letters=self._refusals.letters.copy(),
             activity_types=tuple(self.registry.names),
+            reports_dropped=self._reports_dropped,
+            missing_topic=str(self._upkeep.missing or "") if self._upkeep is not None else "",
         )

@@ -54,7 +54,8 @@ class ActivityStatistics:
     dropped: commands that left with their partition, or that nobody waited for any more.
     twins: commands read again while they ran. pauses: times this process stood still.
     thread_silent_seconds, loop_silent_seconds: since the consumer's thread and the event loop last went round. contact_seconds: since the
-    broker last acknowledged a record, None: never yet.
+    broker last acknowledged a record, None: never yet. reports_dropped: statuses that could not be written. missing_topic: the error of a
+    topic of the namespace that is gone.
     """
 
     namespace: str = ""
@@ -89,3 +90,5 @@ class ActivityStatistics:
     draining: bool = False
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     activity_types: tuple[str, ...] = ()
+    reports_dropped: int = 0
+    missing_topic: str = ""

@@ -2,7 +2,7 @@
 
 Duties: read the topic in the background and hold what it says (fingerprint -> schema), publish ours where they are missing, tell
 since when a fingerprint has been asked for in vain. `find` is the codec's `SchemaLookup`: it answers at once, so a lane
-puts a record back and asks again; after `patience_s` the record counts as undecodable.
+puts a record back and asks again; after `patience_s` the record counts as undecodable. A topic that was deleted gets all that is known.
 
 Key: the fingerprint as 16 hex digits, its 8 bytes in single-object order. Value: `PublishedSchema`, always single-object framed
 (a reader has nobody to ask about this one, so its schema never changes).
@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import reader_config
 from odradek.kafka.errors import unreachable
@@ -35,6 +36,7 @@ PATIENCE_S = 30.0  # a schema that is not there by then was never published: wri
 _READY_S = 15.0  # to read the topic once, at start
 _POLL_S = 0.2
 _AFTER_DEFECT_S = 0.5
+_ANEW_S = 5.0  # to publish again what was deleted
 
 
 class SchemasTopic:
@@ -60,8 +62,10 @@ class SchemasTopic:
         self._new_consumer = new_consumer
         self._schemas: dict[bytes, str] = {}
         self._asked_s: dict[bytes, float] = {}
+        self._published: set[bytes] = set()  # that the topic holds as it is now
         self._changed = threading.Condition()
         self._caught_up = False
+        self._anew = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -77,6 +81,10 @@ class SchemasTopic:
         with self._changed:
             if not self._changed.wait_for(lambda: self._caught_up, timeout=_READY_S):
                 raise unreachable(self._settings, f"{self._topic} could not be read in {_READY_S:g} s")
+
+    def made_anew(self) -> None:
+        """The topic was deleted and made anew: it is read from its start, and gets what it lacks. Any thread; returns at once."""
+        self._anew.set()
 
     def close(self) -> None:
         """Stop reading. What is known stays known. Idempotent."""
@@ -152,21 +160,60 @@ class SchemasTopic:
     def _read(self, consumer: Consumer, ends: dict[int, int]) -> None:
         positions = dict.fromkeys(ends, 0)
         behind = {partition for partition, end in ends.items() if end > 0}
+        lacking = False  # whether the topic lacks what we know
         try:
             while not self._closing.is_set():
                 try:
+                    if self._anew.is_set():
+                        ends = self._begin_anew(consumer)
+                        positions, lacking = dict.fromkeys(ends, 0), True
+                        behind = {partition for partition, end in ends.items() if end > 0}
                     if behind:  # an end may be a control record or compacted away: ask for the position, do not count records
                         for place in consumer.position([TopicPartition(self._topic, partition) for partition in behind]):
                             positions[place.partition] = max(positions[place.partition], place.offset)
                         behind = {partition for partition in behind if positions[partition] < ends[partition]}
                     if not behind and not self._caught_up:
                         self._set_caught_up()
+                    if not behind and lacking:
+                        self._publish_anew()
+                        lacking = False
                     self._read_one(consumer, _POLL_S if not behind else 0.01)
+                except (KafkaException, OdradekError) as error:
+                    logger.warning("%s cannot be read, or get anew what it lacks, yet: %s", self._topic, error)
+                    self._closing.wait(_AFTER_DEFECT_S)
                 except Exception:  # whatever it is: without this thread no schema that is published from now on is ever seen
                     logger.exception("%s: a record is skipped", self._topic)
                     self._closing.wait(_AFTER_DEFECT_S)
         finally:
             consumer.close()
+
+    def _begin_anew(self, consumer: Consumer) -> dict[int, int]:
+        """Read from the start of the topic as it is now; its ends."""
+        facts = self._admin.describe([self._topic]).get(self._topic)
+        if facts is None:
+            raise TopicMissingError(self._topic, reason="it was deleted")
+        starts = self._admin.start_offsets(self._topic, range(facts.partitions))
+        ends = self._admin.end_offsets(self._topic, range(facts.partitions), committed=True)
+        consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in starts.items()])
+        self._published.clear()
+        self._anew.clear()
+        return ends
+
+    def _publish_anew(self) -> None:
+        """What this process knows and the topic has not: every record that was written with it still lies somewhere."""
+        lacking = [(known, schema) for known, schema in list(self._schemas.items()) if known not in self._published]
+        if not lacking:
+            return
+        failures: list[BaseException] = []
+        with PlainProducer(self._settings) as producer:
+            for known, schema in lacking:
+                record = PublishedSchema(known.hex(), str(json.loads(schema)["name"]), schema)
+                key = record.fingerprint.encode()
+                producer.produce(self._topic, key, encode(record), on_delivery=lambda error: failures.append(error) if error else None)
+            left = producer.close(_ANEW_S)
+        if failures or left:
+            raise failures[0] if failures else unreachable(self._settings, f"{left} schemas could not be published anew")
+        logger.warning("%s was deleted: %d schemas were published anew", self._topic, len(lacking))
 
     def _read_one(self, consumer: Consumer, timeout_s: float) -> None:
         message = consumer.poll(timeout_s)
@@ -189,6 +236,7 @@ class SchemasTopic:
         except UndecodableRecord as error:
             logger.warning("%s: record %r is skipped: %s", self._topic, key, error)
             return
+        self._published.add(found)
         with self._changed:
             self._schemas.setdefault(found, record.schema)
             self._changed.notify_all()
@@ -200,7 +248,8 @@ class SchemasTopic:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            logger.error("%s was deleted or cut under its reader: schemas published from now on are not seen", self._topic)
+            logger.warning("%s was deleted or cut under its reader: it is read from its start", self._topic)
+            self._anew.set()
         else:
             logger.warning("%s: %s", self._topic, error.str())
 

@@ -66,6 +66,10 @@ class MemberReports(threading.Thread):
     def stop(self) -> None:
         self._stopping.set()
 
+    def made_anew(self) -> None:
+        """The topic had been deleted: that reports were not written before says nothing of the broker, which has answered just now."""
+        self.contact_at, self.contact_error = time.monotonic(), ""
+
     def _report(self) -> None:
         self._send(self._value)
 

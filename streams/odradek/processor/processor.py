@@ -19,12 +19,13 @@ from odradek.config import Settings
 from odradek.engine.activation import Activator
 from odradek.engine.ports import Engine, EngineLimits
 from odradek.exceptions import OdradekError
-from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import consumer_config, reader_config, topics_of, transactional_producer_config
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.slots import Slot, take_slot
+from odradek.kafka.upkeep import TopicUpkeep
 from odradek.kafka.windows import batch_bytes
 from odradek.processor.forwarding import ForwardingLane
 from odradek.processor.group import Group
@@ -109,6 +110,7 @@ class Processor:
         self._members: MemberReports | None = None
         self._purger: Purger | None = None
         self._unended: UnendedTransactions | None = None
+        self._upkeep: TopicUpkeep | None = None
 
     # --- life
 
@@ -211,6 +213,9 @@ class Processor:
         self._purger.start()
         self._unended = UnendedTransactions(admin, self._end_unended, every_seconds=self._unended_every_seconds)
         self._unended.start()
+        shared = [topics.members, topics.replies, topics.schemas, topics.results, topics.executions]
+        self._upkeep = TopicUpkeep(admin, [found[topic] for topic in shared], self._made_anew)
+        self._upkeep.start()
 
     def stop(self, drain: bool = True) -> None:
         """End. drain: lanes finish their transaction and partitions are given back first; else nothing is waited for.
@@ -231,6 +236,8 @@ class Processor:
                 thread.stop()
                 if drain:
                     thread.join(5.0)
+        if self._upkeep is not None:
+            self._upkeep.stop()
         if self._schemas is not None:
             self._schemas.close()
         if self._producer is not None:
@@ -293,6 +300,7 @@ class Processor:
             fatal=str(self._fatal) if self._fatal is not None else "",
             stopping=self._stopped,
             workflow_types=tuple(self._workflow_types),
+            missing_topic=str(self._upkeep.missing or "") if self._upkeep is not None else "",
         )
 
     # --- what lanes need made
@@ -349,6 +357,16 @@ class Processor:
             lane.end_at(places)
 
     # --- errors
+
+    def _made_anew(self, topic: TopicFacts) -> None:
+        """A topic of the namespace had been deleted. On the thread that looks after them."""
+        topics = topics_of(self._settings)
+        if topic.name == topics.schemas and self._schemas is not None:
+            self._schemas.made_anew()
+        elif topic.name == topics.members and self._members is not None:
+            self._members.made_anew()
+        if self._services is not None:
+            self._services.outlet.doubt()  # it may have another number of partitions
 
     def _note_fatal(self, error: OdradekError) -> None:
         self._fatal = error

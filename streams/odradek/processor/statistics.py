@@ -107,7 +107,7 @@ class LaneStatistics:
 class ProcessorStatistics:
     """A processor of one task queue. `contact_seconds`: since the broker last acknowledged a record, None: never yet.
 
-    `workflow_types`: those that are registered.
+    `workflow_types`: those that are registered. `missing_topic`: the error of a topic of the namespace that is gone.
     """
 
     namespace: str
@@ -128,6 +128,7 @@ class ProcessorStatistics:
     fatal: str
     stopping: bool
     workflow_types: tuple[str, ...] = ()
+    missing_topic: str = ""
 
 
 def lane_statistics(lane: Lane, lag: int | None) -> LaneStatistics:

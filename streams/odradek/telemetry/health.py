@@ -61,7 +61,7 @@ def health_of_processor(found: ProcessorStatistics, liveness_s: float, *, contac
             missing.append(f"{name}: {lane.state}{left}{': ' + lane.error if lane.error else ''}")
     if not found.assigned and not found.fatal:
         missing.append(f"{where}: the group has not assigned partitions yet")
-    missing.extend(_contact(where, found.contact_seconds, found.contact_error or found.producer.error, contact_s))
+    missing.extend(_contact(where, found, found.contact_error or found.producer.error, contact_s))
     return Health(tuple(dead), tuple(missing))
 
 
@@ -78,12 +78,14 @@ def health_of_activities(found: ActivityStatistics, liveness_s: float, *, contac
         dead.append(f"{where}: the event loop has been blocked for {found.loop_silent_seconds:.0f} s, an async activity does not yield")
     if not found.assigned:
         missing.append(f"{where}: the group has not assigned partitions yet")
-    missing.extend(_contact(where, found.contact_seconds, found.contact_error, contact_s))
+    missing.extend(_contact(where, found, found.contact_error, contact_s))
     return Health(tuple(dead), tuple(missing))
 
 
-def _contact(where: str, seconds: float | None, reason: str, limit_s: float) -> list[str]:
-    why = f": {reason}" if reason else ""
+def _contact(where: str, found: ProcessorStatistics | ActivityStatistics, reason: str, limit_s: float) -> list[str]:
+    if found.missing_topic:  # then statuses may have nowhere to go, whoever answers
+        return [f"{where}: {found.missing_topic}"]
+    seconds, why = found.contact_seconds, f": {reason}" if reason else ""
     if seconds is None:
         return [f"{where}: no broker has answered yet{why}"]
     return [f"{where}: no broker has answered for {seconds:.0f} s{why}"] if seconds > limit_s else []
