@@ -81,6 +81,10 @@ class FakeTransport:
             return Owner.NONE
         return self.owners.get(task_queue, Owner.ALIVE if task_queue in self.living else Owner.NONE)
 
+    @property
+    def trouble(self) -> str:
+        return ""
+
     async def queues(self) -> dict[str, bool]:
         return {queue: queue in self.living for queue in self.existing}
 

@@ -21,11 +21,12 @@ class Unanswered(Exception):
     """No reply came in time. Internal: `verdicts.py` turns it into what the caller gets.
 
     `delivered`: Kafka has the request. `owner`: what is known of its owner. `last`: the last reply that asked for patience. `waited_s`: how
-    long it was waited for, which is less than the deadline when nobody is there to wait for.
+    long it was waited for, which is less than the deadline when nobody is there to wait for. `trouble`: why no reply could come, if known.
     """
 
-    def __init__(self, delivered: bool, owner: Owner, last: Reply | None, waited_s: float) -> None:
+    def __init__(self, delivered: bool, owner: Owner, last: Reply | None, waited_s: float, trouble: str = "") -> None:
         super().__init__()
+        self.trouble = trouble
         self.waited_s = waited_s
         self.delivered = delivered
         self.owner = owner
@@ -128,13 +129,13 @@ class Call:
         if now >= self.deadline:
             # One who has neither answered nor said anything of himself for so long is dead, though `members` may not count him so yet.
             owner = self.channel.transport.owner(self.queue, self.record.workflow_id, silence_s=QUIET_S)
-            self.fail(Unanswered(self.delivered, owner, self.last, self.deadline - self.sent_at))
+            self.fail(Unanswered(self.delivered, owner, self.last, self.deadline - self.sent_at, self.channel.transport.trouble))
             return
         if now < self.next_at:
             return  # an entry from before `next_at` was moved; whoever moved it made another
         owner = self.channel.transport.owner(self.queue, self.record.workflow_id)
         if owner is Owner.NONE and self.fail_early and now - self.sent_at >= NO_OWNER_GRACE_S:
-            self.fail(Unanswered(self.delivered, owner, self.last, now - self.sent_at))
+            self.fail(Unanswered(self.delivered, owner, self.last, now - self.sent_at, self.channel.transport.trouble))
             return
         if owner is Owner.NONE and self.delivered and not self.fail_early:
             # It lies in the log and nobody reads there: asking again only makes the log longer. `owner_changed` comes back to it.

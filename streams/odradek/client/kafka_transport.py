@@ -31,6 +31,7 @@ from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.kafka.upkeep import TopicUpkeep
 from odradek.weak_method import weak_method
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UnencodableRecord, WireError
@@ -67,6 +68,9 @@ class KafkaTransport:
         self._producer: PlainProducer | None = None
         self._replies: ReplyReader | None = None
         self._members: MembersReader | None = None
+        self._shared: list[TopicFacts] = []  # as they were at the start
+        self._upkeep: TopicUpkeep | None = None
+        self._in_doubt_until = 0.0  # monotonic: until members have had time to say something
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_replies: OnReplies | None = None
         self._on_owners: OnOwners | None = None
@@ -95,6 +99,7 @@ class KafkaTransport:
         found = self._admin.ensure([topics.replies, topics.members, topics.schemas, topics.results, topics.executions])
         for topic in (topics.replies, topics.members):
             found[topic].require("Read")
+        self._shared = [found[topic] for topic in (topics.replies, topics.members, topics.schemas)]
         partition = partition_for(self._client_id.encode(), found[topics.replies].partitions)
         assert self._loop is not None
         self._replies = ReplyReader(
@@ -102,7 +107,7 @@ class KafkaTransport:
             topics.replies,
             partition,
             self._client_id.encode(),
-            partial(_end_of, self._admin, topics.replies, partition, committed=False),
+            partial(_end_of, self._admin, topics.replies, committed=False),
             self._loop,
             weak_method(self._readable),
             weak_method(self._deliver),
@@ -239,12 +244,38 @@ class KafkaTransport:
         queue = self._queues.get(task_queue)
         if queue is None or self._closed:
             return Owner.UNKNOWN
-        partition = partition_for(workflow_id.encode(), queue.partitions)
-        return self._reader().view.owner(task_queue, partition, time.monotonic(), silence_s)
+        partition, now = partition_for(workflow_id.encode(), queue.partitions), time.monotonic()
+        self._look_after()
+        found = self._reader().view.owner(task_queue, partition, now, silence_s)
+        return Owner.UNKNOWN if found is Owner.NONE and (self.trouble or now < self._in_doubt_until) else found
+
+    def _look_after(self) -> None:
+        """Something is slow: see whether the topics that everybody shares are there."""
+        if self._upkeep is None and self._shared:
+            self._upkeep = TopicUpkeep(self._admin, self._shared, weak_method(self._made_anew), asked=True)
+            self._upkeep.start()
+        if self._upkeep is not None:
+            self._upkeep.look()
+
+    @property
+    def trouble(self) -> str:
+        """See `Transport.trouble`."""
+        missing = self._upkeep.missing if self._upkeep is not None else None
+        return str(missing) if missing is not None else ""
+
+    def _made_anew(self, topic: TopicFacts) -> None:
+        """Somebody had deleted it. On the thread that looks after them."""
+        if topic.name == self._topics.replies and self._replies is not None:
+            self._replies.made_anew(partition_for(self._client_id.encode(), topic.partitions))
+        elif topic.name == self._topics.members:  # its reader goes on by itself
+            self._in_doubt_until = time.monotonic() + SILENCE_S
+        elif topic.name == self._topics.schemas:
+            self._schemas.made_anew()
 
     async def queues(self) -> dict[str, bool]:
         """See `Transport.queues`."""
         reader = self._reader()
+        self._look_after()
         names, _ = await asyncio.gather(
             asyncio.to_thread(self._admin.topic_names), asyncio.to_thread(reader.wait_complete, MEMBERS_TIMEOUT_S)
         )
@@ -298,6 +329,8 @@ class KafkaTransport:
         self._closed = True
         with _open_lock:
             _open.discard(self)
+        if self._upkeep is not None:
+            self._upkeep.stop()
         readers = [reader for reader in (self._replies, self._members) if reader is not None]
         for reader in readers:
             reader.stop()

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
@@ -30,7 +30,7 @@ _START_S = 5.0
 class ReplyReader:
     """Reads one partition of `replies`. The constructor blocks until its position is fixed: no reply after it is missed.
 
-    end: the partition's end now; blocks.  readable: whether a value of this client can be decoded; may block.  on_values: called on `loop`
+    end: a partition's end now; blocks.  readable: whether a value of this client can be decoded; may block.  on_values: called on `loop`
     with those that can.  on_gap: called on `loop` when replies were lost.
     """
 
@@ -40,7 +40,7 @@ class ReplyReader:
         topic: str,
         partition: int,
         key: bytes,
-        end: Callable[[], int],
+        end: Callable[[int], int],
         loop: asyncio.AbstractEventLoop,
         readable: Callable[[bytes], bool | None],
         on_values: Callable[[list[bytes]], object],
@@ -56,8 +56,9 @@ class ReplyReader:
         self._inbox: list[bytes] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._from = end()
+        self._from = end(partition)
         self._begun = threading.Event()
+        self._anew = threading.Event()
         self._consumer = Consumer(reader_config(settings, read_uncommitted=True))
         self._thread = threading.Thread(target=self._run, name="odradek-replies", daemon=True)
         self._thread.start()
@@ -65,6 +66,11 @@ class ReplyReader:
     def begin(self) -> None:
         """A request is about to be sent: read from now on. Again: nothing."""
         self._begun.set()
+
+    def made_anew(self, partition: int) -> None:
+        """The topic was deleted and made anew: read this partition of it, from its start. Any thread; returns at once."""
+        self._place, self._from = (self._place[0], partition), 0
+        self._anew.set()
 
     def stop(self) -> None:
         """End the thread soon; does not wait."""
@@ -80,8 +86,11 @@ class ReplyReader:
         try:
             self._begun.wait()
             if not self._stop.is_set():
+                self._anew.clear()
                 consumer.assign([TopicPartition(*self._place, self._beginning())])
             while not self._stop.is_set():
+                if self._anew.is_set():
+                    self._begin_anew()
                 # consume(n, t) waits for all n or for t: wait for one, then take what else is there.
                 message = consumer.poll(_POLL_S)
                 if message is None:
@@ -94,6 +103,12 @@ class ReplyReader:
             logger.exception("the reply reader of %s[%d] has died", *self._place)
         finally:
             consumer.close()
+
+    def _begin_anew(self) -> None:
+        self._anew.clear()
+        logger.warning("replies of %s[%d] were deleted: what waits is asked again", *self._place)
+        self._consumer.assign([TopicPartition(*self._place, OFFSET_BEGINNING)])
+        self._call(partial(self._on_gap, None))
 
     def _beginning(self) -> int:
         """Where the partition ended when this client came, or, since nothing before the first request is ours, what is left after it."""
@@ -118,9 +133,10 @@ class ReplyReader:
             return
         # The process slept longer than replies are kept, or the topic was made anew: what was there is lost, calls ask again.
         logger.warning("replies of %s[%d] were lost: %s", *self._place, error.str())
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not self._anew.is_set():
             try:
-                self._consumer.assign([TopicPartition(*self._place, self._end())])
+                topic, partition = self._place
+                self._consumer.assign([TopicPartition(topic, partition, self._end(partition))])
                 break
             except (KafkaException, OdradekError) as problem:
                 logger.warning("replies: %s", problem)

@@ -129,7 +129,8 @@ class ResultWait:
         if self.outcome.done():
             return
         if self.deadline is not None and now >= self.deadline:
-            self.fail(Unanswered(self.delivered, self._owner(QUIET_S), None, self.deadline - self.sent_at))
+            owner = self._owner(QUIET_S)
+            self.fail(Unanswered(self.delivered, owner, None, self.deadline - self.sent_at, self.channel.transport.trouble))
             return
         if now < self.next_at:
             return  # an entry from before `next_at` was moved; whoever moved it made another

@@ -71,6 +71,12 @@ class Transport(Protocol):
         silence_s: who has said nothing of himself for so long is dead."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why replies cannot come or owners cannot be seen, with its cure: a topic that everybody shares is gone. "" otherwise, and while
+        nothing has been slow: `owner` begins to find out."""
+        ...
+
     async def queues(self) -> dict[str, bool]:
         """Every queue of the namespace that has workflows, and whether one of its owners seems to be alive."""
         ...

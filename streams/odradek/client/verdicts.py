@@ -67,17 +67,23 @@ def accept(unanswered: Unanswered, *, what: str, task_queue: str, address: str, 
     _check_delivered(unanswered, what, address)
     if unanswered.last is not None:
         check(unanswered.last, task_queue=task_queue)
+    why = f", as {unanswered.trouble.rstrip('.')}" if unanswered.trouble else ""
     if explicit and unanswered.owner is Owner.ALIVE:
         raise rpc_error(
             RPCStatusCode.DEADLINE_EXCEEDED,
-            f"{what}: not confirmed within {unanswered.waited_s:.3g} s. The request lies in the log of task queue {task_queue!r} "
+            f"{what}: not confirmed within {unanswered.waited_s:.3g} s{why}. The request lies in the log of task queue {task_queue!r} "
             f"and will be applied",
         )
     noted = _pending.get()
     if noted is not None:
         noted.append(task_queue)
+    level = logging.WARNING if noted is None else logging.DEBUG
+    if why:
+        text = "%s: no answer came within %.3g s%s. The request lies in the log of task queue %r and is applied by its processor"
+        logger.log(level, text, what, unanswered.waited_s, why, task_queue)
+        return
     logger.log(
-        logging.WARNING if noted is None else logging.DEBUG,
+        level,
         "%s: no processor of task queue %r answered within %.3g s. The request lies in its log and is applied as soon as one does",
         what,
         task_queue,
@@ -93,6 +99,8 @@ def unavailable(unanswered: Unanswered, *, what: str, task_queue: str, address: 
             check(unanswered.last, task_queue=task_queue)
     except RPCError as error:
         return error
+    if unanswered.trouble:
+        return rpc_error(RPCStatusCode.UNAVAILABLE, f"{what}: no answer can come, as {unanswered.trouble}")
     if unanswered.owner is Owner.ALIVE:
         waited = f"{unanswered.waited_s:.3g} s"
         return rpc_error(RPCStatusCode.DEADLINE_EXCEEDED, f"{what}: task queue {task_queue!r} did not answer within {waited}")
