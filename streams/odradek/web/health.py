@@ -1,4 +1,4 @@
-"""Probes: `/health/live` says that the process serves, `/health/ready` that it can answer: Kafka reached, read side caught up.
+"""Probes: `/health/live` says that the process serves, `/health/ready` that it can answer: Kafka and its topics there, read side caught up.
 
 Open to everybody, so they name no more than what is missing.
 """

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from odradek.client.connection import Connection
 from odradek.client.kafka_transport import KafkaTransport
 from odradek.config import Settings
-from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.kafka.upkeep import TopicUpkeep
 from odradek.web.context import ServerContext
 from odradek.web.hub import KEYS_MAX, MEMBERS, RUNS
 from odradek.web.kafka.cluster import QueueReader
@@ -51,7 +52,8 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         stack.push_async_callback(in_thread, closing.wait, _CLOSE_S)  # the last that happens
         admin = ClusterAdmin(settings, request_timeout_s=_ADMIN_TIMEOUT_S)
         server.cluster_id = await in_thread(admin.cluster_id)
-        await in_thread(admin.ensure, [admin.topics.members, admin.topics.schemas, admin.topics.executions])
+        topics = admin.topics
+        shared = await in_thread(admin.ensure, [topics.members, topics.schemas, topics.executions, topics.replies, topics.results])
         schemas = SchemasTopic(settings, admin)
         await in_thread(schemas.open)
         stack.callback(closing.begin, schemas.close)
@@ -63,6 +65,17 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         reader = BoardReader(settings, server.board, codec)
         reader.start()
         stack.callback(closing.begin, reader.close)
+
+        def made_anew(topic: TopicFacts) -> None:
+            if topic.name == topics.schemas:
+                schemas.made_anew()
+            if topic.name in (topics.schemas, topics.members):
+                reader.made_anew()
+
+        upkeep = TopicUpkeep(admin, shared.values(), made_anew)
+        upkeep.start()
+        stack.callback(upkeep.stop)
+        server.readiness["topics"] = lambda: str(upkeep.missing or "")
         server.queues = QueueReader(settings, admin, server.board)
         stack.callback(server.queues.close)
         sampling = asyncio.create_task(server.backlog.follow(server.queues.queues))

@@ -23,7 +23,7 @@ from typing import Any, cast
 import faust
 
 from odradek.config import Settings
-from odradek.exceptions import OdradekError
+from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.visibility.blocking import in_daemon_thread
 from odradek.visibility.errors import IntakeError
 from odradek.visibility.intake import driver
@@ -42,6 +42,7 @@ WAITING_RECORDS_MAX = 20_000
 LOOK_EVERY_S = 0.5
 _NOTE_EVERY_S = 5.0
 _BUFFERED_BATCHES = 64
+_MISSED_MAX = 3  # looks without the topic: a broker that has just started may not know of it yet
 
 
 #: Where readers of committed records end, by partition. Blocks. Not the consumer's: its connection is busy waiting for records.
@@ -106,6 +107,7 @@ class VisibilityApp(faust.App):
         self._taken: dict[int, int] = {}
         self._changed = asyncio.Condition()
         self._noted_s = 0.0
+        self._missed = 0  # looks in a row that did not find the topic
         self.executions_topic = self.topic(topics.executions, key_serializer="raw", value_serializer="raw", acks=False)
         self.executions = cast(
             TopicTable,
@@ -181,12 +183,19 @@ class VisibilityApp(faust.App):
         progress = self.progress
         try:
             ends = await in_daemon_thread(self._ends)
+        except TopicMissingError as error:  # no outage: a new app makes it anew, or says that it may not
+            progress.lag = None
+            self._missed += 1
+            if self._missed >= _MISSED_MAX:
+                await self.crash(error)
+            return
         except OdradekError as error:
             progress.lag = None
             if not progress.outage:
                 logger.warning("the read side takes nothing in until a broker answers again; lists stay as they are: %s", error)
             progress.outage = str(error)
             return
+        self._missed = 0
         if progress.outage:
             logger.warning("a broker answers the read side again")
             progress.outage = ""

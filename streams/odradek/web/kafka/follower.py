@@ -124,12 +124,17 @@ class BoardReader:
         topics = topics_of(settings)
         self._members, self._schemas = topics.members, topics.schemas
         self._behind = {self._members, self._schemas}
+        self._anew = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="odradek-board", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""
         self._thread.start()
+
+    def made_anew(self) -> None:
+        """One of the topics was deleted and made anew: read both from their start. Any thread; returns at once."""
+        self._anew.set()
 
     def close(self) -> None:
         """End the thread; waits for it."""
@@ -149,11 +154,12 @@ class BoardReader:
                 self._stop.wait(AGAIN_S)
 
     def _read(self) -> None:
-        """From the start, until told to stop."""
+        """From the start, until told to stop or to begin anew."""
+        self._anew.clear()
         consumer = Consumer(reader_config(self._settings, partition_eof=True))
         try:
             consumer.assign([TopicPartition(self._members, 0, 0), TopicPartition(self._schemas, 0, 0)])
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not self._anew.is_set():
                 message = consumer.poll(0.3)
                 if message is not None:
                     self._take(consumer, message)
