@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from odradek.exceptions import TopicSettingError
 from odradek.kafka.client_config import admin_config
-from odradek.processor import Processor
+from odradek.processor import Processor, outlet
 from odradek.processor.lane_state import LaneState
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
@@ -79,6 +79,32 @@ def test_what_loses_records_stops_the_lanes_until_it_is_mended(wire: Wire, kind:
         alter(wire, topic, setting, value)
         until(lambda: run(processor), 60)
         counts(wire)
+    finally:
+        processor.stop()
+
+
+def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet, "KNOWN_FOR_SECONDS", 0.2)
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        processor.wait_ready(30)
+        key = key_for(wire, 0)
+        counts(wire)
+        alter(wire, wire.state, "cleanup.policy", "compact,delete")
+
+        def stopped() -> bool:
+            wire.send(SignalWorkflow(key, "count"))
+            wire.flush()
+            return processor.statistics().lanes[0].state == LaneState.FAILED.name
+
+        until(stopped, 60)
+        said = processor.statistics().lanes[0].error
+        assert f"{wire.state} has cleanup.policy=compact,delete" in said
+        alter(wire, wire.state, "cleanup.policy", "compact")
+        until(lambda: run(processor), 60)
+        sent = wire.admin.end_offsets(wire.events, [0], committed=True)[0]
+        until(lambda: wire.counts()[key] == list(range(1, sent + 1)), 60)
     finally:
         processor.stop()
 

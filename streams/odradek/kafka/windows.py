@@ -116,8 +116,10 @@ class Windows(Generic[R]):
     def ready(self, topic: str) -> list[R]:
         """Those kept that go now."""
         found: list[R] = []
+        state = self._topics[topic]
+        if state.limit is None:  # for most topics, for ever
+            return found
         with self._lock:
-            state = self._topics[topic]
             while not state.emptying and (kept := state.returned or state.waiting):
                 if state.on_the_way and state.bytes + self._size_of(kept[0]) > (state.limit or 0):
                     break

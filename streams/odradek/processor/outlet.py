@@ -171,16 +171,21 @@ class TopicOutlet:
         self._judge(facts, self._admin.topic_settings([facts.name])[facts.name])
 
     def batch_limit(self) -> int:
-        """What the batches of a lane may have, in bytes: no more than any topic takes that it writes, as far as that is known."""
+        """What the batches of a lane may have, in bytes: no more than any topic takes that it writes, as far as that is known.
+
+        Asks once in the life of a process: an owner has to fence first, whatever the cluster says of topics just now.
+        """
         for topic in (*self._fixed, self._events):
-            self._look(topic)
+            if topic not in self._known and self._look(topic).missing:
+                break
         return self.narrowest
 
     def narrows(self, batch: int, records: Iterable[Record]) -> str:
-        """The topic of one of these records that takes less than `batch` bytes; "" for none."""
+        """A topic that takes less than `batch` bytes, of these records or of those that every lane writes; "" for none."""
         if self.narrowest >= batch:
             return ""
-        return next((topic for topic in {record.topic for record in records} if 0 < self._look(topic).limit < batch), "")
+        topics = {record.topic for record in records}.union(self._fixed)
+        return next((topic for topic in topics if 0 < self._look(topic).limit < batch), "")
 
     def narrowed(self, batch: int) -> bool:
         """A batch was refused: whether any topic takes less than `batch` bytes by now. Asks anew."""
