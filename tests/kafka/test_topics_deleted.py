@@ -168,6 +168,34 @@ async def test_an_activity_services_status_is_no_dead_letter(bootstrap: str, nam
     engine.close()
 
 
+async def test_a_server_says_which_topic_is_missing(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its probe names the topic, and not a broker; its pages do not call queues unserved that may well be served."""
+    cluster = Cluster(settings)
+    topics = cluster.topics
+    cluster.admin.ensure_queue(QUEUE)
+    cluster.admin.ensure([topics.members, topics.replies, topics.schemas, topics.results, topics.executions])
+    monkeypatch.setenv("ODRADEK_CREATE_TOPICS", "false")
+    async with server(settings, tmp_path) as serving, serving.client() as http:
+
+        async def said(topic: str) -> bool:
+            found = await http.get("/health/ready")
+            missing = found.json().get("missing", {})
+            assert "kafka" not in missing
+            return found.status_code == 503 and f"topic {topic} does not exist" in missing.get("topics", "")
+
+        async def is_ready() -> bool:
+            return (await http.get("/health/ready")).status_code == 200
+
+        for topic in (topics.replies, topics.executions, topics.members):
+            await asyncio.to_thread(cluster.delete, topic)
+            await eventually(functools.partial(said, topic))
+            if topic == topics.members:
+                assert answer(await http.get("/api/odradek/v1/members"))["complete"] is False
+                assert f"Who is alive is not known: topic {topic} does not exist" in (await http.get("/queues")).text
+            await asyncio.to_thread(cluster.admin.ensure, [topic])
+            await eventually(is_ready)
+
+
 def test_a_processor_says_which_topic_is_missing(bootstrap: str, namespace: str, tmp_path: Path) -> None:
     wire = Wire(bootstrap, namespace, tmp_path)
     cluster = Cluster(wire.settings)

@@ -76,13 +76,16 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         upkeep.start()
         stack.callback(upkeep.stop)
         server.readiness["topics"] = lambda: str(upkeep.missing or "")
+        server.board.gone = lambda: str(upkeep.missing) if upkeep.missing is not None and upkeep.missing.topic in reader.topics else ""
         server.queues = QueueReader(settings, admin, server.board)
         stack.callback(server.queues.close)
         sampling = asyncio.create_task(server.backlog.follow(server.queues.queues))
         stack.callback(sampling.cancel)
         server.records = RecordReader(settings, admin, codec)
         server.dead_letters = DeadLetterReader(settings, admin, codec, producer)
-        server.readiness["members"] = lambda: "" if server.board.complete else "the topics `members` and `schemas` are being read"
+        server.readiness["members"] = lambda: (
+            "" if server.board.complete or server.board.gone() else "the topics `members` and `schemas` are being read"
+        )
 
         await _open_read_side(server, stack)
         connection = Connection(settings, make_transport=lambda given: _Transport(given, closing))

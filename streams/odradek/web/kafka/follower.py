@@ -43,7 +43,18 @@ class Board:
         self._members: dict[str, MemberStatus] = {}
         self._schemas: dict[str, SchemaView] = {}
         self._ours = {fingerprint(record_type).hex() for record_type in RECORD_TYPES}
-        self.complete = False
+        self._complete = False
+        #: Why the topics cannot be read, with its cure; "" while they can. Who is alive is not known then.
+        self.gone: Callable[[], str] = lambda: ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that the topics hold was read, and they are still there."""
+        return self._complete and not self.gone()
+
+    @complete.setter
+    def complete(self, complete: bool) -> None:
+        self._complete = complete
 
     def member(self, member_id: str, status: MemberStatus | None) -> None:
         """A member's latest word; None when it has left."""
@@ -123,7 +134,8 @@ class BoardReader:
         self._codec = codec
         topics = topics_of(settings)
         self._members, self._schemas = topics.members, topics.schemas
-        self._behind = {self._members, self._schemas}
+        self.topics = frozenset({topics.members, topics.schemas})
+        self._behind = set(self.topics)
         self._anew = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="odradek-board", daemon=True)

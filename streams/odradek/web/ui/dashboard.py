@@ -88,6 +88,7 @@ async def show(visit: Visit) -> Response:
         drawn=drawn,
         building=building,
         members=members,
+        gone=visit.server.board.gone(),
         backlog=_backlog(visit, name),
         queues=queues,
         backlog_since_ms=visit.server.backlog.since_ms,

@@ -19,7 +19,8 @@ from odradek.web.ui.visit import Visit
 async def queues(visit: Visit) -> Response:
     """All queues."""
     found = await api.list_queues(visit.asked())
-    return visit.render("queues.html", part="parts/queues.html", queues=found.task_queues, complete=visit.server.board.complete)
+    board = visit.server.board
+    return visit.render("queues.html", part="parts/queues.html", queues=found.task_queues, complete=board.complete, gone=board.gone())
 
 
 async def queue(visit: Visit) -> Response:
@@ -33,7 +34,8 @@ async def services(visit: Visit) -> Response:
     """Processors and services with their slots."""
     found = await api.list_members(visit.asked(api.MembersParameters()))
     shared = await _share_groups(visit, {member.task_queue for member in found.members if member.kind == ACTIVITIES})
-    return visit.render("services.html", part="parts/services.html", members=found.members, complete=found.complete, shared=shared)
+    complete, gone = found.complete, visit.server.board.gone()
+    return visit.render("services.html", part="parts/services.html", members=found.members, complete=complete, gone=gone, shared=shared)
 
 
 async def dead_letters(visit: Visit) -> Response:
