@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from odradek import activity, workflow
+from odradek.activities import answers as answers_module
 from odradek.activities.answers import Answers
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.client import Client, WorkflowHandle
@@ -85,17 +87,21 @@ class Away:
 
 def set_limit(bootstrap: str, topics: Iterable[str], limit: int) -> None:
     """Their `max.message.bytes`, and wait until the broker says so."""
+    set_setting(bootstrap, topics, "max.message.bytes", str(limit))
+
+
+def set_setting(bootstrap: str, topics: Iterable[str], setting: str, value: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    entry = ConfigEntry("max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET)
+    entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
     for topic in topics:
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
         admin.incremental_alter_configs([resource])[resource].result(20)
-        until(partial(_takes, admin, topic, limit))
+        until(partial(_has, admin, topic, setting, value))
 
 
-def _takes(admin: AdminClient, topic: str, limit: int) -> bool:
+def _has(admin: AdminClient, topic: str, setting: str, value: str) -> bool:
     asked = ConfigResource(ResourceType.TOPIC, topic)
-    return bool(admin.describe_configs([asked])[asked].result(20)["max.message.bytes"].value == str(limit))
+    return bool(admin.describe_configs([asked])[asked].result(20)[setting].value == value)
 
 
 def settings_of(bootstrap: str, namespace: str, tmp_path: Path, **kafka: str) -> Settings:
@@ -265,6 +271,39 @@ async def test_one_that_does_not_fit_alone_is_refused_with_what_its_topic_takes(
         await asyncio.wait_for(producer.send(topic, b"k", b"next"), WAIT_S)
 
 
+async def test_an_outcome_that_is_refused_for_its_time_is_sent_again_in_a_while(
+    bootstrap: str, namespace: str, tmp_path: Path, topic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(bootstrap, namespace, tmp_path)
+    set_setting(bootstrap, [topic], "message.timestamp.before.max.ms", "0")
+    monkeypatch.setattr(answers_module, "AGAIN_S", 3_600.0)
+    durable: list[bool] = []
+    answers = Answers(Producer(producer_config(settings)), Codec(), limit_of=unasked, undeliverable=unasked, on_fatal=unasked)
+    answers.send(topic, b"k", b"v", [], lambda: durable.append(True))
+
+    def told() -> bool:
+        answers.serve(0.05)
+        return "sending it again" in caplog.text
+
+    until(told)
+    for _ in range(20):
+        answers.serve(0.01)
+    assert answers.pending == 1 and caplog.text.count("sending it again") == 1
+    set_setting(bootstrap, [topic], "message.timestamp.before.max.ms", "86400000")
+    monkeypatch.setattr(answers_module, "AGAIN_S", 0.0)
+
+    def served() -> bool:
+        answers.serve(0.05)
+        return not answers.pending
+
+    until(served)
+    assert durable == [True]
+
+
+def unasked(*_: object) -> NoReturn:
+    raise AssertionError("it has a topic, and fits")
+
+
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: Path, topic: str, compression: str) -> None:
     """Many at once are all taken; one that is too large by itself is the only one that is told so."""
@@ -278,12 +317,9 @@ async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: 
     def completed(number: int, data: bytes) -> ActivityTaskCompleted:
         return ActivityTaskCompleted("w", "r", number, str(number), 1, [Payload(data=data)])
 
-    def refuse(*_: object) -> None:
-        raise AssertionError("it has a topic")
-
     admin, config, durable = ClusterAdmin(settings), producer_config(settings), [0]
     answers = Answers(
-        Producer(config), Codec(), limit_of=lambda name: admin.max_message_bytes([name])[name], undeliverable=refuse, on_fatal=refuse
+        Producer(config), Codec(), limit_of=lambda name: admin.max_message_bytes([name])[name], undeliverable=unasked, on_fatal=unasked
     )
 
     def count() -> None:

@@ -35,6 +35,7 @@ _NO_SUCH_TOPIC = {
     KafkaError.TOPIC_EXCEPTION,
 }
 _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+AGAIN_S = 0.25  # a broker that refuses at once would be asked a thousand times a second, and the log filled
 HELD_MAX = 1_000_000  # more than slots and heartbeats make
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
@@ -109,6 +110,8 @@ class Answers:
         self._on_fatal = on_fatal
         #: Waits for `serve`: what the producer had no room for, and under load what gathers.
         self._overflow: deque[_Record] = deque()
+        #: Refused for what passes, and when (monotonic).
+        self._again: deque[tuple[float, _Record]] = deque()
         self._statuses: set[_Record] = set()  # on their way
         self._gathering = Gathering(time.monotonic)
         self._windows: Windows[_Record] = Windows(_size, batch=batch, limits={}, held_max=HELD_MAX)
@@ -174,6 +177,8 @@ class Answers:
     def serve(self, timeout: float = 0.0) -> None:
         """Take delivery reports; then send what waits. The consumer's thread calls it every few milliseconds."""
         self._producer.poll(timeout)
+        while self._again and time.monotonic() - self._again[0][0] >= AGAIN_S:
+            self._overflow.append(self._again.popleft()[1])
         if not self._gathering.ripe():
             return
         while self._overflow:
@@ -192,7 +197,7 @@ class Answers:
     @property
     def pending(self) -> int:
         """Answers not yet durable."""
-        return max(0, len(self._producer) + len(self._overflow) + self._windows.held - len(self._statuses))
+        return max(0, len(self._producer) + len(self._overflow) + len(self._again) + self._windows.held - len(self._statuses))
 
     @property
     def statuses_pending(self) -> int:
@@ -255,7 +260,7 @@ class Answers:
             return  # the process is closing; the command is not acknowledged and will be delivered again
         else:
             logger.warning("a record for %s was not delivered (%s), sending it again", record.topic, error.str())
-            self._send(record)
+            self._again.append((time.monotonic(), record))
 
     def _too_large(self, record: _Record) -> None:
         size, limit = _size(record), self._limit_of(record.topic)
