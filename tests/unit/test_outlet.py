@@ -11,7 +11,8 @@ from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal
 from odradek.exceptions import TopicError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
-from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet
+from odradek.kafka.windows import BATCH_BYTES
+from odradek.processor.outlet import OVERHEAD_BYTES, Record, TopicOutlet
 from odradek.wire.codec import Codec
 from odradek.wire.payload import Payload
 from odradek.wire.record_size import record_size
@@ -30,13 +31,16 @@ TRACE = Payload(
 class Admin:
     """Every topic is there and takes LIMIT bytes."""
 
+    def __init__(self) -> None:
+        self.limits: dict[str, int] = {}
+
     def ensure(self, topics: list[str]) -> dict[str, Any]:
         return {topic: SimpleNamespace(require=lambda _, topic=topic: TopicFacts(topic, "id", 2)) for topic in topics}
 
     describe = ensure
 
     def topic_settings(self, topics: list[str]) -> dict[str, dict[str, str]]:
-        return {topic: {"max.message.bytes": str(LIMIT)} for topic in topics}
+        return {topic: {"max.message.bytes": str(self.limits.get(topic, LIMIT))} for topic in topics}
 
 
 def task(size: int, name: str, headers: dict[str, Payload]) -> ActivityTask:
@@ -63,6 +67,26 @@ def test_what_passes_is_taken(name: str, headers: dict[str, Payload]) -> None:
             passed += 1
             assert written <= LIMIT
     assert passed and refused
+
+
+def test_batches_are_what_the_narrowest_topic_takes() -> None:
+    admin, topics = Admin(), Topics("default")
+    limits = dict.fromkeys([topics.results, topics.executions, topics.events("q"), topics.commands("q")], 1_048_588)
+    admin.limits = limits | {topics.state("q"): 16_777_216, topics.dead_letters("q"): 16_777_216, topics.commands("small"): 9_000}
+    outlet = TopicOutlet(cast(ClusterAdmin, admin), Codec(), topics, "q")
+    assert outlet.batch_limit() == 1_048_588 > BATCH_BYTES, "ordinary topics take the usual batch"
+    outlet.check(ports.COMMANDS, "q", task(1, "w", {}))
+    assert outlet.narrows(BATCH_BYTES, [Record(topics.commands("q"), b"", b"", [])]) == ""
+    outlet.check(ports.COMMANDS, "small", task(1, "w", {}))
+    ordinary, small = (Record(topics.commands(queue), b"", b"", []) for queue in ("q", "small"))
+    assert outlet.narrows(BATCH_BYTES, [ordinary]) == "", "of another lane"
+    assert outlet.narrows(BATCH_BYTES, [ordinary, small]) == topics.commands("small")
+    assert outlet.batch_limit() == 9_000 and outlet.narrows(9_000, [small]) == ""
+    assert not outlet.narrowed(9_000)
+    admin.limits[topics.results] = 5_000
+    assert outlet.batch_limit() == 9_000, "known"
+    assert outlet.narrowed(9_000) and outlet.batch_limit() == 5_000
+    assert outlet.narrows(9_000, []) == topics.results, "each lane writes it"
 
 
 @pytest.mark.parametrize("kind", [ports.RESULTS, ports.EXECUTIONS])

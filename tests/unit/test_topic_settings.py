@@ -87,6 +87,9 @@ def test_state_that_is_deleted(policy: str, ms: str, size: str, stops: bool) -> 
 
 def test_state_of_a_broker_that_tells_no_policy() -> None:
     assert setting_problems(topics.STATE, {}) == []
+    assert setting_problems(topics.STATE, dict.fromkeys(DEFAULTS, None), replicas=1) == []
+    assert setting_problems(topics.EVENTS, DEFAULTS | {"retention.ms": "0"}, replicas=1)[0].value == "0"
+    assert setting_problems(topics.EVENTS, {"cleanup.policy": "delete", "retention.ms": "forever"}) == []
 
 
 def test_more_in_sync_than_there_are_comes_first() -> None:
@@ -95,9 +98,8 @@ def test_more_in_sync_than_there_are_comes_first() -> None:
 
 
 def test_records_that_waited() -> None:
-    young = {"message_timestamp_before_max_ms": "1000"}
-    assert said(topics.RESULTS, **young) == [("message.timestamp.before.max.ms", "86400000", False)]
-    assert said(topics.RESULTS, message_timestamp_type="LogAppendTime", **young) == []
+    assert said(topics.RESULTS, message_timestamp_before_max_ms="1000") == [("message.timestamp.before.max.ms", "86400000", False)]
+    assert said(topics.RESULTS, message_timestamp_type="LogAppendTime", message_timestamp_before_max_ms="1000") == []
 
 
 def test_a_problem_names_its_value() -> None:

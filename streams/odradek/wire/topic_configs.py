@@ -97,7 +97,7 @@ _WHAT_IS_COMPACTED = {
 _COMPACTION_STOPS = frozenset({topics.EVENTS, topics.COMMANDS, topics.RESULTS})
 
 
-def setting_problems(kind: str, settings: Mapping[str, str], *, replicas: int = 0) -> list[SettingProblem]:
+def setting_problems(kind: str, settings: Mapping[str, str | None], *, replicas: int = 0) -> list[SettingProblem]:
     """What the settings of a topic of this kind do not do that they must; the worst first.
 
     settings: as Kafka describes them; what is not in there is not judged.  replicas: of its partitions; 0: not known.
@@ -106,10 +106,10 @@ def setting_problems(kind: str, settings: Mapping[str, str], *, replicas: int = 
     return sorted(found, key=lambda problem: not problem.stops)
 
 
-def _cleanup_problems(kind: str, settings: Mapping[str, str]) -> list[SettingProblem]:
-    policy = settings.get("cleanup.policy", "")
+def _cleanup_problems(kind: str, settings: Mapping[str, str | None]) -> list[SettingProblem]:
+    policy = settings.get("cleanup.policy") or ""
     policies = {word.strip() for word in policy.split(",")} - {""}
-    limits = [(name, settings[name]) for name in ("retention.ms", "retention.bytes") if int(settings.get(name, -1)) >= 0]
+    limits = [(name, settings[name] or "") for name in ("retention.ms", "retention.bytes") if _number(settings, name, -1) >= 0]
     expires = "delete" in policies and bool(limits)
     if kind in _COMPACTED and policies:
         if expires:
@@ -124,17 +124,25 @@ def _cleanup_problems(kind: str, settings: Mapping[str, str]) -> list[SettingPro
     return []
 
 
-def _taking_problems(settings: Mapping[str, str], replicas: int) -> list[SettingProblem]:
+def _taking_problems(settings: Mapping[str, str | None], replicas: int) -> list[SettingProblem]:
     found = []
-    in_sync = int(settings.get("min.insync.replicas", 1))
+    in_sync = _number(settings, "min.insync.replicas", 1)
     if 0 < replicas < in_sync:
         why = f"its partitions have {replicas} replicas, so that no record is ever taken (or give them more)"
         found.append(SettingProblem("min.insync.replicas", str(in_sync), str(max(1, replicas - 1)), why, stops=True))
-    oldest_ms = int(settings.get("message.timestamp.before.max.ms", _WAITS_MS))
+    oldest_ms = _number(settings, "message.timestamp.before.max.ms", _WAITS_MS)
     if settings.get("message.timestamp.type") != "LogAppendTime" and oldest_ms < _WAITS_MS:
         why = "records that waited for a leader of their partition for longer are refused"
         found.append(SettingProblem("message.timestamp.before.max.ms", str(oldest_ms), str(_DAY), why))
     return found
+
+
+def _number(settings: Mapping[str, str | None], name: str, default: int) -> int:
+    """A broker that is not Apache Kafka may lack a setting, or tell it without a value."""
+    try:
+        return int(settings.get(name) or default)
+    except ValueError:
+        return default
 
 
 def _delete(retention_ms: int, segment_mib: int) -> dict[str, str]:
