@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from odradek.kafka.client_config import admin_config
 from odradek.wire.events import SignalWorkflow
@@ -19,7 +19,9 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
 
 
 @pytest.mark.timeout(180)
-def test_deleted_commands_are_made_anew(wire: Wire) -> None:
+@pytest.mark.parametrize("partitions", [0, 1, 9], ids=["not yet", "fewer", "more"])
+def test_deleted_commands_are_made_anew(wire: Wire, partitions: int) -> None:
+    """By the lane, or by somebody else meanwhile, with another number of partitions."""
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
@@ -31,6 +33,8 @@ def test_deleted_commands_are_made_anew(wire: Wire) -> None:
         admin = AdminClient(admin_config(wire.settings))
         admin.delete_topics([wire.commands], operation_timeout=20)[wire.commands].result(30)
         until(lambda: wire.commands not in wire.admin.describe([wire.commands]))
+        if partitions:
+            admin.create_topics([NewTopic(wire.commands, partitions)], operation_timeout=20)[wire.commands].result(30)
         for _ in range(5):
             wire.send(SignalWorkflow(one, "count"))
             wire.send(SignalWorkflow(other, "count"))

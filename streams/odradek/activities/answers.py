@@ -37,6 +37,10 @@ _NO_SUCH_TOPIC = {
 _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 AGAIN_S = 0.25  # a broker that refuses at once would be asked a thousand times a second, and the log filled
 HELD_MAX = 1_000_000  # more than slots and heartbeats make
+# How often a record whose topic or partition is not known is sent once more, after a look: the topic may have been deleted and made anew
+# with fewer partitions, and a producer that missed it once goes on saying so.
+LOOKS_MAX = 2
+LOOK_TIMEOUT_S = 2.0
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 OnDurable = Callable[[], None]
@@ -49,7 +53,9 @@ OnTooLarge = Callable[[int, int], ActivityOutcome | None]
 class _Record:
     """One record on its way. Called by the producer with its delivery report."""
 
-    __slots__ = ("answers", "entered", "headers", "key", "on_dropped", "on_durable", "on_too_large", "partition", "topic", "value")
+    __slots__ = (
+        "answers", "entered", "headers", "key", "looks", "on_dropped", "on_durable", "on_too_large", "partition", "topic", "value",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class _Record:
         self.partition = partition
         self.on_dropped: OnDropped | None = None  # of a status
         self.entered = False  # let through by the window of its topic
+        self.looks = 0
 
     def __call__(self, error: KafkaError | None, message: Any) -> None:
         try:
@@ -110,9 +117,10 @@ class Answers:
         self._on_fatal = on_fatal
         #: Waits for `serve`: what the producer had no room for, and under load what gathers.
         self._overflow: deque[_Record] = deque()
-        #: Refused for what passes, and when (monotonic).
+        #: Refused for what passes or may have passed, and when (monotonic).
         self._again: deque[tuple[float, _Record]] = deque()
         self._statuses: set[_Record] = set()  # on their way
+        self._doubted: set[str] = set()  # topics that the producer does not know, to be looked at by `serve`, which may block
         self._gathering = Gathering(time.monotonic)
         self._windows: Windows[_Record] = Windows(_size, batch=batch, limits={}, held_max=HELD_MAX)
 
@@ -179,6 +187,8 @@ class Answers:
         self._producer.poll(timeout)
         while self._again and time.monotonic() - self._again[0][0] >= AGAIN_S:
             self._overflow.append(self._again.popleft()[1])
+        while self._doubted:
+            self._look(self._doubted.pop())
         if not self._gathering.ripe():
             return
         while self._overflow:
@@ -193,6 +203,13 @@ class Answers:
                 self._go_on(record.topic)
             else:
                 self._overflow.popleft()
+
+    def _look(self, topic: str) -> None:
+        """Have the producer learn of a topic anew. What it does not learn is told by the next try."""
+        try:
+            self._producer.list_topics(topic, timeout=LOOK_TIMEOUT_S)
+        except KafkaException as error:
+            logger.debug("topic %s cannot be looked up: %s", topic, error)
 
     @property
     def pending(self) -> int:
@@ -245,6 +262,10 @@ class Answers:
             record.on_dropped(error.str())
         elif code == KafkaError.MSG_SIZE_TOO_LARGE:
             self._too_large(record)
+        elif code in _NO_SUCH_TOPIC and record.looks < LOOKS_MAX:
+            record.looks += 1
+            self._doubted.add(record.topic)
+            self._again.append((time.monotonic(), record))
         elif code in _NO_SUCH_TOPIC:
             self._undeliverable(
                 record.topic,

@@ -6,7 +6,6 @@ waits until it is durable, after a look whether the activity still waits for it.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from odradek.activities.token import TaskToken
@@ -162,20 +161,8 @@ class ActivityCompletion:
 
     async def _report(self, record: ActivityReport, token: TaskToken) -> None:
         """Send, and wait until Kafka has it."""
-        await self._channel.prepare(token.queue, create=False)
-        loop = asyncio.get_running_loop()
-        durable: asyncio.Future[None] = loop.create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if not durable.done():
-                durable.set_result(None) if error is None else durable.set_exception(error)
-
-        def delivered(error: BaseException | None) -> None:  # on any thread
-            loop.call_soon_threadsafe(settle, error)
-
-        self._channel.transport.send(token.queue, record, delivered)
         try:
-            await durable
+            await self._channel.deliver(token.queue, record)
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 

@@ -43,7 +43,7 @@ from odradek.client.requests import RequestChannel
 from odradek.client.result import next_run, value_of
 from odradek.client.same_request import request_id_of_caller
 from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
-from odradek.client.verdicts import accept, check, check_start, rpc_error, unavailable
+from odradek.client.verdicts import accept, check, check_start, never_used, rpc_error, unavailable
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count_workflows, namespace_path
 from odradek.converter import DataConverter, WorkflowSerializationContext
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
@@ -98,7 +98,7 @@ class ClientImpl(OutboundInterceptor):
         """Start, or signal with start. The handle acts on the latest run and awaits the one started."""
         record, timeout_s = await self._prepare_start(input)
         try:
-            reply: Reply | None = await self._ask(input.task_queue, record, timeout_s)
+            reply: Reply | None = await self._ask(input.task_queue, record, timeout_s, create=True)
         except Unanswered as unanswered:
             self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
             reply = None
@@ -139,11 +139,11 @@ class ClientImpl(OutboundInterceptor):
     async def _result(self, record: StartWorkflow, input: StartWorkflowInput, converter: DataConverter, timeout_s: float | None) -> Any:
         record.await_result = True
         try:
-            reply = await self._channel.ask_result(input.task_queue, record, timeout_s)
+            reply = await self._channel.ask_result(input.task_queue, record, timeout_s, create=True)
         except Unanswered as unanswered:
             self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
             # Accepted, with a deadline that was for the verdict alone.
-            reply = await self._channel.ask_result(input.task_queue, record)
+            reply = await self._channel.ask_result(input.task_queue, record, create=True)
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         return await self._follow(reply, input.id, input.workflow, input.task_queue, converter, input.ret_type, follow_runs=True)
@@ -374,9 +374,9 @@ class ClientImpl(OutboundInterceptor):
     async def _prepare(self, queue: str, *, create: bool) -> None:
         await self._channel.prepare(queue, create=create)
 
-    async def _ask(self, queue: str, record: Request, timeout_s: float, *, fail_early: bool = False) -> Reply:
+    async def _ask(self, queue: str, record: Request, timeout_s: float, *, fail_early: bool = False, create: bool = False) -> Reply:
         try:
-            return await self._channel.ask(queue, record, timeout_s, fail_early=fail_early)
+            return await self._channel.ask(queue, record, timeout_s, fail_early=fail_early, create=create)
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
@@ -386,9 +386,11 @@ class ClientImpl(OutboundInterceptor):
         record.request_id = record.request_id or request_id_of_caller()
 
         async def attempt(queue: str) -> Reply | None:
-            await self._prepare_existing(queue, record.workflow_id)
             try:
+                await self._prepare(queue, create=False)
                 return await self._ask(queue, record, timeout_s)
+            except TopicMissingError as error:
+                raise never_used(record.workflow_id, queue) from error
             except Unanswered as unanswered:
                 self._accept(unanswered, what, queue, rpc_timeout)
                 return None
@@ -419,15 +421,6 @@ class ClientImpl(OutboundInterceptor):
                 raise unavailable(unanswered, what=what, task_queue=queue, address=self._channel.transport.address) from None
 
         return await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)
-
-    async def _prepare_existing(self, queue: str, workflow_id: str) -> None:
-        """Topics of a queue that a workflow is said to live in; a queue without topics never had one."""
-        try:
-            await self._prepare(queue, create=False)
-        except TopicMissingError as error:
-            raise rpc_error(
-                RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}: task queue {queue!r} was never used"
-            ) from error
 
     async def _located(
         self, workflow_id: str, run_id: str, task_queue: str | None, timeout_s: float, attempt: Callable[[str], Awaitable[R]]

@@ -45,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 MEMBERS_TIMEOUT_S = 5.0
+# A queue in use is looked at again after this: somebody may have deleted it, and made it anew with another number of partitions.
+LOOK_AGAIN_S = 10.0
+# And after this where something is slow: a producer keeps a record for a topic that is gone for half a minute before it says so.
+LOOK_SLOW_S = 2.0
 # What a record takes beside key and value: framing of the batch and of the record, header names and values.
 _RECORD_OVERHEAD = 512
 
@@ -64,6 +68,7 @@ class KafkaTransport:
         self._schemas = SchemasTopic(settings, self._admin)
         self._codec = codec or make_codec(settings, self._schemas)
         self._queues: dict[str, _Queue] = {}
+        self._topic_ids: dict[str, str] = {}  # of `events`, as the producer knows them
         self._ever_served: set[str] = set()
         self._producer: PlainProducer | None = None
         self._replies: ReplyReader | None = None
@@ -75,6 +80,7 @@ class KafkaTransport:
         self._on_replies: OnReplies | None = None
         self._on_owners: OnOwners | None = None
         self._preparing: dict[str, asyncio.Task[None]] = {}
+        self._looking: set[asyncio.Task[None]] = set()
         self._closed = False
         self._pid = os.getpid()
 
@@ -147,6 +153,38 @@ class KafkaTransport:
     async def _prepare(self, task_queue: str, create: bool) -> None:
         self._queues[task_queue] = await asyncio.to_thread(self._look, task_queue, create)
 
+    def _look_again(self, task_queue: str, queue: _Queue, after_s: float) -> None:
+        """See, beside what is sent, whether the topic is still the one that is known. What cannot be seen now is as it was."""
+        now = time.monotonic()
+        if now - queue.looked_at <= after_s:
+            return
+        queue.looked_at = now
+        task = asyncio.get_running_loop().create_task(self._check(task_queue, queue))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _check(self, task_queue: str, queue: _Queue) -> None:
+        try:
+            facts = (await asyncio.to_thread(self._admin.describe, [queue.events])).get(queue.events)
+            if facts is not None and facts.topic_id == queue.topic_id:
+                return
+            logger.info("task queue %r was deleted%s", task_queue, "" if facts is None else ", and made anew")
+            found = None if facts is None else await asyncio.to_thread(self._look, task_queue, False)
+        except (KafkaException, OdradekError) as error:
+            logger.debug("task queue %r cannot be looked at: %s", task_queue, error)
+            return
+        self._forget(task_queue, queue)
+        if found is not None:
+            self._queues.setdefault(task_queue, found)
+        self._tell_owners({task_queue})  # what is on its way to the former one is asked again
+
+    def _forget(self, task_queue: str, queue: _Queue) -> None:
+        """Its topic is gone, or another: it is looked up anew before the next request."""
+        if self._queues.get(task_queue) is queue:
+            del self._queues[task_queue]
+            self._topic_ids[queue.events] = ""  # the producer learns of it anew then, whatever it is
+        self._ever_served.discard(task_queue)
+
     def _look(self, task_queue: str, create: bool) -> _Queue:
         events = self._topics.events(task_queue)
         facts = self._admin.describe([events]).get(events)
@@ -159,6 +197,9 @@ class KafkaTransport:
         if self._producer is not None:
             self._producer.partitions[events] = facts.partitions
             self._producer.limits[events] = limit
+            if self._topic_ids.setdefault(events, facts.topic_id) != facts.topic_id:
+                self._topic_ids[events] = facts.topic_id
+                self._producer.refresh(events, self._connect_timeout_s)
         return _Queue(facts, limit)
 
     # --- sending
@@ -167,7 +208,10 @@ class KafkaTransport:
         """See `Transport.send`."""
         assert self._producer is not None and self._loop is not None and self._replies is not None, "not open"
         self._replies.begin()
-        queue = self._queues[task_queue]
+        queue = self._queues.get(task_queue)
+        if queue is None:
+            raise TopicMissingError(self._topics.events(task_queue), reason="it was deleted")
+        self._look_again(task_queue, queue, LOOK_AGAIN_S)
         try:
             value = self._codec.encode(record)
             key = record.workflow_id.encode()
@@ -178,18 +222,29 @@ class KafkaTransport:
             raise RecordTooLargeError(
                 queue.events, size=size, limit=queue.limit, what=f"the {type(record).__name__} of workflow {record.workflow_id!r}"
             )
-        report = None
-        if on_delivery is not None:
-            loop = self._loop
+        loop = self._loop
 
-            def report(error: BaseException | None) -> None:
-                if error is None:
+        def report(error: BaseException | None) -> None:
+            if error is None:
+                if on_delivery is not None:
                     on_delivery(None)
-                elif not loop.is_closed():
-                    loop.call_soon_threadsafe(on_delivery, error)
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(self._refused, task_queue, queue, on_delivery, error)
 
         partition = partition_for(key, queue.partitions)  # the topic may have got more, which the owners do not count
-        self._producer.produce(queue.events, key, value, headers_for(record), partition=partition, on_delivery=report)
+        try:
+            self._producer.produce(queue.events, key, value, headers_for(record), partition=partition, on_delivery=report)
+        except TopicMissingError:
+            self._forget(task_queue, queue)
+            raise
+
+    def _refused(self, task_queue: str, queue: _Queue, on_delivery: OnDelivery | None, error: BaseException) -> None:
+        if isinstance(error, TopicMissingError):
+            self._forget(task_queue, queue)
+        if on_delivery is not None:
+            on_delivery(error)
+        else:
+            logger.warning("a record for %s was not delivered: %s", queue.events, error)
 
     # --- replies and owners
 
@@ -244,6 +299,7 @@ class KafkaTransport:
         queue = self._queues.get(task_queue)
         if queue is None or self._closed:
             return Owner.UNKNOWN
+        self._look_again(task_queue, queue, LOOK_SLOW_S)
         partition, now = partition_for(workflow_id.encode(), queue.partitions), time.monotonic()
         self._look_after()
         found = self._reader().view.owner(task_queue, partition, now, silence_s)
@@ -344,10 +400,12 @@ class KafkaTransport:
 class _Queue:
     """What is known of a task queue's `events`."""
 
-    __slots__ = ("events", "limit", "partitions")
+    __slots__ = ("events", "limit", "looked_at", "partitions", "topic_id")
 
     def __init__(self, facts: TopicFacts, limit: int) -> None:
         self.events = facts.name
+        self.topic_id = facts.topic_id
+        self.looked_at = time.monotonic()
         self.partitions = facts.partitions
         self.limit = limit
 

@@ -10,6 +10,7 @@ Must never: decide what an unanswered request means to the user (`impl.py` does)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -18,6 +19,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from odradek.client.abandoned import watch
@@ -27,14 +29,17 @@ from odradek.client.pacing import ResponseTimes
 from odradek.client.result_wait import ResultWait
 from odradek.client.transport import Transport
 from odradek.client.wheel import TimerWheel
+from odradek.exceptions import TopicMissingError
 from odradek.weak_method import weak_method
-from odradek.wire.events import AwaitResult, Request, StartWorkflow
+from odradek.wire.events import AwaitResult, Event, Request, StartWorkflow
 from odradek.wire.outcomes import Reply
 
 logger = logging.getLogger(__name__)
 
 # How many workflow ids a client remembers the queue of.
 REMEMBERED_QUEUES = 10_000
+# Between two attempts at a queue that was deleted.
+GONE_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +159,27 @@ class RequestChannel:
         if not self.transport.prepared(task_queue):
             await self.transport.prepare(task_queue, create=create)
 
-    async def ask(self, task_queue: str, record: Request, timeout_s: float, *, fail_early: bool = False) -> Reply:
-        """Send a request and wait for its reply. `prepare` comes first.
+    async def ask(self, task_queue: str, record: Request, timeout_s: float, *, fail_early: bool = False, create: bool = False) -> Reply:
+        """Send a request and wait for its reply. `prepare` comes first, and again where the queue was deleted since then, with `create`.
 
-        fail_early: the request is worth nothing without an owner (a query). Raises `Unanswered` at the deadline, and what `send` raises.
+        fail_early: the request is worth nothing without an owner (a query). Raises `Unanswered` at the deadline, and what `prepare` and
+        `send` raise.
         """
+        until = self.now() + timeout_s
+        while True:
+            try:
+                return await self._ask(task_queue, record, timeout_s, fail_early)
+            except TopicMissingError:
+                timeout_s = until - self.now() - GONE_PAUSE_S
+                if timeout_s <= 0:
+                    raise
+            await self._prepare_again(task_queue, create)
+
+    async def _prepare_again(self, task_queue: str, create: bool) -> None:
+        await asyncio.sleep(GONE_PAUSE_S)  # a topic that was just made shows a moment later
+        await self.prepare(task_queue, create=create)
+
+    async def _ask(self, task_queue: str, record: Request, timeout_s: float, fail_early: bool) -> Reply:
         if record.request_id in self._waiting:
             timeout_s = await self._turn(task_queue, record, timeout_s)
         call = Call(self, task_queue, record, timeout_s, fail_early)
@@ -184,20 +205,46 @@ class RequestChannel:
                 raise Unanswered(False, self.transport.owner(task_queue, record.workflow_id), None, timeout_s)
             await asyncio.wait(others, timeout=left)
 
-    async def ask_result(self, task_queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None = None) -> Reply:
-        """Send a start that also awaits its outcome, or a long poll, and wait until the run has closed. `prepare` comes first.
+    async def ask_result(
+        self, task_queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None = None, *, create: bool = False
+    ) -> Reply:
+        """Send a start that also awaits its outcome, or a long poll, and wait until the run has closed. `prepare` comes first, and again
+        where the queue was deleted since then, with `create` if the start has not been answered.
 
         Gives the AwaitResult reply, or the start's if that is a refusal. timeout_s: for the start's verdict, or for the whole of a long
         poll; `Unanswered` when it passes. None: no end to it, over all restarts of owners.
         """
-        wait = ResultWait(self, task_queue, record, timeout_s)
-        try:
-            wait.send()
-            return await wait.outcome
-        finally:
-            wait.outcome.cancel()  # no more than a mark: it is done, or nobody waits for it
-            wait.unregister()
-            del wait  # as above
+        while True:
+            wait = ResultWait(self, task_queue, record, timeout_s)
+            try:
+                wait.send()
+                return await wait.outcome
+            except TopicMissingError:
+                record = wait.record
+                create = create and wait.poll is None
+            finally:
+                wait.outcome.cancel()  # no more than a mark: it is done, or nobody waits for it
+                wait.unregister()
+                del wait  # as above
+            await self._prepare_again(task_queue, create)
+
+    async def deliver(self, task_queue: str, record: Event) -> None:
+        """Send what has no reply of its own, and wait until Kafka has it; once more if the queue was made anew since it was looked at.
+
+        Raises what `prepare` and `send` raise, and BrokerUnreachableError.
+        """
+        for again in (True, False):
+            await self.prepare(task_queue, create=False)
+            durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            try:
+                self.transport.send(task_queue, record, partial(_settle, durable))
+                return await durable
+            except TopicMissingError:
+                if not again:
+                    raise
+            finally:
+                del durable  # it may have an error, as above
+            await asyncio.sleep(GONE_PAUSE_S)
 
     # --- which queue an id belongs to
 
@@ -270,3 +317,14 @@ class RequestChannel:
         record.request_id = record.request_id or self.new_request_id()
         record.reply_to = self.transport.client_id
         record.identity = record.identity or self.identity
+
+
+def _settle(durable: asyncio.Future[None], error: BaseException | None) -> None:
+    """On any thread."""
+
+    def settle() -> None:
+        if not durable.done():
+            durable.set_result(None) if error is None else durable.set_exception(error)
+
+    with contextlib.suppress(RuntimeError):  # the loop has just been closed
+        durable.get_loop().call_soon_threadsafe(settle)

@@ -25,6 +25,12 @@ def rpc_error(status: RPCStatusCode, message: str) -> RPCError:
     return RPCError(message, status, b"")
 
 
+def never_used(workflow_id: str, task_queue: str) -> RPCError:
+    """For a request on a workflow of a queue without topics: it never had one, or was deleted with all that it had."""
+    text = f"workflow not found for ID: {workflow_id}: task queue {task_queue!r} was never used"
+    return rpc_error(RPCStatusCode.NOT_FOUND, text)
+
+
 def check(reply: Reply, *, task_queue: str) -> Reply:
     """The reply, if its verdict is OK; `RPCError` with Temporal's status otherwise."""
     if reply.status == OK:

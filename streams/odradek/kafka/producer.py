@@ -194,6 +194,14 @@ class PlainProducer:
         """Records on the way."""
         return len(self._producer) + len(self._backlog) + self._windows.held
 
+    def refresh(self, topic: str, timeout_s: float) -> None:
+        """Have librdkafka learn of a topic anew, which was deleted and made anew: by itself it asks every five minutes, and refuses records
+        of partitions that it does not know. Blocks. Never raises: what is sent will say what is wrong."""
+        try:
+            self._producer.list_topics(topic, timeout=timeout_s)
+        except KafkaException as error:
+            logger.debug("%s cannot be looked up: %s", topic, error)
+
     def statistics(self) -> ProducerStatistics:
         """See `ProducerStatistics`."""
         return ProducerStatistics(self._delivered, self._failed, len(self), self._reason)

@@ -11,14 +11,13 @@ A request that comes twice under its request id while the first still waits shar
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Collection
 
 from odradek.client.call import Unanswered
 from odradek.client.connection import Connection
 from odradek.client.locate import locate
 from odradek.client.requests import RequestChannel
-from odradek.client.verdicts import accept, rpc_error, unavailable
+from odradek.client.verdicts import accept, never_used, rpc_error, unavailable
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.web.elsewhere import Elsewhere
@@ -112,17 +111,14 @@ class ChannelOwners:
         what = _what(record)
         try:
             await self._channel.prepare(queue, create=create)
+            if create:
+                # A start that lies in the log is known to nobody else yet: a signal that follows it must find its queue.
+                self._channel.remember_queue(record.workflow_id, queue)
+            return await self._channel.ask(queue, record, timeout_s, fail_early=True, create=create)
         except TopicMissingError as error:
             if create:
                 raise
-            raise rpc_error(
-                RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {record.workflow_id}: task queue {queue!r} was never used"
-            ) from error
-        if create:
-            # A start that lies in the log is known to nobody else yet: a signal that follows it must find its queue.
-            self._channel.remember_queue(record.workflow_id, queue)
-        try:
-            return await self._channel.ask(queue, record, timeout_s, fail_early=True)
+            raise never_used(record.workflow_id, queue) from error
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         except Unanswered as unanswered:
@@ -131,18 +127,9 @@ class ChannelOwners:
 
     async def report(self, record: ActivityReport, *, task_queue: str, timeout_s: float) -> None:
         """See `Owners.report`."""
-        loop = asyncio.get_running_loop()
-        durable: asyncio.Future[None] = loop.create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if not durable.done():
-                durable.set_result(None) if error is None else durable.set_exception(error)
-
         try:
             async with asyncio.timeout(timeout_s):
-                await self._channel.prepare(task_queue, create=False)
-                self._channel.transport.send(task_queue, record, lambda error: _on_loop(loop, settle, error))
-                await durable
+                await self._channel.deliver(task_queue, record)
         except TimeoutError:
             raise rpc_error(
                 RPCStatusCode.UNAVAILABLE,
@@ -197,11 +184,6 @@ def _abandon(task: asyncio.Task[Reply]) -> None:
     """Nobody waits for it any more, and nobody need hear of its error."""
     task.cancel()
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, settle: Callable[[BaseException | None], None], error: BaseException | None) -> None:
-    with contextlib.suppress(RuntimeError):  # the server has just ended
-        loop.call_soon_threadsafe(settle, error)
 
 
 def _what(record: Request) -> str:

@@ -6,7 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from odradek.exceptions import TopicMissingError
+from confluent_kafka import KafkaException
+
+from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.web.kafka.facts import ActivityPartitionView, PartitionView, QueueDetail, QueueView
 from odradek.web.kafka.follower import ACTIVITIES, PROCESSOR, Board
@@ -18,6 +20,8 @@ from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, Topics
 
 #: Names of topics are asked for again after this.
 _NAMES_S = 2.0
+#: So are numbers of partitions: a queue may be deleted, and made anew with another.
+COUNT_S = 5.0
 RUNNING, STOPPED = "RUNNING", "STOPPED"
 
 
@@ -34,7 +38,7 @@ class QueueReader:
         self._groups = ActivityGroups(settings, clock_s=clock_s)
         self._clock_s = clock_s
         self._pool = DaemonPool(4, "odradek-queues")
-        self._partition_counts: dict[str, int] = {}
+        self._partition_counts: dict[str, tuple[float, int]] = {}
         self._names: tuple[float, list[str]] = (float("-inf"), [])
 
     @property
@@ -77,14 +81,21 @@ class QueueReader:
         return self._partitions(name, self._board.statuses(name))
 
     def partition_count(self, name: str) -> int:
-        """Partitions of a queue's `events` that ids are hashed over, 0 when it has none. The number never changes: it is asked for once."""
-        count = self._partition_counts.get(name, 0)
-        if not count:
-            topic = self.topics.events(name)
+        """Partitions of a queue's `events` that ids are hashed over, 0 when it has none. As they were `COUNT_S` ago at most, or, where the
+        cluster does not say now, when it last did. Raises what the cluster raises."""
+        read_s, count = self._partition_counts.get(name, (float("-inf"), 0))
+        if self._clock_s() - read_s < COUNT_S:
+            return count
+        topic = self.topics.events(name)
+        try:
             facts = self._admin.describe([topic]).get(topic)
-            if facts is not None:
-                count = self._partition_counts[name] = self._admin.hashed_over(facts)
-        return count
+            found = 0 if facts is None else self._admin.hashed_over(facts)
+        except (BrokerUnreachableError, KafkaException):
+            if not count:
+                raise
+            return count
+        self._partition_counts[name] = (self._clock_s(), found)
+        return found
 
     def _topic_names(self) -> list[str]:
         read_s, names = self._names

@@ -108,6 +108,7 @@ class DeadLetterReader:
         headers = [(name, raw) for name, raw in original_headers(headers_of(message)) if name != REDRIVEN_FROM] + [(REDRIVEN_FROM, mark)]
         partition = -1 if key is None else partition_for(key, self._admin.hashed_over(facts))
         end = self._admin.end_offsets(letter.topic, [partition], committed=False)[partition] if key is not None else -1
+        self._producer.refresh(letter.topic, max(0.1, deadline_s - time.monotonic()))  # it may have been made anew
         self._producer.produce(letter.topic, key, _bytes(message.value()), headers, partition=partition, on_delivery=delivered)
         if not done.wait(max(0.1, deadline_s - time.monotonic())):
             raise unreachable(self._settings, f"the brokers did not confirm the record within {timeout_s:g} s; it may still arrive")
