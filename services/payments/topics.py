@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
 from services.payments.wire_names import QueueNames
@@ -60,15 +60,20 @@ def _has_leaders(topic: TopicMetadata) -> bool:
 
 
 def purge_acknowledged(address: str, names: QueueNames) -> None:
-    """Delete the commands below the group's committed offset: they are answered or reported Started."""
+    """Delete the commands below the group's committed offset: they are answered or reported Started.
+
+    Asked by a consumer that never joins: librdkafka's AdminClient ends its process (SIGSEGV, 2.16.0) when the coordinator of a group that
+    it is asked about has just moved.
+    """
     admin = AdminClient({"bootstrap.servers": address})
-    group = ConsumerGroupTopicPartitions(names.activities_group)
-    answer = admin.list_consumer_group_offsets([group])[names.activities_group].result(ANSWER_WITHIN_SECONDS)
-    done = [
-        TopicPartition(place.topic, place.partition, place.offset)
-        for place in answer.topic_partitions
-        if place.topic == names.commands and place.offset > 0
-    ]
+    partitions = admin.list_topics(names.commands, timeout=ANSWER_WITHIN_SECONDS).topics[names.commands].partitions
+    consumer = Consumer({"bootstrap.servers": address, "group.id": names.activities_group, "enable.auto.commit": False})
+    try:
+        places = [TopicPartition(names.commands, partition) for partition in partitions]
+        committed = consumer.committed(places, timeout=ANSWER_WITHIN_SECONDS)
+    finally:
+        consumer.close()
+    done = [TopicPartition(place.topic, place.partition, place.offset) for place in committed if place.offset > 0]
     if done:
         for future in admin.delete_records(done).values():
             future.result(ANSWER_WITHIN_SECONDS)

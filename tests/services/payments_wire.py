@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from services.avro_wire import Schemas, UnknownSchema, schemas_folder
@@ -92,9 +92,12 @@ class Wire:
 
     def all_acknowledged(self, commands: int) -> bool:
         """Whether the group has committed all of so many commands, each with a transaction's marker behind it."""
-        group = ConsumerGroupTopicPartitions(self.names.activities_group)
-        found = self.admin.list_consumer_group_offsets([group])[group.group_id].result(20)
-        offsets = [place.offset for place in found.topic_partitions if place.topic == self.names.commands and place.offset >= 0]
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": self.names.activities_group, "enable.auto.commit": False})
+        try:
+            found = consumer.committed([TopicPartition(self.names.commands, partition) for partition in range(2)], timeout=20)
+        finally:
+            consumer.close()
+        offsets = [place.offset for place in found if place.offset >= 0]
         return sum(offsets) == 2 * commands - len(offsets)  # the last marker of a partition is not committed
 
     def say_nothing(self) -> None:

@@ -131,3 +131,8 @@ class Member:
 )
 def test_what_is_seen(source: str, found: list[str]) -> None:
     assert taken_in_callbacks(source) == found
+
+
+def test_no_offsets_are_asked_of_an_admin_client() -> None:
+    """Its process ends (SIGSEGV in librdkafka 2.16.0) when the group's coordinator has just moved: `tests/chaos/test_payments_purge.py`."""
+    assert [path for path in SOURCES if ".list_consumer_group_offsets(" in path.read_text(encoding="utf-8")] == []
