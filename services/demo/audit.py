@@ -68,11 +68,24 @@ def _audit_one(order_no: str, effects: Counter[tuple[str, str]], notifications: 
         outcome = "completed"
     else:
         one.problems += [f"{step} was not undone" for step, _, undo in STEPS if one.effects.get(step) and not one.effects.get(undo)]
-        outcome = "cancelled" if failure.get("type") == "OrderCancelled" else "compensated"
+        outcome = _undone_as(results[0]["status"], failure.get("type", ""))
+        if not outcome:  # ended by somebody, or by a defect: that its saga undid anything is not said
+            one.problems.append(f"ended as {results[0]['status']} {failure.get('type', '')}".rstrip())
     if one.notifications == 0:
         one.problems.append("no notification")
     one.outcome = "lost" if one.problems else outcome
     return one
+
+
+def _undone_as(status: str, failure_type: str) -> str:
+    """How a saga that undid its steps says so; "" for every other end."""
+    if status == "CANCELED":
+        return "cancelled"
+    return (
+        {"OrderCancelled": "cancelled", "OrderFailed": "compensated", "InvalidOrder": "compensated"}.get(failure_type, "")
+        if status == "FAILED"
+        else ""
+    )
 
 
 def _count_effects(databases: dict[str, Path]) -> Counter[tuple[str, str]]:

@@ -33,6 +33,8 @@ PROCESSORS = ("processor-1", "processor-2")
 CLOSED = ("completed", "compensated", "cancelled")
 MIDWAY = "reserving-inventory"
 ALL_CLOSED_WITHIN_SECONDS = 90.0
+SETTLED_WITHIN_SECONDS = 8.0
+QUIET_SECONDS = 2.0
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -150,11 +152,17 @@ class Demo:
                 return
 
     async def _audit_when_settled(self) -> list[OrderAudit]:
-        """Notifications trail the results by a moment: audit until none is missing, or five seconds have passed."""
-        deadline = time.monotonic() + 5
+        """Notifications trail the results by a moment, and what is done twice comes later still: audit until nothing is missing and nothing
+        has changed for QUIET_SECONDS, or for so long at most."""
+        began = changed_at = time.monotonic()
+        before: list[OrderAudit] = []
         while True:
             audits = await asyncio.to_thread(self._audit)
-            if all(not one.problems for one in audits) or time.monotonic() > deadline:
+            now = time.monotonic()
+            if audits != before:
+                before, changed_at = audits, now
+            complete = all(not one.problems for one in audits)
+            if (complete and now - changed_at >= QUIET_SECONDS) or now - began > SETTLED_WITHIN_SECONDS:
                 return audits
             await asyncio.sleep(0.2)
 
