@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from services import foreign_telemetry
-from services.foreign_telemetry import Telemetry
+from services.foreign_telemetry import DEAD_LETTERS, OUTCOMES, RECORDS, SECONDS, Telemetry
 
 READY, LIVE = "/health/ready", "/health/live"
 
@@ -100,3 +101,12 @@ def test_a_loop_that_hangs_is_not_live_and_one_that_ends_not_ready(telemetry: Te
     telemetry.beat()
     telemetry.stopping = True
     assert (telemetry.reasons(LIVE), telemetry.reasons(READY)) == ([], ["payments: it is shutting down"])
+
+
+def test_every_metric_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    for metric in (RECORDS, OUTCOMES, SECONDS, DEAD_LETTERS):
+        name = metric._name if metric._type == "histogram" else f"{metric._name}_total"
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` | {metric._type} |")]
+        assert f"| {labels} |" in line

@@ -305,6 +305,21 @@ appears as `x_bucket{le}`, `x_sum` and `x_count`. Beside these, the Python proce
 `activity.metric_meter()`, under its own names with `namespace`, `task_queue` and `workflow_type` or `activity_type`; workflow code records nothing at replay.
 """
 
+# Names and labels are those of services/foreign_telemetry.py, which does not import this (tests/services/test_foreign_telemetry.py).
+_FOREIGN = """\
+
+## The example's foreign services
+
+From payments and notifications (`services/`), which do not import Odradek, at their key `telemetry`; beside these `odradek_dead_letters_total` of
+payments, as above. `service`: payments, notifications (records alone). `kind`: activity types that payments knows, `(unknown)` for others.
+
+| metric | kind | unit | labels | meaning |
+|---|---|---|---|---|
+| `foreign_records_total` | counter | records | `service` | Records read. |
+| `foreign_outcomes_total` | counter | pieces of work | `service`, `kind`, `outcome` | What became of them, by kind of work and outcome. |
+| `foreign_work_seconds` | histogram | seconds | `service`, `kind` | Time that the work took. |
+"""
+
 
 def page() -> str:
     """The text of docs/metrics.md."""
@@ -314,7 +329,7 @@ def page() -> str:
         for metric in metrics:
             labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
             parts.append(f"| `{metric.name}` | {metric.kind} | {metric.unit} | {labels} | {metric.help} |\n")
-    return "".join(parts)
+    return "".join([*parts, _FOREIGN])
 
 
 if __name__ == "__main__":
