@@ -168,6 +168,10 @@ def test_librdkafkas_security_settings_become_fausts() -> None:
     [
         ({"security.protocol": "tls"}, "it is one of"),
         ({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "GSSAPI"}, "the read side cannot use"),
+        (
+            {"security.protocol": "SASL_PLAINTEXT", "sasl.kerberos.principal": "x"},
+            "the read side cannot use `kafka.sasl.kerberos.principal`",
+        ),
         ({"security.protocol": "SSL", "ssl.ca.location": "/nowhere.pem"}, "cannot be read"),
     ],
 )
