@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from odradek.config import Settings
-from odradek.exceptions import OdradekError
+from odradek.exceptions import BrokerUnreachableError, OdradekError
 from odradek.kafka import admin
 from odradek.kafka.admin import ClusterAdmin
 
@@ -45,7 +45,7 @@ def test_it_is_asked_again_until_it_does(asked: ClusterAdmin, code: int) -> None
 
 def test_not_for_ever(asked: ClusterAdmin) -> None:
     Reader.answers = [KafkaError.NOT_COORDINATOR]
-    with pytest.raises(KafkaException, match="NOT_COORDINATOR"):
+    with pytest.raises(BrokerUnreachableError, match="NOT_COORDINATOR"):
         asked.committed_offsets("g", "t", [0])
 
 

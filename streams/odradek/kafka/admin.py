@@ -442,8 +442,11 @@ class ClusterAdmin:
         return offset
 
     def _pause_or_raise(self, error: KafkaException, deadline_s: float) -> None:
-        if kafka_error(error).code() not in _RETRIABLE or time.monotonic() > deadline_s:
+        inner = kafka_error(error)
+        if inner.code() not in _RETRIABLE:
             raise error
+        if time.monotonic() > deadline_s:  # a partition without a leader, a group without a coordinator: brokers are away
+            raise unreachable(self._settings, f"{inner.name()}: {inner.str()}") from error
         time.sleep(_RETRY_PAUSE_S)
 
     def _result(self, future: Future[T], *, topic: str = "", what: str) -> T:
