@@ -33,6 +33,7 @@ BROKER_TIERS = {"facts", "kafka", "services", "chaos"}
 #: Files of half a minute and more, the longest first: with several workers none is left alone with one at the end.
 LONG = (
     "kafka/test_topics_deleted.py",
+    "kafka/test_queue_remade.py",
     *("kafka/test_acls.py", "chaos/test_lane_faults.py", "kafka/test_activity_process.py", "kafka/test_cli_operate.py"),
     *("kafka/test_activity_host.py", "web/test_ui_browser.py", "chaos/test_lane_owners.py", "kafka/test_server_process.py"),
     *("web/test_ui_lists_on_kafka.py", "kafka/test_web_server.py", "kafka/test_cli_kafka.py", "kafka/test_lane_left_open.py"),
