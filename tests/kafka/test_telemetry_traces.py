@@ -22,6 +22,7 @@ from odradek import client
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.contrib.opentelemetry import TracingInterceptor
+from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.payload import Payload
 from odradek.wire.topics import Topics
 from odradek.wire.tracing import TRACER_DATA
@@ -187,3 +188,24 @@ async def test_no_call_fails_over_a_trace_that_cannot_be_read(settings: Settings
     finally:
         foreign.close()
         own.close()
+
+
+def test_the_command_takes_interceptors_so_that_its_workflows_belong_to_the_producers_trace(settings: Settings, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "odradek.cli", "worker", "tests.kafka.telemetry_workflows:WORKFLOWS", "--task-queue", "near"]
+    command += ["--interceptor", "odradek.contrib.opentelemetry:TracingInterceptor", "--address", settings.address]
+    more = {"ODRADEK_NAMESPACE": settings.namespace, "ODRADEK_PARTITIONS": "2", "ODRADEK_STATE_DIR": str(tmp_path / "near")}
+    events, trace = Topics(settings.namespace).events("near"), "0af7651916cd43dd8448eb211c80319c"
+    ClusterAdmin(settings).ensure([events, Topics(settings.namespace).commands(FAR)])
+    process = subprocess.Popen(command, env=os.environ | more | {"PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}"}, cwd=tmp_path)
+    try:
+        producer = Producer({"bootstrap.servers": settings.address, "partitioner": "murmur2_random"})
+        value = json.dumps({"kind": "StartWorkflow", "workflow_type": "Traced", "input": [FAR]})
+        producer.produce(events, value, "raw", headers=[("traceparent", f"00-{trace}-b7ad6b7169203331-01")])
+        producer.flush(10)
+        deadline = time.monotonic() + 60
+        while not (found := read_commands(settings)):
+            assert process.poll() is None and time.monotonic() < deadline
+        assert found[0]["traceparent"].startswith(f"00-{trace}-")
+    finally:
+        process.kill()
+        process.wait(10)

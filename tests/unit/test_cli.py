@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from odradek import cli
+from odradek import cli, client
 from odradek.cli import Status, app, common, inputs, output, worker
 from odradek.cli.status import UsageError, chain, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
@@ -237,6 +237,14 @@ def test_what_a_module_names(module: str) -> None:
 def test_what_a_module_does_not_have(module: str, suffix: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         worker.load(module + suffix, worker._is_workflow, "workflow class")
+
+
+def test_what_counts_as_an_interceptor() -> None:
+    found = worker.load("odradek.contrib.opentelemetry:TracingInterceptor", worker._is_interceptor, "interceptor")
+    assert [one.__name__ for one in found] == ["TracingInterceptor"]
+    assert worker._is_interceptor(found[0]()) and not worker._is_interceptor(client.Interceptor) and not worker._is_interceptor("x")
+    with pytest.raises(UsageError, match="is no interceptor"):
+        worker.load("odradek.contrib.opentelemetry:workflow", worker._is_interceptor, "interceptor")
 
 
 def test_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

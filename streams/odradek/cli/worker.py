@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   odradek worker shop.workflows:WORKFLOWS --task-queue orders --processes 2
   odradek worker shop.workflows --activities shop.activities --task-queue orders
   odradek worker --activities stock:ACTIVITIES --task-queue inventory --config stock.yaml
+  odradek worker shop.workflows --task-queue orders --interceptor odradek.contrib.opentelemetry:TracingInterceptor
 
 MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines. Modules are looked for in the
 present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace. A second one ends at once,
@@ -46,6 +47,9 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument("workflows", nargs="?", metavar="MODULE:WORKFLOWS", help="workflow classes")
     parser.add_argument("--activities", action="append", metavar="MODULE:ACTIVITIES", help="activity functions; may be given again")
+    parser.add_argument(
+        "--interceptor", action="append", metavar="MODULE:NAME", help="interceptor, its class, or a list of them; may be given again"
+    )
     parser.add_argument("--task-queue", "-t", help="task queue (setting `task_queue`)")
     parser.add_argument("--processes", type=POSITIVE, default=1, metavar="N", help="processes, each a member of the group (default: 1)")
     parser.add_argument(
@@ -65,9 +69,10 @@ def run(options: argparse.Namespace) -> int:
     sys.path.insert(0, os.getcwd())
     workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
     activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]
+    interceptors = [one for name in options.interceptor or [] for one in load(name, _is_interceptor, "interceptor")]
     if options.processes > 1 or options.supervise:
         return _supervise(settings, options.arguments, options.processes)
-    return asyncio.run(_serve(settings, settings.task_queue, workflows, activities))
+    return asyncio.run(_serve(settings, settings.task_queue, workflows, activities, interceptors))
 
 
 def load(name: str, wanted: Callable[[Any], bool], what: str) -> list[Any]:
@@ -106,6 +111,13 @@ def _is_activity(value: Any) -> bool:
     return callable(value) and hasattr(value, ATTRIBUTE)
 
 
+def _is_interceptor(value: Any) -> bool:
+    from odradek import client, worker
+
+    kinds = (client.Interceptor, worker.Interceptor)
+    return issubclass(value, kinds) and value not in kinds if inspect.isclass(value) else isinstance(value, kinds)
+
+
 def _supervise(settings: Settings, arguments: list[str], processes: int) -> int:
     """N processes of this same command, each in its own interpreter."""
     from odradek.kafka.refused import check_kafka_settings
@@ -130,18 +142,23 @@ def _without(arguments: list[str], flag: str, option: str) -> list[str]:
     return kept
 
 
-async def _serve(settings: Settings, task_queue: str, workflows: list[Any], activities: list[Any]) -> int:
+async def _serve(settings: Settings, task_queue: str, workflows: list[Any], activities: list[Any], interceptors: list[Any]) -> int:
     """One worker, until it is told to stop."""
     from odradek.cli import garbage
-    from odradek.client import Client
+    from odradek.client import Client, Interceptor
     from odradek.processor.supervisor import beat_to_parent
     from odradek.worker import Worker
 
     supervised = beat_to_parent()
     garbage.tune()
-    client = await Client.connect(settings=settings)
+    made = [one() if inspect.isclass(one) else one for one in interceptors]
+    clients = [one for one in made if isinstance(one, Interceptor)]  # those of workers too are used by the client's workers
+    others: list[Any] = [one for one in made if one not in clients]
+    client = await Client.connect(settings=settings, interceptors=clients)
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
-        worker = Worker(client, task_queue=task_queue, workflows=workflows, activities=activities, activity_executor=executor)
+        worker = Worker(
+            client, task_queue=task_queue, workflows=workflows, activities=activities, activity_executor=executor, interceptors=others
+        )
         stopping = asyncio.Event()
         _handle_signals(stopping, supervised)
         serving = asyncio.create_task(worker.run())
