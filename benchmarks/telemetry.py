@@ -63,10 +63,10 @@ _NOTHING = Commands([])
 
 def main() -> None:
     """Print a line each."""
-    tally, histogram = Tally(), Histogram()
+    tally, histogram = Tally(["T"]), Histogram()
     (work, effects), (last, closing) = transaction(closes=False), transaction(closes=True)
     plain = _Idle()
-    measured = MeasuringActivator(cast(Any, plain), ActivationTally()).create(workflow_id="w", run_id="r", workflow_type="T")
+    measured = MeasuringActivator(cast(Any, plain), ActivationTally(["T"])).create(workflow_id="w", run_id="r", workflow_type="T")
     activation = cast(Any, SimpleNamespace(is_replaying=False))
     nothing = microseconds(lambda: None)
     commit = microseconds(lambda: tally.committed(work, effects, 500)) - nothing

@@ -9,6 +9,7 @@ Never: block, allocate a label for each record, or count what is not durable (wh
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,9 +20,24 @@ SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 #: For sizes of batches.
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)
 
-#: Where a name from outside (a workflow type that anybody may write) would be one label too many.
+#: For all types that are not registered here: whoever may start a workflow names its type, and would make labels for the life of a process.
+UNKNOWN = "(unknown)"
+#: Where one more name would be one label too many.
 OTHER = "(other)"
 NAMES_MAX = 200
+
+
+class Labels:
+    """Types as labels of metrics: those that are registered as they are, all others, also those of dynamic code, as `UNKNOWN`."""
+
+    __slots__ = ("_registered",)
+
+    def __init__(self, registered: Iterable[str]) -> None:
+        self._registered = frozenset(registered)
+
+    def of(self, name: str) -> str:
+        """The label of a type."""
+        return name if name in self._registered else UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

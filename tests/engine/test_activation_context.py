@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Self
 
@@ -21,7 +21,7 @@ from odradek.activation.interceptors import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from odradek.common import MetricCounter, MetricMeter
+from odradek.common import MetricCounter, MetricMeter, RawValue
 from odradek.converter import (
     ActivitySerializationContext,
     DataConverter,
@@ -332,3 +332,18 @@ def test_converters_get_their_context() -> None:
     assert command.input[0].metadata["context"] == ActivitySerializationContext.__name__.encode()
     commands = run.step(completed(1))
     assert commands[0].result[0].metadata["context"] == WorkflowSerializationContext.__name__.encode()  # type: ignore[attr-defined]
+
+
+@workflow.defn(dynamic=True)
+class CountsAnything:
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> None:
+        workflow.metric_meter().create_counter("c").add(1)
+
+
+def test_types_of_a_dynamic_workflow_are_no_labels() -> None:
+    counts: list[Any] = []
+    made = activator(Counts, CountsAnything, metric_meter=Meter(counts, {}))
+    for number in range(3):
+        Driver(made, f"made-up-{number}").start()
+    assert [labels["workflow_type"] for _, labels in counts] == ["(unknown)"] * 3

@@ -28,9 +28,10 @@ from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
 from odradek.activities.runner import ActivityRunner
 from odradek.activities.service import Service, TimerKind
-from odradek.common import RawValue
+from odradek.common import MetricMeter, RawValue
 from odradek.converter import DataConverter, DefaultPayloadConverter, PayloadCodec
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory
+from odradek.telemetry.meter import Families, PrometheusMeter
 from odradek.wire.codec import encode
 from odradek.wire.events import ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed
 from odradek.wire.payload import Payload
@@ -88,6 +89,7 @@ class Bench:
         converter: DataConverter = DataConverter.default,
         interceptors: Sequence[Any] = (),
         rate: float | None = None,
+        meter: MetricMeter = MetricMeter.noop,
     ) -> None:
         self.clock = Clock()
         self.gate = StartGate(3.0, self.clock)
@@ -102,6 +104,7 @@ class Bench:
             identity=IDENTITY,
             client="the client",
             worker_shutdown=self.shutdown,
+            metric_meter=meter,
             on_broken_executor=self.broken.append,
         )
         self.service = Service(
@@ -413,6 +416,29 @@ async def test_dynamic_activity_gets_raw_values() -> None:
 
     assert value_of(await Bench([anything]).run("unheard", 1, 2)) == "unheard:[1, 2]"
     assert value_of(await Bench([anything]).run("unheard")) == "unheard:[]"
+
+
+async def test_types_that_are_not_registered_are_no_labels() -> None:
+    """Neither those of a dynamic activity, in what it records itself too, nor those that are refused."""
+
+    @activity.defn(dynamic=True)
+    async def anything(args: Sequence[RawValue]) -> None:
+        activity.metric_meter().create_counter("seen").add(1)
+
+    @activity.defn
+    async def known() -> None:
+        activity.metric_meter().create_counter("seen").add(1)
+
+    recorded = Families()
+    bench = Bench([anything, known], meter=PrometheusMeter(recorded))
+    for kind in ("made-up", "known", "other"):
+        await bench.run(kind)
+    ((_, series),) = recorded.read()
+    assert {dict(labels)["activity_type"]: count for labels, count in series.items()} == {"known": 1, "(unknown)": 2}
+    assert bench.service.tally.starts == {"known": 1, "(unknown)": 2}
+    refusing = Bench([known])
+    await refusing.run("made-up")
+    assert refusing.service.tally.outcomes == {("(unknown)", "failed"): 1}
 
 
 async def test_completing_from_outside_says_started_and_nothing_else() -> None:

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from odradek.activation import Watchdog, WatchedActivator
-from odradek.activities.statistics import ActivityStatistics
+from odradek.activities.statistics import ActivityStatistics, ActivityTally
 from odradek.config import Settings
 from odradek.engine.activation import Activation
 from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects, Input, Output, RowChange
@@ -30,7 +30,7 @@ from odradek.processor.measured import ActivationTally, MeasuringActivator
 from odradek.processor.statistics import LaneStatistics, ProcessorStatistics, Totals, partition_totals
 from odradek.processor.tally import Tallies, Tally
 from odradek.processor.work import Work
-from odradek.statistics import NAMES_MAX, OTHER, Counts, Histogram, Histograms
+from odradek.statistics import NAMES_MAX, OTHER, UNKNOWN, Counts, Histogram, Histograms
 from odradek.telemetry.collector import MeterCollector
 from odradek.telemetry.endpoint import Endpoint, process_endpoint
 from odradek.telemetry.health import Health, health_of_activities, health_of_processor
@@ -40,6 +40,7 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired, WorkflowTask
 from odradek.wire.outcomes import COMPLETED, RUNNING, ExecutionSummary, WorkflowResult
 from odradek.wire.state import HistoryRow
+from odradek.wire.tasks import ActivityTask
 from odradek.worker._hosts import _report_stuck
 
 # --- counters
@@ -82,7 +83,7 @@ def work(**fields: Any) -> Work:
 
 
 def test_a_run_counts_one_start_and_one_close_however_often_its_summary_is_written() -> None:
-    tally = Tally()
+    tally = Tally(["T"])
     tally.committed(work(), effects(RUNNING, 1), 12_000)
     tally.committed(work(), effects(RUNNING, 2), 12_000)
     tally.committed(work(letters=[Letter(cast(Any, None), "undecodable", "")]), effects(COMPLETED, 3), 12_000)
@@ -97,13 +98,42 @@ def test_a_run_counts_one_start_and_one_close_however_often_its_summary_is_writt
 
 
 def test_one_that_closes_in_its_first_step_counts_both() -> None:
-    tally = Tally()
+    tally = Tally(["T"])
     tally.committed(work(), effects(COMPLETED, 1), 12_000)
     assert (dict(tally.starts), dict(tally.closes)) == ({"T": 1}, {("T", COMPLETED): 1})
 
 
+def test_workflow_types_that_nobody_registered_are_counted_under_one_name() -> None:
+    """Whoever may start a workflow names its type: each would be 27 series for the life of the process."""
+    tally = Tallies(["Registered", "T"]).of(0)
+    inner = SimpleNamespace(activate=lambda _: "done", close=lambda: None)
+    activator = MeasuringActivator(cast(Any, SimpleNamespace(create=lambda **_: inner)), tally.activations)
+    for kind in ("T", *(f"U{number}" for number in range(NAMES_MAX + 50))):
+        found = effects(COMPLETED, 1)
+        for output in found.outputs:
+            output.record.workflow_type = kind  # type: ignore[union-attr]
+        tally.committed(work(), found, 12_000)
+        activator.create(workflow_id="w", run_id="r", workflow_type=kind).activate(cast(Any, SimpleNamespace(is_replaying=False)))
+    total = partition_totals(tally, None)
+    expected = {"T": 1, UNKNOWN: NAMES_MAX + 50}
+    assert total.starts == expected and total.closes == {(kind, COMPLETED): count for kind, count in expected.items()}
+    assert {kind: one.count for kind, one in total.run_seconds.items()} == expected
+    assert {kind: one.count for kind, one in total.task_seconds.items()} == expected
+
+
+def test_activity_types_that_nobody_registered_are_counted_under_one_name() -> None:
+    tally = ActivityTally(["A"])
+    for kind in ("A", "B", "C"):
+        tally.started(ActivityTask("default", "q", "w", "r", "T", "a", "1", kind, 5, current_attempt_scheduled_time_ms=1_000), 2_000)
+        tally.ended(kind, "failed", 0.5)
+    expected = {"A": 1, UNKNOWN: 2}
+    assert tally.starts == expected and tally.outcomes == {(kind, "failed"): count for kind, count in expected.items()}
+    assert {kind: one.count for kind, one in tally.run_seconds.snapshot().items()} == expected
+    assert {kind: one.count for kind, one in tally.schedule_to_start_seconds.snapshot().items()} == expected
+
+
 def test_a_partition_that_comes_back_goes_on_counting_and_old_engines_are_remembered() -> None:
-    tallies = Tallies()
+    tallies = Tallies(["T"])
     first = tallies.of(3)
     first.engine_gone({"cache_hits": 5, "cache_misses": 2, "evictions": 1})
     assert tallies.of(3) is first and set(tallies.all()) == {3}
@@ -113,7 +143,7 @@ def test_a_partition_that_comes_back_goes_on_counting_and_old_engines_are_rememb
 
 
 def test_replayed_activations_are_one_replay_and_no_task() -> None:
-    tally = ActivationTally()
+    tally = ActivationTally(["T"])
     inner = SimpleNamespace(activate=lambda _: "done", close=lambda: None)
     activator = MeasuringActivator(cast(Any, SimpleNamespace(create=lambda **_: inner)), tally)
     instance = activator.create(workflow_id="w", run_id="r", workflow_type="T")

@@ -53,7 +53,7 @@ def one() -> Distribution:
 
 
 def processor() -> ProcessorStatistics:
-    tally = Tally()
+    tally = Tally([])
     part = dataclasses.replace(
         partition_totals(tally, None),
         starts={"T": 1},
@@ -153,7 +153,7 @@ def test_every_status_and_outcome_of_a_registered_type_is_there_before_it_begins
 
 
 def test_every_status_and_outcome_of_a_type_is_there_from_its_first_start() -> None:
-    part = dataclasses.replace(partition_totals(Tally(), None), starts={"T": 1, "U": 2}, closes={("U", "FAILED"): 2})
+    part = dataclasses.replace(partition_totals(Tally([]), None), starts={"T": 1, "U": 2}, closes={("U", "FAILED"): 2})
     statuses = ("COMPLETED", "FAILED", "CANCELED", "TERMINATED", "TIMED_OUT", "CONTINUED_AS_NEW")
     found = series(processor_samples(dataclasses.replace(processor(), partitions={0: part}), Health()), catalog.WORKFLOW_CLOSES)
     expected = {("default", "q", kind, status): 0 for kind in "TU" for status in statuses}
@@ -195,7 +195,7 @@ def test_nobody_serves_a_share_group_is_seen_without_its_lag(tmp_path: Path) -> 
 
 def test_a_workflow_task_counts_as_the_events_that_it_stands_for() -> None:
     """One row of a history is three of Temporal's events."""
-    tally = Tally()
+    tally = Tally([])
     tally.events = {WorkflowTask: 2, WorkflowTaskScheduled: 1, WorkflowTaskFailed: 1, ActivityTaskStartedEvent: 3}
     assert partition_totals(tally, None).events == {
         "WorkflowTaskScheduled": 3,

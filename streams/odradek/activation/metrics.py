@@ -15,6 +15,7 @@ from odradek.common import (
     MetricHistogramTimedelta,
     MetricMeter,
 )
+from odradek.statistics import UNKNOWN
 
 if TYPE_CHECKING:
     from odradek.activation.context import WorkflowContext
@@ -26,7 +27,7 @@ def metric_meter(context: WorkflowContext) -> MetricMeter:
         attributes = {
             "namespace": context.settings.namespace,
             "task_queue": context.settings.task_queue,
-            "workflow_type": context.workflow_type,
+            "workflow_type": context.definition.name or UNKNOWN,
         }
         meter = context.settings.metric_meter
         context.metric_meter = meter if meter is MetricMeter.noop else _Meter(meter.with_additional_attributes(attributes), context)

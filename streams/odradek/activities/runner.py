@@ -26,6 +26,7 @@ from odradek.activities.thread_cancel import ThreadCanceller
 from odradek.common import MetricMeter, RawValue
 from odradek.converter import ActivitySerializationContext, DataConverter
 from odradek.exceptions import ApplicationError, CancelledError
+from odradek.statistics import UNKNOWN
 from odradek.wire.events import ActivityOutcome
 from odradek.wire.tasks import ActivityTask
 
@@ -64,6 +65,11 @@ class ActivityRunner:
             namespace="", workflow_id="", workflow_type="", activity_type="", activity_id="", activity_task_queue="", is_local=False
         )
         self._contextual = data_converter.with_context(probe) is not data_converter
+
+    @property
+    def activity_types(self) -> list[str]:
+        """Those that are registered, without the dynamic one."""
+        return self._registry.names
 
     async def run(self, attempt: Attempt) -> ActivityOutcome | None:
         """Run it to its end. `None`: the outcome comes from outside. Raises only when its coroutine is closed from outside."""
@@ -127,7 +133,7 @@ class ActivityRunner:
             worker_shutdown_event=self._worker_shutdown,
             shield_thread_cancel_exception=attempt.canceller.shielded if attempt.canceller is not None else None,
             payload_converter=converter.payload_converter,
-            metric_meter=self._meter_for(task),
+            metric_meter=self._meter_for(task, definition),
             client=self.client if definition.is_async else None,
         )
         current.set(attempt.context)  # early: so that the logger knows the activity in every failure below
@@ -140,15 +146,15 @@ class ActivityRunner:
             return await definition.fn(*arguments)
         return await self._call_in_executor(attempt, definition.fn, arguments, self._executor)
 
-    def _meter_for(self, task: ActivityTask) -> MetricMeter:
+    def _meter_for(self, task: ActivityTask, definition: ActivityDefinition) -> MetricMeter:
         if self._metric_meter is MetricMeter.noop:
             return self._metric_meter
-        key = (task.namespace, task.task_queue, task.activity_type)
+        key = (task.namespace, task.task_queue, definition.name or UNKNOWN)
         meter = self._meters.get(key)
         if meter is None:
             attributes = dict(zip(("namespace", "task_queue", "activity_type"), key, strict=True))
             meter = self._metric_meter.with_additional_attributes(attributes)
-            if len(self._meters) < METERS_MAX:  # a dynamic activity has as many types as somebody writes
+            if len(self._meters) < METERS_MAX:  # queues too are what somebody writes
                 self._meters[key] = meter
         return meter
 

@@ -86,7 +86,7 @@ class Service:
         self.slots_total = slots_total
         self.draining = False
         self.counts = {"started": 0, "completed": 0, "failed": 0, "canceled": 0, "dropped": 0, "twins": 0}
-        self.tally = ActivityTally()
+        self.tally = ActivityTally(runner.activity_types)
         self.idle = asyncio.Event()
         self.idle.set()
         self._runner = runner

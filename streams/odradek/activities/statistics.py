@@ -6,10 +6,10 @@ workflow saw one outcome of them is counted by its processor, behind its commit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from odradek.statistics import OTHER, SECONDS, Counts, Distribution, Histograms
+from odradek.statistics import OTHER, SECONDS, Counts, Distribution, Histograms, Labels
 from odradek.wire.tasks import ActivityTask
 
 #: An attempt whose outcome comes from outside (`activity.raise_complete_async`).
@@ -19,11 +19,12 @@ OUTCOMES = ("completed", "failed", "canceled", LEFT_OPEN)
 
 
 class ActivityTally:
-    """Counters of a service; the event loop's thread adds to it."""
+    """Counters of a service; the event loop's thread adds to it. `activity_types`: those that are registered."""
 
-    __slots__ = ("cancellations", "heartbeats", "outcomes", "run_seconds", "schedule_to_start_seconds", "starts")
+    __slots__ = ("_labels", "cancellations", "heartbeats", "outcomes", "run_seconds", "schedule_to_start_seconds", "starts")
 
-    def __init__(self) -> None:
+    def __init__(self, activity_types: Iterable[str]) -> None:
+        self._labels = Labels(activity_types)
         #: by activity type
         self.starts: Counts[str] = Counts(OTHER)
         self.schedule_to_start_seconds: Histograms[str] = Histograms(OTHER, SECONDS)
@@ -35,15 +36,17 @@ class ActivityTally:
 
     def started(self, task: ActivityTask, now_ms: int) -> None:
         """An attempt has a slot."""
-        self.starts.add(task.activity_type)
+        kind = self._labels.of(task.activity_type)
+        self.starts.add(kind)
         if task.current_attempt_scheduled_time_ms:
             waited_ms = max(0, now_ms - task.current_attempt_scheduled_time_ms)
-            self.schedule_to_start_seconds.of(task.activity_type).observe(waited_ms / 1000)
+            self.schedule_to_start_seconds.of(kind).observe(waited_ms / 1000)
 
     def ended(self, activity_type: str, outcome: str, seconds: float) -> None:
         """An attempt is over. outcome: completed, failed, canceled, async."""
-        self.outcomes.add((activity_type, outcome))
-        self.run_seconds.of(activity_type).observe(max(0.0, seconds))
+        kind = self._labels.of(activity_type)
+        self.outcomes.add((kind, outcome))
+        self.run_seconds.of(kind).observe(max(0.0, seconds))
 
 
 @dataclass(frozen=True, slots=True)

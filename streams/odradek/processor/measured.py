@@ -6,24 +6,30 @@ value for each run that was brought back. Costs two readings of a clock and a ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import perf_counter
 
 from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, WorkflowInstance
-from odradek.statistics import OTHER, SHORT_SECONDS, Histogram, Histograms
+from odradek.statistics import OTHER, SHORT_SECONDS, Histogram, Histograms, Labels
 from odradek.wire.payload import Failure
 
 
 class ActivationTally:
-    """Of one partition."""
+    """Of one partition. `workflow_types`: those that are registered."""
 
-    __slots__ = ("replay_activations", "replay_seconds", "task_seconds")
+    __slots__ = ("_labels", "replay_activations", "replay_seconds", "task_seconds")
 
-    def __init__(self) -> None:
+    def __init__(self, workflow_types: Iterable[str]) -> None:
+        self._labels = Labels(workflow_types)
         #: by workflow type
         self.task_seconds: Histograms[str] = Histograms(OTHER, SHORT_SECONDS)
         #: of a run brought back
         self.replay_seconds = Histogram(SHORT_SECONDS)
         self.replay_activations = 0
+
+    def tasks_of(self, workflow_type: str) -> Histogram:
+        """Where the tasks of a type are counted."""
+        return self.task_seconds.of(self._labels.of(workflow_type))
 
 
 class MeasuringActivator:
@@ -36,7 +42,7 @@ class MeasuringActivator:
     def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> WorkflowInstance:
         """See `Activator.create`."""
         inner = self._inner.create(workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type)
-        return _Measured(inner, self._tally, self._tally.task_seconds.of(workflow_type))
+        return _Measured(inner, self._tally, self._tally.tasks_of(workflow_type))
 
 
 class _Measured:

@@ -42,6 +42,7 @@ from odradek.processor.restore import Places, Restorer
 from odradek.processor.services import RESTORING_AT_A_TIME, LaneServices
 from odradek.processor.statistics import ProcessorStatistics, Totals, lane_statistics, lane_status, partition_totals
 from odradek.processor.store import prune
+from odradek.processor.tally import Tallies
 from odradek.processor.unended import SLACK_SECONDS, Place, UnendedTransactions
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
@@ -63,10 +64,10 @@ EngineFactory = Callable[[Activator, EngineLimits], Engine]
 class Processor:
     """Hosts the workflows of one task queue.
 
-    settings: address, names, limits; see `odradek.config`.  activator_factory: one activator for each lane's engine.  workflow_types: for
-    `members` and statistics only.  on_fatal: told, from a thread of ours, when the whole membership ended (another process under the same
-    identity, ...).  on_lane_failed: told when one partition stopped and needs a person; the others go on.  engine_factory: another engine,
-    for tests.
+    settings: address, names, limits; see `odradek.config`.  activator_factory: one activator for each lane's engine.  workflow_types: those
+    that are registered, for `members` and statistics only.  on_fatal: told, from a thread of ours, when the whole membership ended (another
+    process under the same identity, ...).  on_lane_failed: told when one partition stopped and needs a person; the others go on.
+    engine_factory: another engine, for tests.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class Processor:
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
             batch_bytes=batch_bytes(transactional_producer_config(settings, "")),
+            tallies=Tallies(self._workflow_types),
         )
         events = topics.events(queue)
         instance = self._instance or self._slot.instance_id

@@ -10,11 +10,12 @@ One writer, the lane's thread; others read snapshots (`odradek.processor.statist
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects
 from odradek.processor.measured import ActivationTally
 from odradek.processor.work import Counters, Work
-from odradek.statistics import COUNTS, OTHER, SECONDS, SHORT_SECONDS, Counts, Histogram, Histograms
+from odradek.statistics import COUNTS, OTHER, SECONDS, SHORT_SECONDS, Counts, Histogram, Histograms, Labels
 from odradek.wire import dead_letters
 from odradek.wire.outcomes import WorkflowResult
 
@@ -23,9 +24,10 @@ RUN_SECONDS = (*SECONDS, 21_600.0, 86_400.0, 604_800.0)
 
 
 class Tally:
-    """Counters of one partition."""
+    """Counters of one partition. `workflow_types`: those that are registered."""
 
     __slots__ = (
+        "_labels",
         "activations",
         "batch_inputs",
         "cache_evictions",
@@ -44,9 +46,10 @@ class Tally:
         "step_seconds",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, workflow_types: Iterable[str]) -> None:
         self.counters = Counters()
-        self.activations = ActivationTally()
+        self.activations = ActivationTally(workflow_types)
+        self._labels = Labels(workflow_types)
         #: by workflow type
         self.starts: Counts[str] = Counts(OTHER)
         #: by workflow type and status
@@ -79,7 +82,7 @@ class Tally:
             if kind == EXECUTIONS:
                 # A run's first step writes its first summary; the value is None when the run leaves.
                 if output.record.state_transition_count == 1 and output.value is not None:
-                    self.starts.add(output.record.workflow_type)
+                    self.starts.add(self._labels.of(output.record.workflow_type))
             elif kind == RESULTS:
                 self._closed(output.record)
         events = self.events
@@ -97,8 +100,9 @@ class Tally:
             self.dead_letters.add(dead_letters.REJECTED if unapplied.rejected else dead_letters.NOT_APPLIED)
 
     def _closed(self, result: WorkflowResult) -> None:
-        self.closes.add((result.workflow_type, result.status))
-        self.run_seconds.of(result.workflow_type).observe(max(0, result.close_time_ms - result.start_time_ms) / 1000)
+        kind = self._labels.of(result.workflow_type)
+        self.closes.add((kind, result.status))
+        self.run_seconds.of(kind).observe(max(0, result.close_time_ms - result.start_time_ms) / 1000)
 
     def restored(self, rows: int, began: float) -> None:
         """The local store has caught up. `began`: monotonic seconds."""
@@ -116,14 +120,15 @@ class Tally:
 class Tallies:
     """Tallies by partition. Used by the group's thread alone; others read a copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, workflow_types: Iterable[str] = ()) -> None:
+        self._workflow_types = tuple(workflow_types)
         self._found: dict[int, Tally] = {}
 
     def of(self, partition: int) -> Tally:
         """The tally of a partition, made at its first use."""
         found = self._found.get(partition)
         if found is None:
-            found = self._found[partition] = Tally()
+            found = self._found[partition] = Tally(self._workflow_types)
         return found
 
     def all(self) -> dict[int, Tally]:

@@ -299,8 +299,9 @@ A worker serves `/metrics` for Prometheus when it has the setting `telemetry_por
 `docker compose up` starts both. What to do about them: `docs/operate.md`, "Watch".
 
 Nothing is counted at replay, and nothing is exported for a record: processes keep plain counters, read when they are scraped. `workflow_type`
-and `activity_type` are bounded: beyond 200 names of a process the rest is `(other)`. `partition` is a number; ids are never labels. A histogram `x`
-appears as `x_bucket{le}`, `x_sum` and `x_count`. Beside these, the Python process' own metrics are served (`process_cpu_seconds_total`,
+and `activity_type` are types that this process has registered, 200 at most and the rest `(other)`; whatever else callers name, also what a dynamic
+workflow or activity serves, is counted under `(unknown)`. `partition` is a number; ids are never labels. A histogram `x` appears as
+`x_bucket{le}`, `x_sum` and `x_count`. Beside these, the Python process' own metrics are served (`process_cpu_seconds_total`,
 `process_resident_memory_bytes`, `python_gc_...`), and what workflow and activity code records itself through `workflow.metric_meter()` and
 `activity.metric_meter()`, under its own names with `namespace`, `task_queue` and `workflow_type` or `activity_type`; workflow code records nothing at replay.
 """
