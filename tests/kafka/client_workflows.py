@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from odradek import activity, workflow
+from odradek.common import RawValue
 from odradek.exceptions import ApplicationError
 
 
@@ -79,5 +80,19 @@ class Stubborn:
         await workflow.execute_activity(stubborn, start_to_close_timeout=timedelta(seconds=600))
 
 
-WORKFLOWS = [Buy, Gate, Outside, Stubborn]
+@workflow.defn
+class Sealed:
+    """Passes on what it cannot read."""
+
+    @workflow.run
+    async def run(self, what: RawValue) -> RawValue:
+        self.what = what
+        return what
+
+    @workflow.query
+    def held(self) -> RawValue:
+        return self.what
+
+
+WORKFLOWS = [Buy, Gate, Outside, Stubborn, Sealed]
 ACTIVITIES = [reserve, outside, stubborn]

@@ -134,6 +134,7 @@ def test_what_the_command_line_cannot_read_or_must_not_write(
         converter = dataclasses.replace(DataConverter.default, payload_codec=_Closed())
         async with await Client.connect(bootstrap, namespace=namespace, data_converter=converter) as client:
             await client.start_workflow("Gate", id=workflow_id, task_queue="q", memo={"card": "4711"})
+            await client.start_workflow("Sealed", "secret", id="sealed", task_queue="q")
 
     asyncio.run(start())
     done = odradek("workflow", "describe", "-w", workflow_id)
@@ -144,6 +145,12 @@ def test_what_the_command_line_cannot_read_or_must_not_write(
     info = json.loads(done.stdout)["workflowExecutionInfo"]
     assert info["execution"]["workflowId"] == workflow_id
     assert base64.b64decode(info["memo"]["fields"]["card"]["data"]) == b'"1174"'
+    words = "unreadable: encoding binary/encrypted, 8 bytes, written by a payload codec"
+    for command in (["result"], ["query", "--name", "held"]):
+        done = odradek("workflow", *command, "-w", "sealed")
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", words + "\n")
+    done = odradek("workflow", "show", "-w", "sealed", "--detailed")
+    assert f'input: ["{words}"]' in done.stdout and f'result: ["{words}"]' in done.stdout
     done = odradek("workflow", "signal", "-w", workflow_id, "--name", "finish")
     assert done.returncode == 0 and done.stdout.replace("\n", "").isprintable()
 

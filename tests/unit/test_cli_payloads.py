@@ -12,6 +12,7 @@ from odradek import cli
 from odradek.client import Client
 from odradek.converter import DataConverter
 from odradek.wire import events, outcomes
+from odradek.wire.history import HistoryEvent, WorkflowExecutionFailed, WorkflowExecutionSignaled, WorkflowExecutionStarted
 from odradek.wire.outcomes import ExecutionSummary, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
 from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
@@ -75,14 +76,43 @@ def test_results(arguments: list[str], shown: Any, transport: FakeTransport, cap
     transport.serve("q", answer)
     status, out, err = run(capsys, "workflow", "result", *arguments)
     assert (status, err) == (0, "")
-    assert json.loads(out) == (LONG if shown is None else shown)
+    assert out == TEXT + "\n" if shown is None else json.loads(out) == shown
 
 
-@pytest.mark.parametrize(("arguments", "shown"), [([], LONG), (["-o", "json"], {"queryResult": LONG})])
+@pytest.mark.parametrize(("arguments", "shown"), [([], None), (["-o", "json"], {"queryResult": LONG})])
 def test_answers_of_queries(arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
     transport.serve("q", lambda _, record: reply_to(record, payloads=[SECRET]))
     status, out, err = run(capsys, "workflow", "query", "--name", "x", *arguments)
-    assert (status, err) == (0, "") and json.loads(out) == shown
+    assert (status, err) == (0, "")
+    assert out == TEXT + "\n" if shown is None else json.loads(out) == shown
+
+
+def test_events_in_detail(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever payloads stand in an event: alone, in a list beside one that can be read, by name, in a failure."""
+    failure = Failure(message="no", encoded_attributes=SECRET, details=[READABLE, SECRET])
+    noted = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"x"')
+    bare = Payload({}, b"12")
+    events = [
+        HistoryEvent(1, 1_000, WorkflowExecutionStarted("w", "r", "T", "q", [READABLE, SECRET], {"h": SECRET}, {"m": DAMAGED, "n": noted})),
+        HistoryEvent(2, 2_000, WorkflowExecutionSignaled("s", [SECRET])),
+        HistoryEvent(3, 3_000, WorkflowExecutionSignaled("t", [READABLE, bare])),
+        HistoryEvent(4, 4_000, WorkflowExecutionFailed(failure)),
+    ]
+    transport.serve("q", lambda _, record: reply_to(record, history=events, workflow_status="FAILED"))
+    status, out, err = run(capsys, "workflow", "show", "--detailed")
+    assert (status, err) == (0, "")
+    lines = [line.strip() for line in out.splitlines()]
+    assert f'input: ["fragile", "{TEXT}"]' in lines and f'input: ["{TEXT}"]' in lines
+    assert f'header: {{"fields": {{"h": "{TEXT}"}}}}' in lines
+    (memo,) = [line.removeprefix("memo: ") for line in lines if line.startswith("memo: ")]
+    shown = json.loads(memo)["fields"]
+    assert shown["m"].startswith("unreadable: encoding json/plain, 9 bytes, ")
+    assert base64.b64decode(shown["n"]["data"]) == b'"x"', "what can be read keeps metadata of its own"
+    assert 'input: ["fragile", "unreadable: encoding none, 2 bytes, written by a payload codec"]' in lines
+    (failed,) = [json.loads(line.removeprefix("failure: ")) for line in lines if line.startswith("failure: ")]
+    assert failed["encodedAttributes"] == TEXT and failed["applicationFailureInfo"]["details"] == ["fragile", TEXT]
+    written = [json.loads(line) for line in run(capsys, "workflow", "show", "-o", "jsonl")[1].splitlines()]
+    assert written[1]["workflowExecutionSignaledEventAttributes"]["input"]["payloads"] == [LONG]
 
 
 def test_a_call_stack(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,11 @@ def print_value(options: argparse.Namespace, value: Any) -> None:
     print_line(value) if options.output == "jsonl" else print_json(value)
 
 
+def print_for_people(value: Any) -> None:
+    """A value alone, as indented JSON; one that cannot be read in a line of words."""
+    print(visible(str(value))) if isinstance(value, Unreadable) else print_json(value)
+
+
 def print_one(options: argparse.Namespace, fields: dict[str, Any], value: Any = None) -> None:
     """One thing: `fields` for people, `value` (or else the fields) for programs."""
     if is_json(options):

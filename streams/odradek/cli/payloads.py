@@ -70,3 +70,29 @@ def _not_standard(payload: Payload) -> str:
 
 #: What commands connect with.
 SHOWING = DataConverter(payload_converter_class=ShowingPayloadConverter)
+
+
+def in_words(value: Any) -> Any:
+    """What stands in Temporal's JSON (of an event, say), for people: payloads in short form, `Unreadable` in its words."""
+    from odradek.web.temporal.shorthand import shorten
+
+    if isinstance(value, list):
+        return [in_words(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"payloads"} and isinstance(value["payloads"], list):
+        return in_words(value["payloads"])
+    if value and value.keys() <= {"metadata", "data"}:
+        return _unreadable(value) or shorten(value)
+    return {name: in_words(part) for name, part in value.items()}
+
+
+def _unreadable(written: dict[str, Any]) -> str:
+    """Of a payload in JSON; "" where it can be read, or is none."""
+    from odradek.engine.json_fields import read_payload
+
+    try:
+        found = SHOWING.payload_converter.from_payloads([read_payload(written)])[0]
+    except (ValueError, TypeError, AttributeError):  # an event that another program wrote: fields of these names that hold something else
+        return ""
+    return str(found) if isinstance(found, Unreadable) else ""

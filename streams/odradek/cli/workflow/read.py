@@ -15,6 +15,7 @@ from odradek.cli.output import (
     output_options,
     painted,
     print_fields,
+    print_for_people,
     print_heading,
     print_json,
     print_line,
@@ -23,6 +24,7 @@ from odradek.cli.output import (
     text_of,
     visible,
 )
+from odradek.cli.payloads import in_words
 from odradek.cli.status import ONE_WORKFLOW, UsageError
 from odradek.cli.style import event_type_text
 from odradek.cli.times import time_text
@@ -115,7 +117,7 @@ def query(options: argparse.Namespace) -> int:
         if is_json(options):
             print_value(options, {"queryResult": answer})
         else:
-            print_json(answer)
+            print_for_people(answer)
 
     with_client(options, use)
     return 0
@@ -229,10 +231,8 @@ def _json_of(event: Any) -> list[dict[str, Any]]:
 
 
 def _print_attributes(event: Any) -> None:
-    from odradek.web.temporal.shorthand import shorten
-
     for written in _json_of(event):
         for name, value in written.items():
             if name.endswith("EventAttributes"):
-                for field, one in shorten(value).items():
+                for field, one in in_words(value).items():
                     print(f"         {field}: {visible(one) if isinstance(one, str) else json_text(one)}")

@@ -9,7 +9,7 @@ from typing import Any
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, duration, filled, key_values, with_client
 from odradek.cli.inputs import add_inputs, input_options, inputs_of
-from odradek.cli.output import is_json, output_options, print_json, print_one, print_value
+from odradek.cli.output import is_json, output_options, print_for_people, print_one, print_value
 from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
 from odradek.cli.workflow.options import add_one, add_timeout, handle_of, member, names
 from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
@@ -186,7 +186,7 @@ def result(options: argparse.Namespace) -> int:
 def _print_result(options: argparse.Namespace, outcome: dict[str, Any], value: Any) -> None:
     """The value alone for people: it goes on into `jq`, or a file, as it is."""
     if not is_json(options):
-        print_json(value)
+        print_for_people(value)
         return
     print_value(options, {name: one for name, one in outcome.items() if one} | {"status": "COMPLETED", "result": value})
 
