@@ -192,6 +192,7 @@ class Group(threading.Thread):
             logger.warning("lane %s/%d is owned anew, it had stopped: %s", self._topic, partition, self.lanes[partition].error)
             self._do_hold(partition)
             lane = self._new_lane(partition, self)
+            lane.follow(self.lanes[partition])
             self.lanes = self.lanes | {partition: lane}
             lane.start()
 

@@ -179,6 +179,11 @@ class Lane(threading.Thread):
         self._unended.extend(places)
         self.inbox.wake()
 
+    def follow(self, stopped: Lane) -> None:
+        """Before the start: that lane of this process had the partition, and stopped over something that passes. No input is to blame."""
+        self._care = stopped._care
+        self._care.ended(blameless=True)
+
     def run(self) -> None:
         set_log_fields(namespace=self._services.namespace, task_queue=self._services.task_queue, partition=self.partition)
         try:
