@@ -121,7 +121,7 @@ class ActivityHost:
             identity=self.identity,
             client=client,
             worker_shutdown=self._worker_shutdown,
-            metric_meter=metric_meter,
+            metric_meter=metric_meter.with_additional_attributes({"namespace": settings.namespace, "task_queue": task_queue}),
             on_broken_executor=self._fail,
         )
         self._refusals = Refusals(self._topics, task_queue, self.identity)

@@ -32,7 +32,6 @@ from odradek.wire.tasks import ActivityTask
 
 #: How long a thread waits until the loop has taken its heartbeat, when interceptors have to see it there (Temporal's figure).
 HEARTBEAT_ACCEPT_TIMEOUT = 10.0
-METERS_MAX = 1_000
 
 
 class ActivityRunner:
@@ -59,7 +58,7 @@ class ActivityRunner:
         self._identity = identity
         self._worker_shutdown = worker_shutdown
         self._metric_meter = metric_meter
-        self._meters: dict[tuple[str, str, str], MetricMeter] = {}
+        self._meters: dict[str, MetricMeter] = {}
         self._on_broken_executor = on_broken_executor
         probe = ActivitySerializationContext(
             namespace="", workflow_id="", workflow_type="", activity_type="", activity_id="", activity_task_queue="", is_local=False
@@ -133,7 +132,7 @@ class ActivityRunner:
             worker_shutdown_event=self._worker_shutdown,
             shield_thread_cancel_exception=attempt.canceller.shielded if attempt.canceller is not None else None,
             payload_converter=converter.payload_converter,
-            metric_meter=self._meter_for(task, definition),
+            metric_meter=self._meter_for(definition),
             client=self.client if definition.is_async else None,
         )
         current.set(attempt.context)  # early: so that the logger knows the activity in every failure below
@@ -146,16 +145,11 @@ class ActivityRunner:
             return await definition.fn(*arguments)
         return await self._call_in_executor(attempt, definition.fn, arguments, self._executor)
 
-    def _meter_for(self, task: ActivityTask, definition: ActivityDefinition) -> MetricMeter:
-        if self._metric_meter is MetricMeter.noop:
-            return self._metric_meter
-        key = (task.namespace, task.task_queue, definition.name or UNKNOWN)
-        meter = self._meters.get(key)
+    def _meter_for(self, definition: ActivityDefinition) -> MetricMeter:
+        name = definition.name or UNKNOWN  # a dynamic activity has as many types as somebody writes
+        meter = self._meters.get(name)
         if meter is None:
-            attributes = dict(zip(("namespace", "task_queue", "activity_type"), key, strict=True))
-            meter = self._metric_meter.with_additional_attributes(attributes)
-            if len(self._meters) < METERS_MAX:  # queues too are what somebody writes
-                self._meters[key] = meter
+            meter = self._meters[name] = self._metric_meter.with_additional_attributes({"activity_type": name})
         return meter
 
     async def _arguments(self, definition: ActivityDefinition, task: ActivityTask, converter: DataConverter) -> Sequence[Any]:
