@@ -817,3 +817,13 @@ def test_a_ring_that_an_older_version_kept_with_the_run_goes_with_it() -> None:
     w.step(TerminateWorkflow("w"))
     w.advance(w.limits.retention_ms)
     assert w.tables.table("run") == {} and w.tables.table("request") == {}
+
+
+def test_a_request_to_a_closed_run_hides_no_ring_of_the_one_that_runs() -> None:
+    w = world(encoded=True)
+    w.step(w.start("waiting", request_id="s1"), w.signal("finish", request_id="end"))
+    closed = w.run_id()
+    w.step(w.start("waiting", request_id="s2"), w.signal("tick", request_id="one"))
+    ring_of_run(w)
+    w.step(w.signal("tick", request_id="x", run_id=closed), w.signal("tick", request_id="one"))
+    assert w.names().count("WorkflowExecutionSignaled") == 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
+from odradek.engine import engine as engine_module
 from odradek.engine.activation import (
     Activation,
     Command,
@@ -28,6 +31,7 @@ from odradek.engine.activation import (
 )
 from odradek.engine.engine import WorkflowEngine
 from odradek.engine.ports import EngineLimits
+from odradek.engine.step import WorkflowStep
 from odradek.processor import Processor
 from odradek.processor.held import held_reason
 from odradek.wire.codec import encode_row
@@ -125,6 +129,35 @@ def test_timer_with_the_real_engine(wire: Wire) -> None:
         (result,) = until(lambda: wire.records(wire.topics.results))
         assert result.status == COMPLETED
         assert not [key for table, key in wire.rows() if table == "user_timer"]
+    finally:
+        processor.stop()
+
+
+def test_a_timer_that_the_engine_cannot_apply_is_kept_also_of_a_closed_run(
+    bootstrap: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is kept of the run stays for ever."""
+    wire = Wire(bootstrap, namespace, tmp_path, partitions=1, retention=timedelta(milliseconds=200))
+    tried = threading.Event()
+    working = engine_module._try
+
+    def broken(step: WorkflowStep, work: Any) -> Any:
+        if work.timers:
+            tried.set()
+            raise engine_module._Broken("rows")
+        return working(step, work)
+
+    monkeypatch.setattr(engine_module, "_try", broken)
+    processor = _running(wire, lambda *_: [CompleteWorkflow(result=[])])
+    try:
+        wire.send(StartWorkflow("w", "T"))
+        wire.flush()
+        until(lambda: tried.is_set() and bool(wire.records(wire.topics.results)))
+        wire.send(StartWorkflow("other", "T"))
+        wire.flush()
+        until(lambda: len(wire.records(wire.topics.results)) == 2)
+        run_id = next(result.run_id for result in wire.records(wire.topics.results) if result.workflow_id == "w")
+        assert [key for table, key in wire.rows() if table == "timer" and f"/{run_id}/RETENTION/" in key]
     finally:
         processor.stop()
 

@@ -86,6 +86,11 @@ async def execute(client: Client, ids: list[str]) -> None:
     assert await asyncio.gather(*(client.execute_workflow("W", id, id=id, task_queue=QUEUE) for id in ids)) == ids
 
 
+def records(admin: ClusterAdmin) -> int:
+    """How many stand in the queue's `events`."""
+    return sum(admin.end_offsets(admin.topics.events(QUEUE), range(4), committed=False).values())
+
+
 async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 60) -> None:
     until = time.monotonic() + timeout_s
     while not await check():
@@ -110,6 +115,9 @@ async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin
     async with await Client.connect(settings=settings) as client:
         with served(settings):
             handle = await client.start_workflow("W", id="w", task_queue=QUEUE)
+        written = await asyncio.to_thread(records, admin)
+        waiting = asyncio.create_task(handle.result())
+        await eventually(lambda: asyncio.to_thread(lambda: records(admin) > written))
         await delete(admin)
         for _ in range(2):
             with pytest.raises(RPCError) as raised:
@@ -118,6 +126,8 @@ async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin
         with pytest.raises(RPCError) as raised:
             await handle.query("q")
         assert raised.value.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE)
+        with pytest.raises(RPCError, match="was never used"):
+            await asyncio.wait_for(waiting, 60)
         assert not admin.describe([admin.topics.events(QUEUE)])
 
 

@@ -172,9 +172,11 @@ class ClientImpl(OutboundInterceptor):
         )
 
     async def _poll(self, queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None) -> Reply:
-        await self._prepare(queue, create=False)
         try:
+            await self._prepare(queue, create=False)
             return await self._channel.ask_result(queue, record, timeout_s)
+        except TopicMissingError as error:
+            raise never_used(record.workflow_id, queue) from error
         except Unanswered as unanswered:
             raise rpc_error(
                 RPCStatusCode.DEADLINE_EXCEEDED if unanswered.delivered else RPCStatusCode.UNAVAILABLE,

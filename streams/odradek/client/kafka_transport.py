@@ -156,7 +156,7 @@ class KafkaTransport:
     def _look_again(self, task_queue: str, queue: _Queue, after_s: float) -> None:
         """See, beside what is sent, whether the topic is still the one that is known. What cannot be seen now is as it was."""
         now = time.monotonic()
-        if now - queue.looked_at <= after_s:
+        if self._looking or now - queue.looked_at <= after_s:  # one at a time: where brokers hang, each keeps a thread for seconds
             return
         queue.looked_at = now
         task = asyncio.get_running_loop().create_task(self._check(task_queue, queue))

@@ -214,6 +214,7 @@ class RequestChannel:
         Gives the AwaitResult reply, or the start's if that is a refusal. timeout_s: for the start's verdict, or for the whole of a long
         poll; `Unanswered` when it passes. None: no end to it, over all restarts of owners.
         """
+        until = None if timeout_s is None else self.now() + timeout_s
         while True:
             wait = ResultWait(self, task_queue, record, timeout_s)
             try:
@@ -222,6 +223,7 @@ class RequestChannel:
             except TopicMissingError:
                 record = wait.record
                 create = create and wait.poll is None
+                timeout_s = None if until is None else max(0.001, until - self.now())
             finally:
                 wait.outcome.cancel()  # no more than a mark: it is done, or nobody waits for it
                 wait.unregister()

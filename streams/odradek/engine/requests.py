@@ -164,19 +164,21 @@ def _ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
     if run.requests is None:
         rows = [cast(RequestRow, row) for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id))]
         if not rows and run.row.request_seq:
-            rows = _take_over_ring_of_run(step, run)
+            rows = _ring_of_run(step, run)
         run.requests = {}
         for row in rows:
             run.requests.setdefault(row.request_id, []).append(row)
     return run.requests
 
 
-def _take_over_ring_of_run(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
-    """The rows of a version that kept a ring a run become the workflow's."""
+def _ring_of_run(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
+    """The rows of a version that kept a ring a run. Those of the newest run become the workflow's; another one's are only read."""
     found = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, former_request_prefix(run.row.run_id))]
-    for key, row in found:
-        step.delete(REQUEST, key)
-        step.put(REQUEST, request_key(run.row.workflow_id, row.seq % step.limits.request_window), row)
+    current = step.current()
+    if current is not None and current.run_id == run.row.run_id:
+        for key, row in found:
+            step.delete(REQUEST, key)
+            step.put(REQUEST, request_key(run.row.workflow_id, row.seq % step.limits.request_window), row)
     return [row for _, row in found]
 
 

@@ -64,13 +64,18 @@ def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
         time_out(step, run, whole_chain=True)
 
 
+def removes_rows(timer: TimerRow) -> bool:
+    """It is of a run that has closed, and ends what is kept of it: without it that stays for ever."""
+    return timer.kind in ("RETENTION", "FORGET")
+
+
 def set_aside(step: WorkflowStep, timer: TimerRow) -> None:
     """A due timer that breaks the engine: its row goes, or it would break each batch, and nothing is lost.
 
     Its run, which is parked now, gets it back when it is tried again; what a closed run waits for comes an hour later.
     """
     step.delete(TIMER, timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id))
-    if timer.kind in ("RETENTION", "FORGET"):
+    if removes_rows(timer):
         retention.put_off(step, timer, step.limits.parked_retry_maximum_ms)
 
 

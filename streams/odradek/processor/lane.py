@@ -30,6 +30,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from odradek.engine import ports
 from odradek.engine.ports import Batch, Effects, Engine, OutletUnavailableError, RowChange
 from odradek.engine.task_timer import marks
+from odradek.engine.timers import removes_rows
 from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
@@ -567,7 +568,7 @@ class Lane(threading.Thread):
         logger.error("lane %s/%d: giving up on %s: %s", self._services.events_topic, self.partition, work.name(), reason, extra=ids)
         held = self._hold(workflow_id, run_id, reason, lost=work.offsets() if work.messages else "")
         rows = held_rows(self._services.codec, held)
-        orphan = work.timers[0] if work.timers and (consume or not rows) else None
+        orphan = work.timers[0] if work.timers and (consume or (not rows and not removes_rows(work.timers[0]))) else None
         tombstones: dict[bytes, bytes | None] = {}
         if orphan is not None:
             tombstones[state_key(ports.TIMER, timer_row_key(orphan))] = None
