@@ -36,6 +36,7 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.outcomes import PublishedSchema
 from odradek.wire.partitioner import partition_for
 from odradek.wire.schema import EVENT_TYPES, avro_schema, fingerprint, schema_fingerprint
+from tests.kafka.fake_registry import fake_registry
 
 WAIT_S = 20.0
 
@@ -378,6 +379,17 @@ def test_the_settings_choose_the_framing() -> None:
     record = SignalWorkflow("w", "s")
     assert make_codec(Settings(address="host:1")).encode(record)[:2] == b"\xc3\x01"
     assert make_codec(Settings(address="host:1", schema_registry_url="mock://")).encode(record)[:1] == b"\x00"
+
+
+def test_the_user_in_a_registrys_url_is_told_to_nobody() -> None:
+    pytest.importorskip("authlib", reason="needs odradek[registry]")
+    with fake_registry() as registry:
+        framing = RegistryFraming(registry.url.replace("://", "://user:hidden@"))
+        for status, says in ((409, "refuses"), (503, "does not answer")):
+            registry.always = (status, b'{"error_code": 1, "message": "no"}')
+            with pytest.raises(OdradekError, match=rf"schema registry {registry.url} {says}") as caught:
+                Codec(framing).encode(SignalWorkflow("w", "s"))
+            assert "hidden" not in str(caught.value)
 
 
 def test_registry_that_does_not_answer_is_named(unused_address: str) -> None:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from odradek.exceptions import BrokerUnreachableError, ConfigurationError, OdradekError
 from odradek.kafka.settings import KafkaSettings
@@ -28,9 +29,10 @@ _BACK_OFF_S = 1.0
 
 class SchemaRegistryUnreachableError(BrokerUnreachableError, WireError):
     """The registry fails or does not answer, which passes: whoever bears a broker that is away bears this. Whether a record can be read is
-    not known meanwhile, so that nothing is refused for it (no UndecodableRecord)."""
+    not known meanwhile, so that nothing is refused for it (no UndecodableRecord). It names the URL without its user and password."""
 
     def __init__(self, url: str, reason: str) -> None:
+        url, reason = _without_user(url), reason.replace(url, _without_user(url))
         OdradekError.__init__(
             self,
             f"schema registry {url} does not answer: {reason}. Start it, or correct `schema_registry_url` or `ODRADEK_SCHEMA_REGISTRY_URL`",
@@ -67,8 +69,8 @@ class RegistryFraming:
             if error.http_status_code >= _SERVER_ERROR:
                 raise self._away(error) from error
             raise OdradekError(
-                f"schema registry {self._url} refuses {subject}: {error}. If it calls the schema incompatible, a newer version was"
-                " registered that this one cannot read"
+                f"schema registry {_without_user(self._url)} refuses {subject}: {error}. If it calls the schema incompatible, a newer"
+                " version was registered that this one cannot read"
             ) from error
         except Exception as error:  # of whichever HTTP library the client has today
             raise self._away(error) from error
@@ -103,6 +105,15 @@ def make_codec(settings: KafkaSettings, lookup: SchemaLookup | None = None) -> C
     """
     url = settings.schema_registry_url
     return Codec(RegistryFraming(url) if url else None, lookup)
+
+
+def _without_user(url: str) -> str:
+    """A URL as logs and answers may have it."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    except ValueError:  # no URL: the client has said so when it was made
+        return "at `schema_registry_url`"
 
 
 def _new_client(url: str, options: dict[str, Any]) -> Any:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aiokafka.errors import KafkaConnectionError
@@ -97,7 +98,7 @@ class VisibilityReader:
         self._error = ""
         self._unreachable = ""  # while the app does not run for this reason
         self._ended_by = ""  # what ended the app last, until the intake got on again
-        self._got_on_s = time.monotonic()  # when it last did
+        self._get_on()
         self._got_on_records = 0
         self._restarts = 0
         self._undecodable = 0  # of former apps
@@ -161,26 +162,33 @@ class VisibilityReader:
 
     @property
     def unready(self) -> str:
-        """Why lists should not be asked here: the first copy is not whole, or it grows old, as the intake has ended or takes nothing in for
-        `STANDSTILL_S` though there is something to take. "" otherwise, and while no broker answers: `outage` says that."""
-        still = self.standstill
+        """What makes that lists should not be asked here: the first copy is not whole, or it grows old, as the intake has ended or takes
+        nothing in for `STANDSTILL_S` though there is something to take. "" otherwise, and while no broker answers: `outage` says that.
+
+        For everybody's eyes: no text of an error is in it, `standstill` and `statistics` have that."""
+        still = self._still
         if self.ready:
             return still
         return "the topic `executions` is being read" + (f"; {still}" if still else "")
 
     @property
     def standstill(self) -> str:
-        """Why lists grow old though a broker answers; "" while they do not. See `unready`."""
-        still_s = time.monotonic() - self._got_on_s
-        ended = self._thread is not None and not self._thread.is_alive() and not self._stopping.is_set()
-        if not ended and (self.outage or still_s < STANDSTILL_S):
+        """What makes lists grow old though a broker answers, and why; "" while they do not. See `unready`."""
+        still, why = self._still, self._error or self._ended_by
+        return f"{still}: {why}" if still and why else still
+
+    @property
+    def _still(self) -> str:
+        """The same without the reason. It says since when, not for how long: pages read a text that changes out anew."""
+        if self._thread is not None and not self._thread.is_alive() and not self._stopping.is_set():
+            return "the intake has ended"
+        if self.outage or time.monotonic() - self._got_on_s < STANDSTILL_S:
             return ""
-        why = self._error or self._ended_by
-        return f"the intake {'has ended' if ended else f'has taken in nothing for {still_s:.0f} s'}{f': {why}' if why else ''}"
+        return f"the intake has taken in nothing since {datetime.fromtimestamp(self._got_on_at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
     def _get_on(self) -> None:
         """Note that there is nothing to take in, or that something was, or that no broker answers, which is another matter."""
-        self._got_on_s = time.monotonic()
+        self._got_on_s, self._got_on_at_s = time.monotonic(), time.time()
 
     @property
     def building(self) -> str:

@@ -1,6 +1,6 @@
 """Probes: `/health/live` says that the process serves, `/health/ready` that it can answer: Kafka and its topics there, read side caught up.
 
-Open to everybody, so they name no more than what is missing.
+Open to everybody, so they name no more than what is missing: texts of errors, which may hold anything, are in logs, statistics and pages.
 """
 
 from __future__ import annotations
