@@ -128,6 +128,29 @@ def test_an_intake_that_stands_still_says_so(settings: Settings, runs: Runs, mon
         assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")}
 
 
+def test_a_registry_that_is_away_is_a_standstill_and_no_outage_of_brokers(
+    settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither makes readiness come and go with every start of the intake, nor blames the brokers, which are there."""
+    monkeypatch.setattr(reader_module, "STANDSTILL_S", 3.0)
+    runs.write(run("a"))
+    settings = settings.model_copy(update={"schema_registry_url": "http://user:hidden@127.0.0.1:1"})  # nobody listens there
+    with reading(settings) as reader:
+        runs.write_raw(b"w-b/b", b"\x00\x00\x00\x00\x07abc")  # Confluent's framing
+        outages, whats = set(), set()
+
+        def looked() -> bool:
+            outages.add(reader.outage)
+            whats.add(reader.unready)
+            return bool(reader.standstill) and reader.statistics().restarts >= 4
+
+        until(looked, 60)
+        assert outages == {""} and len(whats - {""}) == 1, (outages, whats)
+        told = f"{reader.standstill} {reader.statistics()}"
+        assert "schema registry http://127.0.0.1:1 does not answer" in told and "hidden" not in told
+        assert "registry" not in reader.unready and {one.run_id for one in reader.store.list().executions} == {"a"}
+
+
 def test_what_is_committed_is_listed_and_what_is_aborted_is_not(settings: Settings, runs: Runs) -> None:
     runs.write(run("a"), run("b"))
     runs.write(run("a", "FAILED"), run("ghost"), commit=False)

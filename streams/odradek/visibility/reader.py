@@ -30,7 +30,7 @@ from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, OdradekError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.errors import unreachable
-from odradek.kafka.registry import make_codec
+from odradek.kafka.registry import SchemaRegistryUnreachableError, make_codec
 from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
 from odradek.visibility.blocking import in_daemon_thread
 from odradek.visibility.errors import IntakeError, StoreNotOpenError
@@ -315,7 +315,9 @@ class VisibilityReader:
 
     def _note(self, error: Exception) -> None:
         self._error = self._ended_by = f"{type(error).__name__}: {error}"
-        unreachable = str(error) if isinstance(error, BrokerUnreachableError) else ""
+        # Who bears a broker that is away bears a registry that is; but the brokers are there, and say nothing of what is in the way.
+        brokers_away = isinstance(error, BrokerUnreachableError) and not isinstance(error, SchemaRegistryUnreachableError)
+        unreachable = str(error) if brokers_away else ""
         if not unreachable:
             level = logging.WARNING if isinstance(error, OdradekError) else logging.ERROR
             logger.log(level, "the read side's intake stopped and starts again: %s", self._error, exc_info=level == logging.ERROR)
