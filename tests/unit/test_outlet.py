@@ -76,17 +76,18 @@ def test_batches_are_what_the_narrowest_topic_takes() -> None:
     outlet = TopicOutlet(cast(ClusterAdmin, admin), Codec(), topics, "q")
     assert outlet.batch_limit() == 1_048_588 > BATCH_BYTES, "ordinary topics take the usual batch"
     outlet.check(ports.COMMANDS, "q", task(1, "w", {}))
-    assert outlet.narrows(BATCH_BYTES, [Record(topics.commands("q"), b"", b"", [])]) == ""
+    assert outlet.overfull(BATCH_BYTES, [Record(topics.commands("q"), b"", bytes(900_000), [])] * 2) is None
     outlet.check(ports.COMMANDS, "small", task(1, "w", {}))
-    ordinary, small = (Record(topics.commands(queue), b"", b"", []) for queue in ("q", "small"))
-    assert outlet.narrows(BATCH_BYTES, [ordinary]) == "", "of another lane"
-    assert outlet.narrows(BATCH_BYTES, [ordinary, small]) == topics.commands("small")
-    assert outlet.batch_limit() == 9_000 and outlet.narrows(9_000, [small]) == ""
-    assert not outlet.narrowed(9_000)
+    ordinary, small = (Record(topics.commands(queue), b"", bytes(4_000), []) for queue in ("q", "small"))
+    assert outlet.batch_limit() == 1_048_588, "a narrow topic of somebody else's queue narrows nobody's batches"
+    assert outlet.overfull(BATCH_BYTES, [ordinary] * 3 + [small] * 2) is None, "they fit into one"
+    assert outlet.overfull(BATCH_BYTES, [ordinary, small, small, small]) == (topics.commands("small"), 9_000)
+    assert outlet.overfull(9_000, [small] * 3) is None, "no batch is as large"
+    assert not outlet.narrowed()
     admin.limits[topics.results] = 5_000
-    assert outlet.batch_limit() == 9_000, "known"
-    assert outlet.narrowed(9_000) and outlet.batch_limit() == 5_000
-    assert outlet.narrows(9_000, []) == topics.results, "each lane writes it"
+    assert outlet.batch_limit() == 1_048_588, "known"
+    assert outlet.narrowed() and outlet.batch_limit() == 5_000
+    assert not outlet.narrowed()
 
 
 @pytest.mark.parametrize("kind", [ports.RESULTS, ports.EXECUTIONS])
@@ -114,3 +115,10 @@ def test_a_topic_of_every_lane_that_cannot_be_had_refuses_nothing(kind: str, mon
         outlet.require_fixed()
     refusal = outlet.check(ports.COMMANDS, "elsewhere", record)
     assert isinstance(refusal, Refusal) and refusal.retryable
+
+
+def test_a_limit_that_a_broker_does_not_tell_is_kafkas_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, topics = Admin(), Topics("default")
+    untold: Any = {"max.message.bytes": None}
+    monkeypatch.setattr(admin, "topic_settings", lambda names: dict.fromkeys(names, untold))
+    assert TopicOutlet(cast(ClusterAdmin, admin), Codec(), topics, "q").limit(topics.results) == 1_048_588

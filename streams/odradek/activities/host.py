@@ -21,7 +21,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, get_args
 
-from confluent_kafka import Consumer, KafkaError, Producer, ShareConsumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, ShareConsumer, TopicPartition
 
 from odradek.activities.answers import Answers
 from odradek.activities.attempt import OwnedPartition
@@ -43,7 +43,7 @@ from odradek.activities.timers import DEFAULT_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_
 from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.converter import DataConverter
-from odradek.exceptions import StateStoreError, TopicMissingError
+from odradek.exceptions import OdradekError, StateStoreError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config, share_consumer_config
 from odradek.kafka.producer import PlainProducer
@@ -336,7 +336,11 @@ class ActivityHost:
     def _limit_of(self, topic: str) -> int:
         limit, until = self._limits.get(topic, (0, 0.0))
         if time.monotonic() >= until:
-            found = self._admin.max_message_bytes([topic]).get(topic, DEFAULT_MAX_MESSAGE_BYTES)
+            try:
+                found = self._admin.max_message_bytes([topic]).get(topic, DEFAULT_MAX_MESSAGE_BYTES)
+            except (OdradekError, KafkaException) as error:  # no right to ask, or nobody answers: no reason to end
+                logger.warning("what topic %s takes is not known: %s", topic, error)
+                found = limit or DEFAULT_MAX_MESSAGE_BYTES
             limit = min(found, int(producer_config(self._settings)["message.max.bytes"]))
             self._limits[topic] = limit, time.monotonic() + LIMIT_KNOWN_S
         return limit

@@ -62,6 +62,7 @@ _RETRIABLE = frozenset(
 # Answers to a creation that only the cluster's owner can change.
 _MAY_NOT_CREATE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION})
 _CANNOT_CREATE = frozenset({KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.INVALID_PARTITIONS})
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # of a topic, where nothing else is set
 _ANSWER_GRACE_S = 5.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
 
 
@@ -82,6 +83,11 @@ class TopicFacts:
             if self.rights is not None and right not in self.rights:
                 raise missing_acl(right, "topic", self.name)
         return self
+
+
+def limit_in(settings: Mapping[str, str]) -> int:
+    """`max.message.bytes` among the settings of a topic; Kafka's default where a broker does not tell it."""
+    return int(settings.get("max.message.bytes") or DEFAULT_MAX_MESSAGE_BYTES)
 
 
 class ClusterAdmin:
@@ -203,7 +209,7 @@ class ClusterAdmin:
 
     def max_message_bytes(self, topics: Iterable[str]) -> dict[str, int]:
         """`max.message.bytes` of topics that exist; compare with `odradek.wire.record_size`."""
-        return {name: int(settings["max.message.bytes"]) for name, settings in self.topic_settings(topics).items()}
+        return {name: limit_in(settings) for name, settings in self.topic_settings(topics).items()}
 
     def tombstone_retention_ms(self, topic: str) -> int:
         """`delete.retention.ms` of a compacted topic that exists: a reader that was away for longer may have missed tombstones."""

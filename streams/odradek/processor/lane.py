@@ -43,7 +43,7 @@ from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.intake import Intake
 from odradek.processor.lane_state import LaneState, check_transition
 from odradek.processor.left_open import end_left_open
-from odradek.processor.outlet import Record
+from odradek.processor.outlet import UNBOUNDED, Record
 from odradek.processor.outputs import dead_letter, encode_rows, output_records, size_of
 from odradek.processor.pacing import ByteBound, Pacing
 from odradek.processor.services import LaneServices
@@ -149,6 +149,7 @@ class Lane(threading.Thread):
         self._held_runs = HeldRuns()
         self._reports = DeliveryReports()
         self._batch = services.batch_bytes  # what batches of the producer have at most
+        self._narrow = UNBOUNDED  # what a topic takes of which a single input made more
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
@@ -286,7 +287,7 @@ class Lane(threading.Thread):
         self.epoch = self.intake.seeks()
         self._seat.hold(partition)
 
-        self._batch = min(services.batch_bytes, services.outlet.batch_limit())
+        self._batch = min(services.batch_bytes, services.outlet.batch_limit(), self._narrow)
         producer = self._producer = services.transactional_producer(partition, self._batch)
         try:
             with services.fencing:
@@ -433,7 +434,7 @@ class Lane(threading.Thread):
         except (WireError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
         size = size_of(rows, records)
-        if len(work) > 1 and size > self._bytes.limit:
+        if len(work) > 1 and (size > self._bytes.limit or self._services.outlet.overfull(self._batch, records)):
             raise TooMuch
         position = work.next_offset(self.position)
         if self._parked_after is None:  # an owner that dies over a parked run has applied inputs between others, and the next does it again
@@ -516,9 +517,10 @@ class Lane(threading.Thread):
 
     def _require_batches(self, records: list[Record]) -> None:
         """Each topic of these records takes the batches of the producer. Raises Dropped: the next own has one with smaller batches."""
-        narrow = self._services.outlet.narrows(self._batch, records)
-        if narrow:
-            raise Dropped(f"batches of {self._batch} bytes are more than {narrow} takes: going on with smaller ones", blameless=True)
+        found = self._services.outlet.overfull(self._batch, records)
+        if found:
+            topic, self._narrow = found
+            raise Dropped(f"batches of {self._batch} bytes are more than {topic} takes: going on with smaller ones", blameless=True)
 
     def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -554,7 +556,7 @@ class Lane(threading.Thread):
                 self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 raise dropped(error) from error
-        if refusal.too_large and self._services.outlet.narrowed(self._batch):  # good records may have been together in it
+        if refusal.too_large and self._services.outlet.narrowed():  # good records may have been together in it
             raise Dropped(f"a topic takes less than batches of {self._batch} bytes by now: going on with smaller ones", blameless=True)
 
     def _give_up(self, work: Work, refusal: Refused, *, consume: bool = False) -> None:

@@ -21,11 +21,12 @@ from typing import Any
 from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal
 from odradek.exceptions import BrokerUnreachableError, OdradekError, TopicMissingError, TopicSettingError
-from odradek.kafka.admin import ClusterAdmin, TopicFacts
+from odradek.kafka.admin import ClusterAdmin, TopicFacts, limit_in
 from odradek.wire.codec import Codec
 from odradek.wire.errors import TopicNameError, WireError
 from odradek.wire.headers import Headers, headers_for
 from odradek.wire.partitioner import partition_for
+from odradek.wire.record_size import record_size
 from odradek.wire.topic_configs import setting_problems
 from odradek.wire.topics import Topics
 
@@ -171,28 +172,29 @@ class TopicOutlet:
         self._judge(facts, self._admin.topic_settings([facts.name])[facts.name])
 
     def batch_limit(self) -> int:
-        """What the batches of a lane may have, in bytes: no more than any topic takes that it writes, as far as that is known.
+        """What the batches of a lane may have, in bytes: no more than any topic takes that every lane writes or forwards to."""
+        limits = [known.limit for known in map(self._look, (*self._fixed, self._events)) if not known.missing]
+        return min(limits, default=UNBOUNDED)
 
-        Asks once in the life of a process: an owner has to fence first, whatever the cluster says of topics just now.
-        """
-        for topic in (*self._fixed, self._events):
-            if topic not in self._known and self._look(topic).missing:
-                break
-        return self.narrowest
-
-    def narrows(self, batch: int, records: Iterable[Record]) -> str:
-        """A topic that takes less than `batch` bytes, of these records or of those that every lane writes; "" for none."""
+    def overfull(self, batch: int, records: Iterable[Record]) -> tuple[str, int] | None:
+        """A topic that takes less than `batch` bytes and less than these records of it have together, with what it takes: in one batch
+        they would be refused. A narrow topic of somebody else's queue costs nobody who writes little to it."""
         if self.narrowest >= batch:
-            return ""
-        topics = {record.topic for record in records}.union(self._fixed)
-        return next((topic for topic in topics if 0 < self._look(topic).limit < batch), "")
+            return None
+        sizes: dict[str, int] = {}
+        for record in records:
+            sizes[record.topic] = sizes.get(record.topic, 0) + record_size(record.key, record.value, record.headers)
+        for topic, size in sizes.items():
+            limit = self._look(topic).limit
+            if 0 < limit < min(batch, size):
+                return topic, limit
+        return None
 
-    def narrowed(self, batch: int) -> bool:
-        """A batch was refused: whether any topic takes less than `batch` bytes by now. Asks anew."""
+    def narrowed(self) -> bool:
+        """A batch was refused: whether any topic takes less by now than was known. Asks anew."""
+        before = {topic: known.limit for topic, known in self._known.items() if not known.missing}
         self.doubt()
-        for topic in [topic for topic, known in self._known.items() if not known.missing]:
-            self._look(topic)
-        return self.narrowest < batch
+        return any(not (known := self._look(topic)).missing and known.limit < limit for topic, limit in before.items())
 
     def doubt(self) -> None:
         """A transaction failed: topics are looked up anew at their next use, one may be gone or forbidden."""
@@ -225,7 +227,7 @@ class TopicOutlet:
             facts = self._facts(topic).require("Write")
             settings = self._admin.topic_settings([topic])[topic]
             self._judge(facts, settings)
-            limit = int(settings["max.message.bytes"])
+            limit = limit_in(settings)
             return _Known(limit, time.monotonic() + KNOWN_FOR_SECONDS, partitions=facts.partitions)
         except BrokerUnreachableError as error:
             return self._guess(topic, known, error)

@@ -13,7 +13,7 @@ _RECORD_BYTES = 5 + 1 + 10 + 5 + 5 + 5 + 5  # length, attributes, timestamp delt
 _HEADER_BYTES = 5 + 5  # name length, value length
 
 
-def record_size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()) -> int:
+def record_size(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | str | None]] = ()) -> int:
     """Upper bound, in bytes, of a batch that holds this record alone."""
     size = _BATCH_BYTES + _RECORD_BYTES + len(key or b"") + len(value or b"")
     for name, content in headers:
