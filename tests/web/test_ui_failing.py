@@ -69,3 +69,19 @@ def test_a_lane_that_stands_still_is_marked_without_any_news_of_it(site: Site, n
     page.wait_for_selector(".tag.bad:text-is('silent for 9 s')")
     site.server.kafka.heard[1] = (500, 700)
     page.wait_for_selector("tbody tr:nth-child(2):not(:has(.tag.bad))")
+
+
+def test_an_open_list_learns_that_it_is_old(site: Site, new_page: Callable[..., Any]) -> None:
+    """Its news come by the intake: when that stands still, none comes, so the list asks again by itself."""
+    site.server.add(run("order-1"))
+    page = new_page()
+    page.add_init_script(HURRIED)
+    page.goto(f"{site.url}/runs")
+    page.wait_for_selector("#pulse[data-state=live]")
+    note = page.locator("#runs-live .note.warn")
+    assert note.count() == 0
+    site.server.context.standstill = lambda: "the intake has taken in nothing since 2026-09-21 16:13:20 UTC: OperationalError: full"
+    note.wait_for()
+    assert "are old: the intake has taken in nothing since" in note.inner_text()
+    site.server.context.standstill = lambda: ""
+    note.wait_for(state="detached")

@@ -190,7 +190,7 @@ function live(element) {
     return;
   }
   followChanges(element.dataset.live, refresh);
-  // Lags move without anybody coming or going.
+  // Lags move without anybody coming or going, and nobody tells that there is no more news.
   const besides = Number(element.dataset.besides || (element.dataset.live === "members" ? Math.max(every, 5000) : 0));
   if (besides) setInterval(refresh, besides);
 }
