@@ -247,6 +247,76 @@ def test_what_counts_as_an_interceptor() -> None:
         worker.load("odradek.contrib.opentelemetry:workflow", worker._is_interceptor, "interceptor")
 
 
+INTERCEPTORS = """
+    from odradek import worker
+
+    class Plain(worker.Interceptor): ...
+
+    class Needs(worker.Interceptor):
+        def __init__(self, what): ...
+
+    class Fails(worker.Interceptor):
+        def __init__(self):
+            raise RuntimeError("no collector\\nthere")
+
+    plain = Plain()
+    BOTH = [Plain, plain]
+    other = 7
+"""
+
+
+@pytest.mark.parametrize(
+    ("suffix", "says"),
+    [
+        ("", "which interceptor? MODULE:NAME"),
+        (":Needs", "Needs cannot be made: TypeError: "),
+        (":Fails", "Fails cannot be made: RuntimeError: no collector"),
+        (":other", "7 is no interceptor: one derives from"),
+    ],
+)
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_interceptor_that_cannot_be_is_said_before_anything_starts(
+    module: str, tmp_path: Path, suffix: str, says: str, processes: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> int:
+        raise AssertionError("nothing starts")
+
+    monkeypatch.setattr(worker, "_supervise", never)
+    monkeypatch.setattr(worker, "_serve", never)
+    name = f"{module}_i"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(INTERCEPTORS))
+    arguments = ["worker", f"{module}:A", "-t", "q", "--processes", processes, "--interceptor", f"{name}{suffix}"]
+    assert cli.main(arguments) == Status.USAGE
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1 and "decorator" not in said
+
+
+def test_interceptors_are_made_of_their_classes(module: str, tmp_path: Path) -> None:
+    name = f"{module}_i"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(INTERCEPTORS))
+    made = worker.interceptors_of(f"{name}:BOTH")
+    assert [type(one).__name__ for one in made] == ["Plain", "Plain"] and made[0] is not made[1]
+
+
+def test_an_interceptor_whose_extra_is_missing(module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "odradek.contrib.opentelemetry", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "opentelemetry"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_NoOpenTelemetry(), *sys.meta_path])
+    tracing = "odradek.contrib.opentelemetry:TracingInterceptor"
+    assert cli.main(["worker", f"{module}:A", "-t", "q", "--interceptor", tracing]) == Status.USAGE
+    said = capsys.readouterr().err
+    assert "pip install 'odradek[opentelemetry]'" in said and said.count("\n") == 1
+
+
+class _NoOpenTelemetry:
+    """As if it was not installed."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name.partition(".")[0] == "opentelemetry":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def test_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["worker", "no_such_module:X", "-t", "q"]) == Status.USAGE
     assert "no_such_module" in capsys.readouterr().err

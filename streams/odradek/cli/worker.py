@@ -28,9 +28,9 @@ EXAMPLES = """examples:
   odradek worker --activities stock:ACTIVITIES --task-queue inventory --config stock.yaml
   odradek worker shop.workflows --task-queue orders --interceptor odradek.contrib.opentelemetry:TracingInterceptor
 
-MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines. Modules are looked for in the
-present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace. A second one ends at once,
-with status 143 (130 for Ctrl-C).
+MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines (of interceptors one is named).
+Modules are looked for in the present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace. A second
+one ends at once, with status 143 (130 for Ctrl-C).
 """
 
 
@@ -69,13 +69,13 @@ def run(options: argparse.Namespace) -> int:
     sys.path.insert(0, os.getcwd())
     workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
     activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]
-    interceptors = [one for name in options.interceptor or [] for one in load(name, _is_interceptor, "interceptor")]
+    interceptors = [one for name in options.interceptor or [] for one in interceptors_of(name)]
     if options.processes > 1 or options.supervise:
         return _supervise(settings, options.arguments, options.processes)
     return asyncio.run(_serve(settings, settings.task_queue, workflows, activities, interceptors))
 
 
-def load(name: str, wanted: Callable[[Any], bool], what: str) -> list[Any]:
+def load(name: str, wanted: Callable[[Any], bool], what: str, cure: str = "; is its decorator missing?") -> list[Any]:
     """What `MODULE:ATTRIBUTE` or `MODULE` names: always a list, never empty. Raises `UsageError`."""
     module_name, _, attribute = name.partition(":")
     try:
@@ -93,10 +93,34 @@ def load(name: str, wanted: Callable[[Any], bool], what: str) -> list[Any]:
         found = [value for value in vars(module).values() if wanted(value) and value.__module__ == module.__name__]
     wrong = [one for one in found if not wanted(one)]
     if wrong:
-        raise UsageError(f"{name}: {wrong[0]!r} is no {what}; is its decorator missing?")
+        raise UsageError(f"{name}: {wrong[0]!r} is no {what}{cure}")
     if not found:
         raise UsageError(f"{name}: no {what} there")
     return found
+
+
+def interceptors_of(name: str) -> list[Any]:
+    """The interceptors that `MODULE:NAME` names, made where it names classes. Raises `UsageError`.
+
+    MODULE alone is none: of a class and an instance of it, both there, each call would pass both."""
+    if not name.partition(":")[2]:
+        raise UsageError(f"{name}: which interceptor? MODULE:NAME")
+    try:
+        found = load(name, _is_interceptor, "interceptor", ": one derives from `Interceptor` of `odradek.client` or `odradek.worker`")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "opentelemetry":
+            raise UsageError(f"{name} needs OpenTelemetry: pip install 'odradek[opentelemetry]'") from error
+        raise
+    return [_made(name, one) for one in found]
+
+
+def _made(name: str, one: Any) -> Any:
+    if not inspect.isclass(one):
+        return one
+    try:
+        return one()
+    except Exception as error:  # whatever a constructor of somebody's raises
+        raise UsageError(f"{name}: {one.__name__} cannot be made: {type(error).__name__}: {error}. Name an instance of it") from error
 
 
 def _is_workflow(value: Any) -> bool:
@@ -151,9 +175,8 @@ async def _serve(settings: Settings, task_queue: str, workflows: list[Any], acti
 
     supervised = beat_to_parent()
     garbage.tune()
-    made = [one() if inspect.isclass(one) else one for one in interceptors]
-    clients = [one for one in made if isinstance(one, Interceptor)]  # those of workers too are used by the client's workers
-    others: list[Any] = [one for one in made if one not in clients]
+    clients = [one for one in interceptors if isinstance(one, Interceptor)]  # those of workers too are used by the client's workers
+    others: list[Any] = [one for one in interceptors if one not in clients]
     client = await Client.connect(settings=settings, interceptors=clients)
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
         worker = Worker(
