@@ -25,12 +25,16 @@ BAD_VALUES = [
     (("Keyword", b'["a","b"]'), "it has one value, here are 2"),
     (("KeywordList", b'["a",7]'), "7 is no KeywordList"),
     (("Keyword", b"\x00"), "Expecting value"),
+    (("INDEXED_VALUE_TYPE_INT", b"1.5"), "1.5 is no Int"),
+    (("INDEXED_VALUE_TYPE_KEYWORD", b'["a","b"]'), "it has one value, here are 2"),
     (("Keyword", b"x", b"binary/encrypted"), "its encoding is 'binary/encrypted', not json/plain"),
 ]
 GOOD_VALUES = [
     *[("Int", b"-9223372036854775808"), ("Double", b"7"), ("Bool", b"false"), ("Datetime", b'"2026-01-01T00:00:00.123456789Z"')],
     *[("Keyword", b'["a"]'), ("KeywordList", b'["a","b"]'), ("Text", '"größer"'.encode()), ("Int", b"null"), ("Keyword", b"[]")],
     ("Int", b"", b"binary/null"),
+    *[("INDEXED_VALUE_TYPE_KEYWORD", b'"a"'), ("INDEXED_VALUE_TYPE_KEYWORD_LIST", b'["a","b"]'), ("INDEXED_VALUE_TYPE_INT", b"1")],
+    ("INDEXED_VALUE_TYPE_DATETIME", b'"2026-01-01T00:00:00Z"'),
 ]
 
 
@@ -50,7 +54,10 @@ def test_a_start_with_a_value_that_is_not_of_its_type_is_refused(value: tuple[st
     assert w.tables.table("run") == {}
 
 
-def test_an_unknown_type_is_refused_with_those_there_are() -> None:
+@pytest.mark.parametrize(
+    "unknown", ["Nope", "INDEXED_VALUE_TYPE_NOPE", "INDEXED_VALUE_TYPE_UNSPECIFIED", "INDEXED_VALUE_TYPE_Int", "KEYWORD"]
+)
+def test_an_unknown_type_is_refused_with_those_there_are(unknown: str) -> None:
     w = world()
-    w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes={"A": typed("Nope", b"1")}))
-    assert w.replies[-1].message.startswith("search attribute A is of the unknown type 'Nope'; types are Bool, Datetime, Double, Int")
+    w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes={"A": typed(unknown, b"1")}))
+    assert w.replies[-1].message.startswith(f"search attribute A is of the unknown type {unknown!r}; types are Bool, Datetime, Double, Int")

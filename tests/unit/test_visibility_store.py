@@ -33,6 +33,7 @@ from odradek.visibility.query.columns import COLUMNS, NoAttributes
 from odradek.visibility.query.complete import complete
 from odradek.visibility.store import zones
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
+from odradek.visibility.store.rows import indexed_values
 from odradek.visibility.store.schema import FORMAT
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
@@ -295,6 +296,22 @@ def test_a_store_of_the_format_before_begins_anew(tmp_path: Path) -> None:
     with VisibilityStore.open(tmp_path / "s.sqlite") as store:
         assert f"its format is '{FORMAT - 1}'" in store.rebuilt_because
         assert store.position(0) is None and store.count().count == 0, "read again from the start of the topic"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "query"),
+    [
+        ("INDEXED_VALUE_TYPE_TEXT", '"red green"', "Mixed = 'green'"),  # a Keyword, which a guess would make of it, is the whole
+        ("INDEXED_VALUE_TYPE_DOUBLE", "1", "Mixed = 1.0"),
+        ("INDEXED_VALUE_TYPE_DATETIME", '"2026-01-01T00:00:00Z"', "Mixed < '2026-01-02T00:00:00Z'"),
+        ("INDEXED_VALUE_TYPE_KEYWORD_LIST", '["a"]', "Mixed = 'a'"),
+    ],
+)
+def test_types_may_be_written_as_temporals_enum_names(store: VisibilityStore, kind: str, text: str, query: str) -> None:
+    store.apply([change(0, "a", search_attributes=typed(kind, text))])
+    assert store.refused_attributes == {} and store.count(query).count == 1
+    plain = "".join(part.title() for part in kind.removeprefix("INDEXED_VALUE_TYPE_").split("_"))
+    assert {one.value_type.value for one in indexed_values(typed(kind, text))[0]} == {plain}
 
 
 def test_attributes_that_cannot_be_indexed_are_counted_and_kept(store: VisibilityStore) -> None:

@@ -56,6 +56,8 @@ def reserved_problem(names: Iterable[str]) -> str:
 
 
 TYPES = frozenset({"Keyword", "KeywordList", "Text", "Int", "Double", "Bool", "Datetime"})
+#: As Temporal's enum has them, which its servers read as well: `INDEXED_VALUE_TYPE_KEYWORD_LIST`.
+_ENUM_NAMES = {f"INDEXED_VALUE_TYPE_{'KEYWORD_LIST' if name == 'KeywordList' else name.upper()}": name for name in TYPES}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT64 = 2**63
@@ -67,13 +69,14 @@ def values_problem(attributes: Mapping[str, Payload]) -> str:
         raw = payload.metadata.get("type")
         if raw is None:
             continue
-        value_type = raw.decode("utf-8", "replace")
+        given = raw.decode("utf-8", "replace")
+        value_type = _ENUM_NAMES.get(given, given)
         if value_type not in TYPES:
-            return f"search attribute {name} is of the unknown type {value_type!r}; types are {', '.join(sorted(TYPES))}"
+            return f"search attribute {name} is of the unknown type {given!r}; types are {', '.join(sorted(TYPES))}"
         try:
             _check(value_type, payload)
         except (ValueError, OverflowError, RecursionError) as error:
-            return f"invalid value for search attribute {name} of type {value_type}: {error}"
+            return f"invalid value for search attribute {name} of type {given}: {error}"
     return ""
 
 
