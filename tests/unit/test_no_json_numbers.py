@@ -136,7 +136,11 @@ def test_command_line_shows_them(text: str, form: str, monkeypatch: pytest.Monke
     transport.serve("q", answer)
     for command in (["result"], ["query", "--name", "state"]):
         assert cli.main(["workflow", *command, "-w", "w", "-t", "q", "-o", form]) == 0
-        value = strict(capsys.readouterr().out)
+        out = capsys.readouterr().out
+        if form == "text":
+            assert out.startswith("unreadable: ") and out.count("\n") == 1, out
+            continue
+        value = strict(out)
         found = [value, *(value.values() if isinstance(value, dict) else value)]
         assert long_form(text) in found, found
 
