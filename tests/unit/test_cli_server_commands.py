@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -102,6 +103,17 @@ def test_batches(web: WebServer, address: str, odradek: Run, monkeypatch: pytest
     assert not {"Problem", "NotAsked", "Unanswered", "NotAppliedYet", "SentAgain"} & set(told)
     told = json.loads(odradek("batch", "describe", "--job-id", "first", "-o", "json")[1])
     assert told["completeOperationCount"] == "3" and told["operationType"] == "BATCH_OPERATION_TYPE_SIGNAL_WORKFLOW"
+
+
+@pytest.mark.parametrize("job", ["~.", "~..", "~~.", "a/b"])
+def test_ids_of_batches_are_free(web: WebServer, address: str, odradek: Run, job: str) -> None:
+    """Temporal's API knows them as they are, our own writes dots in another way, so that addresses can hold them."""
+    web.add(summary("order-0"))
+    written = quote(job, safe="")
+    begin(address, written, executions=[{"workflowId": "order-0"}], signalOperation={"signal": "go"})
+    finished(address, written)
+    status, out, err = odradek("batch", "describe", "--job-id", job)
+    assert (status, fields(out)["JobId"]) == (0, job), err
 
 
 def test_a_batch_that_is_ended(web: WebServer, address: str, odradek: Run) -> None:

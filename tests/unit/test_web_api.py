@@ -27,8 +27,8 @@ from odradek.web.app import create_app
 from odradek.web.hub import KEYS_MAX, MEMBERS, RUNS, Hub, hub_stream, sse
 from odradek.web.kafka.facts import QueueView
 from odradek.web.options import ServerOptions
-from odradek.web.paths import segment, segment_text
 from odradek.web.runs import Page, RunReader
+from odradek.web.segments import segment, segment_text
 from odradek.wire.events import UnparkWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from itertools import islice
 from typing import Any
-from urllib.parse import quote
 
 from odradek.cli.app import Commands, add_command, add_group
 from odradek.cli.common import POSITIVE, cluster_options, server_options
@@ -19,6 +18,7 @@ from odradek.cli.status import ONE_WORKFLOW
 from odradek.cli.style import RED, Painted, status_text
 from odradek.cli.times import since_text
 from odradek.cli.workflow.options import add_timeout
+from odradek.web.segments import segment
 
 EXAMPLES = ("odradek batch list", "odradek batch describe --job-id JOB", "odradek batch terminate --job-id JOB --reason 'wrong query'")
 NOTES = """Batches of the web UI and of the HTTP API run in `odradek server` and are known to that server alone, until it is started anew. A
@@ -85,7 +85,7 @@ def describe(options: argparse.Namespace) -> int:
     """One batch."""
     server = Server(options)
     job = server.ask(server.path(_JOBS, options.job_id), "batch describe")
-    ours = server.ask(f"{_OURS}/{quote(options.job_id, safe='')}", "batch describe")
+    ours = server.ask(f"{_OURS}/{segment(options.job_id)}", "batch describe")
     if is_json(options):
         print_value(options, {**job, "odradek": ours})
         return 0

@@ -2,32 +2,17 @@
 
 So the path is decoded segment by segment from its raw form, with a private character in place of such a slash (a path that holds that
 character is refused, `path_problem`); `segment` in a route's path (`/workflows/{workflow_id:segment}`) gives the text back. Must be the
-outermost middleware: whatever decides by path has to see the same segments as the router.
-
-And segments that are `.` or `..`, which browsers take out of an address, `%2e%2e` too: pages and our own API know `~.` and `~..` for them
-(and `~~..` for `~..`). Temporal's API knows its ids as they are.
+outermost middleware: whatever decides by path has to see the same segments as the router. Of segments that are dots: `segments.py`.
 """
 
 from __future__ import annotations
 
-import re
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 SLASH = "\ue000"
-_DOTS = re.compile(r"~*\.{1,2}")
-
-
-def segment(text: str) -> str:
-    """An id as one segment of a page's path, or of our own API's."""
-    return quote(f"~{text}" if _DOTS.fullmatch(text) else text, safe="")
-
-
-def segment_text(given: str) -> str:
-    """The id that `segment` made this of, decoded as servers do."""
-    return given[1:] if given.startswith("~") and _DOTS.fullmatch(given) else given
 
 
 class SegmentConvertor(Convertor[str]):

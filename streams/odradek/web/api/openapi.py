@@ -48,7 +48,8 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
             "title": "Odradek",
             "version": server_version(),
             "description": "What only Odradek has: runs and the Kafka beneath them. Workflows are started and steered by Temporal's HTTP "
-            "API under `/api/v1`. Times are epoch milliseconds.",
+            "API under `/api/v1`. Times are epoch milliseconds. Ids in paths are percent-encoded; the ids `.` and `..` are written `~.` "
+            "and `~..` there, `~.` is `~~.`.",
         },
         "paths": paths,
         "components": {

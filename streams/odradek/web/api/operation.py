@@ -19,8 +19,8 @@ from starlette.routing import Route
 
 from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import ApiError, api_error, invalid
-from odradek.web.paths import segment_text
 from odradek.web.request_body import read_json
+from odradek.web.segments import segment_text
 
 PREFIX = "/api/odradek/v1"
 

@@ -12,7 +12,7 @@ from odradek.web.api.lists import run_view
 from odradek.web.batch import CANCEL, OPEN, SIGNAL, TERMINATE, Order, Target, new_job_id, target_of
 from odradek.web.context import identity_of
 from odradek.web.errors import invalid
-from odradek.web.paths import segment
+from odradek.web.segments import segment
 from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
 from odradek.web.ui.run_filter import NARROWING, RunFilter

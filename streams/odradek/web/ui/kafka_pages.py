@@ -10,7 +10,7 @@ from starlette.responses import Response
 from odradek.web.api import kafka as api
 from odradek.web.errors import not_found
 from odradek.web.kafka.follower import ACTIVITIES
-from odradek.web.paths import segment
+from odradek.web.segments import segment
 from odradek.web.shown_json import parse_shown
 from odradek.web.threads import in_kafka_thread
 from odradek.web.ui.visit import Visit

@@ -13,7 +13,7 @@ from odradek.web.api import kafka as api
 from odradek.web.api.runs import EventView
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.kafka.facts import Place
-from odradek.web.paths import segment
+from odradek.web.segments import segment
 from odradek.web.ui.run_pages import facts_for, find_event, history_of
 from odradek.web.ui.text import shown
 from odradek.web.ui.visit import Visit

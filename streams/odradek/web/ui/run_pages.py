@@ -21,8 +21,8 @@ from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.kafka.facts import Place, PurgedRecord, RecordView
 from odradek.web.kafka.views import record_value
-from odradek.web.paths import segment
 from odradek.web.runs import RunReader, check_reply
+from odradek.web.segments import segment
 from odradek.web.threads import in_thread
 from odradek.web.ui.arguments import payloads_of
 from odradek.web.ui.event_groups import summaries_of

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from odradek.visibility.query.columns import STATUS_NAMES
 from odradek.visible_text import IN_JSON, visible_lines
-from odradek.web.paths import segment
+from odradek.web.segments import segment
 
 #: A payload or attribute longer than this is cut on a page; downloads have all of it.
 SHOWN_MAX = 100_000

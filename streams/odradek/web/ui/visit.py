@@ -20,9 +20,9 @@ from odradek.service import RPCStatusCode
 from odradek.web.api.operation import Asked
 from odradek.web.context import ServerContext, server_of, server_version
 from odradek.web.errors import ApiError, ReadSideBuildingError, api_error, invalid
-from odradek.web.paths import segment_text
 from odradek.web.request_body import read_body
 from odradek.web.security.gate import may_write
+from odradek.web.segments import segment_text
 from odradek.web.ui import text
 from odradek.web.ui.histories import HistoryBook
 
