@@ -12,8 +12,9 @@ import pytest
 
 from odradek.cli import task_queue
 from odradek.config import Settings
+from odradek.exceptions import BrokerUnreachableError
 from odradek.kafka.client_config import topics_of
-from odradek.web.kafka.cluster import QueueReader
+from odradek.web.kafka.cluster import COUNT_S, QueueReader
 from odradek.web.kafka.facts import PartitionView, QueueDetail
 from odradek.web.kafka.follower import FORGET_S, SILENCE_S, Board
 from odradek.web.kafka.rates import QueueRates
@@ -66,6 +67,36 @@ def reader() -> Iterator[Reader]:
     made = Reader()
     yield made
     made.reader.close()
+
+
+def test_partitions_are_counted_anew_where_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that is missing is about to be made; while no broker answers each call would take its timeout."""
+    now_s, asked, partitions = 0.0, 0, 0
+    settings = Settings()
+    admin = Admin(settings)
+
+    def describe(names: list[str]) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        if partitions < 0:
+            raise BrokerUnreachableError("localhost:9092", setting="address", reason="timed out")
+        return {name: SimpleNamespace(partitions=partitions) for name in names if partitions}
+
+    monkeypatch.setattr(admin, "describe", describe)
+    monkeypatch.setattr(admin, "hashed_over", lambda facts: facts.partitions, raising=False)
+    reader = QueueReader(settings, admin, Board(), clock_s=lambda: now_s)  # type: ignore[arg-type]
+    try:
+        assert reader.partition_count("orders") == 0
+        partitions, now_s = 4, 0.5
+        assert reader.partition_count("orders") == 4
+        partitions, now_s, asked = -1, now_s + COUNT_S, 0
+        for _ in range(5):
+            assert reader.partition_count("orders") == 4
+        assert asked == 1
+        partitions, now_s = 9, now_s + COUNT_S
+        assert reader.partition_count("orders") == 9
+    finally:
+        reader.close()
 
 
 def lane(partition: int, ago_ms: int | None = None, state: str = "RUNNING", position: int = 10) -> LaneStatus:

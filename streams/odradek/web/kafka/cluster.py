@@ -82,9 +82,9 @@ class QueueReader:
 
     def partition_count(self, name: str) -> int:
         """Partitions of a queue's `events` that ids are hashed over, 0 when it has none. As they were `COUNT_S` ago at most, or, where the
-        cluster does not say now, when it last did. Raises what the cluster raises."""
+        cluster does not say now, when it last did. Raises what the cluster raises where it never said."""
         read_s, count = self._partition_counts.get(name, (float("-inf"), 0))
-        if self._clock_s() - read_s < COUNT_S:
+        if count and self._clock_s() - read_s < COUNT_S:  # one that is missing may be about to be made
             return count
         topic = self.topics.events(name)
         try:
@@ -93,7 +93,7 @@ class QueueReader:
         except (BrokerUnreachableError, KafkaException):
             if not count:
                 raise
-            return count
+            found = count  # for a while again: each further question would wait as long as this one did
         self._partition_counts[name] = (self._clock_s(), found)
         return found
 
