@@ -57,3 +57,16 @@ def test_numbers_are_told_where_the_first_run_is_shown(store: VisibilityStore) -
 def test_few_are_shown_whole(store: VisibilityStore) -> None:
     chain = around(store, "few", "a")
     assert {run.run_id for run in chain.runs} == {"a", "b"} and chain.total == 2
+
+
+@pytest.mark.parametrize("place", [0, 5, 20, 39])
+def test_a_run_is_among_those_around_it_though_many_started_with_it(tmp_path: Path, place: int) -> None:
+    """Of one millisecond nobody knows the order, so there are no numbers either."""
+    with VisibilityStore.open(tmp_path / "store.sqlite") as opened:
+        for n in range(60):
+            more: dict[str, Any] = {"workflow_id": "w", "start_time_ms": T0 + max(0, n - 39), "first_execution_run_id": "run-000"}
+            opened.apply([Change(0, n, f"w/run-{n:03}".encode(), summary(f"run-{n:03}", **more))])
+        chain = around(opened, "w", f"run-{place:03}")
+        assert chain.has(f"run-{place:03}") and len({run.run_id for run in chain.runs}) == len(chain.runs) == 2 * SHOWN + 1
+        assert [run.run_id for run in chain.runs[:SHOWN]] == [f"run-{n:03}" for n in range(39 + SHOWN, 39, -1)]
+        assert all(run.start_time_ms == T0 for run in chain.runs[SHOWN:]) and chain.numbers == {}

@@ -16,8 +16,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Chain:
-    """runs: latest first, the run itself among them. numbers: place in their chain, from 1, of those whose first run is there too.
-    total: how many runs the workflow id has in its queue. query: finds them all."""
+    """runs: latest first, the run itself among them; of those that began in the same millisecond nobody knows the order. numbers: place in
+    their chain, from 1, of those whose first run is there too; none where more began with the run than are shown. total: how many runs the
+    workflow id has in its queue. query: finds them all."""
 
     runs: list[RunView]
     numbers: dict[str, int]
@@ -40,7 +41,11 @@ def chain_around(visibility: Visibility, run: RunView, *, timeout_s: float) -> C
     else:
         before = visibility.list(f"{query} AND StartTime <= {began} ORDER BY StartTime DESC", page_size=SHOWN + 1, timeout_s=timeout_s)
         after = visibility.list(f"{query} AND StartTime > {began} ORDER BY StartTime", page_size=SHOWN, timeout_s=timeout_s)
-        runs = [run_view(summary) for summary in (*reversed(after.executions), *before.executions)]
+        later, earlier = [run_view(summary) for summary in reversed(after.executions)], [run_view(summary) for summary in before.executions]
+        if len(earlier) > SHOWN and earlier[-1].start_time_ms == run.start_time_ms:
+            others = [one for one in earlier if one.run_id != run.run_id]
+            return Chain([*later, run, *others[:SHOWN]], {}, total, query)
+        runs = [*later, *earlier]
     return Chain(runs, numbers_of(runs), total, query)
 
 
