@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from odradek.visibility import Change
 from odradek.web.api import runs
 from odradek.web.api.openapi import document
 from odradek.web.api.operation import PREFIX, Asked, Operation
@@ -249,6 +250,10 @@ async def test_statistics(server: WebServer) -> None:
         windows = ok(await client.get(f"{API}/statistics", params={**period, "together": "true"}))["windows"]
         assert sum(window["completed"] for window in windows) == 3
         assert 900 < max(window["latency_p95_ms"] or 0 for window in windows) < 1_100
+        server.add(summary("open"))
+        server.store.apply([Change(0, 99, b"open/run-of-open", None, START_MS + 2_000)])
+        windows = ok(await client.get(f"{API}/statistics", params={**period, "together": "true"}))["windows"]
+        assert sum(window["deleted"] for window in windows) == 1 and windows[-1]["open_runs"] == 0
         assert (await client.get(f"{API}/statistics", params={"start_ms": 5, "end_ms": 4})).status_code == 400
         assert (await client.get(f"{API}/statistics", params={"start_ms": 0, "end_ms": START_MS})).status_code == 400
 

@@ -56,6 +56,7 @@ class Window(Protocol):
     canceled: int
     terminated: int
     continued_as_new: int
+    deleted: int
     open_runs: int
     latency_buckets: dict[int, int]
 

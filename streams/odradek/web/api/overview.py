@@ -48,7 +48,8 @@ async def info(asked: Asked) -> Info:
 
 
 class WindowView(msgspec.Struct):
-    """One window. Latencies are of completed runs, null without any."""
+    """One window. `open_runs`: open at its end; `deleted`: runs that were deleted while they were open. Latencies are of completed runs,
+    null without any."""
 
     start_ms: int
     step_ms: int
@@ -60,6 +61,7 @@ class WindowView(msgspec.Struct):
     canceled: int
     terminated: int
     continued_as_new: int
+    deleted: int
     open_runs: int
     latency_mean_ms: float | None
     latency_p50_ms: float | None
