@@ -82,8 +82,10 @@ def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> Non
 
 
 @pytest.mark.slow
-def test_records_of_the_others_leave(halved: Halved) -> None:
+@pytest.mark.parametrize("limit", [1_048_588, 100], ids=["whole batches", "less than a batch"])
+def test_records_of_the_others_leave(halved: Halved, limit: int) -> None:
     producer = PlainProducer(halved.settings)
+    producer.limits[halved.topic] = limit
     errors: list[BaseException | None] = []
     try:
         for _ in range(3):

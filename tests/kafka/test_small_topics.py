@@ -22,7 +22,7 @@ from odradek.client import Client, WorkflowHandle
 from odradek.config import Settings
 from odradek.exceptions import RecordTooLargeError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.client_config import producer_config, reader_config
+from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config, reader_config
 from odradek.kafka.producer import PlainProducer
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow
@@ -341,3 +341,44 @@ async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: 
     records = [Codec().decode(value) for value in await asyncio.to_thread(values_of, settings, topic, len(sizes))]
     numbers = sorted(record.scheduled_event_id for record in records if isinstance(record, ActivityTaskCompleted))
     assert numbers == sorted({*range(len(sizes) + 1)} - {200})
+
+
+@pytest.mark.parametrize("too_much", [2_000_000, PRODUCER_MESSAGE_MAX_BYTES + 1], ids=["for the broker", "for librdkafka"])
+async def test_one_that_is_too_large_narrows_no_topic_that_takes_batches(
+    bootstrap: str, namespace: str, tmp_path: Path, unique_name: Callable[[str], str], too_much: int
+) -> None:
+    settings = settings_of(bootstrap, namespace, tmp_path)
+    usual, asking = unique_name("usual"), AdminClient({"bootstrap.servers": bootstrap})
+    asking.create_topics([NewTopic(usual, 1)])[usual].result(20)
+    admin, durable, told = ClusterAdmin(settings), [0], [0]
+
+    def count() -> None:
+        durable[0] += 1
+
+    def too_large(size: int, limit: int) -> None:
+        told[0] += 1
+
+    config = producer_config(settings)
+    answers = Answers(
+        Producer(config), Codec(), limit_of=lambda name: admin.max_message_bytes([name])[name], undeliverable=unasked, on_fatal=unasked
+    )
+    sizes = [RECORD] * 20 + [too_much] + [RECORD] * 20
+    for number, size in enumerate(sizes):
+        payload = [Payload(data=random.randbytes(size))]
+        answers.report(usual, ActivityTaskCompleted("w", "r", number, str(number), 1, payload), count, too_large)
+
+    def served() -> bool:
+        answers.serve(0.05)
+        return not answers.pending
+
+    until(served)
+    assert (durable, told) == ([len(sizes)], [1])
+    assert answers._windows.limit(usual) is None
+    with PlainProducer(settings) as producer:
+
+        async def send(size: int) -> None:  # it is refused at once, or later
+            await producer.send(usual, b"k", random.randbytes(size))
+
+        found = await asyncio.wait_for(asyncio.gather(*[send(size) for size in sizes], return_exceptions=True), WAIT_S)
+        assert [type(one) for one in found if one is not None] == [RecordTooLargeError]
+        assert producer._windows.limit(usual) is None

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLargeError
 from odradek.kafka import producer as producer_module
+from odradek.kafka import windows as windows_module
 from odradek.kafka.producer import BURSTS, PlainProducer
 from odradek.wire.partitioner import partition_for
 
@@ -290,6 +291,33 @@ def test_backlog_full_is_a_buffer_error(bench: Bench, monkeypatch: pytest.Monkey
     bench.client.deliver()
     until(lambda: len(bench.client.taken) == BURSTS + 3)
     bench.send(99)
+
+
+def test_partition_without_a_leader_holds_no_other_of_a_topic_that_takes_less_than_a_batch(bench: Bench) -> None:
+    bench.producer.limits["t"] = 60_000
+    bench.producer.partitions["t"] = 2
+    dead, alive = (next(b"%d" % n for n in range(100) if partition_for(b"%d" % n, 2) == partition) for partition in (0, 1))
+    for key, value in [(dead, b"1"), (dead, b"2"), (dead, b"3"), (alive, b"4"), (alive, b"5"), (alive, b"6")]:
+        bench.producer.produce("t", key, value + bytes(25_000))
+    until(lambda: [value[:1] for value in bench.client.values] == values(1, 2, 4, 5))  # once the burst of the dead is overdue
+    assert len(bench.producer) == 6
+
+
+def test_a_limit_that_was_guessed_is_asked_for_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(topic: str) -> int:
+        asked.append(topic)
+        return 0 if len(asked) == 1 else 10_000_000
+
+    monkeypatch.setattr(bench.producer, "_ask_limit", ask)
+    monkeypatch.setattr(windows_module, "ASK_AGAIN_S", 0.0)
+    bench.send(1, 2)
+    bench.client.deliver(2, KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    until(lambda: len(asked) == 2)
+    until(lambda: bench.producer._windows.limit("t") is None)
+    bench.client.deliver(2)
+    until(lambda: bench.results == [(value, None) for value in values(1, 2)])
 
 
 @pytest.mark.parametrize(("share", "size"), [("PARTITION_RECORDS_MAX", 1), ("PARTITION_BYTES_MAX", 1_000)])

@@ -3,7 +3,8 @@
 One plain producer, used from the loop's and the consumer's thread; delivery reports arrive wherever `serve` is called, which is
 the consumer's thread. A record is durable when its report says so; only then is a command acknowledged. A report that says no is
 dealt with here: too large, no such topic, or sent again. Nothing is given up silently. Too large is only what is so by itself
-(`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent again, its activity did what it should.
+(`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent again, its activity did what it should. The first refusal
+of a topic may cost the order of a key (a Completed before its Started, a heartbeat behind its outcome); the engine takes any.
 
 What the service says of itself is no answer: a status that cannot be written is dropped, the next one speaks.
 """
@@ -20,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from odradek.activities.gathering import Gathering
 from odradek.kafka.errors import missing_acl
-from odradek.kafka.windows import BATCH_BYTES, Windows
+from odradek.kafka.windows import ANY, BATCH_BYTES, Windows
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityOutcome, ActivityReport
 from odradek.wire.headers import Headers, headers_for
@@ -54,7 +55,7 @@ class _Record:
     """One record on its way. Called by the producer with its delivery report."""
 
     __slots__ = (
-        "answers", "entered", "headers", "key", "looks", "on_dropped", "on_durable", "on_too_large", "partition", "topic", "value",
+        "answers", "entered", "headers", "key", "looks", "on_dropped", "on_durable", "on_too_large", "place", "topic", "value",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +76,7 @@ class _Record:
         self.headers = headers
         self.on_durable = on_durable
         self.on_too_large = on_too_large
-        self.partition = partition
+        self.place = topic, partition
         self.on_dropped: OnDropped | None = None  # of a status
         self.entered = False  # let through by the window of its topic
         self.looks = 0
@@ -90,7 +91,7 @@ class _Record:
             if self.on_durable is not None:
                 self.on_durable()
         finally:
-            self.answers._go_on(self.topic)
+            self.answers._go_on(self)
 
 
 class Answers:
@@ -134,7 +135,7 @@ class Answers:
         """Send an event of a workflow, keyed by its id. Raises `UnencodableRecord` for a record of ours that is wrong."""
         value = self._codec.encode(record)
         key = record.workflow_id.encode()
-        self._send(_Record(self, topic, key, value, headers_for(record), on_durable, on_too_large, -1))
+        self._send(_Record(self, topic, key, value, headers_for(record), on_durable, on_too_large, ANY))
 
     def send(
         self,
@@ -144,7 +145,7 @@ class Answers:
         headers: Headers,
         on_durable: OnDurable | None = None,
         *,
-        partition: int = -1,
+        partition: int = ANY,
     ) -> None:
         """Send bytes as they are."""
         self._send(_Record(self, topic, key, value, headers, on_durable, None, partition))
@@ -153,7 +154,7 @@ class Answers:
         self, topic: str, key: bytes, value: bytes | None, headers: Headers, on_durable: OnDurable | None, on_dropped: OnDropped
     ) -> None:
         """Send what the service says of itself: dropped where an answer would be sent again or become a dead letter."""
-        record = _Record(self, topic, key, value, headers, on_durable, None, -1)
+        record = _Record(self, topic, key, value, headers, on_durable, None, ANY)
         record.on_dropped = on_dropped
         self._statuses.add(record)
         self._send(record)
@@ -168,19 +169,16 @@ class Answers:
             self._overflow.append(record)
         except KafkaException as error:
             self._not_delivered(record, error.args[0])
-            self._go_on(record.topic)
+            self._go_on(record)
 
     def _produce(self, record: _Record) -> None:
         """Hand it over, or leave it to the window of its topic. Raises BufferError and KafkaException."""
         if not record.entered:
-            if not self._windows.enter(record.topic, record):
+            if not self._windows.enter(record.place, record):
                 return
             record.entered = True
         headers: Any = record.headers
-        if record.partition >= 0:
-            self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=record, headers=headers)
-        else:
-            self._producer.produce(record.topic, record.value, record.key, on_delivery=record, headers=headers)
+        self._producer.produce(record.topic, record.value, record.key, record.place[1], on_delivery=record, headers=headers)
 
     def serve(self, timeout: float = 0.0) -> None:
         """Take delivery reports; then send what waits. The consumer's thread calls it every few milliseconds."""
@@ -189,6 +187,8 @@ class Answers:
             self._overflow.append(self._again.popleft()[1])
         while self._doubted:
             self._look(self._doubted.pop())
+        for topic in self._windows.due():
+            self._windows.learn_again(topic, self._ask_limit(topic))
         if not self._gathering.ripe():
             return
         while self._overflow:
@@ -200,7 +200,7 @@ class Answers:
             except KafkaException as error:
                 self._overflow.popleft()
                 self._not_delivered(record, error.args[0])
-                self._go_on(record.topic)
+                self._go_on(record)
             else:
                 self._overflow.popleft()
 
@@ -224,11 +224,11 @@ class Answers:
     def _leave(self, record: _Record) -> None:
         if record.entered:
             record.entered = False
-            self._windows.left(record.topic, record)
+            self._windows.left(record.place, record)
 
-    def _go_on(self, topic: str) -> None:
-        """A record of the topic has its report: those that waited for it go."""
-        while ready := self._windows.ready(topic):
+    def _go_on(self, reported: _Record) -> None:
+        """It has its report: those that waited for it go."""
+        while ready := self._windows.ready(reported.place):
             for record in ready:
                 record.entered = True
                 try:
@@ -240,17 +240,20 @@ class Answers:
 
     def _had_company(self, record: _Record) -> bool:
         """Refused for the batch that it was in: it waits to be sent once more."""
-        if not record.entered or not self._windows.refused(record.topic, record):
+        if not record.entered or not self._windows.refused(record.place, record):
             return False
         record.entered = False
         if self._windows.unsure(record.topic):
-            try:
-                limit = self._limit_of(record.topic)
-            except Exception as error:
-                logger.warning("what topic %s takes is not known: %s", record.topic, error)
-                limit = 0
-            self._windows.learn(record.topic, limit)
+            self._windows.learn(record.topic, self._ask_limit(record.topic))
         return True
+
+    def _ask_limit(self, topic: str) -> int:
+        """Of a topic that refused something. 0 when nobody says."""
+        try:
+            return self._limit_of(topic)
+        except Exception as error:
+            logger.warning("what topic %s takes is not known: %s", topic, error)
+            return 0
 
     def _not_delivered(self, record: _Record, error: KafkaError) -> None:
         code = error.code()

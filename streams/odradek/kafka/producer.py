@@ -29,7 +29,7 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config
 from odradek.kafka.errors import kafka_error, translate
 from odradek.kafka.settings import KafkaSettings
-from odradek.kafka.windows import Windows, batch_bytes
+from odradek.kafka.windows import ANY, Place, Windows, batch_bytes
 from odradek.weak_method import weak_method
 from odradek.wire.partitioner import partition_for
 from odradek.wire.record_size import record_size
@@ -49,10 +49,7 @@ BACKLOG_MAX = 100_000  # records that wait for a burst; librdkafka's own queue t
 PARTITION_RECORDS_MAX = 20_000
 PARTITION_BYTES_MAX = 200 * 1024 * 1024
 LIMIT_TIMEOUT_S = 5.0  # to ask what a topic takes, after a refusal; reports of others wait meanwhile
-_HASHED = -1  # confluent-kafka's PARTITION_UA: the partitioner decides by the key
-
-
-_Place = tuple[str, int]  # topic, partition
+_HASHED = ANY  # confluent-kafka's PARTITION_UA: the partitioner decides by the key
 
 
 @dataclass(slots=True)
@@ -63,9 +60,8 @@ class _Record:
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, str | bytes | None]]
-    partition: int
     on_delivery: OnDelivery | None
-    place: _Place | None  # where it goes, if that is known
+    place: Place  # where it goes, as far as that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +94,7 @@ class PlainProducer:
         self._reason = ""
         #: Topic -> its `max.message.bytes`, as far as the host knows it (`ClusterAdmin.max_message_bytes`).
         self.limits: dict[str, int] = {}
-        #: Topic -> its number of partitions, likewise: without it a partition of it has no share of its own.
+        #: Topic -> the partitions that its keys are hashed over, likewise: without it none has a share or a window of its own.
         self.partitions: dict[str, int] = {}
         config = producer_config(settings)
         self._windows: Windows[_Record] = Windows(_size, batch=batch_bytes(config), limits=self.limits, held_max=BACKLOG_MAX)
@@ -109,7 +105,7 @@ class PlainProducer:
         self._overdue = 0  # bursts on the way that do not
         self._handing = False  # a thread hands records over
         self._ended = False
-        self._waiting: dict[_Place, tuple[int, int]] = {}  # records without a report yet, and their bytes
+        self._waiting: dict[Place, tuple[int, int]] = {}  # records without a report yet, and their bytes
         self._delivered = self._failed = 0  # by the polling thread
         self._backlog: list[_Record] = []
         self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
@@ -135,17 +131,17 @@ class PlainProducer:
         limit = self.limits.get(topic)
         if limit is not None and len(value or b"") > limit // 2 and (size := record_size(key, value, headers)) > limit:
             raise RecordTooLargeError(topic, size=size, limit=limit)
-        record = _Record(topic, key, value, list(headers), partition, on_delivery, self._place(topic, key, partition))
+        record = _Record(topic, key, value, list(headers), on_delivery, self._place(topic, key, partition))
         with self._gate:
             ended = self._ended
             if not ended:
                 self._check_share(record)
-                if not self._windows.enter(topic, record):
+                if not self._windows.enter(record.place, record):
                     self._count(record, 1)
                     return
             if not ended and (self._handing or self._backlog or not self._has_room()):
                 if len(self._backlog) >= BACKLOG_MAX:
-                    self._windows.left(topic, record)
+                    self._windows.left(record.place, record)
                     raise BufferError(f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up")
                 self._count(record, 1)
                 self._backlog.append(record)
@@ -250,7 +246,7 @@ class PlainProducer:
                     self._send_backlog()
 
         try:
-            self._producer.produce(record.topic, record.value, record.key, record.partition, on_delivery=report, headers=record.headers)
+            self._producer.produce(record.topic, record.value, record.key, record.place[1], on_delivery=report, headers=record.headers)
         except KafkaException as error:
             if kafka_error(error).code() == KafkaError.MSG_SIZE_TOO_LARGE:  # says librdkafka: more than any topic of ours takes
                 limit = self.limits.get(record.topic, PRODUCER_MESSAGE_MAX_BYTES)
@@ -262,12 +258,15 @@ class PlainProducer:
         if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
             return False
         with self._gate:
-            if self._ended or not self._windows.refused(record.topic, record):
+            if self._ended or not self._windows.refused(record.place, record):
                 return False
         if self._windows.unsure(record.topic):
             limit = self._ask_limit(record.topic)
-            logger.info("%s takes less than a batch: %d bytes; what was refused with others is sent again", record.topic, limit)
             self._windows.learn(record.topic, limit)
+            logger.info(
+                "%s refused a batch (it takes %d bytes, 0: not known): it gets at most %s at a time, what was refused is sent again",
+                record.topic, limit, self._windows.limit(record.topic),
+            )  # fmt: skip
         return True
 
     def _report(self, record: _Record, error: BaseException | None) -> None:
@@ -287,11 +286,10 @@ class PlainProducer:
         except Exception:
             logger.exception("a delivery callback raised")
 
-    def _place(self, topic: str, key: bytes | None, partition: int) -> _Place | None:
-        count = self.partitions.get(topic)
-        if partition == _HASHED and key and count:
+    def _place(self, topic: str, key: bytes | None, partition: int) -> Place:
+        if partition == _HASHED and key and (count := self.partitions.get(topic)):
             partition = partition_for(key, count)
-        return None if partition == _HASHED else (topic, partition)
+        return topic, partition
 
     def _count_down(self, burst: _Burst, record: _Record, *, again: bool = False) -> bool:
         """This one of it has its report, or will never have one. True if others may go for it. again: it will go once more itself."""
@@ -299,14 +297,14 @@ class PlainProducer:
             if not again:
                 self._gone(record)
             self._shorten(burst, 1)
-            freed = self._windows.ready(record.topic)
+            freed = self._windows.ready(record.place)
             self._backlog += freed
             return bool(freed) or (burst.left == 0 and bool(self._backlog))
 
     # Under the gate.
 
     def _check_share(self, record: _Record) -> None:
-        if not self._overdue or record.place is None:
+        if not self._overdue or record.place[1] == _HASHED:
             return
         records, size = self._waiting.get(record.place, (0, 0))
         if records >= PARTITION_RECORDS_MAX or size >= PARTITION_BYTES_MAX:
@@ -315,10 +313,10 @@ class PlainProducer:
 
     def _gone(self, record: _Record) -> None:
         self._count(record, -1)
-        self._windows.left(record.topic, record)
+        self._windows.left(record.place, record)
 
     def _count(self, record: _Record, by: int) -> None:
-        if record.place is None:
+        if record.place[1] == _HASHED:
             return
         records, size = self._waiting.get(record.place, (0, 0))
         if records + by:
@@ -373,7 +371,7 @@ class PlainProducer:
                     if full:  # and yet nothing is on the way: this one alone is more than the queue takes
                         with self._gate:
                             self._gone(self._backlog.pop(0))
-                            self._backlog += self._windows.ready(record.topic)
+                            self._backlog += self._windows.ready(record.place)
                         self._report_safely(record, error)
                     full = not full
                     break
@@ -401,6 +399,8 @@ class PlainProducer:
             if self._backlog:
                 self._send_backlog()  # a burst may have become overdue meanwhile
             self._wake_loops()
+            for topic in self._windows.due():
+                self._windows.learn_again(topic, self._ask_limit(topic))
 
     def _wake_loops(self) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], BaseException | None]]] = {}
