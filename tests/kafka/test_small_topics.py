@@ -343,6 +343,31 @@ async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: 
     assert numbers == sorted({*range(len(sizes) + 1)} - {200})
 
 
+async def test_outcomes_keep_their_order_once_their_topic_was_used(bootstrap: str, namespace: str, tmp_path: Path, topic: str) -> None:
+    settings = settings_of(bootstrap, namespace, tmp_path)
+    admin, asked = ClusterAdmin(settings), [0]
+
+    def limit_of(name: str) -> int:
+        limit = admin.max_message_bytes([name])[name]
+        asked[0] += 1
+        return limit
+
+    answers = Answers(Producer(producer_config(settings)), Codec(), limit_of=limit_of, undeliverable=unasked, on_fatal=unasked)
+
+    def served() -> bool:
+        answers.serve(0.05)
+        return not answers.pending
+
+    values = [b"%06d" % number + random.randbytes(RECORD) for number in range(400)]
+    answers.send(topic, b"k", values[0], [])
+    until(lambda: served() and topic in answers._limits)
+    for value in values[1:]:
+        answers.send(topic, b"k", value, [])
+    until(served)
+    assert await asyncio.to_thread(values_of, settings, topic, len(values)) == values
+    assert asked == [1], "nothing was refused"
+
+
 @pytest.mark.parametrize("too_much", [2_000_000, PRODUCER_MESSAGE_MAX_BYTES + 1], ids=["for the broker", "for librdkafka"])
 async def test_one_that_is_too_large_narrows_no_topic_that_takes_batches(
     bootstrap: str, namespace: str, tmp_path: Path, unique_name: Callable[[str], str], too_much: int

@@ -3,8 +3,9 @@
 One plain producer, used from the loop's and the consumer's thread; delivery reports arrive wherever `serve` is called, which is
 the consumer's thread. A record is durable when its report says so; only then is a command acknowledged. A report that says no is
 dealt with here: too large, no such topic, or sent again. Nothing is given up silently. Too large is only what is so by itself
-(`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent again, its activity did what it should. The first refusal
-of a topic may cost the order of a key (a Completed before its Started, a heartbeat behind its outcome); the engine takes any.
+(`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent again, its activity did what it should. What a topic
+takes is asked for when it is first used; where that comes too late (lowered meanwhile), the refusal that tells it may cost the order of a
+key (a Completed before its Started, a heartbeat behind its outcome), which the engine takes too.
 
 What the service says of itself is no answer: a status that cannot be written is dropped, the next one speaks.
 """
@@ -12,6 +13,7 @@ What the service says of itself is no answer: a status that cannot be written is
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -107,7 +109,7 @@ class Answers:
         on_fatal: Callable[[BaseException], None],
         batch: int = BATCH_BYTES,
     ) -> None:
-        """`limit_of(topic)`: bytes the topic takes; may block, only called for a record that was refused.
+        """`limit_of(topic)`: bytes the topic takes; may block. Called once for a topic, in a thread, and for a record that was refused.
 
         `undeliverable`: takes what has no topic to go to. `batch`: bytes that a batch of the producer may have.
         """
@@ -123,7 +125,10 @@ class Answers:
         self._statuses: set[_Record] = set()  # on their way
         self._doubted: set[str] = set()  # topics that the producer does not know, to be looked at by `serve`, which may block
         self._gathering = Gathering(time.monotonic)
-        self._windows: Windows[_Record] = Windows(_size, batch=batch, limits={}, held_max=HELD_MAX)
+        self._limits: dict[str, int] = {}
+        self._unasked: deque[str] = deque()  # a thread asks for them, and is there as long as there are any
+        self._unasked_lock = threading.Lock()
+        self._windows: Windows[_Record] = Windows(_size, batch=batch, limits=self._limits, held_max=HELD_MAX, on_topic=self._ask_beforehand)
 
     def report(
         self,
@@ -246,6 +251,25 @@ class Answers:
         if self._windows.unsure(record.topic):
             self._windows.learn(record.topic, self._ask_limit(record.topic))
         return True
+
+    def _ask_beforehand(self, topic: str) -> None:
+        """What a topic takes, in a thread: a Started is on its way before much else is, so it is known before a batch is refused."""
+        with self._unasked_lock:
+            self._unasked.append(topic)
+            if len(self._unasked) == 1:
+                threading.Thread(target=self._ask_all, name="odradek-limits", daemon=True).start()
+
+    def _ask_all(self) -> None:
+        while True:
+            topic = self._unasked[0]
+            try:
+                self._limits[topic] = self._limit_of(topic)
+            except Exception as error:
+                logger.debug("what topic %s takes is not known yet: %s", topic, error)
+            with self._unasked_lock:
+                self._unasked.popleft()
+                if not self._unasked:
+                    return
 
     def _ask_limit(self, topic: str) -> int:
         """Of a topic that refused something. 0 when nobody says."""

@@ -67,6 +67,7 @@ class Windows(Generic[R]):
 
     size_of: bytes of a record as a batch of its own.  batch: what batches of the producer may have.  limits: topic -> `max.message.bytes`,
     as far as it is known; looked into at each record.  held_max: records that are kept here at most.  clock: monotonic, seconds.
+    on_topic: called with a topic at its first record, while all others wait: must not block, nor call anything here.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Windows(Generic[R]):
         limits: Mapping[str, int],
         held_max: int,
         clock: Callable[[], float] = time.monotonic,
+        on_topic: Callable[[str], None] | None = None,
     ) -> None:
         self._size_of = size_of
         self._batch = batch
         self._limits = limits
         self._held_max = held_max
         self._clock = clock
+        self._on_topic = on_topic
         self._topics: dict[str, _Topic[R]] = {}
         self._windows: dict[Place, _Window[R]] = {}
         self._guesses: dict[str, float] = {}  # topics whose limit is one, and when to ask again
@@ -216,6 +219,8 @@ class Windows(Generic[R]):
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = _Topic(ASK_AGAIN_S)
+            if self._on_topic is not None:
+                self._on_topic(name)
         window = topic.windows.get(ANY)
         if window is None:
             window = _Window(topic)
