@@ -23,8 +23,8 @@ from odradek.web.ui.arguments import payload_of, payloads_of
 from odradek.web.ui.columns import DEFAULT, FIXED, chosen, columns_of
 from odradek.web.ui.event_groups import groups_of
 from odradek.web.ui.event_text import Names, category, line, title, tone
-from odradek.web.ui.run_filter import RunFilter, quoted, split_order
 from odradek.web.ui.run_chain import numbers_of
+from odradek.web.ui.run_filter import RunFilter, quoted, split_order
 from odradek.web.ui.stacks import stacks_of
 from odradek.wire.history import (
     ActivityTaskCanceledEvent,
