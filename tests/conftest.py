@@ -32,8 +32,6 @@ QUICK_TIERS = {"unit", "engine", "conformance"}
 BROKER_TIERS = {"facts", "kafka", "services", "chaos"}
 #: Files of half a minute and more, the longest first: with several workers none is left alone with one at the end.
 LONG = (
-    "kafka/test_topics_deleted.py",
-    "kafka/test_queue_remade.py",
     *("kafka/test_acls.py", "chaos/test_lane_faults.py", "kafka/test_activity_process.py", "kafka/test_cli_operate.py"),
     *("kafka/test_activity_host.py", "web/test_ui_browser.py", "chaos/test_lane_owners.py", "kafka/test_server_process.py"),
     *("web/test_ui_lists_on_kafka.py", "kafka/test_web_server.py", "kafka/test_cli_kafka.py", "kafka/test_lane_left_open.py"),
@@ -41,7 +39,14 @@ LONG = (
     *("kafka/test_local_cluster.py", "kafka/test_local_broker.py", "kafka/test_lane_group.py", "kafka/test_activity_share.py"),
     *("kafka/test_dev_process.py", "kafka/test_activity_broker_restart.py", "services/test_order_api.py", "kafka/test_cli_watch.py"),
     *("kafka/test_silent_lanes.py", "kafka/test_telemetry_processes.py", "kafka/test_visibility_intake.py", "chaos/test_saga_kill.py"),
-    *("web/test_ui_many_tabs.py", "web/test_ui_building.py", "kafka/test_telemetry_outage.py", "kafka/test_worker.py"),
+    *(
+        "kafka/test_topics_deleted.py",
+        "kafka/test_queue_remade.py",
+        "web/test_ui_many_tabs.py",
+        "web/test_ui_building.py",
+        "kafka/test_telemetry_outage.py",
+        "kafka/test_worker.py",
+    ),
 )
 #: How many quick files follow one that mostly waits, while there are any: together they keep the cores busy.
 QUICK_FILES_BETWEEN = 2

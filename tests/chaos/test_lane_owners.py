@@ -120,6 +120,7 @@ def test_start_that_kills_its_owners_is_a_dead_letter(wire: Wire, tmp_path: Path
         _end(supervisor)
 
 
+@pytest.mark.slow
 def test_full_disk_stops_the_lane_and_loses_nothing(wire: Wire, tmp_path: Path) -> None:
     """Writes to files beyond 1 MB fail, as on a full disk; then there is room again."""
     with Host(wire, file_size_limit=1_000_000, log=tmp_path / "log") as host:

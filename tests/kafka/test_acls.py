@@ -268,7 +268,14 @@ async def test_share_group_of_services(settings: Any, broker: SecuredBroker, top
     broker.revoke(describe)
 
 
-@pytest.mark.parametrize("topic", [f"{PREFIX}executions", f"{PREFIX}results", f"{PREFIX}{ORDERS}.state"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        pytest.param(f"{PREFIX}executions", marks=pytest.mark.slow),
+        f"{PREFIX}results",
+        pytest.param(f"{PREFIX}{ORDERS}.state", marks=pytest.mark.slow),
+    ],
+)
 async def test_what_a_topic_takes_cannot_be_told_and_no_input_or_timer_is_lost(
     running: Client, broker: SecuredBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, topic: str
 ) -> None:

@@ -96,7 +96,9 @@ def test_while_none_runs(wire: Wire) -> None:
             processor.stop()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(one, marks=[pytest.mark.slow] if one in ("after-begin", "after-produce") else []) for one in FAULTS]
+)
 def test_killed_while_it_forwards(fault: str, wire: Wire) -> None:
     """At each step of transactions, most of them forwarding: the successor forwards what is left, once."""
     with Host(wire) as host:

@@ -104,6 +104,7 @@ def test_two_of_three_killed_a_write_is_refused_rather_than_kept_by_one(cluster:
     assert errors and errors[0] is not None
 
 
+@pytest.mark.slow
 def test_a_cluster_on_a_terminal_prints_its_addresses_and_a_signal_ends_all_of_it() -> None:
     """What `make cluster` runs."""
     command = [sys.executable, "-m", "odradek.broker.dev", "--brokers", "3"]

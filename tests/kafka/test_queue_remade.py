@@ -186,6 +186,7 @@ async def test_server_counts_anew(settings: Settings, admin: ClusterAdmin) -> No
         reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missed", [False, True], ids=["at once", "missed"])
 @pytest.mark.parametrize("count", [1, 9])
 async def test_activity_service_answers_a_queue_that_was_made_anew(

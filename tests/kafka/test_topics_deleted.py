@@ -143,6 +143,7 @@ async def test_all_goes_on_at_topics_that_were_deleted(settings: Settings, livin
     assert cluster.count(cluster.topics.dead_letters(QUEUE)) == 0
 
 
+@pytest.mark.slow
 async def test_an_activity_services_status_is_no_dead_letter(bootstrap: str, namespace: str, tmp_path: Path) -> None:
     """Where it may not make topics: it says which one is missing and what to do, works, and goes on when somebody makes it."""
     engine = Engine(bootstrap, namespace, tmp_path)
@@ -168,6 +169,7 @@ async def test_an_activity_services_status_is_no_dead_letter(bootstrap: str, nam
     engine.close()
 
 
+@pytest.mark.slow
 async def test_a_server_says_which_topic_is_missing(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its probe names the topic, and not a broker; its pages do not call queues unserved that may well be served."""
     cluster = Cluster(settings)
@@ -196,6 +198,7 @@ async def test_a_server_says_which_topic_is_missing(settings: Settings, tmp_path
             await eventually(is_ready)
 
 
+@pytest.mark.slow
 def test_a_processor_says_which_topic_is_missing(bootstrap: str, namespace: str, tmp_path: Path) -> None:
     wire = Wire(bootstrap, namespace, tmp_path)
     cluster = Cluster(wire.settings)

@@ -34,6 +34,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_read_side_outlives_its_broker(tmp_path: Path) -> None:
     broker = LocalBroker(jvm_options=QUICK_START)

@@ -7,13 +7,14 @@ import multiprocessing
 import os
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from odradek.broker import JarsUnavailableError, JavaNotFoundError, find_broker, ports
+from odradek.broker import JarsUnavailableError, JavaNotFoundError, find_broker, guard, ports
 from odradek.broker import find as find_module
 from odradek.broker.docker import container_environment
 from odradek.broker.jars import KafkaJars, cache_root, kafka_jars, random_uuid
@@ -264,3 +265,10 @@ def test_progress_on_a_terminal_is_one_moving_line_and_elsewhere_a_line_now_and_
     assert terminal.getvalue().count("\n") == 1
     assert "999 of 1000" in terminal.getvalue()
     assert file.getvalue() == "0 of 1000\ndone\n"
+
+
+def test_a_guard_whose_starter_has_removed_everything_says_nothing(tmp_path: Path) -> None:
+    script = Path(guard.__file__)
+    command = [sys.executable, "-I", "-S", str(script), "--cwd", str(tmp_path), "--log", str(tmp_path / "gone" / "log"), "--", "true"]
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")

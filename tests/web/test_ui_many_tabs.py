@@ -107,6 +107,7 @@ def test_a_hidden_page_holds_no_stream(site: Site, new_page: NewPage) -> None:
     streams(site, 1, page)
 
 
+@pytest.mark.slow
 def test_without_locks_lists_are_asked_for(site: Site, new_page: NewPage) -> None:
     """Browsers give them to secure pages alone: plain HTTP under a host name is none."""
     run = summary("order-1", start_time_ms=now_ms() - 5_000)

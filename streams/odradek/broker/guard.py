@@ -31,7 +31,11 @@ def main() -> int:
     signal.set_wakeup_fd(wake_write)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _note)
-    with open(options.log, "ab", buffering=0) as log:
+    try:
+        log = open(options.log, "ab", buffering=0)  # noqa: SIM115 - closed below
+    except FileNotFoundError:  # the starter was interrupted meanwhile, and has removed all of it
+        return 128 + signal.SIGTERM
+    with log:
         child = subprocess.Popen(
             options.command,
             stdin=subprocess.DEVNULL,
