@@ -55,6 +55,19 @@ def counts(wire: Wire) -> None:
     until(lambda: wire.counts().get(key) == [1], 60)
 
 
+def warnings_of_a_processor(wire: Wire, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What one logs, warnings and worse, from its start to its end; it has worked between."""
+    processor = make_processor(wire.settings, QUEUE)
+    with caplog.at_level(logging.WARNING, "odradek"):
+        processor.start()
+        try:
+            processor.wait_ready(30)
+            counts(wire)
+        finally:
+            processor.stop()
+    return [record.getMessage() for record in caplog.records]
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "wanted"),
     [
@@ -123,15 +136,7 @@ def test_what_may_lose_records_is_a_warning(
     wire: Wire, kind: str, settings: dict[str, str | int], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = make(wire, kind, **settings)
-    processor = make_processor(wire.settings, QUEUE)
-    with caplog.at_level(logging.WARNING, "odradek"):
-        processor.start()
-        try:
-            processor.wait_ready(30)
-            counts(wire)
-        finally:
-            processor.stop()
-    found = [record.getMessage() for record in caplog.records if topic in record.getMessage() and said in record.getMessage()]
+    found = [message for message in warnings_of_a_processor(wire, caplog) if topic in message and said in message]
     assert len(found) == 1 and "--add-config" in found[0], "once, whatever the number of lanes"
 
 
@@ -174,12 +179,4 @@ def test_topics_that_stamp_and_compress_records_themselves(wire: Wire) -> None:
 
 
 def test_what_odradek_makes_itself_is_not_complained_of(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
-    processor = make_processor(wire.settings, QUEUE)
-    with caplog.at_level(logging.WARNING, "odradek"):
-        processor.start()
-        try:
-            processor.wait_ready(30)
-            counts(wire)
-        finally:
-            processor.stop()
-    assert not [record.getMessage() for record in caplog.records if "--add-config" in record.getMessage()]
+    assert not [message for message in warnings_of_a_processor(wire, caplog) if "--add-config" in message]

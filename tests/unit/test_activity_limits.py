@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from odradek.activities.host import DEFAULT_MAX_MESSAGE_BYTES, ActivityHost
+from odradek.activities.host import ActivityHost
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, TopicError
+from odradek.kafka.admin import DEFAULT_MAX_MESSAGE_BYTES
 
 
 class Admin:

@@ -167,14 +167,19 @@ class Answers:
     def _send(self, record: _Record) -> None:
         if self._gathering.waits() or self._overflow:
             self._overflow.append(record)  # order is kept
-            return
+        elif not self._hand_over(record):
+            self._go_on(record)
+
+    def _hand_over(self, record: _Record) -> bool:
+        """Produce it, or have it wait for room. False: it was refused at once, and has been dealt with."""
         try:
             self._produce(record)
         except BufferError:
             self._overflow.append(record)
         except KafkaException as error:
             self._not_delivered(record, error.args[0])
-            self._go_on(record)
+            return False
+        return True
 
     def _produce(self, record: _Record) -> None:
         """Hand it over, or leave it to the window of its topic. Raises BufferError and KafkaException."""
@@ -236,12 +241,7 @@ class Answers:
         while ready := self._windows.ready(reported.place):
             for record in ready:
                 record.entered = True
-                try:
-                    self._produce(record)
-                except BufferError:
-                    self._overflow.append(record)
-                except KafkaException as error:
-                    self._not_delivered(record, error.args[0])
+                self._hand_over(record)
 
     def _had_company(self, record: _Record) -> bool:
         """Refused for the batch that it was in: it waits to be sent once more."""

@@ -44,7 +44,7 @@ from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import OdradekError, StateStoreError, TopicMissingError
-from odradek.kafka.admin import ClusterAdmin, TopicFacts
+from odradek.kafka.admin import DEFAULT_MAX_MESSAGE_BYTES, ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config, share_consumer_config
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
@@ -66,7 +66,6 @@ FAILED_FLUSH_S = 5.0
 METADATA_TIMEOUT_S = 10.0
 LIMIT_KNOWN_S = 5.0  # what a topic takes; asked for refused records only, which often come together
 #: What a topic takes when nobody can say (Kafka's own default).
-DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 
 _instances = itertools.count(1)
 

@@ -86,12 +86,15 @@ def _check(value_type: str, payload: Payload) -> None:
         return
     if encoding != b"json/plain":
         raise ValueError(f"its encoding is {encoding.decode('utf-8', 'replace')!r}, not json/plain")
-    value = loads(payload.data)
+    indexable_values(value_type, loads(payload.data))
+
+
+def indexable_values(value_type: str, value: Any) -> tuple[Any, ...]:
+    """What an index holds of an attribute, each once: one value, several of a KeywordList, none of None. Raises as `indexable`."""
     values = value if isinstance(value, list) else [] if value is None else [value]
     if value_type != "KeywordList" and len(values) > 1:
         raise ValueError(f"it has one value, here are {len(values)}")
-    for each in values:
-        indexable(value_type, each)
+    return tuple(dict.fromkeys(indexable(value_type, each) for each in values))
 
 
 def indexable(value_type: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from odradek.visibility.query.columns import STATUS_NAMES, ValueType
 from odradek.visibility.query.literals import words
 from odradek.wire.outcomes import RUNNING, ExecutionSummary
 from odradek.wire.payload import Payload
-from odradek.wire.search_attributes import SYSTEM, indexable
+from odradek.wire.search_attributes import SYSTEM, indexable_values
 
 logger = logging.getLogger("odradek.visibility")
 
@@ -171,8 +171,5 @@ def _indexed(name: str, payload: Payload) -> IndexedValue | None:
     if key is None:
         raise ValueError("it has no type, and none can be guessed")
     value_type = ValueType(key._metadata_type)
-    values = value if isinstance(value, list) else [value]
-    if value_type is not ValueType.KEYWORD_LIST and len(values) != 1:
-        raise ValueError(f"a {value_type.value} has one value, here are {len(values)}")
-    stored = tuple(dict.fromkeys(indexable(value_type.value, item) for item in values))
+    stored = indexable_values(value_type.value, value)
     return IndexedValue(name, value_type, stored, tuple(words(stored[0])) if value_type is ValueType.TEXT else ())

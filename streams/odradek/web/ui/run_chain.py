@@ -34,11 +34,12 @@ def chain_around(visibility: Visibility, run: RunView, *, timeout_s: float) -> C
     """Raises what the reader raises."""
     query = f"WorkflowId = {quoted(run.workflow_id)} AND TaskQueue = {quoted(run.task_queue)}"
     began = quoted((_EPOCH + timedelta(milliseconds=run.start_time_ms)).isoformat())
-    total = visibility.count(query, timeout_s=timeout_s).count
-    if total <= 2 * SHOWN:
-        found = visibility.list(f"{query} ORDER BY StartTime DESC", page_size=2 * SHOWN, timeout_s=timeout_s).executions
-        runs = [run_view(summary) for summary in found]
+    latest = visibility.list(f"{query} ORDER BY StartTime DESC", page_size=2 * SHOWN + 1, timeout_s=timeout_s).executions
+    total = len(latest)
+    if total <= 2 * SHOWN:  # all there are: most workflow ids need no count
+        runs = [run_view(summary) for summary in latest]
     else:
+        total = visibility.count(query, timeout_s=timeout_s).count
         before = visibility.list(f"{query} AND StartTime <= {began} ORDER BY StartTime DESC", page_size=SHOWN + 1, timeout_s=timeout_s)
         after = visibility.list(f"{query} AND StartTime > {began} ORDER BY StartTime", page_size=SHOWN, timeout_s=timeout_s)
         later, earlier = [run_view(summary) for summary in reversed(after.executions)], [run_view(summary) for summary in before.executions]
