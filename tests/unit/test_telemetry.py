@@ -433,10 +433,14 @@ def test_repeated_lines_of_librdkafka_come_once_a_minute_with_their_number() -> 
     )
     assert passes(line.format(1, "Connection refused"))
     assert [passes(line.format(number, "Connection refused")) for number in range(2, 6)] == [""] * 4
+    assert not passes(line.format(5, "Connection refused").replace("CONNECT)", "CONNECT, 1 identical error(s) suppressed)"))
+    for name in ("GroupCoordinator", f"TxnCoordinator: {where}", f"{where}/bootstrap", "broker-7.example:9092/12"):
+        told = passes(line.format(5, "Connection refused").replace(f"{where}/1:", f"{name}:"))
+        assert told == "", "one broker by another of its names"
     assert passes(line.format(6, "Permission denied")), "another reason is news"
     assert passes(line.format(7, "Connection refused"), logging.WARNING), "another level too"
     now[0] = 61.0
-    assert passes(line.format(8, "Connection refused")).endswith("(and 4 more like this in 61 s)")
+    assert passes(line.format(8, "Connection refused")).endswith("(and 9 more like this in 61 s)")
     assert passes("x", logging.DEBUG) and passes("x", logging.DEBUG)
 
 

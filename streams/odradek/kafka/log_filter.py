@@ -1,7 +1,7 @@
 """librdkafka says every failed attempt to reach a broker, each client and each broker for itself: hundreds of lines a minute in an outage.
 
 This filter lets the first of a kind through, then one a minute with the number that were left out. Errors are kinds by their facility
-(`FAIL`, `ERROR`, ...) and text without what changes from line to line: client, address of the attempt, times, counts.
+(`FAIL`, `ERROR`, ...) and text without what changes from line to line: client, the broker's name and address, times, counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections.abc import Callable
 
 EVERY_SECONDS = 60.0
 KINDS_MAX = 1_000
-_VARIABLE = re.compile(r"\[thrd:[^\]]*\]|\[[^\]]*#[^\]]*\]|\(after [^)]*\)|\b\d+\b|:\d+|\s+")
+# librdkafka calls one broker by several names: its address with `/bootstrap` or a node id, and its part as a coordinator.
+_BROKER = r"\b(?:(?:Group|Txn)Coordinator: |\S+/(?:bootstrap|\d+): )(?:\S+:\d+: )?"
+_VARIABLE = re.compile(_BROKER + r"|\[thrd:[^\]]*\]|\[[^\]]*#[^\]]*\]|\(after .*\)|\b\d+\b|:\d+|\s+")
 
 
 class RepeatedLines(logging.Filter):
