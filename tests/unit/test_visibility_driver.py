@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import aiokafka
 import faust
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.stores import by_url
 from faust.types import TP
 
@@ -178,3 +181,27 @@ def test_librdkafkas_security_settings_become_fausts() -> None:
 def test_what_fausts_client_cannot_do_is_an_error(settings: dict[str, str], part: str) -> None:
     with pytest.raises(ConfigurationError, match=part):
         broker_credentials(settings)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_broker_that_goes_while_the_app_starts_is_an_error_of_the_start_and_no_stack(
+    app: VisibilityApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who runs the app says what ended it, in a line; mode's services would each print the stack."""
+
+    async def connected(self: Any) -> None:
+        """The producer still had a broker, the consumer's thread has none."""
+
+    async def closed(self: Any) -> None:
+        self._closed = True
+
+    monkeypatch.setattr(aiokafka.AIOKafkaProducer, "start", connected)
+    monkeypatch.setattr(aiokafka.AIOKafkaProducer, "stop", closed)
+    try:
+        with contextlib.suppress(KafkaConnectionError):  # unless the thread was quicker: then the app has crashed by itself
+            await app.start()
+        await asyncio.wait_for(app.wait_until_stopped(), 10)
+        assert isinstance(app.crash_reason, KafkaConnectionError)
+    finally:
+        await app.stop()
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []

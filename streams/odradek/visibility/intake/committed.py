@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,12 +63,22 @@ class Fetched:
     last: int | None
 
 
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
 class _DaemonThread(WorkerThread):
-    """The end of the process does not wait for it."""
+    """The end of the process does not wait for it, and what ends it is the app's to say: it was given to `crash`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.daemon = True
+
+    def run(self) -> None:
+        """Called by threading, which would print the stack."""
+        with contextlib.suppress(Exception):
+            super().run()
 
 
 class CommittedThread(AIOKafkaConsumerThread):
@@ -87,6 +98,17 @@ class CommittedThread(AIOKafkaConsumerThread):
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Not Faust's, which prints a stack: the error reaches the app, and who runs that says it."""
         logger.debug("%s", msg.format(*fmt))
+
+    async def crash(self, exc: BaseException) -> None:
+        """Called in the thread. One that is quicker than its `start` leaves it an error that nobody awaits, which asyncio would print."""
+        started = self._thread_running
+        if started is not None:
+            self.parent_loop.call_soon_threadsafe(started.add_done_callback, _seen)
+        await super().crash(exc)
+
+    def _stopped_set(self) -> None:
+        with contextlib.suppress(RuntimeError):  # a thread that crashed has closed its loop
+            super()._stopped_set()
 
     async def on_thread_stop(self) -> None:
         """Close the consumer, or drop it: its positions are the store's, and its group is its own, so nobody misses its farewell."""

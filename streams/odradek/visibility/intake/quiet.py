@@ -1,5 +1,9 @@
-"""Keeps aiokafka's log readable. While no broker answers it logs some forty errors a second, all of them one fact, which the app logs
-itself (`app.py`, `_look_once`). Of each kind one a minute is let through, with how many were held back; at DEBUG all of them are.
+"""Keeps the logs of aiokafka and of Faust's services readable.
+
+While no broker answers aiokafka logs some forty errors a second, all of them one fact, which the app logs itself (`app.py`,
+`_look_once`). Of each kind one a minute is let through, with how many were held back; at DEBUG all of them are.
+
+A Faust service that crashes has its stack printed by itself and by each above it: the app's reader says once what ended it (`reader.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ _LOGGERS = (
     "aiokafka.consumer.fetcher",
     "aiokafka.consumer.group_coordinator",
 )
+_SERVICES = ("odradek.visibility.intake.app", "odradek.visibility.intake.committed")  # mode names a service's logger by its module
 
 
 class OncePerMinute(logging.Filter):
@@ -50,8 +55,15 @@ class OncePerMinute(logging.Filter):
         return True
 
 
+def without_crashes(record: logging.LogRecord) -> bool:
+    """A filter: all but what mode says of a service that crashed."""
+    return "Crashed reason=" not in str(record.msg) or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
 def quieten() -> None:
-    """Put the filter on aiokafka's loggers, once a process."""
+    """Put the filters on the loggers of aiokafka and of Faust's services, once a process."""
+    for name in _SERVICES:
+        logging.getLogger(name).addFilter(without_crashes)  # one that is there already is not added again
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(one, OncePerMinute) for one in logger.filters):
