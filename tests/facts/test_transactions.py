@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 if TYPE_CHECKING:
@@ -196,3 +196,34 @@ def test_no_batch_of_several_records_is_larger_than_the_producers_batch_size(kaf
     for number, size in enumerate(sizes):
         producer.produce(topic, random.randbytes(size), key=b"%d" % number, headers=[("kind", b"x")], partition=0)
     producer.commit_transaction(20)
+
+
+def test_a_broker_refuses_its_own_markers_where_no_record_may_be_old_and_the_transactional_id_is_stuck(kafka: Kafka) -> None:
+    """A marker is stamped when it is asked for, and the log looks a moment later; the coordinator takes that for a defect and gives up."""
+    topic, lane = kafka.topic(message_timestamp_before_max_ms=0), kafka.name("lane")
+    producer = kafka.producer(lane)
+    for _ in range(20):  # one written within its millisecond is taken
+        producer.begin_transaction()
+        producer.produce(topic, b"of the future", timestamp=int(time.time() * 1000) + 60_000)
+        try:
+            producer.commit_transaction(10)
+        except KafkaException:
+            break
+    else:
+        pytest.fail("twenty markers were taken")
+    config = {"bootstrap.servers": kafka.bootstrap, "transactional.id": lane, "log_level": 0}
+    with pytest.raises(KafkaException) as failure:
+        Producer(config).init_transactions(5)
+    assert error_of(failure).code() == KafkaError.CONCURRENT_TRANSACTIONS
+
+
+def test_more_in_sync_replicas_than_there_are_replicas_are_no_obstacle(kafka: Kafka) -> None:
+    """The broker asks for no more than there are (`Partition.effectiveMinIsr`); old ones took no record."""
+    topic = kafka.topic(min_insync_replicas=2)
+    kafka.produce(topic, b"plain")
+    producer = kafka.producer(kafka.name("lane"))
+    producer.begin_transaction()
+    producer.produce(topic, b"in a transaction")
+    producer.commit_transaction(10)
+    reader = kafka.reader(topic)
+    assert [kafka.next(reader).value() for _ in range(2)] == [b"plain", b"in a transaction"]

@@ -92,13 +92,14 @@ def test_state_of_a_broker_that_tells_no_policy() -> None:
     assert setting_problems(topics.EVENTS, {"cleanup.policy": "delete", "retention.ms": "forever"}) == []
 
 
-def test_more_in_sync_than_there_are_comes_first() -> None:
-    assert said(topics.EVENTS, replicas=1, min_insync_replicas="2") == [("min.insync.replicas", "1", True), ("retention.ms", "-1", False)]
+def test_more_in_sync_than_there_are() -> None:
+    assert said(topics.EVENTS, replicas=1, min_insync_replicas="2") == [("retention.ms", "-1", False), ("min.insync.replicas", "1", False)]
     assert said(topics.RESULTS, replicas=0, min_insync_replicas="2") == [], "not known"
 
 
 def test_records_that_waited() -> None:
     assert said(topics.RESULTS, message_timestamp_before_max_ms="1000") == [("message.timestamp.before.max.ms", "86400000", False)]
+    assert said(topics.RESULTS, message_timestamp_before_max_ms="999") == [("message.timestamp.before.max.ms", "86400000", True)]
     assert said(topics.RESULTS, message_timestamp_type="LogAppendTime", message_timestamp_before_max_ms="1000") == []
 
 

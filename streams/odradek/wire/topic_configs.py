@@ -80,6 +80,8 @@ class SettingProblem:
 
 #: A record that waits for its partition to have a leader gets as old as this before it is sent or given up.
 _WAITS_MS = 2 * _MINUTE
+#: So old at most is the end of a transaction when its partition's broker looks at it (`tests/facts`, `-k refuses_its_own`).
+_MARKERS_WAIT_MS = 1_000
 _COMPACTED = frozenset({topics.STATE, topics.EXECUTIONS, topics.SCHEMAS})
 _WHAT_EXPIRES = {
     topics.STATE: "open runs and what closed ones keep would be deleted by age or size, without a word",
@@ -128,12 +130,17 @@ def _taking_problems(settings: Mapping[str, str | None], replicas: int) -> list[
     found = []
     in_sync = _number(settings, "min.insync.replicas", 1)
     if 0 < replicas < in_sync:
-        why = f"its partitions have {replicas} replicas, so that no record is ever taken (or give them more)"
-        found.append(SettingProblem("min.insync.replicas", str(in_sync), str(max(1, replicas - 1)), why, stops=True))
+        why = f"its partitions have {replicas} replicas: older brokers take no record then (or give them more)"
+        found.append(SettingProblem("min.insync.replicas", str(in_sync), str(max(1, replicas - 1)), why))
     oldest_ms = _number(settings, "message.timestamp.before.max.ms", _WAITS_MS)
     if settings.get("message.timestamp.type") != "LogAppendTime" and oldest_ms < _WAITS_MS:
-        why = "records that waited for a leader of their partition for longer are refused"
-        found.append(SettingProblem("message.timestamp.before.max.ms", str(oldest_ms), str(_DAY), why))
+        stops = oldest_ms < _MARKERS_WAIT_MS
+        why = (
+            "a broker refuses the ends of its own transactions there, and then their partitions until it starts anew"
+            if stops
+            else ("records that waited for a leader of their partition for longer are refused")
+        )
+        found.append(SettingProblem("message.timestamp.before.max.ms", str(oldest_ms), str(_DAY), why, stops=stops))
     return found
 
 
