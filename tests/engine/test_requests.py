@@ -388,11 +388,12 @@ def next_chain(w: World, run_id: str) -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_one_id_for_requests_of_different_kinds_is_an_id_of_each(restart: bool) -> None:
+@pytest.mark.parametrize("run_id", [{}, {"run_id": "made-of-op"}], ids=["own run ids", "one run id"])
+def test_one_id_for_requests_of_different_kinds_is_an_id_of_each(restart: bool, run_id: dict[str, str]) -> None:
     w = world()
-    w.step(w.start("waiting", request_id="op"))
+    w.step(w.start("waiting", request_id="op", **run_id))
     kinds = [w.signal("tick", request_id="op"), CancelWorkflow("w", request_id="op", reply_to="client")]
-    with_start = w.start("waiting", request_id="op", signal_name="tock", id_conflict_policy="USE_EXISTING")
+    with_start = w.start("waiting", request_id="op", signal_name="tock", id_conflict_policy="USE_EXISTING", **run_id)
     for request in (kinds[0], kinds[0], with_start, with_start, kinds[1]):
         w.step(request)
         if restart:
@@ -412,6 +413,19 @@ def test_start_with_a_signal_that_came_twice_is_one_also_under_the_id_of_a_start
     assert signals(w) == 1
     w.step(w.start("waiting", request_id="op"))
     assert (w.replies[-1].status, w.replies[-1].started) == (outcomes.OK, True), "as Temporal: the run was started under that id"
+
+
+@pytest.mark.parametrize(("first", "open"), [("returning", False), ("waiting", True)])
+def test_start_with_a_signal_under_a_run_id_that_a_start_took_is_not_that_start(first: str, open: bool) -> None:
+    """As of servers that made the run id of the request id alone: the signal is delivered, in a run that it may have to make."""
+    w = world()
+    w.step(w.start(first, run_id="taken", request_id="op"))
+    both = w.start("waiting", run_id="taken", request_id="op", signal_name="tick", id_conflict_policy="TERMINATE_EXISTING")
+    for _ in range(2):
+        w.step(both)
+        assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (outcomes.OK, w.run_id(), True)
+    assert w.run_id() != "taken" and signals(w) == 1
+    assert w.run_row("taken").status == ("TERMINATED" if open else "COMPLETED")
 
 
 @pytest.mark.parametrize("restart", [False, True])

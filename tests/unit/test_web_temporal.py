@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -469,6 +470,16 @@ async def test_run_of_a_start_is_of_its_workflow_and_request_id(server: WebServe
             await client.post(f"{API}/workflows/{name}", json={**START, "requestId": request_id})
     first, second = server.transport.records(StartWorkflow)
     assert first.run_id != second.run_id
+
+
+async def test_run_of_a_start_with_a_signal_is_none_of_a_start_under_its_request_id(server: WebServer) -> None:
+    """Else the owner takes it for the start that it has answered, and the signal is lost."""
+    async with server.client() as client:
+        for path in ("order-1", "order-1/signal-with-start/go", "order-1/signal-with-start/go"):
+            await client.post(f"{API}/workflows/{path}", json={**START, "requestId": "op"})
+    start, first, again = (record.run_id for record in server.transport.records(StartWorkflow))
+    assert start == str(uuid.uuid5(uuid.NAMESPACE_URL, 'odradek:start:["orders", "order-1", "op"]')), "as older servers make it"
+    assert first == again != start
 
 
 async def test_id_in_two_queues(server: WebServer) -> None:

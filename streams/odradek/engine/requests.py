@@ -232,7 +232,7 @@ def _started_by(step: WorkflowStep, row: RunRow, request: Request, oldest_ms: in
         first = _row(step, found.first_execution_run_id) if found is not None else None
         if first is None:
             return None
-        if first.start_request_id == request.request_id and _made_by(step, first, request):
+        if first.start_request_id == request.request_id and made_by(step, first, request):
             return RequestRow(request.request_id, request_kind(request), outcomes.OK, run_id=first.run_id, started=True)
         if not first.previous_run_id or first.start_time_ms < oldest_ms:
             return None
@@ -240,7 +240,7 @@ def _started_by(step: WorkflowStep, row: RunRow, request: Request, oldest_ms: in
     return None
 
 
-def _made_by(step: WorkflowStep, first: RunRow, request: Request) -> bool:
+def made_by(step: WorkflowStep, first: RunRow, request: Request) -> bool:
     """Whether a start of this kind made the run. One with a signal did if the signal came by the record that the start came by: one under
     the id of a plain start is still to be delivered. A plain start finds its run made, whatever else came with it."""
     if request_kind(request) == _START:

@@ -12,7 +12,7 @@ from odradek.engine.chain import create_run
 from odradek.engine.closing import terminate
 from odradek.engine.keys import derived_run_id
 from odradek.engine.ports import RUN
-from odradek.engine.requests import answer_again, remember, remembered, verdict
+from odradek.engine.requests import answer_again, made_by, remember, remembered, verdict
 from odradek.engine.signals import add_signal
 from odradek.engine.waiters import WAIT_DEFAULT_MS, Waiter
 from odradek.wire import outcomes
@@ -62,6 +62,7 @@ def problem_of(event: StartWorkflow) -> str:
 
 def apply_start(step: WorkflowStep, event: StartWorkflow) -> None:
     """Start a run, or say why not."""
+    assert step.input is not None
     problem = problem_of(event)
     if problem:
         verdict(step, event, outcomes.INVALID_ARGUMENT, problem)
@@ -75,7 +76,8 @@ def apply_start(step: WorkflowStep, event: StartWorkflow) -> None:
     exists = step.current() is not None or taken is not None
     if exists and _answered_by_existing(step, event):
         return
-    run = _create(step, event)
+    # What has the id of the run has not answered: it was made by a start without this one's signal, and keeps its id.
+    run = _create(step, event, derived_run_id(step.input.origin_id) if taken is not None or not event.run_id else event.run_id)
     if event.signal_name:
         _add_signal(step, event, run, ends_delay=False)
     verdict(step, event, outcomes.OK, row=run.row, started=True)
@@ -93,7 +95,7 @@ def _answered_by_existing(step: WorkflowStep, event: StartWorkflow) -> bool:
         return True
     if event.run_id:
         same = step.run(event.run_id)
-        if same is not None:
+        if same is not None and made_by(step, same.row, event):
             verdict(step, event, outcomes.OK, row=same.row, started=True)
             _await_result(step, event, same)
             return True
@@ -154,9 +156,8 @@ def _add_signal(step: WorkflowStep, event: StartWorkflow, run: LiveRun, *, ends_
     )
 
 
-def _create(step: WorkflowStep, event: StartWorkflow) -> LiveRun:
+def _create(step: WorkflowStep, event: StartWorkflow, run_id: str) -> LiveRun:
     assert step.input is not None
-    run_id = event.run_id or derived_run_id(step.input.origin_id)
     backoff = cron.wait_ms(event.cron_schedule, step.now_ms) if event.cron_schedule else event.start_delay_ms
     started = WorkflowExecutionStarted(
         workflow_id=event.workflow_id,

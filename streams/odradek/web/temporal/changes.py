@@ -19,6 +19,7 @@ from odradek.web.temporal.endpoint import Call
 from odradek.web.temporal.message import Message
 from odradek.wire.events import CancelWorkflow, Request, SignalWorkflow, StartWorkflow, TerminateWorkflow
 from odradek.wire.outcomes import Reply
+from odradek.wire.request_ids import SIGNAL_WITH_START
 
 VERDICT = "Odradek-Verdict"
 _REUSE = {1: "ALLOW_DUPLICATE", 2: "ALLOW_DUPLICATE_FAILED_ONLY", 3: "REJECT_DUPLICATE", 4: "TERMINATE_IF_RUNNING"}
@@ -109,9 +110,11 @@ def _policies(body: Message) -> tuple[str, str]:
 
 
 async def _send_start(call: Call, record: StartWorkflow, queue: str) -> Reply | None:
-    # A request id of the caller's may come again, after this process has died: the run id must then be the same.
+    # A request id of the caller's may come again, after this process has died: the run id must then be the same. As in Temporal it is an
+    # id of one call: a start with a signal under the id of a start is no repeated one, and its signal is delivered.
     if record.request_id:
-        what = json.dumps([queue, record.workflow_id, record.request_id])
+        kind = [SIGNAL_WITH_START] if record.signal_name else []
+        what = json.dumps([queue, record.workflow_id, record.request_id, *kind])
         record.run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:start:{what}"))
     owners = call.server.need_owners()
     reply = await owners.change(record, task_queue=queue, create=True, timeout_s=call.server.options.request_timeout_s)
