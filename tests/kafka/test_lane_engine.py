@@ -32,15 +32,20 @@ from odradek.engine.activation import (
 from odradek.engine.engine import WorkflowEngine
 from odradek.engine.ports import EngineLimits
 from odradek.engine.step import WorkflowStep
+from odradek.kafka.windows import BATCH_BYTES
 from odradek.processor import Processor
+from odradek.processor import lane as lane_module
+from odradek.processor.errors import Refused
 from odradek.processor.held import held_reason
+from odradek.processor.lane import Lane
+from odradek.processor.lane_state import LaneState
 from odradek.wire.codec import encode_row
 from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow, StartWorkflow, UnparkWorkflow
-from odradek.wire.history import ActivityTaskCompletedEvent
+from odradek.wire.history import ActivityTaskCompletedEvent, WorkflowTaskFailed
 from odradek.wire.outcomes import COMPLETED, FAILED
 from odradek.wire.payload import Failure, Payload
 from odradek.wire.rows import state_key
-from odradek.wire.state import RunRow
+from odradek.wire.state import HistoryRow, RunRow
 from tests.kafka.lane_records import QUEUE, Wire, key_for, until
 
 Script = Callable[[str, Activation], list[Command]]
@@ -69,9 +74,14 @@ class Scripted:
         return Instance(workflow_id, self.script)
 
 
-def _activity(data: bytes = b"") -> ScheduleActivity:
+def _activity(data: bytes = b"", seq: int = 1, task_queue: str = "") -> ScheduleActivity:
     return ScheduleActivity(
-        seq=1, activity_id="1", activity_type="a", task_queue="", input=[Payload(data=data)], start_to_close_timeout_ms=60_000
+        seq=seq,
+        activity_id=str(seq),
+        activity_type="a",
+        task_queue=task_queue,
+        input=[Payload(data=data)],
+        start_to_close_timeout_ms=60_000,
     )
 
 
@@ -80,6 +90,13 @@ def _running(wire: Wire, script: Script) -> Processor:
     processor.start()
     processor.wait_ready(30)
     return processor
+
+
+def _set_limit(bootstrap: str, topic: str, limit: int) -> None:
+    entry = ConfigEntry("max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.incremental_alter_configs([resource])[resource].result(20)
 
 
 @pytest.fixture
@@ -354,10 +371,7 @@ def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(wire: W
         wire.send(StartWorkflow("w", "T", run_id="run"))
         wire.flush()
         (task,) = until(lambda: wire.records(wire.commands))
-        entry = ConfigEntry("max.message.bytes", "50000", incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ConfigResource.Type.TOPIC, wire.topics.results, incremental_configs=[entry])
-        admin = AdminClient({"bootstrap.servers": bootstrap})
-        admin.incremental_alter_configs([resource])[resource].result(20)
+        _set_limit(bootstrap, wire.topics.results, 50_000)
         wire.send(ActivityTaskCompleted("w", "run", task.scheduled_event_id, "1", 1))
         wire.flush()
         (result,) = until(lambda: wire.records(wire.topics.results))
@@ -368,5 +382,105 @@ def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(wire: W
         kinds = [type(event.attributes).__name__ for found in history for event in found.events]
         assert kinds.count("ActivityTaskCompletedEvent") == 1 and "WorkflowTaskFailed" not in kinds
         assert not wire.records(wire.topics.dead_letters(QUEUE))
+    finally:
+        processor.stop()
+
+
+@pytest.mark.parametrize(("parts_max", "dropped"), [(100, 0), (3, 1), (3, 2)], ids=["parts", "small batches", "small batches for a while"])
+def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
+    bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, parts_max: int, dropped: int
+) -> None:
+    """`commands` of another queue takes ten activities at a time: of many runs, and of one that wants forty."""
+    monkeypatch.setattr(lane_module, "PARTS_MAX", parts_max)
+    if dropped == 2:
+        monkeypatch.setattr(lane_module, "NARROW_SECONDS", 0.5)
+    stepped, step = [0], WorkflowEngine.step
+
+    def counted(self: WorkflowEngine, tables: Any, outlet: Any, batch: Any) -> Any:
+        stepped[0] += len(batch.inputs)
+        return step(self, tables, outlet, batch)
+
+    monkeypatch.setattr(WorkflowEngine, "step", counted)
+    other = wire.topics.commands("else")
+    wire.admin.ensure_queue(QUEUE)
+    wire.admin.ensure([other])
+    _set_limit(bootstrap, other, 30_000)
+
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        return [_activity(os.urandom(2_500), seq, "else") for seq in range(40 if workflow_id == "fan" else 1)]
+
+    for number in range(0 if dropped else 400):
+        wire.send(StartWorkflow(f"w{number}", "T", run_id=f"run-{number}"))
+    wire.send(StartWorkflow("fan", "T", run_id="run-fan"))
+    wire.flush()
+    processor = _running(wire, script)
+    try:
+        expected = 40 if dropped else 440
+        until(lambda: len(wire.records(other)) == expected)
+        until(lambda: processor.statistics().totals.dropped == dropped)
+        assert processor.statistics().totals.refused == 0
+        if not dropped:
+            assert stepped == [401], "each input once"
+        [lane] = processor._group.lanes.values()
+        until(lambda: lane.state is LaneState.RUNNING and lane._batch == (30_000 if dropped == 1 else BATCH_BYTES))
+    finally:
+        processor.stop()
+
+
+def test_a_limit_that_another_lane_found_lowered_is_nobodys_fault(bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is refused, and by the time its lane looks the topic is known to take less."""
+    abort = Lane._abort
+
+    def other_lane_first(self: Lane, refusal: Refused) -> None:
+        self._services.outlet.doubt()
+        self._services.outlet.limit(wire.commands)
+        abort(self, refusal)
+
+    monkeypatch.setattr(Lane, "_abort", other_lane_first)
+
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        first = isinstance(activation.jobs[0], InitializeWorkflow)
+        return [_activity()] if first else [_activity(os.urandom(5_000), seq) for seq in range(2, 62)]
+
+    processor = _running(wire, script)
+    try:
+        wire.send(StartWorkflow("w", "T", run_id="run-w"))
+        wire.flush()
+        [task] = until(lambda: wire.records(wire.commands))
+        _set_limit(bootstrap, wire.commands, 100_000)
+        wire.send(ActivityTaskCompleted("w", "run-w", task.scheduled_event_id, "1", 1))
+        wire.flush()
+        until(lambda: len(wire.records(wire.commands)) == 61)
+        totals = processor.statistics().totals
+        assert (totals.refused, totals.dropped, totals.dead_letters) == (1, 1, 0)
+        histories = [row for row in wire.rows().values() if isinstance(row, HistoryRow)]
+        assert not [event for row in histories for event in row.events if isinstance(event.attributes, WorkflowTaskFailed)]
+    finally:
+        processor.stop()
+
+
+def test_a_part_that_is_refused_before_the_last_blames_as_any_other(bootstrap: str, wire: Wire) -> None:
+    """Records behind it cannot be produced any more, which is no reason by itself."""
+    limits = [60_000, 30_000]
+
+    def script(workflow_id: str, activation: Activation) -> list[Command]:
+        if isinstance(activation.jobs[0], InitializeWorkflow):
+            return [_activity()]
+        return [_activity(os.urandom(5_000), seq) for seq in range(2, 42)]
+
+    wire.admin.ensure_queue(QUEUE)
+    wire.admin.ensure([wire.commands])
+    _set_limit(bootstrap, wire.commands, limits[0])
+    processor = _running(wire, script)
+    try:
+        wire.send(StartWorkflow("w", "T", run_id="run-w"))
+        wire.flush()
+        [task] = until(lambda: wire.records(wire.commands))
+        _set_limit(bootstrap, wire.commands, limits[1])
+        wire.send(ActivityTaskCompleted("w", "run-w", task.scheduled_event_id, "1", 1))
+        wire.flush()
+        until(lambda: len(wire.records(wire.commands)) == 41)
+        totals = processor.statistics().totals
+        assert (totals.refused, totals.dropped, totals.dead_letters) == (1, 1, 0)
     finally:
         processor.stop()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 
 from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal
-from odradek.exceptions import TopicError
+from odradek.exceptions import BrokerUnreachableError, TopicError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.windows import BATCH_BYTES
-from odradek.processor.outlet import OVERHEAD_BYTES, Record, TopicOutlet
+from odradek.processor.outlet import OVERHEAD_BYTES, UNBOUNDED, Record, TopicOutlet
 from odradek.wire.codec import Codec
 from odradek.wire.payload import Payload
 from odradek.wire.record_size import record_size
@@ -69,25 +71,81 @@ def test_what_passes_is_taken(name: str, headers: dict[str, Payload]) -> None:
     assert passed and refused
 
 
-def test_batches_are_what_the_narrowest_topic_takes() -> None:
+def ready(outlet: TopicOutlet, queue: str, size: int) -> Record:
+    record = task(1, "w", {})
+    outlet.check(ports.COMMANDS, queue, record)
+    return outlet.record(Output(ports.COMMANDS, queue, "k", record, bytes(size)))
+
+
+def test_batches_are_what_the_narrowest_topic_of_every_lane_takes() -> None:
     admin, topics = Admin(), Topics("default")
     limits = dict.fromkeys([topics.results, topics.executions, topics.events("q"), topics.commands("q")], 1_048_588)
     admin.limits = limits | {topics.state("q"): 16_777_216, topics.dead_letters("q"): 16_777_216, topics.commands("small"): 9_000}
     outlet = TopicOutlet(cast(ClusterAdmin, admin), Codec(), topics, "q")
     assert outlet.batch_limit() == 1_048_588 > BATCH_BYTES, "ordinary topics take the usual batch"
-    outlet.check(ports.COMMANDS, "q", task(1, "w", {}))
-    assert outlet.overfull(BATCH_BYTES, [Record(topics.commands("q"), b"", bytes(900_000), [])] * 2) is None
-    outlet.check(ports.COMMANDS, "small", task(1, "w", {}))
-    ordinary, small = (Record(topics.commands(queue), b"", bytes(4_000), []) for queue in ("q", "small"))
+    wide = [ready(outlet, "q", 900_000)] * 2
+    assert outlet.parts(BATCH_BYTES, wide) == [wide]
+    ordinary, small = ready(outlet, "q", 4_000), ready(outlet, "small", 4_000)
     assert outlet.batch_limit() == 1_048_588, "a narrow topic of somebody else's queue narrows nobody's batches"
-    assert outlet.overfull(BATCH_BYTES, [ordinary] * 3 + [small] * 2) is None, "they fit into one"
-    assert outlet.overfull(BATCH_BYTES, [ordinary, small, small, small]) == (topics.commands("small"), 9_000)
-    assert outlet.overfull(9_000, [small] * 3) is None, "no batch is as large"
-    assert not outlet.narrowed()
+    records = [ordinary] * 3 + [small] * 2
+    assert outlet.parts(BATCH_BYTES, records) == [records], "they fit into one"
+    assert outlet.parts(BATCH_BYTES, [small, ordinary, small, small, ordinary, small, small]) == [
+        [small, ordinary, small, ordinary],
+        [small, small],
+        [small],
+    ]
+    assert outlet.parts(9_000, [small] * 3) == [[small] * 3], "no batch is as large"
+    assert outlet.parts(BATCH_BYTES, []) == [[]]
+
+
+def test_a_topic_that_takes_less_than_before_is_seen_by_whoever_had_known_it() -> None:
+    admin, topics = Admin(), Topics("default")
+    outlet = TopicOutlet(cast(ClusterAdmin, admin), Codec(), topics, "q")
+    assert outlet.batch_limit() == LIMIT
+    mine, other = outlet.lowered, outlet.lowered
+    assert not outlet.narrowed(mine)
     admin.limits[topics.results] = 5_000
-    assert outlet.batch_limit() == 1_048_588, "known"
-    assert outlet.narrowed() and outlet.batch_limit() == 5_000
-    assert not outlet.narrowed()
+    assert outlet.batch_limit() == LIMIT, "known"
+    assert outlet.narrowed(other), "it asks"
+    assert outlet.narrowed(mine), "somebody else has asked meanwhile"
+    assert outlet.batch_limit() == 5_000
+    assert not outlet.narrowed(outlet.lowered)
+    admin.limits[topics.results] = 9_000
+    assert not outlet.narrowed(outlet.lowered) and outlet.batch_limit() == 9_000, "it takes more"
+
+
+def test_an_owner_that_comes_again_asks_nothing_of_topics_before_it_has_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, topics = Admin(), Topics("default")
+    outlet = TopicOutlet(cast(ClusterAdmin, admin), Codec(), topics, "q")
+    admin.limits[topics.results] = 5_000
+    assert outlet.batch_limit() == 5_000
+    outlet.doubt()
+
+    def away(names: list[str]) -> NoReturn:
+        asked.append(names)
+        raise BrokerUnreachableError("b:1")
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(admin, "ensure", away)
+    monkeypatch.setattr(admin, "describe", away)
+    assert outlet.batch_limit() == 5_000 and not asked
+    unasked = TopicOutlet(cast(ClusterAdmin, admin), Codec(), topics, "q")
+    assert unasked.batch_limit() == UNBOUNDED and len(asked) == 1, "one that does not answer is not asked five times"
+
+
+def test_one_lane_was_refused_while_others_use_queues_that_are_new() -> None:
+    """It looks at all topics that are known, and none may come between."""
+    outlet = TopicOutlet(cast(ClusterAdmin, Admin()), Codec(), Topics("default"), "q")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        outlet.batch_limit()
+        others = threading.Thread(target=lambda: [outlet.limit(f"new-{number}") for number in range(2_000)])
+        others.start()
+        while others.is_alive():
+            assert not outlet.narrowed(outlet.lowered)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("kind", [ports.RESULTS, ports.EXECUTIONS])

@@ -1,8 +1,10 @@
-"""Why records of a transaction failed, when the commit says only that some did.
+"""Why records of a transaction failed, when the commit, or a later record's produce, says only that some did.
 
 librdkafka refuses a commit with `_INCONSISTENT` ("see individual delivery reports") when a record failed that it had queued already: a
 partition that is not there, found out once the topic's metadata came. A report of every record costs the lane at all times, so they are
-asked for after such a commit only; the lane comes back to the same inputs, and the report then names the cause.
+asked for after such a commit only; the lane comes back to the same inputs, and the report then names the cause. A record that comes
+after a refused one is refused with `_STATE`, which says no more; where the lane waits for some of its records before it produces others,
+each has a report.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ class DeliveryReports:
         self._left = 0
         self._failure: KafkaError | None = None
 
-    def begin(self) -> Report | None:
+    def begin(self, *, several_parts: bool = False) -> Report | None:
         """A transaction begins. What to give its records as `on_delivery`."""
         self._failure = None
-        if not self._left:
-            return None
-        self._left -= 1
-        return self.note
+        if self._left:
+            self._left -= 1
+            return self.note
+        return self.note if several_parts else None
 
     def note(self, error: KafkaError | None, message: Message) -> None:
         """A report. The first failure is the cause; what follows was purged because of it."""
@@ -39,8 +41,8 @@ class DeliveryReports:
             self._failure = error
 
     def classify(self, error: KafkaException) -> Refused | Dropped:
-        """As `errors.classify`, and a commit that names no cause by the reports."""
-        if kafka_error(error).code() != KafkaError._INCONSISTENT:
+        """As `errors.classify`, and what names no cause by the reports."""
+        if kafka_error(error).code() not in (KafkaError._INCONSISTENT, KafkaError._STATE):
             return classify(error)
         failure = self._failure
         if failure is not None and speaks_of_content(failure):

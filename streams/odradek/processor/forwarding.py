@@ -76,6 +76,7 @@ class ForwardingLane(Lane):
         try:
             while True:
                 self._check_stop()
+                self._widen()
                 if self._unended:
                     self._end_unended()
                 work = self.intake.next(self.position, one=False, wait_seconds=WAKE_SECONDS, gathering=_at_once)
@@ -97,7 +98,7 @@ class ForwardingLane(Lane):
     def _transact(self, work: Work, refused: dict[str, str]) -> None:
         """Forwards, and dead letters for what belongs nowhere. Raises Refused or Dropped."""
         records = output_records(self._services, work, Effects(), self.partition, self._identity_row.partitions)
-        self._commit({}, records, work.next_offset(self.position))
+        self._commit({}, self._services.outlet.parts(self._batch, records), work.next_offset(self.position))
         self._defects, self.progress_at = 0, time.monotonic()
         if work.sorted.replies:
             self._services.replies.send(work.sorted.replies)
@@ -106,7 +107,7 @@ class ForwardingLane(Lane):
     def _commit(
         self,
         rows: dict[bytes, bytes | None],
-        records: list[Record],
+        parts: list[list[Record]],
         position: int,
         *,
         processing: str = "",
@@ -115,16 +116,15 @@ class ForwardingLane(Lane):
     ) -> None:
         """The transaction: begin; forwards and dead letters; the group's offset; commit. Raises as `Lane._commit`."""
         assert self._producer is not None and self._offsets is not None and not rows
-        self._require_batches(records)
+        self._require_few(parts)
         producer, fault, began = self._producer, self._fault, time.monotonic()
         offset = TopicPartition(self._services.events_topic, self.partition, position)
-        report = self._reports.begin()
+        report = self._reports.begin(several_parts=len(parts) > 1)
         try:
             producer.begin_transaction()
             if fault is not None:
                 fault(faults.AFTER_BEGIN)
-            for record in records:
-                producer.produce(record.topic, record.value, record.key, record.partition, report, headers=record.headers)
+            self._produce(parts, report)
             # No member id and no generation: as in every lane, the transactional id decides who may, not the group.
             producer.send_offsets_to_transaction([offset], self._offsets.consumer_group_metadata(), COMMIT_TIMEOUT_SECONDS)
             if fault is not None:
@@ -141,7 +141,7 @@ class ForwardingLane(Lane):
         self._committed_at = time.monotonic()
         self.tally.commit_seconds.observe(self._committed_at - began)
         self.counters.transactions += 1
-        self.counters.records += len(records)
+        self.counters.records += sum(map(len, parts))
 
     def _delete_forwarded(self) -> None:
         """What stands elsewhere by now. Not urgent: purging by age, or the next owner, comes to it too."""

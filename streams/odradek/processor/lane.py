@@ -35,7 +35,7 @@ from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
 from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
-from odradek.processor.delivery_reports import DeliveryReports
+from odradek.processor.delivery_reports import DeliveryReports, Report
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
 from odradek.processor.held import HeldRuns, held_rows, held_summary
@@ -82,6 +82,11 @@ IDLE_COMMIT_SECONDS = 86_400.0
 
 BLOCKED_AFTER_MS = 15_000  # longer than a transaction of ours may be open
 BLOCKED_TEXT = "lane %s/%d: due timers have waited for %.0f s behind an open transaction of somebody else"
+
+# Of the records of a transaction, for topics that take less than a batch of the producer. A part costs a round trip: 100 of them fit well
+# into the transaction's time; what makes more gets a producer with smaller batches, for a while.
+PARTS_MAX = 100
+NARROW_SECONDS = 600.0
 
 DEFECTS_MAX = 8  # more than it takes to name an input, hold its run, and set it aside
 
@@ -149,7 +154,8 @@ class Lane(threading.Thread):
         self._held_runs = HeldRuns()
         self._reports = DeliveryReports()
         self._batch = services.batch_bytes  # what batches of the producer have at most
-        self._narrow = UNBOUNDED  # what a topic takes of which a single input made more
+        self._lowered = 0  # the outlet's count when that was found out
+        self._narrow, self._narrow_until = UNBOUNDED, 0.0  # what a topic takes for which a single input made too many parts; monotonic
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
@@ -287,6 +293,9 @@ class Lane(threading.Thread):
         self.epoch = self.intake.seeks()
         self._seat.hold(partition)
 
+        if time.monotonic() >= self._narrow_until:
+            self._narrow = UNBOUNDED
+        self._lowered = services.outlet.lowered
         self._batch = min(services.batch_bytes, services.outlet.batch_limit(), self._narrow)
         producer = self._producer = services.transactional_producer(partition, self._batch)
         try:
@@ -354,6 +363,7 @@ class Lane(threading.Thread):
         """Until told to stop (Stopping) or dropped."""
         while True:
             self._check_stop()
+            self._widen()
             if self._unended and not self._care.careful:
                 self._end_unended()
             parked = self._take_parked()
@@ -433,13 +443,13 @@ class Lane(threading.Thread):
             records = output_records(self._services, work, effects, self.partition, self._identity_row.partitions)
         except (WireError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
-        size = size_of(rows, records)
-        if len(work) > 1 and (size > self._bytes.limit or self._services.outlet.overfull(self._batch, records)):
+        size, parts = size_of(rows, records), self._services.outlet.parts(self._batch, records)
+        if len(work) > 1 and (size > self._bytes.limit or len(parts) > PARTS_MAX):
             raise TooMuch
         position = work.next_offset(self.position)
         if self._parked_after is None:  # an owner that dies over a parked run has applied inputs between others, and the next does it again
             self._care.progress()
-        self._commit(rows, records, position, opened=effects.opened, size=size)
+        self._commit(rows, parts, position, opened=effects.opened, size=size)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
         self._defects, self.progress_at = 0, time.monotonic()
@@ -456,7 +466,7 @@ class Lane(threading.Thread):
     def _commit(
         self,
         rows: dict[bytes, bytes | None],
-        records: list[Record],
+        parts: list[list[Record]],
         position: int,
         *,
         processing: str = "",
@@ -464,11 +474,11 @@ class Lane(threading.Thread):
         size: int = 0,
     ) -> None:
         """The transaction: begin; rows, outputs, position row; commit; then the local store. Everything is encoded and checked already.
-        size: bytes of rows and records, 0 where they are few.
+        parts: of the outputs, see `TopicOutlet.parts`.  size: bytes of rows and records, 0 where they are few.
 
         Raises Refused or Dropped. An error at commit leaves its outcome unknown unless the broker named a record: never guess.
         """
-        self._require_batches(records)
+        self._require_few(parts)
         assert self._producer is not None and self._store is not None
         producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
         time_ms, began, open_runs = now_ms(), time.monotonic(), self.open_runs + opened
@@ -477,7 +487,7 @@ class Lane(threading.Thread):
         )
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
-        report = self._reports.begin()
+        report = self._reports.begin(several_parts=len(parts) > 1)
         try:
             producer.begin_transaction()
             if fault is not None:
@@ -485,8 +495,7 @@ class Lane(threading.Thread):
             produce = producer.produce
             for key, value in rows.items():
                 produce(topic, value, key, partition, report)
-            for record in records:
-                produce(record.topic, record.value, record.key, record.partition, report, headers=record.headers)
+            self._produce(parts, report)
             produce(topic, position_value, _POSITION_STATE_KEY, partition, on_delivery=self._note_changelog)
             if fault is not None:
                 fault(faults.AFTER_PRODUCE)
@@ -511,16 +520,31 @@ class Lane(threading.Thread):
         self._committed_at = time.monotonic()
         self.tally.commit_seconds.observe(self._committed_at - began)
         self.counters.transactions += 1
-        self.counters.records += len(rows) + len(records)
+        self.counters.records += len(rows) + sum(map(len, parts))
         if fault is not None:
             fault(faults.AFTER_APPLY)
 
-    def _require_batches(self, records: list[Record]) -> None:
-        """Each topic of these records takes the batches of the producer. Raises Dropped: the next own has one with smaller batches."""
-        found = self._services.outlet.overfull(self._batch, records)
-        if found:
-            topic, self._narrow = found
-            raise Dropped(f"batches of {self._batch} bytes are more than {topic} takes: going on with smaller ones", blameless=True)
+    def _produce(self, parts: list[list[Record]], report: Report | None) -> None:
+        """Each part once the one before has arrived. Raises KafkaException."""
+        assert self._producer is not None
+        produce = self._producer.produce
+        for number, part in enumerate(parts):
+            if number and self._producer.flush(COMMIT_TIMEOUT_SECONDS):
+                raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))
+            for record in part:
+                produce(record.topic, record.value, record.key, record.partition, report, headers=record.headers)
+
+    def _require_few(self, parts: list[list[Record]]) -> None:
+        """So many that they are through in time. Raises Dropped: the next own has smaller batches, for a while."""
+        if len(parts) > PARTS_MAX:
+            topic = parts[-1][0].topic
+            self._narrow, self._narrow_until = self._services.outlet.last_limit(topic), time.monotonic() + NARROW_SECONDS
+            raise Dropped(f"batches of {self._batch} bytes are much more than {topic} takes: going on with smaller ones", blameless=True)
+
+    def _widen(self) -> None:
+        """After a while with smaller batches, the next own has the usual ones again. Raises Dropped."""
+        if self._narrow < UNBOUNDED and time.monotonic() >= self._narrow_until:
+            raise Dropped(f"batches of {self._batch} bytes have been enough for a while: going on with larger ones", blameless=True)
 
     def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -556,7 +580,7 @@ class Lane(threading.Thread):
                 self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 raise dropped(error) from error
-        if refusal.too_large and self._services.outlet.narrowed():  # good records may have been together in it
+        if refusal.too_large and self._services.outlet.narrowed(self._lowered):  # good records may have been together in it
             raise Dropped(f"a topic takes less than batches of {self._batch} bytes by now: going on with smaller ones", blameless=True)
 
     def _give_up(self, work: Work, refusal: Refused, *, consume: bool = False) -> None:
@@ -580,7 +604,7 @@ class Lane(threading.Thread):
         try:
             self._commit(
                 rows | tombstones,
-                [dead_letter(self._services, letter, self.partition) for letter in letters],
+                [[dead_letter(self._services, letter, self.partition) for letter in letters]],
                 work.next_offset(self.position),
             )
         except Refused as again:
@@ -607,7 +631,7 @@ class Lane(threading.Thread):
         record = held_summary(self._services.outlet, self._services.namespace, self._services.task_queue, held)
         if record is not None:  # lists learn of it before its next input; in a transaction of its own, so that the rest stands
             try:
-                self._commit({}, [record], self.position)
+                self._commit({}, [[record]], self.position)
             except Refused as again:
                 self._abort(again)
 
@@ -708,7 +732,7 @@ class Lane(threading.Thread):
         places = dict.fromkeys(self._unended.popleft() for _ in range(len(self._unended)))
         self._touched = []  # those of the last step stand: nothing of it is undone with this
         try:
-            self._commit({}, [says_nothing_at(place) for place in places], self.position)
+            self._commit({}, [[says_nothing_at(place) for place in places]], self.position)
         except Refused as refusal:
             self._abort(refusal)
             self._become(LaneState.RUNNING)

@@ -7,6 +7,7 @@ and take its neighbours with it. Topics are looked up once and remembered; queue
 Topics may have been made by hand: their settings come with their limit, so what would lose records is seen here too.
 
 What a topic takes also bounds the batches of a lane's producer: `max.message.bytes` counts a batch, and librdkafka does not divide one.
+What every lane writes bounds them always; records for others that take less go in parts, each on its way when the one before has arrived.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +73,12 @@ class TopicOutlet:
         #: What every lane writes: without one of them nothing can be applied.
         self._fixed = (topics.state(task_queue), topics.results, topics.executions, topics.dead_letters(task_queue))
         self._events = topics.events(task_queue)
-        #: The least that any topic takes which was looked up, in bytes.
-        self.narrowest = UNBOUNDED
+        #: How often a topic was found to take less than before. Somebody who remembers it learns whether one does by now.
+        self.lowered = 0
         self._known: dict[str, _Known] = {}
+        #: What each topic took when it was last to be had, in bytes, and the least of it. Replaced, never changed: read without the lock.
+        self._took: dict[str, int] = {}
+        self._narrowest = UNBOUNDED
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self._names: dict[tuple[str, str], str] = {}
@@ -172,29 +176,50 @@ class TopicOutlet:
         self._judge(facts, self._admin.topic_settings([facts.name])[facts.name])
 
     def batch_limit(self) -> int:
-        """What the batches of a lane may have, in bytes: no more than any topic takes that every lane writes or forwards to."""
-        limits = [known.limit for known in map(self._look, (*self._fixed, self._events)) if not known.missing]
-        return min(limits, default=UNBOUNDED)
+        """What the batches of a lane may have, in bytes: no more than any topic takes that every lane writes or forwards to.
 
-    def overfull(self, batch: int, records: Iterable[Record]) -> tuple[str, int] | None:
-        """A topic that takes less than `batch` bytes and less than these records of it have together, with what it takes: in one batch
-        they would be refused. A narrow topic of somebody else's queue costs nobody who writes little to it."""
-        if self.narrowest >= batch:
-            return None
-        sizes: dict[str, int] = {}
+        Asks only for what was never to be had: an owner has to fence first, whatever the cluster says of topics just now.
+        """
+        for topic in (*self._fixed, self._events):
+            if topic not in self._took and self._look(topic).missing:
+                break
+        took = self._took
+        return min((took[topic] for topic in (*self._fixed, self._events) if topic in took), default=UNBOUNDED)
+
+    def last_limit(self, topic: str) -> int:
+        """What a topic took when it was last to be had, in bytes. Asks nobody."""
+        return self._took.get(topic, UNBOUNDED)
+
+    def parts(self, batch: int, records: list[Record]) -> list[list[Record]]:
+        """Records for a producer that makes batches of up to `batch` bytes of what it has been given. What a part has of a topic, the topic
+        takes in one batch; almost always it is all one part. Each topic's order is kept."""
+        if self._narrowest >= batch:
+            return [records]
+        narrow = {topic: limit for topic, limit in self._took.items() if limit < batch}
+        parts: list[list[Record]] = [[]]
+        reached: dict[str, tuple[int, int]] = {}  # topic -> its last part, bytes there
         for record in records:
-            sizes[record.topic] = sizes.get(record.topic, 0) + record_size(record.key, record.value, record.headers)
-        for topic, size in sizes.items():
-            limit = self._look(topic).limit
-            if 0 < limit < min(batch, size):
-                return topic, limit
-        return None
+            limit = narrow.get(record.topic)
+            if limit is None:
+                parts[0].append(record)
+                continue
+            size = record_size(record.key, record.value, record.headers)
+            part, filled = reached.get(record.topic, (0, 0))
+            if filled and filled + size > limit:
+                part, filled = part + 1, 0
+                if part == len(parts):
+                    parts.append([])
+            reached[record.topic] = part, filled + size
+            parts[part].append(record)
+        return parts
 
-    def narrowed(self) -> bool:
-        """A batch was refused: whether any topic takes less by now than was known. Asks anew."""
-        before = {topic: known.limit for topic, known in self._known.items() if not known.missing}
-        self.doubt()
-        return any(not (known := self._look(topic)).missing and known.limit < limit for topic, limit in before.items())
+    def narrowed(self, lowered: int) -> bool:
+        """A batch was refused: whether any topic takes less than when `lowered` was this number. Asks anew, unless that is known."""
+        if self.lowered == lowered:
+            self.doubt()
+            for topic in self._took:
+                self._look(topic)
+        return self.lowered != lowered
 
     def doubt(self) -> None:
         """A transaction failed: topics are looked up anew at their next use, one may be gone or forbidden."""
@@ -219,7 +244,10 @@ class TopicOutlet:
             if known is not None and time.monotonic() < known.until:
                 return known
             found = self._known[topic] = self._ask(topic, known)
-            self.narrowest = min((each.limit for each in self._known.values() if not each.missing), default=UNBOUNDED)
+            if not found.missing and found.limit != (before := self._took.get(topic)):
+                self._took = {**self._took, topic: found.limit}
+                self._narrowest = min(self._took.values())
+                self.lowered += before is not None and found.limit < before
             return found
 
     def _ask(self, topic: str, known: _Known | None) -> _Known:
