@@ -841,3 +841,88 @@ def test_a_request_to_a_closed_run_hides_no_ring_of_the_one_that_runs() -> None:
     ring_of_run(w)
     w.step(w.signal("tick", request_id="x", run_id=closed), w.signal("tick", request_id="one"))
     assert w.names().count("WorkflowExecutionSignaled") == 1
+
+
+def continuing(ctx: Any) -> Any:
+    yield lambda: any(name == "next" for name, _ in ctx.signals)
+    ctx.continue_as_new()
+
+
+def of_the_version_before(w: World, runs: dict[str, str]) -> None:
+    """Each request's row stands with the run that it was for, by id; the newest run has had none of its own."""
+    table = w.tables.table("request")
+    moves = [RowChange("request", key, None) for key in table]
+    for seq, (request_id, run_id) in enumerate(runs.items()):
+        [row] = [row for row in table.values() if row.request_id == request_id]
+        moves.append(
+            RowChange("request", f"{run_id}/{seq:04d}", msgspec.structs.replace(row, seq=seq, first_execution_run_id="", made_ms=0))
+        )
+    w.tables.apply([*moves, RowChange("run", w.run_id(), msgspec.structs.replace(w.run(), request_seq=0))])
+    w.restart()
+
+
+def signals_of(w: World) -> int:
+    return sum(w.names(run_id).count("WorkflowExecutionSignaled") for run_id in w.tables.table("run"))
+
+
+@pytest.mark.parametrize("continued", [1, 12])
+def test_a_ring_of_a_run_that_continues_after_the_upgrade_goes_on(continued: int) -> None:
+    """No request has asked for it before."""
+    w = World(ScriptActivator(continuing=continuing), encoded=True)
+    w.step(w.start("continuing"), w.signal("tick", request_id="one"))
+    ring_of_run(w)
+    for _ in range(continued):
+        w.step(w.signal("next", request_id=""))
+        w.restart()
+    before = signals_of(w)
+    w.step(w.signal("tick", request_id="one"), w.signal("tick", request_id="two"))
+    w.restart()
+    w.step(w.signal("tick", request_id="two"))
+    assert signals_of(w) == before + 1
+    assert w.run().request_seq == len(w.tables.table("request"))
+    assert {key.split("/")[0] for key in w.tables.table("request")} == {request_prefix("w").rstrip("/")}
+
+
+def test_rings_of_runs_before_that_continued_before_the_upgrade_are_looked_into() -> None:
+    w, runs = World(ScriptActivator(continuing=continuing), encoded=True), dict[str, str]()
+    w.step(w.start("continuing"))
+    for number in range(5):
+        runs[f"id-{number}"] = w.run_id()
+        w.step(w.signal("tick", request_id=f"id-{number}"))
+        w.step(w.signal("next", request_id=""))
+    assert len(set(runs.values())) == 5
+    of_the_version_before(w, runs)
+    before = signals_of(w)
+    for again in (False, True):
+        w.step(*[w.signal("tick", request_id=request_id) for request_id in runs], w.signal("tick", request_id="new"))
+        assert signals_of(w) == before + 1
+        rows = w.tables.table("request").values()
+        assert sorted(row.seq for row in rows) == list(range(len(rows))) and w.run().request_seq == len(rows)
+        assert len(rows) == len(runs) + (2 if again else 1) - again
+        w.restart()
+
+
+def test_a_ring_of_the_version_before_hides_no_request_to_another_chain() -> None:
+    w = world(encoded=True)
+    w.step(w.start("waiting"), w.signal("tick", request_id="one"), w.signal("tick", request_id=MADE_ONCE[0]))
+    first = w.run_id()
+    w.step(w.signal("finish", request_id=""))
+    w.step(w.start("waiting"))
+    of_the_version_before(w, {"one": first, MADE_ONCE[0]: first})
+    w.step(w.signal("tick", request_id="one"), w.signal("tick", request_id=MADE_ONCE[0]))
+    assert w.names().count("WorkflowExecutionSignaled") == 1, "nobody makes the other one twice"
+
+
+@pytest.mark.parametrize("ids", [101, 150, 199, 250])
+def test_memory_has_no_more_of_a_ring_than_counts(ids: int) -> None:
+    """Ids that come again and again, each time outside of the window."""
+    w = world(limits=EngineLimits(request_window=100), twice=False)
+    w.step(w.start("waiting", run_id="run-1"))
+    for _ in range(6):
+        for number in range(0, ids, 50):
+            w.step(*[w.signal("tick", request_id=f"id-{each}") for each in range(number, min(ids, number + 50))])
+    run = w.engine._cache.get("run-1")
+    assert run is not None and run.requests is not None
+    assert sum(map(len, run.requests.values())) <= 200
+    assert len(w.tables.table("request")) == 100
+    assert w.names().count("WorkflowExecutionSignaled") == 6 * ids

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from odradek.engine import cron
 from odradek.engine.keys import derived_run_id, event_key, random_seed
 from odradek.engine.ports import HISTORY, RUN
+from odradek.engine.requests import take_over_former
 from odradek.engine.run import LiveRun
 from odradek.wire.history import WorkflowExecutionStarted
 from odradek.wire.state import HistoryRow, RunRow, WorkflowRow
@@ -75,9 +76,12 @@ def _take_over_ring(step: WorkflowStep, run: LiveRun) -> None:
         run.requests = {}
         return
     live = step.runs.get(current.run_id)
-    before = live.row if live is not None else cast("RunRow | None", step.get(RUN, current.run_id))
-    run.row.request_seq = before.request_seq if before is not None else 0
-    if live is not None:
+    if live is None:
+        before = cast("RunRow | None", step.get(RUN, current.run_id))
+        run.row.request_seq = before.request_seq if before is not None else 0
+    else:
+        take_over_former(step, live)
+        run.row.request_seq = live.row.request_seq
         run.requests, live.requests = live.requests, None
 
 

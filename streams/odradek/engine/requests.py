@@ -17,6 +17,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
+import msgspec
+
 from odradek.engine.keys import former_request_prefix, request_key, request_prefix
 from odradek.engine.ports import REQUEST, RUN
 from odradek.wire import outcomes
@@ -35,6 +37,9 @@ _START = "StartWorkflow"
 
 # How many starts of a workflow id back a repeated one is looked for, within the window. Those that name their run are found by that.
 PREVIOUS_STARTS_MAX = 100
+
+# How many runs back a version that kept a ring a run looked for a repeated request (until 2026-11-25).
+FORMER_RUNS_MAX = 8
 
 
 class RequestLike(Protocol):
@@ -130,16 +135,16 @@ def remember(
     """Keep a verdict with the workflow; `run` is its newest run."""
     if not request.request_id:
         return
+    known = ring(step, run)
     row, window = run.row, step.limits.request_window
     seq = row.request_seq
     row.request_seq = seq + 1
     run.dirty = True
-    known = _ring(step, run)
     entry = request_row(step, run, request, status, message)
     entry.seq, entry.time_ms, entry.run_id, entry.started = seq, run.time_ms, run_id, started
     known.setdefault(request.request_id, []).append(entry)
     step.put(REQUEST, request_key(row.workflow_id, seq % window), entry)
-    if len(known) > 2 * window:
+    if row.request_seq % window == 0:  # memory has twice the window at most
         oldest = row.request_seq - window
         run.requests = {id: kept for id, rows in known.items() if (kept := [one for one in rows if one.seq >= oldest])}
 
@@ -160,26 +165,58 @@ def _made_ms(step: WorkflowStep, request: Request) -> int:
     return request.deadline_ms or (step.input.time_ms if step.input is not None else 0)
 
 
-def _ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
+def ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
+    """The workflow's ring by request id, as a run of it sees it."""
     if run.requests is None:
         rows = [cast(RequestRow, row) for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id))]
-        if not rows and run.row.request_seq:
-            rows = _ring_of_run(step, run)
+        if not rows and (run.row.request_seq or run.row.previous_run_id):
+            rows = _former_rings(step, run)
         run.requests = {}
         for row in rows:
             run.requests.setdefault(row.request_id, []).append(row)
     return run.requests
 
 
-def _ring_of_run(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
-    """The rows of a version that kept a ring a run. Those of the newest run become the workflow's; another one's are only read."""
-    found = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, former_request_prefix(run.row.run_id))]
+def take_over_former(step: WorkflowStep, run: LiveRun) -> None:
+    """A run that is about to be followed by another: if its ring is of a version that kept one a run, it becomes the workflow's."""
+    if run.requests is None and run.row.request_seq and not any(step.scan(REQUEST, request_prefix(run.row.workflow_id), limit=1)):
+        ring(step, run)
+
+
+def _former_rings(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
+    """The rows of a version that kept a ring a run: of this one and those before it. With the newest run they become the workflow's; what
+    another one sees is only read."""
+    row, window, found = run.row, step.limits.request_window, _former_rows(step, run.row)[-step.limits.request_window :]
+    if not found:
+        return []
+    next_seq = max(row.request_seq, len(found))
+    rows = [msgspec.structs.replace(each, seq=seq) for seq, (_, each) in enumerate(found, next_seq - len(found))]
     current = step.current()
-    if current is not None and current.run_id == run.row.run_id:
-        for key, row in found:
+    if current is not None and current.run_id == row.run_id:
+        row.request_seq, run.dirty = next_seq, True
+        for key, _ in found:
             step.delete(REQUEST, key)
-            step.put(REQUEST, request_key(run.row.workflow_id, row.seq % step.limits.request_window), row)
-    return [row for _, row in found]
+        for each in rows:
+            step.put(REQUEST, request_key(row.workflow_id, each.seq % window), each)
+    return rows
+
+
+def _former_rows(step: WorkflowStep, newest: RunRow) -> list[tuple[str, RequestRow]]:
+    """With their keys, the oldest first. Those of another chain say of which; of this one that stands as it was written."""
+    oldest_ms = step.now_ms - step.limits.request_window_ms
+    found: list[tuple[str, RequestRow]] = []
+    run: RunRow | None = newest
+    for _ in range(FORMER_RUNS_MAX):
+        if run is None:
+            break
+        rows = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, former_request_prefix(run.run_id))]
+        if (chain := run.first_execution_run_id) != newest.first_execution_run_id:
+            rows = [(key, msgspec.structs.replace(row, first_execution_run_id=row.first_execution_run_id or chain)) for key, row in rows]
+        found[:0] = sorted(rows, key=lambda each: each[1].seq)
+        if not run.previous_run_id or run.start_time_ms < oldest_ms:
+            break
+        run = _row(step, run.previous_run_id)
+    return found
 
 
 def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:
@@ -195,7 +232,7 @@ def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:
     oldest, chain = run.row.request_seq - step.limits.request_window, _chain(request, run)
     known = [
         entry
-        for entry in _ring(step, run).get(request.request_id, ())
+        for entry in ring(step, run).get(request.request_id, ())
         if entry.seq >= oldest and entry.time_ms >= oldest_ms and _same_kind(request, entry) and is_same(step, request, entry, chain)
     ]
     if known:
