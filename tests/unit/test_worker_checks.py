@@ -19,6 +19,7 @@ from odradek.client import Client
 from odradek.common import VersioningBehavior, WorkerDeploymentVersion
 from odradek.config import Settings
 from odradek.converter import DataConverter, PayloadCodec
+from odradek.processor.measured import ActivationTally
 from odradek.wire.payload import Payload
 from odradek.worker import (
     FixedSizeSlotSupplier,
@@ -102,7 +103,6 @@ SECOND = timedelta(seconds=1)
         ("identity", 7, "must be a text"),
         ("max_cached_workflows", -1, "0 or more"),
         ("max_cached_workflows", 1.5, "whole number"),
-        ("max_cached_workflows", None, "whole number"),
         ("max_concurrent_activities", 0, "1 or more"),
         ("max_concurrent_activities", -1, "1 or more"),
         ("max_concurrent_activities", "ten", "whole number"),
@@ -153,6 +153,28 @@ def test_values_at_the_edge_of_their_range() -> None:
         max_heartbeat_throttle_interval=timedelta(0),
         default_heartbeat_throttle_interval=timedelta(0),
     )
+
+
+def test_what_a_worker_is_not_told_is_the_settings() -> None:
+    """Every argument that has a setting of its name. A default of the argument's own would always win over them."""
+    shared = set(Settings.model_fields) & set(inspect.signature(Worker).parameters) - {"task_queue"}
+    defaults = {name: inspect.signature(Worker).parameters[name].default for name in shared}
+    assert defaults == dict.fromkeys(("identity", "max_cached_workflows", "max_concurrent_activities", "graceful_shutdown_timeout")), (
+        "None: the setting's"
+    )
+    settings = Settings(max_cached_workflows=7, max_concurrent_activities=8, graceful_shutdown_timeout=timedelta(seconds=9), identity="i")
+
+    def taken(**arguments: Any) -> tuple[int, int, float, str]:
+        own = client(settings=settings, identity=settings.identity)
+        worker = Worker(own, task_queue="q", workflows=[Flow], activities=[work], **arguments)
+        assert worker._processor is not None and worker._activity_host is not None
+        engine: Any = worker._processor._new_engine(lambda workflow_id, run_id: "", ActivationTally([]))
+        host: Any = worker._activity_host
+        return engine._limits.max_cached_workflows, host._slots_total, host._graceful_shutdown_s, host.identity
+
+    assert taken() == (7, 8, 9.0, "i")
+    given = taken(max_cached_workflows=0, max_concurrent_activities=1, graceful_shutdown_timeout=timedelta(0), identity="own")
+    assert given == (0, 1, 0.0, "own")
 
 
 def test_lazy_clients_are_refused() -> None:

@@ -36,7 +36,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     _check_text("task_queue", config.get("task_queue"))  # whether it can name topics is for `Topics` to say
     if config.get("identity") is not None:
         _check_text("identity", config["identity"])
-    if "max_cached_workflows" in config:
+    if config.get("max_cached_workflows") is not None:
         _check_count("max_cached_workflows", config["max_cached_workflows"], 0)
     for name in _COUNTS:
         if config.get(name) is not None:

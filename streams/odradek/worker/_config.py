@@ -42,7 +42,7 @@ class WorkerConfig(TypedDict, total=False):
     interceptors: Sequence[Interceptor]
     build_id: str | None
     identity: str | None
-    max_cached_workflows: int
+    max_cached_workflows: int | None
     max_concurrent_workflow_tasks: int | None
     max_concurrent_activities: int | None
     max_concurrent_local_activities: int | None

@@ -99,7 +99,8 @@ def make_processor(
     def new_engine(activator: Activator, limits: EngineLimits) -> Engine:
         from odradek.engine.engine import WorkflowEngine
 
-        limits = msgspec.structs.replace(limits, max_cached_workflows=config.get("max_cached_workflows", limits.max_cached_workflows))
+        if (most := config.get("max_cached_workflows")) is not None:
+            limits = msgspec.structs.replace(limits, max_cached_workflows=most)
         return WorkflowEngine(activator, namespace=settings.namespace, task_queue=task_queue, limits=limits)
 
     return Processor(

@@ -57,7 +57,7 @@ class Worker:
         interceptors: Sequence[Interceptor] = [],
         build_id: str | None = None,
         identity: str | None = None,
-        max_cached_workflows: int = 1000,
+        max_cached_workflows: int | None = None,
         max_concurrent_workflow_tasks: int | None = None,
         max_concurrent_activities: int | None = None,
         max_concurrent_local_activities: int | None = None,
@@ -101,6 +101,7 @@ class Worker:
             interceptors: Around workflows and activities, the first outermost, after those of the client.
             identity: Name of this worker in histories; the client's by default.
             max_cached_workflows: Live workflows kept in memory, each partition; 0 replays a workflow for each of its tasks.
+                The setting of the same name by default.
             max_concurrent_activities: Activities at a time; the setting of the same name by default.
             max_activities_per_second: Activities started a second, by this worker.
             no_remote_activities: Workflows only, whatever `activities` holds.
