@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import odradek.engine.retention as retention_module
+from odradek.engine.keys import request_prefix
 from odradek.engine.ports import COMMANDS, EXECUTIONS, EngineLimits, Refusal
 from odradek.wire import outcomes
 from odradek.wire.events import AwaitResult, DeleteWorkflow, DescribeWorkflow, QueryWorkflow
@@ -174,3 +175,18 @@ def test_topic_that_cannot_be_had_postpones_the_end() -> None:
     w.outlet.refusals.clear()
     w.advance(retention_module.RETENTION_RETRY_MS)
     assert w.tombstones == ["w/run-1"] and w.tables.snapshot() == {}
+
+
+@pytest.mark.parametrize("name", ["deleted", request_prefix("other").rstrip("/")], ids=["deleted", "ring"])
+def test_a_run_that_goes_takes_nothing_of_others_whatever_its_id(name: str) -> None:
+    """Its id is the caller's: it may be what keys of others begin with."""
+    w = World(ScriptActivator(waiting=waiting), encoded=True)
+    w.step(w.start("waiting", workflow_id="gone", run_id="g1"), w.start("waiting", workflow_id="other", run_id="o1"))
+    w.step(delete(workflow_id="gone"), w.signal("tick", workflow_id="other", request_id="one"))
+    kept = dict(w.tables.table("request"))
+    assert len(kept) == 2
+    w.step(w.start("waiting", workflow_id="w", run_id=name))
+    w.step(w.signal("tick", workflow_id="w", request_id="one", run_id=name))
+    w.step(delete("delete-2", run_id=name))
+    now = w.tables.table("request")
+    assert {key: now.get(key) for key in kept} == kept

@@ -201,6 +201,13 @@ def _former_rings(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
     return rows
 
 
+def former_ring(step: WorkflowStep, run_id: str) -> list[tuple[str, RequestRow]]:
+    """The rows that a version which kept a ring a run left of this one's. Whatever somebody calls his run: nothing else that begins so."""
+    prefix = former_request_prefix(run_id)
+    rows = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, prefix)]
+    return [(key, row) for key, row in rows if not row.first_execution_run_id and key.removeprefix(prefix).isdigit()]
+
+
 def _former_rows(step: WorkflowStep, newest: RunRow) -> list[tuple[str, RequestRow]]:
     """With their keys, the oldest first. Those of another chain say of which; of this one that stands as it was written."""
     oldest_ms = step.now_ms - step.limits.request_window_ms
@@ -209,7 +216,7 @@ def _former_rows(step: WorkflowStep, newest: RunRow) -> list[tuple[str, RequestR
     for _ in range(FORMER_RUNS_MAX):
         if run is None:
             break
-        rows = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, former_request_prefix(run.run_id))]
+        rows = former_ring(step, run.run_id)
         if (chain := run.first_execution_run_id) != newest.first_execution_run_id:
             rows = [(key, msgspec.structs.replace(row, first_execution_run_id=row.first_execution_run_id or chain)) for key, row in rows]
         found[:0] = sorted(rows, key=lambda each: each[1].seq)
