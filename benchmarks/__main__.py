@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from benchmarks import saga_bench, visibility
+from odradek.broker.environment import forget_settings
 
 PACKAGES = ("odradek", "confluent-kafka", "fastavro", "msgspec", "rocksdict", "faust-streaming")
 
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--sequential", type=int, default=200, help="sagas one at a time")
     parser.add_argument("--visibility-runs", type=int, default=1_000_000, help="runs in the read side's store; 0 leaves the read side out")
     arguments = parser.parse_args()
+    forget_settings()  # they are of another Kafka
     figures = saga_bench.run(arguments.workflows, arguments.sequential)
     if arguments.visibility_runs:
         figures["visibility"] = visibility.run(arguments.visibility_runs, visibility.RECORDS)

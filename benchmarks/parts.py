@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.saga import WORKFLOW_QUEUE
+from odradek.broker.environment import without_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -65,7 +66,7 @@ def work_folder() -> Iterator[Path]:
 def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
     """Runs beside the body, which is interrupted at once with a RuntimeError when the process ends early. Main thread only."""
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
-    environment = {**os.environ, "ODRADEK_STATE_DIR": str(folder / "state"), "PYTHONPATH": path}
+    environment = {**without_settings(os.environ), "ODRADEK_STATE_DIR": str(folder / "state"), "PYTHONPATH": path}
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out, start_new_session=True)

@@ -18,6 +18,7 @@ import psutil
 from confluent_kafka import Producer
 
 from odradek.broker import LocalBroker
+from odradek.broker.environment import forget_settings
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.producer import PlainProducer
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--at-a-time", type=int, nargs="+", default=[1, 20, 500])
     arguments = parser.parse_args()
+    forget_settings()  # they are of another Kafka
     with tempfile.TemporaryDirectory() as directory, LocalBroker() as broker:
         settings = Settings(address=broker.bootstrap, state_dir=Path(directory), partitions=arguments.partitions)
         topic = ClusterAdmin(settings).ensure_queue("bench")[0].name

@@ -25,6 +25,7 @@ from confluent_kafka import Producer
 
 from benchmarks.parts import work_folder
 from odradek.broker import LocalBroker
+from odradek.broker.environment import forget_settings
 from odradek.config import Settings
 from odradek.converter import encode_search_attributes
 from odradek.kafka.admin import ClusterAdmin
@@ -327,6 +328,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--records", type=int, default=RECORDS)
     arguments = parser.parse_args()
+    forget_settings()  # they are of another Kafka
     figures = run(arguments.runs, arguments.records)
     show(figures)
     print(json.dumps(figures, indent=2))

@@ -19,8 +19,11 @@ from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
 from odradek.broker import find_broker
+from odradek.broker.environment import forget_settings
 
 TESTS = Path(__file__).parent
+
+forget_settings()  # a shell's settings of some cluster: tests have their own; `ODRADEK_TEST_…` stay
 
 # An example that takes long says something of the machine, or that it was the first to import something.
 settings.register_profile("odradek", deadline=None)

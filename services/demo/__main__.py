@@ -22,7 +22,11 @@ def main() -> int:
         parser = argparse.ArgumentParser(description=__doc__)
         parser.add_argument("--keep", action="store_true", help="leave everything running, and say what to try next")
         keep: bool = parser.parse_args().keep or os.environ.get("KEEP", "") not in ("", "0")
-        from services.demo.run import run  # takes a second, and may be interrupted too
+        from odradek.broker.environment import forget_settings  # takes a second with what follows, and may be interrupted too
+
+        if ignored := forget_settings():
+            print(f"demo: has a Kafka of its own; not used of the environment: {', '.join(ignored)}", file=sys.stderr)
+        from services.demo.run import run
 
         return run(keep=keep)
     except KeyboardInterrupt:

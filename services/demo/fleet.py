@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from odradek.broker.environment import without_settings
 from odradek.broker.ports import accepts_connections
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Fleet:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=REPOSITORY,
-                env={**os.environ, **ours, **self._environment},
+                env={**without_settings(os.environ), **ours, **self._environment},
                 start_new_session=True,
             )
         self._commands[name] = command

@@ -28,7 +28,7 @@ def test_demo_ends_with_nothing_lost_and_nothing_doubled() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "services.demo"],
         cwd=REPOSITORY,
-        env=os.environ | {"KEEP": "", "PYTHONPATH": paths},
+        env=os.environ | {"KEEP": "", "PYTHONPATH": paths, "ODRADEK_ADDRESS": "127.0.0.1:1", "ODRADEK_NAMESPACE": "shop"},  # a shell's
         capture_output=True,
         text=True,
         timeout=200,

@@ -43,6 +43,13 @@ def test_a_body_that_ends_first_ends_the_process(tmp_path: Path) -> None:
     assert part._process.is_running() is False
 
 
+def test_a_part_gets_nothing_that_the_shell_says_of_another_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODRADEK_ADDRESS", "living:9092")
+    shows = [sys.executable, "-c", "import os; raise SystemExit(f'address: {os.environ.get(\"ODRADEK_ADDRESS\")}')"]
+    with pytest.raises(RuntimeError, match="address: None"), _process("shows", shows, tmp_path):
+        asyncio.run(asyncio.sleep(600))
+
+
 def test_the_bodys_own_interrupt_stays_one(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), _process("slow", _WAITS, tmp_path):
         raise KeyboardInterrupt
