@@ -13,12 +13,15 @@ import pytest
 from odradek.config import Settings
 from odradek.web.context import ServerContext
 from odradek.web.options import ServerOptions
+from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.server import serve
 
 HEAD_S = 0.4
+BODY_S = 3.0
+TOKEN = "0123456789abcdef0123"
 #: Far above the deadline, far below a hang.
 SOON_S = 10.0
-LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LIVE = f"GET /health/live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
 
 
 @contextlib.asynccontextmanager
@@ -28,7 +31,7 @@ async def nothing_beneath(server: ServerContext) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A server of the API, without Kafka."""
+    """A server, without Kafka."""
     ready = threading.Event()
     told: list[tuple[str, object]] = []
 
@@ -36,8 +39,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         told.append((url, stop))
         ready.set()
 
-    options = ServerOptions(port=0, head_timeout_s=HEAD_S, keep_alive_s=0.1)
-    arguments = {"pages": (), "opening": nothing_beneath, "on_ready": answers}
+    token = TokenAuthenticator(TOKEN)
+    options = ServerOptions(port=0, head_timeout_s=HEAD_S, body_timeout_s=BODY_S, keep_alive_s=0.1, authenticator=token)
+    arguments = {"opening": nothing_beneath, "on_ready": answers}
     thread = threading.Thread(
         target=serve, args=(Settings(state_dir=tmp_path_factory.mktemp("server")), options), kwargs=arguments, daemon=True
     )
@@ -99,10 +103,41 @@ async def test_what_is_being_answered_goes_on(port: int) -> None:
 
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     path = b"/api/v1/namespaces/default/workflows/w/signal/go"
-    writer.write(b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n")
+    writer.write(b"POST " + path + LIVE[LIVE.index(b" HTTP/1.1") : -2] + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n")
     for byte in b'{"x":  1}':
         await asyncio.sleep(HEAD_S / 4)
         writer.write(bytes([byte]))
     async with asyncio.timeout(SOON_S):
         assert b" 400 " in await reader.readline()  # an answer to the body: it has no such field
     writer.close()
+
+
+async def test_bodies_without_an_end(port: int) -> None:
+    """However often a byte comes; with nobody's token too, at the login."""
+
+    async def slow(path: str, headers: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n".encode() + headers + b"\r\n")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b" ")
+                await asyncio.sleep(BODY_S / 10)
+
+        dripping = asyncio.create_task(drip())
+        try:
+            return await read_to_the_end(reader)
+        finally:
+            dripping.cancel()
+            writer.close()
+
+    known = f"Content-Type: application/json\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+    paths = [
+        "/api/odradek/v1/workflows/x/unpark",
+        "/api/v1/namespaces/default/workflows/x/signal/y",
+        "/batches/preview",
+        "/import",
+    ]
+    login, *others = await asyncio.gather(slow("/login", b""), *(slow(path, known) for path in paths))
+    for path, answer in zip(["/login", *paths], [login, *others], strict=True):
+        assert answer.startswith(b"HTTP/1.1 504 ") and b"whole within" in answer, (path, answer)

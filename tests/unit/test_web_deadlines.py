@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.routing import Route
 
 from odradek.web.options import ServerOptions
 from tests.unit.web_server import summary
@@ -159,3 +160,17 @@ async def test_a_read_side_that_says_nothing_ends_at_the_limit(server: UiServer)
         stuck.over.set()
     for path, late in answers:
         assert late.status_code == 504, (path, late.text)
+
+
+async def test_what_has_no_deadline_of_its_own_ends_at_the_limit(server: UiServer) -> None:
+    """Whatever a route waits for: there is one limit around all of them. A page for a person, JSON for a program; streams go on."""
+
+    async def hangs(request: Any) -> Any:
+        await asyncio.sleep(60)
+
+    server.app.router.routes.insert(0, Route("/hangs", hangs))
+    async with server.client(timeout=SOON_S) as client:
+        late, page = await asyncio.gather(client.get("/hangs"), client.get("/hangs", headers={"Accept": "text/html"}))
+    assert late.status_code == page.status_code == 504
+    assert late.json()["code"] == 4 and "longer than this server allows" in late.json()["message"]
+    assert "longer than this server allows" in page.text and "content-security-policy" in page.headers

@@ -22,6 +22,7 @@ from odradek.web.health import health_routes
 from odradek.web.metrics import CountRequests, metrics_routes
 from odradek.web.open_requests import CutAtTheEnd
 from odradek.web.paths import EncodedSlashes
+from odradek.web.request_limit import EndAtTheLimit
 from odradek.web.security.gate import Gate
 from odradek.web.security.login import login_routes
 from odradek.web.temporal.routes import temporal_routes
@@ -60,9 +61,10 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
             Middleware(EncodedSlashes),
             Middleware(CountRequests, tally=server.requests),
             Middleware(Gate, options=server.options, problem=_problem),
+            Middleware(EndAtTheLimit, problem=_problem),
             Middleware(CutAtTheEnd, open_requests=server.open_requests, problem=_problem),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _defect},
+        exception_handlers={HTTPException: _http_error, ApiError: _defect, Exception: _defect},
         lifespan=life,
     )
     app.state.server = server

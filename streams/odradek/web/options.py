@@ -42,6 +42,8 @@ class ServerOptions:
     request_limit_s: float = 60.0
     #: How long the head of a request may take, from the connection or, on one that is kept, from its first byte.
     head_timeout_s: float = 20.0
+    #: How long a request's body may take, from when it is read.
+    body_timeout_s: float = 30.0
     #: Largest request body, bytes; gRPC's default.
     body_max_bytes: int = 4 * 1024 * 1024
     #: A comment on each idle event stream this often, so that proxies keep it open.

@@ -1,7 +1,8 @@
-"""Bodies of requests: read up to a limit, parsed as JSON."""
+"""Bodies of requests: read up to a limit and a deadline, parsed as JSON."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -11,8 +12,22 @@ from odradek.web.errors import ApiError, invalid
 from odradek.wire import standard_json
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body. Stops reading at the limit: RESOURCE_EXHAUSTED, as gRPC has it."""
+async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
+    """The body. Stops reading at the limit: RESOURCE_EXHAUSTED, as gRPC has it; and after `timeout_s`: DEADLINE_EXCEEDED. The connection
+    is closed then, for what came late would be taken for the next request's.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise ApiError(
+            RPCStatusCode.DEADLINE_EXCEEDED,
+            f"the request's body was not whole within {timeout_s:g} s",
+            headers={"Connection": "close"},
+        ) from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
@@ -26,9 +41,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-async def read_json(request: Request, limit: int) -> Any:
+async def read_json(request: Request, limit: int, timeout_s: float) -> Any:
     """The body as a JSON value; an empty one is an empty object."""
-    raw = await read_body(request, limit)
+    raw = await read_body(request, limit, timeout_s)
     if not raw.strip():
         return {}
     try:

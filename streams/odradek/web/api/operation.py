@@ -6,7 +6,6 @@ Types and limits are checked before the handler is called; what does not fit is 
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from starlette.routing import Route
 from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import ApiError, api_error, invalid
 from odradek.web.request_body import read_json
+from odradek.web.request_limit import handler_limit
 from odradek.web.segments import segment_text
 
 PREFIX = "/api/odradek/v1"
@@ -68,14 +68,13 @@ class Operation:
         server = server_of(request)
         try:
             parameters = self._parameters(request)
-            body = await self._body(request, server) if self.body is not None else None
-            asked = Asked(server, request, parameters, body)
             if self.streams:
-                response = await self.handler(asked)
+                response = await self.handler(Asked(server, request, parameters, None))
                 assert isinstance(response, Response)
                 return response
-            async with asyncio.timeout(server.options.request_limit_s):
-                answer = await self.handler(asked)
+            async with handler_limit(server.options):
+                body = await self._body(request, server) if self.body is not None else None
+                answer = await self.handler(Asked(server, request, parameters, body))
         except Exception as error:
             return refused(error)
         return Response(_json(answer), media_type="application/json")
@@ -100,7 +99,7 @@ class Operation:
             raise invalid(f"parameters: {error}") from None
 
     async def _body(self, request: Request, server: ServerContext) -> Any:
-        value = await read_json(request, server.options.body_max_bytes)
+        value = await read_json(request, server.options.body_max_bytes, server.options.body_timeout_s)
         try:
             return msgspec.convert(value, self.body)
         except msgspec.ValidationError as error:

@@ -7,6 +7,7 @@ a browser that asks for a page is sent to the login where there is one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -94,7 +95,8 @@ class Gate:
 
     async def _principal(self, scope: Scope) -> Principal | None:
         try:
-            return await self._authenticator.authenticate(HTTPConnection(scope))
+            async with asyncio.timeout(self._options.request_timeout_s):
+                return await self._authenticator.authenticate(HTTPConnection(scope))
         except Exception:
             # A hook that fails lets nobody in.
             logger.exception("the authenticator failed; the request is refused")

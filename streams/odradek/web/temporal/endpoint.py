@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
@@ -18,6 +17,7 @@ from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import ApiError, api_error, invalid
 from odradek.web.paths import SLASH
 from odradek.web.request_body import read_json
+from odradek.web.request_limit import handler_limit
 from odradek.web.temporal.message import Message, camel
 from odradek.web.temporal.shorthand import shorten
 
@@ -83,7 +83,8 @@ class Call:
     async def body(self, known: Collection[str], *, ignored: Collection[str] = (), refused: Collection[str] = ()) -> Message:
         """The body as a message."""
         short = "no-payload-shorthand" not in _style(self.request, "content-type") and "noPayloadShorthand" not in self._parameters
-        value = await read_json(self.request, self.server.options.body_max_bytes)
+        options = self.server.options
+        value = await read_json(self.request, options.body_max_bytes, options.body_timeout_s)
         return Message(value, known, ignored=ignored, refused=refused, short=short)
 
 
@@ -100,7 +101,7 @@ def route(method: str, path: str, handler: Handler) -> Route:
             namespace = request.path_params.get("namespace")
             if namespace is not None:
                 server.check_namespace(namespace)
-            async with asyncio.timeout(server.options.request_limit_s):
+            async with handler_limit(server.options):
                 value = await handler(call)
         except Exception as error:
             return error_response(_as_named_here(api_error(error)), pretty=call.pretty)

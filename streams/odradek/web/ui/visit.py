@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from odradek.web.api.operation import Asked
 from odradek.web.context import ServerContext, server_of, server_version
 from odradek.web.errors import ApiError, ReadSideBuildingError, api_error, invalid
 from odradek.web.request_body import read_body
+from odradek.web.request_limit import handler_limit
 from odradek.web.security.gate import may_write
 from odradek.web.segments import segment_text
 from odradek.web.ui import text
@@ -124,7 +124,7 @@ class Visit:
 
     async def form(self) -> Form:
         """The form that was sent."""
-        body = await read_body(self.request, _FORM_MAX)
+        body = await read_body(self.request, _FORM_MAX, self.server.options.body_timeout_s)
         return Form(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
     def asked(self, parameters: Any = None, body: Any = None) -> Asked:
@@ -156,7 +156,9 @@ class Visit:
             waits = self.request.method == "GET"
             return self.render("building.html", part="parts/building.html", status=error.http_status, building=error, waits=waits)
         title = TITLES.get(error.status, "Something went wrong")
-        return self.render("problem.html", part="parts/problem.html", status=error.http_status, title=title, problem=error)
+        page = self.render("problem.html", part="parts/problem.html", status=error.http_status, title=title, problem=error)
+        page.headers.update(error.headers)
+        return page
 
     def _common(self) -> dict[str, Any]:
         server, request = self.server, self.request
@@ -204,7 +206,7 @@ def page(state: UiState, path: str, handler: Handler, *, methods: tuple[str, ...
     async def endpoint(request: Request) -> Response:
         visit = Visit(request, state)
         try:
-            async with asyncio.timeout(visit.server.options.request_limit_s):
+            async with handler_limit(visit.server.options):
                 return await handler(visit)
         except Exception as error:
             return visit.problem(api_error(error))
