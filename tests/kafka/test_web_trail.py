@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from odradek.config import Settings
 from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
 from odradek.web.errors import ApiError
+from odradek.web.kafka import trail as trail_module
 from odradek.web.kafka.trail import RecordReader
 from odradek.wire.codec import Codec, encode
 from odradek.wire.events import DescribeWorkflow, Request, StartWorkflow, TerminateWorkflow
@@ -79,3 +83,58 @@ def test_a_partition_that_is_not_there_is_no_missing_topic(settings: Settings) -
     assert refused.value.http_status == 404 and refused.value.message == f"topic {topic} has no partition 99: it has 1, counted from 0"
     with pytest.raises(TopicMissingError, match="reading a record creates no topic"):
         reader.record(absent, 0, 0, timeout_s=10)
+
+
+def test_a_follower_that_was_held_up_says_what_was_deleted_before_it_and_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services purge acknowledged commands within seconds: whoever stood still for longer finds its place gone."""
+    admin = ClusterAdmin(settings)
+    admin.ensure_queue(QUEUE)
+    topic = admin.topics.commands(QUEUE)
+    admin.ensure([topic])
+    producer = Producer(producer_config(settings))
+    consumers: list[Consumer] = []
+    follows, stop = Event(), Event()
+
+    def new_consumer(config: dict[str, Any]) -> Consumer:
+        consumers.append(Consumer(config))
+        follows.set()
+        return consumers[-1]
+
+    monkeypatch.setattr(trail_module, "Consumer", new_consumer)
+
+    def write(*queries: str) -> None:
+        for query in queries:
+            record = StartWorkflow("order-1", query)
+            producer.produce(topic, encode(record), b"order-1", partition=0, headers=headers_for(record))
+        assert producer.flush(20) == 0
+
+    shown: SimpleQueue[str] = SimpleQueue()
+    told: list[str] = []
+
+    def follow() -> None:
+        reader = RecordReader(settings, admin, Codec())
+        queues = ((QUEUE,), (QUEUE,))
+        for record in reader.follow("order-1", queues=lambda: queues, stopped=stop.is_set, on_lost=told.append):
+            value: Any = record.value
+            shown.put(value["workflow_type"])
+
+    thread = Thread(target=follow)
+    write("one")
+    thread.start()
+    try:
+        assert shown.get(timeout=30) == "one" and follows.wait(30)
+        write("two")
+        assert shown.get(timeout=30) == "two"
+        place = TopicPartition(topic, 0)
+        consumers[0].pause([place])  # as a process that is stopped: what was fetched ahead is dropped too
+        write("three", "four", "five")
+        admin.delete_records({(topic, 0): 4})
+        consumers[0].resume([place])
+        assert shown.get(timeout=30) == "five" and told == [f"{topic}/0: records 2 to 3 were deleted before they were read"]
+        write("six")
+        assert shown.get(timeout=30) == "six" and len(told) == 1
+    finally:
+        stop.set()
+        thread.join(30)

@@ -107,6 +107,7 @@ def _follow(options: argparse.Namespace, kafka: Cluster, reader: Any, since_ms: 
         run_id=options.run_id,
         since_ms=since_ms,
         timeout_s=options.timeout.total_seconds(),
+        on_lost=lambda what: print(visible(f"not shown: {what}"), file=sys.stderr, flush=True),
     )
     with contextlib.closing(records):  # type: ignore[type-var]  # a generator: its consumer goes with it
         for record in records:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from odradek.exceptions import TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
@@ -30,6 +30,9 @@ _CLOCK_SLACK_MS = 60_000
 _POLL_S = 0.2
 # How often `follow` looks for new queues and topics.
 _LOOK_AGAIN_S = 3.0
+_ANSWER_S = 5.0
+_PASSING = (KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+_TOPIC_GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
 class RecordReader:
@@ -105,34 +108,73 @@ class RecordReader:
         run_id: str = "",
         since_ms: int = 0,
         timeout_s: float = 30.0,
+        on_lost: Callable[[str], None],
     ) -> Iterator[RecordView]:
         """The trail so far, in order of time, then each record as it comes, until `stopped`.
 
         queues: task queues and activity queues to look in, asked again every few seconds: an activity may go to a queue that is new.
-        timeout_s: for the trail so far; what it does not find in that time is left out.
+        timeout_s: for the trail so far.
+        on_lost: told where records are missing: the search so far ended too early, or they were deleted before this reader came to them.
         """
         stretches = self._stretches(self._names(*queues()), workflow_id, max(0, since_ms - _CLOCK_SLACK_MS))
-        ends = {(s.topic, s.partition): s.end for s in stretches}
+        nexts = {(s.topic, s.partition): s.end for s in stretches}
         most, deadline_s = 1_000_000, time.monotonic() + timeout_s
-        yield from self._trail(stretches, workflow_id, run_id, limit=most, reads_limit=most, deadline_s=deadline_s).records
+        so_far = self._trail(stretches, workflow_id, run_id, limit=most, reads_limit=most, deadline_s=deadline_s)
+        yield from so_far.records
+        for missing in so_far.missing:
+            on_lost(missing)
         consumer = Consumer(reader_config(self._settings))
         try:
-            consumer.assign([TopicPartition(topic, partition, end) for (topic, partition), end in ends.items()])
+            consumer.assign([TopicPartition(topic, partition, end) for (topic, partition), end in nexts.items()])
             looked_s = time.monotonic()
             while not stopped():
                 message = consumer.poll(_POLL_S)
-                if message is not None and message.error() is None and _belongs(message, workflow_id, run_id):
-                    yield record_view(message, self._topics, self._codec)
+                if message is not None and (error := message.error()) is not None:
+                    self._mend(consumer, message, error, nexts, on_lost)
+                elif message is not None:
+                    nexts[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+                    if _belongs(message, workflow_id, run_id):
+                        yield record_view(message, self._topics, self._codec)
                 if time.monotonic() - looked_s >= _LOOK_AGAIN_S:
                     looked_s = time.monotonic()
-                    new = [place for place in self._places(self._names(*queues()), workflow_id) if place not in ends]
-                    ends |= dict.fromkeys(new, 0)
+                    new = [place for place in self._places(self._names(*queues()), workflow_id) if place not in nexts]
+                    nexts |= dict.fromkeys(new, 0)
                     if new:
                         consumer.incremental_assign([TopicPartition(topic, partition, 0) for topic, partition in new])
         except KafkaException as error:
             raise translate(error, self._settings, what="read records") from error
         finally:
             consumer.close()
+
+    def _mend(
+        self,
+        consumer: Consumer,
+        message: Message,
+        error: KafkaError,
+        nexts: dict[tuple[str, int], int],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        """A follower's place is gone: go on where its log begins now. librdkafka says so once, and the partition is silent from then on.
+        nexts: the next offset of each place that is read. Raises our error for what does not pass by itself.
+        """
+        topic, partition = place = message.topic() or "", message.partition() or 0
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWER_S)
+            begin = nexts.get(place, 0)
+            if low > begin:
+                told = f"record {begin} was" if low == begin + 1 else f"records {begin:,} to {low - 1:,} were"
+                on_lost(f"{topic}/{partition}: {told} deleted before they were read")
+            elif low < begin:
+                on_lost(f"{topic}/{partition}: the topic was deleted and made anew")
+            consumer.incremental_unassign([TopicPartition(topic, partition)])
+            consumer.incremental_assign([TopicPartition(topic, partition, low)])
+            nexts[place] = low
+        elif error.code() in _TOPIC_GONE:
+            if nexts.pop(place, None) is not None:  # looked for again with every new queue
+                on_lost(f"{topic}/{partition}: the topic was deleted")
+                consumer.incremental_unassign([TopicPartition(topic, partition)])
+        elif error.code() not in _PASSING:
+            raise translate(error, self._settings, topic=topic, what="read records")
 
     def _names(self, task_queue: str | Collection[str], activity_queues: Collection[str]) -> list[str]:
         own = {task_queue} if isinstance(task_queue, str) else set(task_queue)
