@@ -255,6 +255,17 @@ async def test_statistics(server: WebServer) -> None:
         windows = ok(await client.get(f"{API}/statistics", params={**period, "together": "true"}))["windows"]
         assert sum(window["deleted"] for window in windows) == 1 and windows[-1]["open_runs"] == 0
         assert (await client.get(f"{API}/statistics", params={"start_ms": 5, "end_ms": 4})).status_code == 400
+        # Steps times types are bounded: such an answer took 24 s and half a gigabyte.
+        server._offset = 100
+        for number in range(40):
+            server.add(summary(f"of-{number}", workflow_type=f"Type{number}"), owner=False)
+        long = {"start_ms": START_MS - 1_999 * 60_000, "end_ms": START_MS + 1}
+        refused = await client.get(f"{API}/statistics", params=long)
+        assert refused.status_code == 400 and refused.json()["code"] == 3
+        assert "2,000 steps of 41 workflow types are 82,000 windows" in refused.json()["message"]
+        for narrower, expected in (("workflow_type=Type1", 2_000), ("together=true", 2_000), ("step_ms=3600000", 41 * 35)):
+            name, _, value = narrower.partition("=")
+            assert len(ok(await client.get(f"{API}/statistics", params={**long, name: value}))["windows"]) == expected
         assert (await client.get(f"{API}/statistics", params={"start_ms": 0, "end_ms": START_MS})).status_code == 400
 
 

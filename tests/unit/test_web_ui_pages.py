@@ -871,6 +871,14 @@ async def test_dashboard(server: UiServer) -> None:
         assert (await client.get("/dashboard/table?plot=nonsense")).status_code == 404
         html = (await client.get("/dashboard?type=Nobody")).text
         assert "Nothing to plot yet" in html and "OrderSaga" in html  # a type that never ran, and those that did
+        for number in range(80):  # of many types those with the most are shown, and said so
+            for run in range(1 + number % 2):
+                server.add(summary(f"of-{number}-{run}", workflow_type=f"Type{number:02}", start_time_ms=now - 1000), owner=False)
+        html = (await client.get("/dashboard")).text
+        assert html.count("data-row=") - html.count('data-row="orders"') == 30 and "The 30 of 81 with the most starts" in html
+        assert 'data-row="OrderSaga"' in html and 'data-row="Type57"' in html and "Type00" not in html
+        html = (await client.get("/dashboard?type=Type00")).text
+        assert 'data-row="Type00"' in html and "Nothing to plot yet" not in html
         server.context.queues = None
         assert (await client.get("/dashboard")).status_code == 200
 

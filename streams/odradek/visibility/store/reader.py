@@ -23,13 +23,14 @@ from odradek.visibility.store.paging import Cursor, decode_token, encode_token, 
 from odradek.visibility.store.planner import unindexed_columns
 from odradek.visibility.store.rows import key_of, summary_of
 from odradek.visibility.store.schema import READER_PRAGMAS, ROW_COLUMNS
-from odradek.visibility.store.windows import WindowStatistics, read_windows
+from odradek.visibility.store.windows import WindowStatistics, busiest_types, read_windows
 from odradek.visibility.store.writer import WORDS
 from odradek.wire.outcomes import ExecutionSummary
 
 MAX_PAGE_SIZE = 1_000
 DEFAULT_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 8
+MAX_WINDOWS = 50_000  # of one answer: half a second, 14 MB as JSON
 _RUN = "e.tie = ? AND e.workflow_id = ? AND e.run_id = ?"
 _CHECK_EVERY = 20_000  # SQLite instructions between two looks at the deadline: about a millisecond
 
@@ -139,12 +140,17 @@ class StoreReader:
     ) -> Sequence[WindowStatistics]:
         """Statistics of the time from `start_ms` to `end_ms` in steps (whole minutes), by workflow type or of all `together`.
 
-        At most 10,000 steps.
+        At most 10,000 steps, and `MAX_WINDOWS` windows: steps times types. Raises QueryError beyond.
         """
         if (end_ms - start_ms) // max(1, step_ms) > 10_000:
-            raise QueryError(f"{(end_ms - start_ms) // max(1, step_ms)} steps; at most 10,000: take a larger step")
+            raise QueryError(f"{(end_ms - start_ms) // max(1, step_ms)} steps; at most 10,000: take a larger step", column=0)
         with self._reading(timeout_s) as connection, _snapshot(connection):
-            return read_windows(connection, start_ms, end_ms, step_ms, workflow_types, together)
+            return read_windows(connection, start_ms, end_ms, step_ms, workflow_types, together, MAX_WINDOWS)
+
+    def busiest_types(self, start_ms: int, end_ms: int, *, limit: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[Sequence[str], int]:
+        """Workflow types with the most starts and ends in a stretch of time, at most `limit`; and how many have any, or open runs."""
+        with self._reading(timeout_s) as connection:
+            return busiest_types(connection, start_ms, end_ms, limit)
 
     def values_of(self, name: str, prefix: str = "", *, limit: int = 20, timeout_s: float = 1.0) -> Sequence[str]:
         """Values that runs have in a column or search attribute of texts, with this prefix; for completion."""

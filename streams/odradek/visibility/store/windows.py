@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from odradek.visibility.errors import QueryError
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
 
 WINDOW_MS = 60_000
@@ -119,26 +120,42 @@ class WindowStatistics:
 
 
 def read_windows(
-    connection: sqlite3.Connection, start_ms: int, end_ms: int, step_ms: int, workflow_types: Sequence[str] | None, together: bool
+    connection: sqlite3.Connection,
+    start_ms: int,
+    end_ms: int,
+    step_ms: int,
+    workflow_types: Sequence[str] | None,
+    together: bool,
+    most: int,
 ) -> list[WindowStatistics]:
-    """Windows that begin in `start_ms` to `end_ms`, each step present for each type that has any run, in order of time, then type."""
+    """Windows that begin in `start_ms` to `end_ms`, each step present for each type that has any run, in order of time, then type.
+
+    Raises QueryError when they are more than `most`.
+    """
     step_ms = max(WINDOW_MS, step_ms // WINDOW_MS * WINDOW_MS)
     start_ms = start_ms // step_ms * step_ms
-    types = _types(connection, workflow_types)
+    steps = range(start_ms, end_ms, step_ms)
+    types = [""] if together and workflow_types is None and _has_any(connection) else _types(connection, workflow_types)
     if not types:
         return []
-    open_now = _open_now(connection, types)
-    found: dict[tuple[int, str], WindowStatistics] = {}
-    steps = range(start_ms, end_ms, step_ms)
     names = [""] if together else types
+    if len(steps) * len(names) > most:
+        raise QueryError(
+            f"{len(steps):,} steps of {len(names):,} workflow types are {len(steps) * len(names):,} windows, and an answer has {most:,} at "
+            "most: take a longer step or a shorter time, name a type, or take all types together",
+            column=0,
+        )
+    of_types, wanted = "", list[str]()
+    if workflow_types is not None:
+        of_types, wanted = f"AND workflow_type IN ({', '.join('?' * len(types))})", types
+    found: dict[tuple[int, str], WindowStatistics] = {}
     for step in steps:
         for name in names:
             found[step, name] = WindowStatistics(step, step_ms, name)
-    marks = ", ".join("?" * len(types))
     end = steps[-1] + step_ms if steps else start_ms
     label = "''" if together else "workflow_type"
-    bounds = (start_ms, start_ms, step_ms, step_ms, start_ms, end, *types)
-    where = f"start_ms >= ? AND start_ms < ? AND workflow_type IN ({marks}) GROUP BY 1, 2"
+    bounds = (start_ms, start_ms, step_ms, step_ms, start_ms, end, *wanted)
+    where = f"start_ms >= ? AND start_ms < ? {of_types} GROUP BY 1, 2"
     place = f"? + (start_ms - ?) / ? * ?, {label}"
     for step, name, *sums in connection.execute(f"SELECT {place}, {_SUMS} FROM windows WHERE {where}", bounds):
         window = found[step, name]
@@ -148,8 +165,39 @@ def read_windows(
     for step, name, bucket, runs in connection.execute(latencies, bounds):
         if runs > 0:
             found[step, name].latency_buckets[bucket] = runs
-    _fill_open(connection, found, names, steps, end, types, open_now, together)
+    # Backwards from the runs open now: before a window, those it started were not open, those that closed or were deleted in it were.
+    left = Counter(dict(connection.execute(f"SELECT {label}, sum(runs) FROM run_counts WHERE {_OPEN} {of_types} GROUP BY 1", wanted)))
+    after = f"SELECT {label}, {_GROWN} FROM windows WHERE start_ms >= ? {of_types} GROUP BY 1"
+    left.subtract(dict(connection.execute(after, (end, *wanted))))
+    for name in names:
+        runs = left[name]
+        for step in reversed(steps):
+            window = found[step, name]
+            window.open_runs = max(0, runs)
+            runs -= window.started - window.closed - window.deleted
     return list(found.values())
+
+
+def busiest_types(connection: sqlite3.Connection, start_ms: int, end_ms: int, limit: int) -> tuple[list[str], int]:
+    """Types with the most starts and ends in a stretch of time, then those with the most open runs, the first ones; and how many types have
+    any of it."""
+    active = f"SELECT workflow_type AS name, {_ACTIVE} AS active, 0 AS open FROM windows WHERE start_ms >= ? AND start_ms < ? GROUP BY 1"
+    open_now = f"SELECT workflow_type, 0, sum(runs) FROM run_counts WHERE {_OPEN} GROUP BY 1"
+    of_both = f"SELECT name, count(*) OVER () FROM ({active} UNION ALL {open_now}) GROUP BY 1 HAVING sum(active) + sum(open) > 0"
+    order = "ORDER BY sum(active) DESC, sum(open) DESC, 1 LIMIT ?"
+    rows = connection.execute(f"{of_both} {order}", (start_ms // WINDOW_MS * WINDOW_MS, end_ms, limit)).fetchall()
+    return [name for name, _ in rows], rows[0][1] if rows else 0
+
+
+_ENDED = "completed + failed + timed_out + canceled + terminated + continued_as_new + deleted"
+_ACTIVE = f"sum(started + {_ENDED})"
+_GROWN = f"sum(started - ({_ENDED}))"
+_OPEN = "status = 'Running'"
+
+
+def _has_any(connection: sqlite3.Connection) -> bool:
+    known = "SELECT EXISTS (SELECT 1 FROM run_counts) OR EXISTS (SELECT 1 FROM windows)"
+    return bool(connection.execute(known).fetchone()[0])
 
 
 def _types(connection: sqlite3.Connection, wanted: Sequence[str] | None) -> list[str]:
@@ -157,33 +205,3 @@ def _types(connection: sqlite3.Connection, wanted: Sequence[str] | None) -> list
         return sorted(set(wanted))
     known = "SELECT workflow_type FROM run_counts UNION SELECT DISTINCT workflow_type FROM windows ORDER BY 1"
     return [name for (name,) in connection.execute(known)]
-
-
-def _open_now(connection: sqlite3.Connection, types: Sequence[str]) -> Counter[str]:
-    marks = ", ".join("?" * len(types))
-    running = f"SELECT workflow_type, sum(runs) FROM run_counts WHERE status = 'Running' AND workflow_type IN ({marks}) GROUP BY 1"
-    return Counter(dict(connection.execute(running, list(types))))
-
-
-def _fill_open(
-    connection: sqlite3.Connection,
-    found: dict[tuple[int, str], WindowStatistics],
-    names: Sequence[str],
-    steps: range,
-    end: int,
-    types: Sequence[str],
-    open_now: Counter[str],
-    together: bool,
-) -> None:
-    """Backwards from the runs open now: before a window, those it started were not open, those that closed or were deleted in it were."""
-    marks = ", ".join("?" * len(types))
-    grown = "sum(started - completed - failed - timed_out - canceled - terminated - continued_as_new - deleted)"
-    after = f"SELECT workflow_type, {grown} FROM windows WHERE start_ms >= ? AND workflow_type IN ({marks}) GROUP BY 1"
-    left = Counter(open_now)
-    left.subtract(dict(connection.execute(after, (end, *types))))
-    for name in names:
-        runs = sum(left.values()) if together else left[name]
-        for step in reversed(steps):
-            window = found[step, name]
-            window.open_runs = max(0, runs)
-            runs -= window.started - window.closed - window.deleted

@@ -32,8 +32,8 @@ RANGES = {
     "7d": (10_080 * MINUTE_MS, 120 * MINUTE_MS),
     "30d": (43_200 * MINUTE_MS, 480 * MINUTE_MS),
 }
-#: Plots by type, and lines of queues: those with the most; the table has all.
-TYPES_DRAWN, QUEUES_DRAWN = 6, 4
+#: Types in the table, plots by type, and lines of queues: those with the most.
+TYPES_LISTED, TYPES_DRAWN, QUEUES_DRAWN = 30, 6, 4
 _COUNTS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
 
 
@@ -59,12 +59,13 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What the read side's windows say."""
+    """What the read side's windows say. `types_known`: how many types there are; those that are not in `types` have less."""
 
     totals: TypeRow | None
     plots: list[Plot]
     by_type: list[Plot]
     types: list[TypeRow]
+    types_known: int
 
 
 async def show(visit: Visit) -> Response:
@@ -127,27 +128,32 @@ def _backlog(visit: Visit, name: str) -> list[Plot]:
 
 
 async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
+    store, timeout_s = visit.server.need_visibility(), visit.server.options.request_timeout_s
     length_ms, step_ms = RANGES[name]
     end_ms = _end_ms(visit, step_ms)
-    every = await in_thread(
-        visit.server.need_visibility().windows,
-        end_ms - length_ms,
-        end_ms,
-        step_ms=step_ms,
-        timeout_s=visit.server.options.request_timeout_s,
-    )
-    by_type = _by(every, lambda window: window.workflow_type)
-    rows = [type_row(kind, windows) for kind, windows in by_type.items()]
-    rows = [row for row in rows if any(getattr(row.whole, count) for count in (*_COUNTS, "open_runs"))]
-    steps = _by((one for one in every if not chosen or one.workflow_type == chosen), lambda window: str(window.start_ms))
-    together = [merged(windows) for windows in steps.values()]
-    drawn_types = sorted((row for row in rows if row.whole.latency_buckets), key=lambda row: (-row.whole.completed, row.name))
-    return Drawn(
-        totals=type_row(chosen, together) if together else None,
-        plots=plots_of(together, step_ms, visit.now_ms),
-        by_type=[] if chosen else [_latency(row.name, by_type[row.name], step_ms) for row in drawn_types[:TYPES_DRAWN]],
-        types=rows,
-    )
+    start_ms = end_ms - length_ms
+
+    def read() -> Drawn:
+        busiest, types_known = store.busiest_types(start_ms, end_ms, limit=TYPES_LISTED, timeout_s=timeout_s)
+        listed = {*busiest, chosen} if chosen else set(busiest)
+        every = store.windows(start_ms, end_ms, step_ms=step_ms, workflow_types=sorted(listed), timeout_s=timeout_s)
+        by_type = _by(every, lambda window: window.workflow_type)
+        rows = [type_row(kind, windows) for kind, windows in by_type.items()]
+        rows = [row for row in rows if any(getattr(row.whole, count) for count in (*_COUNTS, "open_runs"))]
+        if not chosen:
+            together = store.windows(start_ms, end_ms, step_ms=step_ms, together=True, timeout_s=timeout_s)
+        else:  # of a type that never ran there is nothing to plot
+            together = by_type[chosen] if any(row.name == chosen for row in rows) else []
+        drawn_types = sorted((row for row in rows if row.whole.latency_buckets), key=lambda row: (-row.whole.completed, row.name))
+        return Drawn(
+            totals=type_row(chosen, together) if together else None,
+            plots=plots_of(together, step_ms, visit.now_ms),
+            by_type=[] if chosen else [_latency(row.name, by_type[row.name], step_ms) for row in drawn_types[:TYPES_DRAWN]],
+            types=rows,
+            types_known=types_known,
+        )
+
+    return await in_thread(read)
 
 
 def plots_of(windows: Sequence[Window], step_ms: int, now_ms: int) -> list[Plot]:
