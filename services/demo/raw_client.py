@@ -11,23 +11,24 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from services.avro_wire import NotReadable, Schemas
 from services.demo.plan import PlannedOrder
+from services.topic_names import topic_of_namespace, topic_of_queue
 
 QUEUE = "order-task-queue"
 
 
 def events_topic(namespace: str = "default") -> str:
-    """Where the saga's inputs go (docs/wire.md; names of letters, digits and `-` need no escape)."""
-    return f"odradek.{namespace}.{QUEUE}.events"
+    """Where the saga's inputs go."""
+    return topic_of_queue(namespace, QUEUE, "events")
 
 
 def results_topic(namespace: str = "default") -> str:
     """One record a closed run."""
-    return f"odradek.{namespace}.results"
+    return topic_of_namespace(namespace, "results")
 
 
 def members_topic(namespace: str = "default") -> str:
     """Who is alive and owns what."""
-    return f"odradek.{namespace}.members"
+    return topic_of_namespace(namespace, "members")
 
 
 class RawProducer:

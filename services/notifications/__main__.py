@@ -22,6 +22,7 @@ from services.notifications.standing import Standing
 from services.published_schemas import learn
 from services.registry import AGAIN_AFTER_SECONDS, Registry, RegistryAway
 from services.service_config import ForeignConfig, load
+from services.topic_names import topic_of_namespace
 
 NOTIFICATIONS = """
 CREATE TABLE IF NOT EXISTS notifications (
@@ -33,8 +34,13 @@ CREATE INDEX IF NOT EXISTS notifications_workflow ON notifications (workflow_id)
 
 
 def results_topic(namespace: str) -> str:
-    """Topic of all outcomes of a namespace (docs/wire.md; this service's namespaces hold letters, digits and `-` only)."""
-    return f"odradek.{namespace}.results"
+    """Topic of all outcomes of a namespace."""
+    return topic_of_namespace(namespace, "results")
+
+
+def schemas_topic(namespace: str) -> str:
+    """Where its writers publish what they write by."""
+    return topic_of_namespace(namespace, "schemas")
 
 
 def main() -> None:
@@ -66,7 +72,7 @@ def main() -> None:
     stop = threading.Event()
     on_signals(stop.set)
     print("reading results", flush=True)
-    reader = Reader(config.odradek.address, f"odradek.{config.odradek.namespace}.schemas", config.odradek.schema_registry_url)
+    reader = Reader(config.odradek.address, schemas_topic(config.odradek.namespace), config.odradek.schema_registry_url)
     waiting: list[Message] = []
     held = False
     try:

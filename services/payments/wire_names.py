@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PREFIX = "odradek."
+from services.topic_names import topic_of_namespace, topic_of_queue
 
 UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD = "UNDECODABLE", "UNKNOWN_SCHEMA", "UNEXPECTED_RECORD"
 #: Of dead letters, those that this service writes.
@@ -25,11 +25,6 @@ FIELD_OF_HEADER = {
 }
 NUMBERS = ("scheduled_event_id", "attempt")
 ANSWERED = ("workflow_id", "run_id", "activity_id", "scheduled_event_id", "attempt")
-
-
-def escape(name: str) -> str:
-    """Everything but ASCII letters, digits and `-` as `_` and two hex digits a byte."""
-    return "".join(c if c.isascii() and (c.isalnum() or c == "-") else "".join(f"_{byte:02x}" for byte in c.encode()) for c in name)
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,11 @@ class QueueNames:
 
     @property
     def members(self) -> str:
-        return f"{PREFIX}{escape(self.namespace)}.members"
+        return topic_of_namespace(self.namespace, "members")
 
     @property
     def schemas(self) -> str:
-        return f"{PREFIX}{escape(self.namespace)}.schemas"
+        return topic_of_namespace(self.namespace, "schemas")
 
     @property
     def activities_group(self) -> str:
@@ -65,7 +60,7 @@ class QueueNames:
 
     def events_of(self, namespace: str, workflow_task_queue: str) -> str:
         """Where the answer to a command goes."""
-        return f"{PREFIX}{escape(namespace)}.{escape(workflow_task_queue)}.events"
+        return topic_of_queue(namespace, workflow_task_queue, "events")
 
     def dead_letter_headers(self, message: Any, reason: str, why: str) -> dict[str, bytes]:
         """Why a record lies among the dead letters, and where it stood. reason: one of REASONS; why: for a person."""
@@ -80,7 +75,7 @@ class QueueNames:
         return {f"odradek-dead-letter-{name}": text.encode() for name, text in said.items()}
 
     def _named(self, kind: str) -> str:
-        return f"{PREFIX}{escape(self.namespace)}.{escape(self.task_queue)}.{kind}"
+        return topic_of_queue(self.namespace, self.task_queue, kind)
 
 
 def answer_headers(kind: str, task: Mapping[str, Any]) -> dict[str, bytes]:

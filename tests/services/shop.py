@@ -21,6 +21,7 @@ from services.avro_wire import Schemas, schemas_folder
 from services.demo.audit import OrderAudit, audit
 from services.demo.fleet import REPOSITORY, Fleet
 from services.demo.raw_client import TopicReader, events_topic, results_topic
+from services.topic_names import escape
 
 T = TypeVar("T")
 SERVICES = ("orders", "inventory", "payments", "notifications")
@@ -42,7 +43,7 @@ class Shop:
 
     def __init__(self, address: str, folder: Path, **environment: str) -> None:
         self.address = address
-        self.namespace = f"shop{secrets.token_hex(4)}"
+        self.namespace = f"shop_{secrets.token_hex(4)}"  # a name that topics hold escaped
         paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
         ours = {"ODRADEK_PARTITIONS": str(PARTITIONS), "ODRADEK_REPLICATION_FACTOR": "1", "PYTHONPATH": paths}
         self.fleet = Fleet(folder, address, self.namespace, ours | environment)
@@ -73,7 +74,7 @@ class Shop:
         self.http.close()
         self.fleet.stop()
         admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
-        topics = [topic for topic in admin.list_topics(timeout=20).topics if self.namespace in topic]
+        topics = [topic for topic in admin.list_topics(timeout=20).topics if escape(self.namespace) in topic]
         for future in (admin.delete_topics(topics, operation_timeout=20) if topics else {}).values():
             future.result(20)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from odradek.wire.topics import Topics
 from services.avro_wire import Schemas, schemas_folder
-from services.notifications.__main__ import Reader, _row
+from services.notifications.__main__ import Reader, _row, results_topic, schemas_topic
+from services.topic_names import topic_of_queue
 
 
 class Record:
@@ -92,3 +94,10 @@ def test_failure_chain_without_end_is_skipped(capsys: pytest.CaptureFixture[str]
     chain = two[: cause + 1] + two[begin : cause + 1] * 20_000
     assert _row(Reader("nowhere:1", "schemas"), Record(chain)) is None  # type: ignore[arg-type]
     assert "recursion" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("namespace", ["default", "shop_eu", "shöp.eu", "a-b"])
+def test_topics_are_those_of_the_namespace(namespace: str) -> None:
+    ours = Topics(namespace)
+    assert (results_topic(namespace), schemas_topic(namespace)) == (ours.results, ours.schemas)
+    assert topic_of_queue(namespace, "order_queue", "events") == ours.events("order_queue")

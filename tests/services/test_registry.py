@@ -19,6 +19,7 @@ from odradek.kafka.admin import ClusterAdmin
 from services.avro_wire import NotReadable, Schemas, UnknownSchema, schemas_folder
 from services.demo.fleet import Fleet
 from services.registry import WITHIN_SECONDS, Registry, RegistryAway, RegistryRefuses
+from services.topic_names import escape
 from tests.kafka.fake_registry import FakeRegistry, fake_registry
 from tests.kafka.server_commands import until
 from tests.services.payments_wire import SCHEMAS, Wire, outcomes, wire_on
@@ -192,7 +193,7 @@ def test_an_order_goes_through_all_services_with_one_setting(bootstrap: str, tmp
             places = [
                 TopicPartition(name, number, 0)
                 for name, topic in topics.items()
-                if shop.namespace in name and name.endswith((".events", ".commands", ".results", ".control"))
+                if escape(shop.namespace) in name and name.endswith((".events", ".commands", ".results", ".control"))
                 for number in topic.partitions
             ]
             reader.assign(places)
