@@ -278,7 +278,7 @@ async def test_an_outcome_that_is_refused_for_its_time_is_sent_again_in_a_while(
     set_setting(bootstrap, [topic], "message.timestamp.before.max.ms", "0")
     monkeypatch.setattr(answers_module, "AGAIN_S", 3_600.0)
     durable: list[bool] = []
-    answers = Answers(Producer(producer_config(settings)), Codec(), limit_of=unasked, undeliverable=unasked, on_fatal=unasked)
+    answers = Answers(Producer(producer_config(settings)), Codec(), limit_of=lambda _: 0, undeliverable=unasked, on_fatal=unasked)
     answers.send(topic, b"k", b"v", [], lambda: durable.append(True))
 
     def told() -> bool:

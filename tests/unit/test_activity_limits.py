@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from odradek.activities.host import ActivityHost
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, TopicError
-from odradek.kafka.admin import DEFAULT_MAX_MESSAGE_BYTES
+from odradek.kafka.windows import ANY, ASK_AGAIN_S, Windows
 
 
 class Admin:
@@ -41,9 +41,29 @@ def host(admin: Any) -> ActivityHost:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_limit_that_cannot_be_asked_is_the_last_known_or_kafkas_default(error: Exception) -> None:
-    assert host(Admin(error))._limit_of("t") == DEFAULT_MAX_MESSAGE_BYTES
+def test_a_limit_that_cannot_be_asked_is_the_last_known_or_nobody_says(error: Exception) -> None:
+    assert host(Admin(error))._limit_of("t") == 0
     known = host(Admin(5_000, error))
     assert known._limit_of("t") == 5_000
     known._limits["t"] = 5_000, 0.0  # known for long enough
     assert known._limit_of("t") == 5_000
+
+
+def test_a_guess_that_works_stays_about_what_it_is_while_nobody_says() -> None:
+    """The topic takes 30,000 bytes, records of 5,000 come in company."""
+    service, now, topic, place = host(Admin(*[TopicError("no DescribeConfigs")] * 50)), [0.0], "t", ("t", ANY)
+
+    def ask(name: str) -> int:
+        service._limits.clear()  # asked for long enough ago
+        return service._limit_of(name)
+
+    windows: Windows[int] = Windows(lambda _: 5_000, batch=1_000_000, limits={}, held_max=1_000_000, clock=lambda: now[0])
+    on_the_way = [number for number in range(100) if windows.enter(place, number)]
+    while (limit := windows.limit(topic)) is None or limit > 30_000:
+        for number in on_the_way:
+            assert windows.refused(place, number)
+            windows.settle(topic, ask)
+        on_the_way = list(windows.ready(place))
+    now[0] += ASK_AGAIN_S
+    windows.ask_again(ask)
+    assert windows.limit(topic) == 2 * limit

@@ -22,6 +22,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from odradek.activities.gathering import Gathering
+from odradek.exceptions import RecordTooLargeError
 from odradek.kafka.errors import missing_acl
 from odradek.kafka.windows import ANY, BATCH_BYTES, Windows
 from odradek.wire.codec import Codec
@@ -49,7 +50,7 @@ _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 OnDurable = Callable[[], None]
 #: Why a status was dropped.
 OnDropped = Callable[[str], None]
-#: (size, limit) of the value that did not fit -> what to send instead, or None to give up on it.
+#: (size, limit, 0 where it is not known) of the value that did not fit -> what to send instead, or None to give up on it.
 OnTooLarge = Callable[[int, int], ActivityOutcome | None]
 
 
@@ -109,7 +110,8 @@ class Answers:
         on_fatal: Callable[[BaseException], None],
         batch: int = BATCH_BYTES,
     ) -> None:
-        """`limit_of(topic)`: bytes the topic takes; may block. Called once for a topic, in a thread, and for a record that was refused.
+        """`limit_of(topic)`: bytes the topic takes, 0 when nobody says; may block. Called once for a topic, in a thread, and for what was
+        refused.
 
         `undeliverable`: takes what has no topic to go to. `batch`: bytes that a batch of the producer may have.
         """
@@ -197,8 +199,7 @@ class Answers:
             self._overflow.append(self._again.popleft()[1])
         while self._doubted:
             self._look(self._doubted.pop())
-        for topic in self._windows.due():
-            self._windows.learn_again(topic, self._ask_limit(topic))
+        self._windows.ask_again(self._limit_of)
         if not self._gathering.ripe():
             return
         while self._overflow:
@@ -248,8 +249,7 @@ class Answers:
         if not record.entered or not self._windows.refused(record.place, record):
             return False
         record.entered = False
-        if self._windows.unsure(record.topic):
-            self._windows.learn(record.topic, self._ask_limit(record.topic))
+        self._windows.settle(record.topic, self._limit_of)
         return True
 
     def _ask_beforehand(self, topic: str) -> None:
@@ -262,22 +262,13 @@ class Answers:
     def _ask_all(self) -> None:
         while True:
             topic = self._unasked[0]
-            try:
-                self._limits[topic] = self._limit_of(topic)
-            except Exception as error:
-                logger.debug("what topic %s takes is not known yet: %s", topic, error)
+            limit = self._limit_of(topic)
+            if limit:
+                self._limits[topic] = limit
             with self._unasked_lock:
                 self._unasked.popleft()
                 if not self._unasked:
                     return
-
-    def _ask_limit(self, topic: str) -> int:
-        """Of a topic that refused something. 0 when nobody says."""
-        try:
-            return self._limit_of(topic)
-        except Exception as error:
-            logger.warning("what topic %s takes is not known: %s", topic, error)
-            return 0
 
     def _not_delivered(self, record: _Record, error: KafkaError) -> None:
         code = error.code()
@@ -314,7 +305,7 @@ class Answers:
         size, limit = _size(record), self._limit_of(record.topic)
         instead = record.on_too_large(size, limit) if record.on_too_large is not None else None
         if instead is None:
-            logger.error("a record of %d bytes for %s exceeds its limit of %d bytes and was dropped", size, record.topic, limit)
+            logger.error("dropped: %s", RecordTooLargeError(record.topic, size=size, limit=limit))
             if record.on_durable is not None:
                 record.on_durable()
             return

@@ -21,7 +21,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, get_args
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, ShareConsumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, ShareConsumer, TopicPartition
 
 from odradek.activities.answers import Answers
 from odradek.activities.attempt import OwnedPartition
@@ -43,12 +43,13 @@ from odradek.activities.timers import DEFAULT_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_
 from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.converter import DataConverter
-from odradek.exceptions import OdradekError, StateStoreError, TopicMissingError
-from odradek.kafka.admin import DEFAULT_MAX_MESSAGE_BYTES, ClusterAdmin, TopicFacts
+from odradek.exceptions import StateStoreError, TopicMissingError
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config, share_consumer_config
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
 from odradek.kafka.windows import batch_bytes
@@ -65,7 +66,6 @@ STATUS_INTERVAL_S = 3.0
 FAILED_FLUSH_S = 5.0
 METADATA_TIMEOUT_S = 10.0
 LIMIT_KNOWN_S = 5.0  # what a topic takes; asked for refused records only, which often come together
-#: What a topic takes when nobody can say (Kafka's own default).
 
 _instances = itertools.count(1)
 
@@ -279,6 +279,7 @@ class ActivityHost:
             gate=self._gate,
             clock=time.monotonic,
             on_revoking=self._on_revoking,
+            settling=Settling(self._slot.directory if self._slot is not None else None, session_ms / 2_000),
         )
         return commands
 
@@ -333,13 +334,14 @@ class ActivityHost:
         self._thread.revoking(leaving)
 
     def _limit_of(self, topic: str) -> int:
+        """Bytes that a topic takes, as far as a record of ours goes; what was known last, else 0, when nobody says. Never raises."""
         limit, until = self._limits.get(topic, (0, 0.0))
         if time.monotonic() >= until:
             try:
-                found = self._admin.max_message_bytes([topic]).get(topic, DEFAULT_MAX_MESSAGE_BYTES)
-            except (OdradekError, KafkaException) as error:  # no right to ask, or nobody answers: no reason to end
+                found = self._admin.max_message_bytes([topic]).get(topic, 0)
+            except Exception as error:  # no right to ask, or nobody answers: no reason to end
                 logger.warning("what topic %s takes is not known: %s", topic, error)
-                found = limit or DEFAULT_MAX_MESSAGE_BYTES
+                found = limit
             limit = min(found, int(producer_config(self._settings)["message.max.bytes"]))
             self._limits[topic] = limit, time.monotonic() + LIMIT_KNOWN_S
         return limit

@@ -260,13 +260,7 @@ class PlainProducer:
         with self._gate:
             if self._ended or not self._windows.refused(record.place, record):
                 return False
-        if self._windows.unsure(record.topic):
-            limit = self._ask_limit(record.topic)
-            self._windows.learn(record.topic, limit)
-            logger.info(
-                "%s refused a batch (it takes %d bytes, 0: not known): it gets at most %s at a time, what was refused is sent again",
-                record.topic, limit, self._windows.limit(record.topic),
-            )  # fmt: skip
+        self._windows.settle(record.topic, self._ask_limit)
         return True
 
     def _report(self, record: _Record, error: BaseException | None) -> None:
@@ -399,8 +393,7 @@ class PlainProducer:
             if self._backlog:
                 self._send_backlog()  # a burst may have become overdue meanwhile
             self._wake_loops()
-            for topic in self._windows.due():
-                self._windows.learn_again(topic, self._ask_limit(topic))
+            self._windows.ask_again(self._ask_limit)
 
     def _wake_loops(self) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], BaseException | None]]] = {}

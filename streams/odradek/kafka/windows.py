@@ -15,12 +15,15 @@ Where nobody says what is true, the limit is a guess: half of what was refused. 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
+
+logger = logging.getLogger("odradek.kafka")
 
 #: librdkafka's own `batch.size`.
 BATCH_BYTES = 1_000_000
@@ -142,6 +145,25 @@ class Windows(Generic[R]):
             window.returned.append(record)
             self._held += 1
             return True
+
+    def settle(self, topic: str, ask: Callable[[str], int]) -> None:
+        """After `refused` said True, without a lock of the caller's: asks what the topic takes, once for what was refused together.
+
+        ask: bytes of a topic, 0 when nobody says; may block.
+        """
+        if not self.unsure(topic):
+            return
+        told = ask(topic)
+        self.learn(topic, told)
+        logger.info(
+            "%s refused a batch (it takes %d bytes, 0: not known): it gets at most %s at a time, what was refused is sent again",
+            topic, told, self.limit(topic),
+        )  # fmt: skip
+
+    def ask_again(self, ask: Callable[[str], int]) -> None:
+        """To be called now and then: what was guessed a while ago is asked for. Cheap, else as `settle`."""
+        for topic in self.due():
+            self.learn_again(topic, ask(topic))
 
     def unsure(self, topic: str) -> bool:
         """After `refused`: whether its limit has to be asked for anew, see `learn`."""
