@@ -20,7 +20,7 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import reader_config
 from odradek.web.kafka.cluster import COUNT_S, QueueReader
 from odradek.web.kafka.follower import Board
-from odradek.wire.events import ActivityTaskHeartbeat
+from odradek.wire.events import ActivityTaskHeartbeat, FetchHistory
 from odradek.wire.partitioner import partition_for
 from tests.kafka.activity_harness import Engine, until
 from tests.kafka.activity_services import answered, running
@@ -113,8 +113,13 @@ async def test_start_of_a_deleted_queue_makes_it_as_any_first_start(settings: Se
 
 async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin: ClusterAdmin) -> None:
     async with await Client.connect(settings=settings) as client:
-        with served(settings):
+        with served(settings) as owner:
+            owner.muted |= {"AwaitResult", "FetchHistory"}  # runs that stay open
+            executing = asyncio.create_task(client.execute_workflow("W", id="v", task_queue=QUEUE))
             handle = await client.start_workflow("W", id="w", task_queue=QUEUE)
+            following = asyncio.create_task(handle.fetch_history_events(wait_new_event=True).__anext__())
+            await eventually(lambda: asyncio.sleep(0.05, {"v", "w"} <= {record.workflow_id for record in owner.seen}))
+            await eventually(lambda: asyncio.sleep(0.05, any(isinstance(record, FetchHistory) for record in owner.seen)))
         written = await asyncio.to_thread(records, admin)
         waiting = asyncio.create_task(handle.result())
         await eventually(lambda: asyncio.to_thread(lambda: records(admin) > written))
@@ -125,9 +130,11 @@ async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin
             assert raised.value.status is RPCStatusCode.NOT_FOUND and "was never used" in str(raised.value)
         with pytest.raises(RPCError) as raised:
             await handle.query("q")
-        assert raised.value.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE)
-        with pytest.raises(RPCError, match="was never used"):
-            await asyncio.wait_for(waiting, 60)
+        assert raised.value.status is RPCStatusCode.NOT_FOUND
+        for task in (waiting, executing, following):
+            with pytest.raises(RPCError, match="workflow not found for ID: [vw]") as raised:
+                await asyncio.wait_for(task, 60)
+            assert raised.value.status is RPCStatusCode.NOT_FOUND
         assert not admin.describe([admin.topics.events(QUEUE)])
 
 

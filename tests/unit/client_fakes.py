@@ -32,6 +32,8 @@ class FakeTransport:
         self.existing: set[str] = set()
         self.known: set[str] = set()
         self.created: list[str] = []
+        self.deleted: set[str] = set()
+        self.refuses = False  # to create
         self.living: set[str] = set()
         self.owners: dict[str, Owner] = {}
         self.quiet: set[str] = set()  # queues whose owner counts as living and has said nothing of late
@@ -48,16 +50,19 @@ class FakeTransport:
 
     async def prepare(self, task_queue: str, *, create: bool) -> None:
         if task_queue not in self.existing:
-            if not create:
+            if self.refuses or not create:
                 raise TopicMissingError(f"odradek.default.{task_queue}.events", reason="never used")
             self.created.append(task_queue)
             self.existing.add(task_queue)
         self.known.add(task_queue)
+        self.deleted.discard(task_queue)
 
     def prepared(self, task_queue: str) -> bool:
         return task_queue in self.known
 
     def send(self, task_queue: str, record: Event, on_delivery: OnDelivery | None) -> None:
+        if task_queue in self.deleted:
+            raise TopicMissingError(f"odradek.default.{task_queue}.events", reason="it was deleted")
         assert task_queue in self.known, "sent without prepare"
         if self.full:
             self.full -= 1
@@ -79,6 +84,8 @@ class FakeTransport:
     def owner(self, task_queue: str, workflow_id: str, *, silence_s: float = SILENCE_S) -> Owner:
         if silence_s < SILENCE_S and task_queue in self.quiet:
             return Owner.NONE
+        if task_queue in self.deleted:
+            return Owner.UNKNOWN
         return self.owners.get(task_queue, Owner.ALIVE if task_queue in self.living else Owner.NONE)
 
     @property
@@ -104,6 +111,13 @@ class FakeTransport:
         self.existing.add(task_queue)
         self.living.add(task_queue)
         self.answers[task_queue] = answer
+
+    def delete(self, task_queue: str) -> None:
+        """Delete a queue that was in use."""
+        for known in (self.existing, self.known, self.living):
+            known.discard(task_queue)
+        self.deleted.add(task_queue)
+        self.answers.pop(task_queue, None)
 
     def records(self, kind: type) -> list[Any]:
         return [record for _, record in self.sent if isinstance(record, kind)]

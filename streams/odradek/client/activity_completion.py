@@ -19,10 +19,10 @@ from odradek.client.inputs import (
     ReportCancellationAsyncActivityInput,
 )
 from odradek.client.requests import RequestChannel
-from odradek.client.verdicts import check, rpc_error
+from odradek.client.verdicts import check, never_used, rpc_error
 from odradek.common import _arg_unset
 from odradek.converter import ActivitySerializationContext, DataConverter
-from odradek.exceptions import BrokerUnreachableError
+from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.service import RPCStatusCode
 from odradek.wire.events import (
     ActivityReport,
@@ -163,6 +163,8 @@ class ActivityCompletion:
         """Send, and wait until Kafka has it."""
         try:
             await self._channel.deliver(token.queue, record)
+        except TopicMissingError as error:
+            raise never_used(token.workflow_id, token.queue) from error
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 

@@ -33,6 +33,10 @@ class Unanswered(Exception):
         self.last = last
 
 
+class Gone(Exception):
+    """The queue was deleted under a run: its start had been answered. Internal, as above."""
+
+
 def is_of(reply: Reply, workflow_id: str, task_queue: str) -> bool:
     """Whether a reply comes from that workflow of that queue, or does not say where from, as where the request could not be read."""
     return reply.workflow_id in (workflow_id, "") and reply.task_queue in (task_queue, "")

@@ -7,13 +7,15 @@ polls of results do not, as in Temporal, where they are history calls.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from odradek.client.activity_completion import ActivityCompletion
-from odradek.client.call import Unanswered
+from odradek.client.call import Gone, Unanswered
 from odradek.client.description import WorkflowExecutionDescription, status_of
 from odradek.client.durations import seconds_of
 from odradek.client.encode import headers_of, payloads_of, single_value, start_record
@@ -70,6 +72,9 @@ R = TypeVar("R", bound=Reply | None)
 
 # One wait for new events of a history; then it is asked again.
 LONG_POLL = timedelta(seconds=30)
+# Before it is asked again after it was UNAVAILABLE, which may be known at once: the pause doubles each time.
+FOLLOW_PAUSE_MIN_S = 0.5
+FOLLOW_PAUSE_MAX_S = 4.0
 
 
 class ClientImpl(OutboundInterceptor):
@@ -139,11 +144,14 @@ class ClientImpl(OutboundInterceptor):
     async def _result(self, record: StartWorkflow, input: StartWorkflowInput, converter: DataConverter, timeout_s: float | None) -> Any:
         record.await_result = True
         try:
-            reply = await self._channel.ask_result(input.task_queue, record, timeout_s, create=True)
-        except Unanswered as unanswered:
-            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
-            # Accepted, with a deadline that was for the verdict alone.
-            reply = await self._channel.ask_result(input.task_queue, record, create=True)
+            try:
+                reply = await self._channel.ask_result(input.task_queue, record, timeout_s, create=True)
+            except Unanswered as unanswered:
+                self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
+                # Accepted, with a deadline that was for the verdict alone.
+                reply = await self._channel.ask_result(input.task_queue, record, create=True)
+        except Gone as error:
+            raise never_used(input.id, input.task_queue) from error
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         return await self._follow(reply, input.id, input.workflow, input.task_queue, converter, input.ret_type, follow_runs=True)
@@ -172,10 +180,11 @@ class ClientImpl(OutboundInterceptor):
         )
 
     async def _poll(self, queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None) -> Reply:
+        """Raises TopicMissingError of a queue that is not there."""
         try:
             await self._prepare(queue, create=False)
             return await self._channel.ask_result(queue, record, timeout_s)
-        except TopicMissingError as error:
+        except Gone as error:
             raise never_used(record.workflow_id, queue) from error
         except Unanswered as unanswered:
             raise rpc_error(
@@ -205,7 +214,10 @@ class ClientImpl(OutboundInterceptor):
             run_id = next_run(reply.result, follow_runs)
             if not run_id:
                 return await value_of(reply.result, converter, result_type)
-            reply = await self._poll(queue, AwaitResult(workflow_id=workflow_id, run_id=run_id), timeout_s)
+            try:
+                reply = await self._poll(queue, AwaitResult(workflow_id=workflow_id, run_id=run_id), timeout_s)
+            except TopicMissingError as error:
+                raise never_used(workflow_id, queue) from error
 
     # --- requests on a run
 
@@ -273,7 +285,7 @@ class ClientImpl(OutboundInterceptor):
 
     async def history_page(self, record: FetchHistory, input: FetchWorkflowHistoryEventsInput) -> Reply:
         """One page of a history. A page that waits for new events, without a timeout of the caller's, waits over restarts of owners."""
-        what = f"history of workflow {input.id!r}"
+        what, pause_s = f"history of workflow {input.id!r}", FOLLOW_PAUSE_MIN_S
         while True:
             waits = record.wait_new_event and input.rpc_timeout is None
             try:
@@ -282,6 +294,10 @@ class ClientImpl(OutboundInterceptor):
             except RPCError as error:
                 if not waits or error.status not in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.UNAVAILABLE):
                     raise
+                gone = error.status is RPCStatusCode.UNAVAILABLE
+            if gone:
+                await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, FOLLOW_PAUSE_MAX_S) if gone else FOLLOW_PAUSE_MIN_S
             record.request_id = ""
 
     # --- what only operators do: no interceptor sees it, as Temporal's have no such call
@@ -378,6 +394,8 @@ class ClientImpl(OutboundInterceptor):
 
     async def _ask(self, queue: str, record: Request, timeout_s: float, *, fail_early: bool = False, create: bool = False) -> Reply:
         try:
+            if not create:  # else a start, which has seen to it
+                await self._prepare(queue, create=False)
             return await self._channel.ask(queue, record, timeout_s, fail_early=fail_early, create=create)
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
@@ -389,10 +407,7 @@ class ClientImpl(OutboundInterceptor):
 
         async def attempt(queue: str) -> Reply | None:
             try:
-                await self._prepare(queue, create=False)
                 return await self._ask(queue, record, timeout_s)
-            except TopicMissingError as error:
-                raise never_used(record.workflow_id, queue) from error
             except Unanswered as unanswered:
                 self._accept(unanswered, what, queue, rpc_timeout)
                 return None
@@ -404,7 +419,7 @@ class ClientImpl(OutboundInterceptor):
     async def read(
         self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None, *, patient: bool = False
     ) -> tuple[str, Reply]:
-        """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when there is none.
+        """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when none comes.
 
         patient: do not give up early because no owner seems to be alive.
         """
@@ -412,13 +427,7 @@ class ClientImpl(OutboundInterceptor):
 
         async def attempt(queue: str) -> Reply:
             try:
-                await self._prepare(queue, create=False)
                 return await self._ask(queue, record, timeout_s, fail_early=not patient)
-            except TopicMissingError as error:
-                raise rpc_error(
-                    RPCStatusCode.UNAVAILABLE,
-                    f"{what}: task queue {queue!r} was never used. Start a worker for it, or correct its name",
-                ) from error
             except Unanswered as unanswered:
                 raise unavailable(unanswered, what=what, task_queue=queue, address=self._channel.transport.address) from None
 
@@ -427,16 +436,25 @@ class ClientImpl(OutboundInterceptor):
     async def _located(
         self, workflow_id: str, run_id: str, task_queue: str | None, timeout_s: float, attempt: Callable[[str], Awaitable[R]]
     ) -> tuple[str, R]:
-        """Do `attempt(queue)` with the queue given, remembered, or located; with a remembered one that does not know the id, locate
-        anew.
+        """Do `attempt(queue)` with the queue given, remembered, or located; with a remembered one that does not know the id, or is no
+        more, locate anew. A queue that is not there has no workflows: NOT_FOUND.
         """
-        if task_queue is not None:
+        if task_queue is None:
+            remembered = self._channel.remembered_queue(workflow_id)
+            if remembered is not None:
+                with contextlib.suppress(TopicMissingError):
+                    reply = await attempt(remembered)
+                    if reply is None or reply.status != NOT_FOUND:
+                        return remembered, reply
+                self._channel.forget_queue(workflow_id)
+            task_queue = await self._locate(workflow_id, run_id, timeout_s)
+        try:
             return task_queue, await attempt(task_queue)
-        remembered = self._channel.remembered_queue(workflow_id)
-        if remembered is not None:
-            reply = await attempt(remembered)
-            if reply is None or reply.status != NOT_FOUND:
-                return remembered, reply
-            self._channel.forget_queue(workflow_id)
-        queue = await locate(self._channel, workflow_id, run_id, timeout_s)
-        return queue, await attempt(queue)
+        except TopicMissingError as error:
+            raise never_used(workflow_id, task_queue) from error
+
+    async def _locate(self, workflow_id: str, run_id: str, timeout_s: float) -> str:
+        try:
+            return await locate(self._channel, workflow_id, run_id, timeout_s)
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error

@@ -17,13 +17,13 @@ import random
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from odradek.client.abandoned import watch
-from odradek.client.call import Call, Unanswered
+from odradek.client.call import Call, Gone, Unanswered
 from odradek.client.errors import ClientMisuseError
 from odradek.client.pacing import ResponseTimes
 from odradek.client.result_wait import ResultWait
@@ -51,6 +51,14 @@ class RequestStatistics:
     asked_again: int
     unmatched_replies: int
     response_ms: float
+
+
+@dataclass(slots=True)
+class _Terms:
+    """On which a request is asked again where its queue was deleted: within which time in all, and whether that makes the queue."""
+
+    timeout_s: float | None
+    create: bool
 
 
 class RequestChannel:
@@ -165,19 +173,25 @@ class RequestChannel:
         fail_early: the request is worth nothing without an owner (a query). Raises `Unanswered` at the deadline, and what `prepare` and
         `send` raise.
         """
-        until = self.now() + timeout_s
+
+        async def once(left_s: float | None) -> Reply:
+            assert left_s is not None
+            return await self._ask(task_queue, record, left_s, fail_early)
+
+        return await self._again(task_queue, once, _Terms(timeout_s, create))
+
+    async def _again(self, task_queue: str, once: Callable[[float | None], Awaitable[Reply]], terms: _Terms) -> Reply:
+        """The reply to what `once` asks, which is told how much time is left; again where the queue was deleted since it was prepared."""
+        began, left_s = self.now(), terms.timeout_s
         while True:
             try:
-                return await self._ask(task_queue, record, timeout_s, fail_early)
+                return await once(left_s)
             except TopicMissingError:
-                timeout_s = until - self.now() - GONE_PAUSE_S
-                if timeout_s <= 0:
+                left_s = None if terms.timeout_s is None else terms.timeout_s - (self.now() - began) - GONE_PAUSE_S
+                if left_s is not None and left_s <= 0:
                     raise
-            await self._prepare_again(task_queue, create)
-
-    async def _prepare_again(self, task_queue: str, create: bool) -> None:
-        await asyncio.sleep(GONE_PAUSE_S)  # a topic that was just made shows a moment later
-        await self.prepare(task_queue, create=create)
+            await asyncio.sleep(GONE_PAUSE_S)  # a topic that was just made shows a moment later
+            await self.prepare(task_queue, create=terms.create)
 
     async def _ask(self, task_queue: str, record: Request, timeout_s: float, fail_early: bool) -> Reply:
         if record.request_id in self._waiting:
@@ -209,26 +223,34 @@ class RequestChannel:
         self, task_queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None = None, *, create: bool = False
     ) -> Reply:
         """Send a start that also awaits its outcome, or a long poll, and wait until the run has closed. `prepare` comes first, and again
-        where the queue was deleted since then, with `create` if the start has not been answered.
+        where the queue was deleted since then, with `create` if the start has not been answered. Raises `Gone` if it has, and the queue is
+        not there again.
 
         Gives the AwaitResult reply, or the start's if that is a refusal. timeout_s: for the start's verdict, or for the whole of a long
         poll; `Unanswered` when it passes. None: no end to it, over all restarts of owners.
         """
-        until = None if timeout_s is None else self.now() + timeout_s
-        while True:
-            wait = ResultWait(self, task_queue, record, timeout_s)
+        terms, asked = _Terms(timeout_s, create), record
+
+        async def once(left_s: float | None) -> Reply:
+            nonlocal asked
+            wait = ResultWait(self, task_queue, asked, left_s)
             try:
                 wait.send()
                 return await wait.outcome
-            except TopicMissingError:
-                record = wait.record
-                create = create and wait.poll is None
-                timeout_s = None if until is None else max(0.001, until - self.now())
             finally:
+                if wait.record is not asked:
+                    # The start was answered. A long poll is left, which makes no queue, and the deadline was for the verdict alone.
+                    asked, terms.timeout_s, terms.create = wait.record, None, False
                 wait.outcome.cancel()  # no more than a mark: it is done, or nobody waits for it
                 wait.unregister()
                 del wait  # as above
-            await self._prepare_again(task_queue, create)
+
+        try:
+            return await self._again(task_queue, once, terms)
+        except TopicMissingError as error:
+            if asked is record:
+                raise
+            raise Gone from error
 
     async def deliver(self, task_queue: str, record: Event) -> None:
         """Send what has no reply of its own, and wait until Kafka has it; once more if the queue was made anew since it was looked at.

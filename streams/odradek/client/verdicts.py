@@ -27,7 +27,7 @@ def rpc_error(status: RPCStatusCode, message: str) -> RPCError:
 
 def never_used(workflow_id: str, task_queue: str) -> RPCError:
     """For a request on a workflow of a queue without topics: it never had one, or was deleted with all that it had."""
-    text = f"workflow not found for ID: {workflow_id}: task queue {task_queue!r} was never used"
+    text = f"workflow not found for ID: {workflow_id}: task queue {task_queue!r} was never used, or was deleted"
     return rpc_error(RPCStatusCode.NOT_FOUND, text)
 
 
