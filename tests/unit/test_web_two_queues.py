@@ -126,6 +126,31 @@ async def test_the_read_side_is_behind_a_deletion(server: WebServer, stock: Owne
         assert ok(await client.get(f"{API}/workflows/order-1"))["executionConfig"]["taskQueue"]["name"] == "stock"
 
 
+@pytest.mark.parametrize("hint", ["the read side", "a start here"])
+async def test_the_queue_that_had_it_was_deleted(server: WebServer, stock: Owner, hint: str) -> None:
+    """As where its owner does not know the id: it is looked for, and acted on where it is; NOT_FOUND where it is nowhere."""
+    server.context.board.member("stock", None)
+    async with server.client() as client:
+        if hint == "the read side":
+            server.add(summary("order-1", "run-a"), owner=False)
+        else:
+            ok(await client.post(f"{API}/workflows/order-1", json={"workflowType": {"name": "W"}, "taskQueue": {"name": "orders"}}))
+        server.transport.delete("orders")
+        base = f"{API}/workflows/order-1"
+        for path in ("", "?taskQueue=orders"):
+            gone = [await client.get(f"{base}{path}"), await client.post(f"{base}/signal/go{path}", json={})]
+            assert [answer.status_code for answer in gone] == [404, 404]
+            assert all("workflow not found for ID: order-1" in answer.json()["message"] for answer in gone)
+            assert all("'orders' was never used" in answer.json()["message"] for answer in gone) is bool(path)
+        stock.add(summary("order-1", "run-b", task_queue="stock"))
+        ok(await client.post(f"{base}/signal/go", json={}))
+        assert ok(await client.get(base))["executionConfig"]["taskQueue"]["name"] == "stock"
+        assert "order-1" in stock.runs and [record.workflow_id for record in changed(server)] == ["order-1"]
+        if hint == "the read side":
+            server.context.owners._channel.forget_queue("order-1")
+            assert ok(await client.get(base))["executionConfig"]["taskQueue"]["name"] == "stock"
+
+
 async def test_a_queue_that_says_nothing_holds_up_one_request(server: WebServer, stock: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elsewhere, "WAIT_S", 0.1)
     stock.muted = True

@@ -11,7 +11,9 @@ A request that comes twice under its request id while the first still waits shar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
 
 from odradek.client.call import Unanswered
 from odradek.client.connection import Connection
@@ -25,6 +27,7 @@ from odradek.wire.events import ActivityReport, Request
 from odradek.wire.outcomes import NOT_FOUND, Reply
 from odradek.wire.request_ids import request_kind
 
+R = TypeVar("R", bound=Reply | None)
 _Key = tuple[str, ...]
 
 #: Asks the read side: workflow id, run id -> the task queues that have it.
@@ -51,43 +54,46 @@ class ChannelOwners:
             try:
                 await self._channel.prepare(queue, create=False)
                 return await self._channel.ask(queue, record, timeout_s, fail_early=True)
-            except TopicMissingError as error:
-                raise rpc_error(RPCStatusCode.NOT_FOUND, f"{what}: task queue {queue!r} was never used") from error
             except Unanswered as unanswered:
                 raise unavailable(unanswered, what=what, task_queue=queue, address=self._address) from None
             except BrokerUnreachableError as error:
                 raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
         if task_queue:
-            return await attempt(task_queue)
+            return await _there(record, task_queue, attempt(task_queue))
         known = await self._known(record.workflow_id, record.run_id)
         if len(known) == 1:
             (queue,) = known
             asking = asyncio.ensure_future(attempt(queue))
             try:
                 if not await self._also_elsewhere(record.workflow_id, record.run_id, queue):
-                    reply = await asking
-                    if reply.status != NOT_FOUND:
-                        return reply
+                    with contextlib.suppress(TopicMissingError):  # it was deleted
+                        reply = await asking
+                        if reply.status != NOT_FOUND:
+                            return reply
                     known = set()
             finally:
                 _abandon(asking)
-        return await attempt(await self._locate(record.workflow_id, record.run_id, known, timeout_s))
+        queue = await self._locate(record.workflow_id, record.run_id, known, timeout_s)
+        return await _there(record, queue, attempt(queue))
 
     async def change(self, record: Request, *, task_queue: str = "", create: bool = False, timeout_s: float) -> Reply | None:
         """See `Owners.change`."""
-        if task_queue:
+        if create:  # a start, which names its queue; that it cannot be made is an error of its own
             return await self._once(task_queue, record, create, timeout_s)
+        if task_queue:
+            return await _there(record, task_queue, self._once(task_queue, record, create, timeout_s))
         known = await self._known(record.workflow_id, record.run_id)
         if len(known) == 1:
             (queue,) = known
             if not await self._also_elsewhere(record.workflow_id, record.run_id, queue):
-                reply = await self._once(queue, record, create, timeout_s)
-                if reply is None or reply.status != NOT_FOUND:
-                    return reply
+                with contextlib.suppress(TopicMissingError):  # it was deleted
+                    reply = await self._once(queue, record, create, timeout_s)
+                    if reply is None or reply.status != NOT_FOUND:
+                        return reply
                 known = set()
         queue = await self._locate(record.workflow_id, record.run_id, known, timeout_s)
-        return await self._once(queue, record, create, timeout_s)
+        return await _there(record, queue, self._once(queue, record, create, timeout_s))
 
     async def _once(self, queue: str, record: Request, create: bool, timeout_s: float) -> Reply | None:
         """Ask one queue; those who bring the same request meanwhile share the answer."""
@@ -111,14 +117,10 @@ class ChannelOwners:
         what = _what(record)
         try:
             await self._channel.prepare(queue, create=create)
-            if create:
+            if create:  # a start, which names its queue; that it cannot be made is an error of its own
                 # A start that lies in the log is known to nobody else yet: a signal that follows it must find its queue.
                 self._channel.remember_queue(record.workflow_id, queue)
             return await self._channel.ask(queue, record, timeout_s, fail_early=True, create=create)
-        except TopicMissingError as error:
-            if create:
-                raise
-            raise never_used(record.workflow_id, queue) from error
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         except Unanswered as unanswered:
@@ -178,6 +180,14 @@ def _key(queue: str, record: Request) -> _Key:
     """What a request is: callers may give one id to many workflows, and to many calls."""
     chain: str = getattr(record, "first_execution_run_id", "")
     return request_kind(record), queue, record.workflow_id, record.run_id, chain, record.request_id
+
+
+async def _there(record: Request, queue: str, asking: Awaitable[R]) -> R:
+    """The answer of a queue. One that is not there has no workflows."""
+    try:
+        return await asking
+    except TopicMissingError as error:
+        raise never_used(record.workflow_id, queue) from error
 
 
 def _abandon(task: asyncio.Task[Reply]) -> None:
