@@ -35,6 +35,8 @@ from odradek.visibility.store import zones
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
 from odradek.visibility.store.rows import indexed_values
 from odradek.visibility.store.schema import FORMAT
+from odradek.visibility.store.store import delete_files
+from odradek.visibility.store.windows import RETENTION_MS
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
 from odradek.wire.search_attributes import SYSTEM
@@ -583,6 +585,34 @@ def test_zones_of_runs_that_are_gone_are_pruned(tmp_path: Path) -> None:
         now_ms += 3_600_000
         store.caught_up()
         assert connection.execute(looked).fetchall() == []
+
+
+def test_since_when_windows_are_whole(tmp_path: Path) -> None:
+    """What began before the topic's first record has seen all; what began anew lacks runs that were deleted before. Kept over restarts."""
+    hour_ms, now_ms = 3_600_000, T0
+    path = tmp_path / "store.sqlite"
+
+    def opened() -> VisibilityStore:
+        return VisibilityStore.open(path, clock_ms=lambda: now_ms, runs_kept_ms=hour_ms)
+
+    for first, expected in ((False, T0 - RETENTION_MS), (True, T0 - hour_ms)):
+        delete_files(path)
+        now_ms = T0
+        for _ in range(2):
+            with opened() as store:
+                if first:
+                    store.apply([change(0, "a")])
+                store.caught_up()
+                assert store.windows_complete_since_ms == expected
+    with opened() as store:  # away for longer than runs are kept: some may have come and gone
+        now_ms += hour_ms
+        store.caught_up()
+        assert store.windows_complete_since_ms == T0 - hour_ms
+        now_ms += hour_ms + 1
+        store.caught_up()
+        assert store.windows_complete_since_ms == now_ms - hour_ms
+    with opened() as store:
+        assert store.windows_complete_since_ms == now_ms - hour_ms
 
 
 def test_old_windows_are_pruned(tmp_path: Path) -> None:

@@ -871,6 +871,9 @@ async def test_dashboard(server: UiServer) -> None:
         assert (await client.get("/dashboard/table?plot=nonsense")).status_code == 404
         html = (await client.get("/dashboard?type=Nobody")).text
         assert "Nothing to plot yet" in html and "OrderSaga" in html  # a type that never ran, and those that did
+        server.store.caught_up()
+        ranges = {name: "Whole since" in (await client.get(f"/dashboard?range={name}")).text for name in ("24h", "7d")}
+        assert ranges == {"24h": False, "7d": True}
         for number in range(80):  # of many types those with the most are shown, and said so
             for run in range(1 + number % 2):
                 server.add(summary(f"of-{number}-{run}", workflow_type=f"Type{number:02}", start_time_ms=now - 1000), owner=False)

@@ -266,7 +266,8 @@ class VisibilityReader:
     # --- the thread
 
     def _open(self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS) -> None:
-        store = VisibilityStore.open(self._path, source, tombstone_retention_ms=retention_ms)
+        kept_ms = int(self._settings.retention.total_seconds() * 1000)
+        store = VisibilityStore.open(self._path, source, tombstone_retention_ms=retention_ms, runs_kept_ms=kept_ms)
         store.add_listener(self._tell)
         self._store = store
 

@@ -3,6 +3,9 @@
 It is a copy of one topic. Opening it compares what it is a copy of (namespace, cluster, topic) and of which format; where that does not
 fit, where the file is damaged, or where it is so old that it may have missed tombstones, the file is deleted and begins anew, and
 `rebuilt_because` says why.
+
+Rows are whole then; windows are not: what the topic no longer has, runs that closed and were deleted, they cannot count.
+`windows_complete_since_ms` says since when they are.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ logger = logging.getLogger("odradek.visibility")
 
 _PRUNE_EVERY_MS = 3_600_000
 _ANALYZE_FROM = 1_000  # rows; then at each doubling
+_RUNS_KEPT_MS = 3 * 24 * 3_600_000  # the default of the setting `retention`
+_GAP_MS = 60_000  # shorter ones miss nothing: compaction is not as quick
 Listener = Callable[[Applied], None]
 
 
@@ -46,13 +51,18 @@ class VisibilityStore(StoreReader):
     clock_ms: the time, tests give their own.
     """
 
-    def __init__(self, path: Path, source: Source, clock_ms: Callable[[], int], tombstone_retention_ms: int) -> None:
+    def __init__(
+        self, path: Path, source: Source, clock_ms: Callable[[], int], tombstone_retention_ms: int, runs_kept_ms: int = _RUNS_KEPT_MS
+    ) -> None:
         super().__init__(path, source.namespace)
         self.path = path
         self.source = source
         self.rebuilt_because = ""
         #: Whether it ever held everything that its topic held: from then on it may lag, before it is a part that means nothing.
         self.complete = False
+        self._windows_since_ms = 0  # 0: it has read all that there ever was
+        self._caught_up_ms = 0
+        self._runs_kept_ms = runs_kept_ms
         self._clock_ms = clock_ms
         self._tombstone_retention_ms = tombstone_retention_ms
         self._listeners: list[Listener] = []
@@ -76,12 +86,13 @@ class VisibilityStore(StoreReader):
         *,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS,
+        runs_kept_ms: int = _RUNS_KEPT_MS,
     ) -> VisibilityStore:
         """The store in this file, made if missing. Raises StoreLockedError when another process (or this one) has it open.
 
-        tombstone_retention_ms: of the topic, `delete.retention.ms`.
+        tombstone_retention_ms: of the topic, `delete.retention.ms`. runs_kept_ms: how long closed runs stay there, the setting `retention`.
         """
-        return cls(Path(path), source or Source(), clock_ms, tombstone_retention_ms)
+        return cls(Path(path), source or Source(), clock_ms, tombstone_retention_ms, runs_kept_ms)
 
     def close(self) -> None:
         """Close connections, let go of the lock. Idempotent."""
@@ -132,7 +143,13 @@ class VisibilityStore(StoreReader):
         """Note that the store has everything that the topic held just now; and clean up what is old."""
         self._check_open()
         now_ms = self._clock_ms()
+        kept_since_ms = now_ms - self._runs_kept_ms
+        if not self.complete:
+            self._set_windows_since(kept_since_ms if self._writer.positions else 0)
+        elif now_ms - self._caught_up_ms > max(self._runs_kept_ms, _GAP_MS):  # runs may have come and gone meanwhile
+            self._set_windows_since(max(self._windows_since_ms, kept_since_ms))
         self._set_meta("caught_up_ms", str(now_ms))
+        self._caught_up_ms = now_ms
         if not self.complete:
             self._set_meta("complete", "1")
             self.complete = True
@@ -142,6 +159,11 @@ class VisibilityStore(StoreReader):
             if gone := self._writer.forget_attributes():
                 logger.info("search attributes that no run has any more are forgotten: %s", ", ".join(gone))
             zones.prune(self._connection)
+
+    @property
+    def windows_complete_since_ms(self) -> int:
+        """Windows before this may lack runs that were deleted before this store could read them, or are themselves deleted."""
+        return max(self._windows_since_ms, self._clock_ms() - windows.RETENTION_MS)
 
     def matches(self, source: Source) -> bool:
         """Whether this store is a copy of that topic. What it did not know of its source it learns here. In the writing thread."""
@@ -181,7 +203,11 @@ class VisibilityStore(StoreReader):
                 connection = _connect(self.path)
                 self.rebuilt_because = self._mismatch(connection)
                 if not self.rebuilt_because:
-                    self.complete = connection.execute("SELECT 1 FROM meta WHERE key = 'complete'").fetchone() is not None
+                    meta = dict(connection.execute("SELECT key, value FROM meta"))
+                    self.complete = "complete" in meta
+                    self._caught_up_ms = int(meta.get("caught_up_ms", 0))
+                    # A store of an earlier version does not say since when: what it has of the time that runs are kept is whole.
+                    self._windows_since_ms = int(meta.get("windows_since_ms", self._clock_ms() - self._runs_kept_ms))
                     return connection
                 connection.close()
             except sqlite3.DatabaseError as error:
@@ -215,6 +241,10 @@ class VisibilityStore(StoreReader):
     def _age_ms(self, connection: sqlite3.Connection) -> int:
         row = connection.execute("SELECT value FROM meta WHERE key = 'caught_up_ms'").fetchone()
         return self._clock_ms() - int(row[0] if row is not None else 0)
+
+    def _set_windows_since(self, since_ms: int) -> None:
+        self._windows_since_ms = since_ms
+        self._set_meta("windows_since_ms", str(since_ms))
 
     def _set_meta(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

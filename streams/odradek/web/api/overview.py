@@ -70,9 +70,11 @@ class WindowView(msgspec.Struct):
 
 
 class Statistics(msgspec.Struct):
-    """Windows in order of time, then workflow type."""
+    """Windows in order of time, then workflow type. `complete_since_ms`: those before it may lack runs that closed and were deleted before
+    this server's read side could count them; other servers may have more of them."""
 
     windows: list[WindowView]
+    complete_since_ms: int
 
 
 class StatisticsParameters(msgspec.Struct):
@@ -98,7 +100,7 @@ async def statistics(asked: Asked) -> Statistics:
     def read() -> Statistics:  # percentiles of many windows are work, too
         types = [given.workflow_type] if given.workflow_type else None
         windows = store.windows(start_ms, end_ms, step_ms=given.step_ms, workflow_types=types, together=given.together, timeout_s=timeout_s)
-        return Statistics([_view(window) for window in windows])
+        return Statistics([_view(window) for window in windows], store.windows_complete_since_ms)
 
     return await in_thread(read)
 

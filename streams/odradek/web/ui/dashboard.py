@@ -59,13 +59,15 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What the read side's windows say. `types_known`: how many types there are; those that are not in `types` have less."""
+    """What the read side's windows say. `types_known`: how many types there are; those that are not in `types` have less.
+    `complete_since_ms`: since when windows are whole, when that is not the whole range."""
 
     totals: TypeRow | None
     plots: list[Plot]
     by_type: list[Plot]
     types: list[TypeRow]
     types_known: int
+    complete_since_ms: int | None
 
 
 async def show(visit: Visit) -> Response:
@@ -151,6 +153,7 @@ async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
             by_type=[] if chosen else [_latency(row.name, by_type[row.name], step_ms) for row in drawn_types[:TYPES_DRAWN]],
             types=rows,
             types_known=types_known,
+            complete_since_ms=since_ms if (since_ms := store.windows_complete_since_ms) > start_ms else None,
         )
 
     return await in_thread(read)
