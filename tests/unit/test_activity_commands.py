@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from odradek.activities.commands import COUNT_AGAIN_S, CommandConsumer
 from odradek.activities.ownership import StartGate
 from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.settling import Settling
 
 TOPIC = "commands"
 
@@ -77,6 +78,7 @@ def commands(broker: Broker) -> CommandConsumer:
         gate=StartGate(60.0, lambda: broker.time_s),
         clock=lambda: broker.time_s,
         on_revoking=lambda leaving: None,
+        settling=Settling(None, 3.0),
     )
     made.subscribe()
     return made

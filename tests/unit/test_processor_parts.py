@@ -14,6 +14,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Ka
 from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.registry import SchemaRegistryUnreachableError
+from odradek.kafka.settling import Settling
 from odradek.kafka.slots import group_identity, take_slot
 from odradek.processor import faults, restore
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
@@ -175,7 +176,8 @@ def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
     old, new = seats
     seeks: list[int] = []
     consumer: Any = SimpleNamespace(seek=lambda place: seeks.append(place.offset), resume=lambda places: None)
-    group = Group(lambda: consumer, "t", "me", lambda *_: old, lambda _: {}, lambda _: None)  # type: ignore[arg-type, return-value]
+    rest: Any = {"settling": Settling(None, 3.0), "partitions": 1}
+    group = Group(lambda: consumer, "t", "me", lambda *_: old, lambda _: {}, lambda _: None, **rest)  # type: ignore[arg-type, return-value]
     group._consumer = consumer
     group.lanes = {0: new}  # type: ignore[dict-item]
     group.seek(0, 100, old.epoch)
@@ -299,7 +301,9 @@ class Fed:
             resume=lambda places: self.paused.difference_update(place.partition for place in places),
         )
         self.consumer = consumer
-        self.group = Group(lambda: consumer, "t", "me", lambda *_: None, lambda _: {}, lambda _: None)  # type: ignore[arg-type, return-value]
+        self.group = Group(
+            lambda: consumer, "t", "me", lambda *_: None, lambda _: {}, lambda _: None, settling=Settling(None, 3.0), partitions=1
+        )  # type: ignore[arg-type, return-value]
         self.group._consumer = consumer
         for partition in range(lanes):
             lane: Any = SimpleNamespace(inbox=Inbox())

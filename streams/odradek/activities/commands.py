@@ -25,6 +25,7 @@ from odradek.activities.ownership import StartGate
 from odradek.exceptions import DuplicateIdentityError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.errors import SESSION_LIMITS, kafka_error, missing_acl, timeout_refused
+from odradek.kafka.settling import Settling
 
 logger = logging.getLogger("odradek.activities")
 
@@ -61,6 +62,7 @@ class CommandConsumer:
         gate: StartGate,
         clock: Callable[[], float],
         on_revoking: Callable[[list[OwnedPartition]], None],
+        settling: Settling,
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
         #: Partitions of the topic, as of the turn after the last assignment.
@@ -77,6 +79,7 @@ class CommandConsumer:
         self._gate = gate
         self._clock = clock
         self._on_revoking = on_revoking
+        self._settling = settling
         self._paused = False
         self._commits_in_flight = 0
         self._proof_after: int | None = None  # commits whose answers do not count as proof any more
@@ -141,6 +144,7 @@ class CommandConsumer:
         self._release(list(self.owned))
         self._consumer.close()
         self._consumer = self._new_consumer()
+        self._settling.begin()
         self._commits_in_flight = 0
         self.subscribe()
 
@@ -202,6 +206,7 @@ class CommandConsumer:
 
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
         self.assignments += 1
+        self._settling.assigned()
         self._own([found.partition for found in assigned])
         self._next_count = self._clock()  # by the next `tick`, not in this callback
 
@@ -272,6 +277,7 @@ class CommandConsumer:
                 time.sleep(0.2)
 
     def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
+        self._settling.moved()
         leaving = [self.owned[place.partition] for place in revoked if place.partition in self.owned]
         self._on_revoking(leaving)
         offsets = self._offsets(leaving)
@@ -284,6 +290,7 @@ class CommandConsumer:
         self._consumer.incremental_unassign(revoked)
 
     def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
+        self._settling.moved()
         logger.warning("%s: this member was expelled from its group; what it had not started is left to the others", self._topic)
         self._release([place.partition for place in lost])
         self._consumer.incremental_unassign(lost)
@@ -311,6 +318,10 @@ class CommandConsumer:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_INTERVAL_S
             self._purge()
+        if not self._paused and self._settling.must_rejoin(self.owned, self.partitions_total):
+            logger.info("%s: %s came back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
+            self._consumer.unsubscribe()  # leaves, as `close` would not
+            self.subscribe()
 
     def _lag(self) -> int | None:
         places = [TopicPartition(self._topic, partition) for partition in self.owned]

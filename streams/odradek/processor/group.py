@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.kafka.errors import FORBIDDEN, SESSION_LIMITS, missing_acl, timeout_refused
+from odradek.kafka.settling import Settling
 from odradek.processor.healing import Healing
 from odradek.processor.inbox import Together
 from odradek.processor.lane import Lane, Seat
@@ -53,6 +54,9 @@ class Group(threading.Thread):
         new_lane: Callable[[int, Seat], Lane],
         start_offsets: Callable[[list[int]], dict[int, int]],
         fatal: Callable[[OdradekError], None],
+        *,
+        settling: Settling,
+        partitions: int,
     ) -> None:
         super().__init__(name="odradek-group", daemon=True)
         self._new_consumer = consumer
@@ -61,6 +65,8 @@ class Group(threading.Thread):
         self._new_lane = new_lane
         self._start_offsets = start_offsets
         self._fatal = fatal
+        self._settling = settling
+        self._partitions = partitions
         self._requests: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
         self.assigned_once = threading.Event()
@@ -130,8 +136,9 @@ class Group(threading.Thread):
     def _member(self) -> None:
         """One membership, from joining to leaving."""
         consumer = self._consumer = self._new_consumer()
+        self._settling.begin()
         try:
-            consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+            self._join(consumer)
             while not self._stopping.is_set():
                 self._turn(consumer)
         finally:
@@ -143,6 +150,15 @@ class Group(threading.Thread):
                 logger.warning("closing the consumer of %s: %s", self._topic, error)
             self._drain_requests(run=False)
             self._forget(list(self.lanes))
+
+    def _join(self, consumer: Consumer) -> None:
+        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def _rejoin(self, consumer: Consumer) -> None:
+        """Leave (`close` would not, for a static member; this does) and join: the group shares everything out."""
+        logger.info("%s: %s came back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
+        consumer.unsubscribe()
+        self._join(consumer)
 
     def _consider(self, fenced: _FencedError) -> None:
         """Somebody joined under our identity. If our session had just ended it was ourselves: a commit of the time before met the member id
@@ -175,6 +191,8 @@ class Group(threading.Thread):
             self._commit_offsets()
             self._heal(now)
             self._note_ends(consumer)
+            if self._settling.must_rejoin(self.lanes, self._partitions):
+                self._rejoin(consumer)
 
     def _note_ends(self, consumer: Consumer) -> None:
         """Ends that came with fetches: no request. Here and not where they are asked for: the call from another thread waits for `poll`."""
@@ -356,6 +374,7 @@ class Group(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         logger.info("%s: assigned %s", self._topic, sorted(p.partition for p in partitions))
+        self._settling.assigned()
         starts = self._log_starts([p.partition for p in partitions])
         # An absolute offset that exists. A logical one is asked for in the background, and its answer would undo a seek that came first.
         places = [TopicPartition(self._topic, p.partition, starts.get(p.partition, 0)) for p in partitions]
@@ -386,6 +405,7 @@ class Group(threading.Thread):
     def _take_back(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
         numbers = [p.partition for p in partitions]
         logger.info("%s: %s %s", self._topic, "lost" if lost else "gave back", sorted(numbers))
+        self._settling.moved()
         self._stop_lanes(numbers, lost=lost)
         if lost:
             self._lost_at = time.monotonic()

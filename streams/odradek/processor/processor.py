@@ -24,6 +24,7 @@ from odradek.kafka.client_config import consumer_config, reader_config, topics_o
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
+from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
 from odradek.kafka.windows import batch_bytes
@@ -189,6 +190,8 @@ class Processor:
             self._new_lane,
             lambda partitions: admin.start_offsets(events, partitions),
             self._note_fatal,
+            settling=Settling(self._slot.directory, settings.session_timeout.total_seconds() / 2),
+            partitions=events_facts.partitions,
         )
         self._group.start()
         self._members = MemberReports(

@@ -1,0 +1,90 @@
+"""Whether a member of a classic group may believe what it was assigned when it joined.
+
+A cooperative rebalance (KIP-429) has two rounds: in the first members give partitions back, and what they do next, join once more, begins
+the second, which gives those to others. A member that ends between the two and comes back under its static identity is taken back by the
+broker without a rebalance (KIP-345), with what the first round left it. What it had given back is nobody's then, in a group that is
+stable, until some member joins or leaves for another reason. A process whose interpreter hangs stands between the two until it is killed:
+librdkafka's threads have answered the group, and no callback runs.
+
+So a member keeps in its slot's directory what it had when the group was last at rest. One that comes back to something else leaves and
+joins once more, if no rebalance comes by itself: a member that leaves and one that joins make the group share out everything.
+
+Never: ask a coordinator through an AdminClient (docs/decisions/0010), or touch the membership (whoever has the consumer does).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "assignment.json"
+
+
+class Settling:
+    """Told of what the group does, by the thread of the consumer. directory: its own, kept over restarts; None: no static member.
+
+    quiet_seconds: without a callback of the group, after which it is at rest.
+    """
+
+    def __init__(self, directory: Path | None, quiet_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = directory / FILE_NAME if directory is not None else None
+        self._quiet_seconds = quiet_seconds
+        self._clock = clock
+        self._kept = self._read()
+        self._rounds = 0
+        self._moved_at = clock()
+
+    def begin(self) -> None:
+        """A new consumer joins. Not for one that leaves and joins once more: the group shares out anew then."""
+        self._rounds = 0
+        self._moved_at = self._clock()
+
+    def moved(self) -> None:
+        """The group took something."""
+        self._moved_at = self._clock()
+
+    def assigned(self) -> None:
+        """The group assigned something, or nothing: a rebalance has ended."""
+        self._rounds += 1
+        self._moved_at = self._clock()
+
+    def must_rejoin(self, owned: Collection[int], partitions: int) -> bool:
+        """Once the group is at rest: whether to leave and join once more. partitions: of the topic; 0: not known.
+
+        Not if it has all, or what it had, or the group has shared out anew since it joined: then this is kept.
+        """
+        if self._path is None or self._rounds == 0 or self._clock() - self._moved_at < self._quiet_seconds:
+            return False
+        has = sorted(owned)
+        first = self._kept is None and not has  # never had any, or its directory is lost: then others ask
+        if self._rounds == 1 and has != self._kept and not first and not 0 < partitions <= len(has):
+            self.moved()
+            return True
+        self._keep(has)
+        return False
+
+    def _read(self) -> list[int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = json.loads(self._path.read_text())
+            return sorted(int(partition) for partition in found)
+        except (OSError, ValueError, TypeError):  # none yet, or half a file: it joins once more at most
+            return None
+
+    def _keep(self, has: list[int]) -> None:
+        assert self._path is not None
+        if has == self._kept:
+            return
+        try:
+            draft = self._path.with_suffix(".new")
+            draft.write_text(json.dumps(has))
+            draft.replace(self._path)
+            self._kept = has
+        except OSError as error:
+            logger.debug("%s cannot be written: %s", self._path, error)
