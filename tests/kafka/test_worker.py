@@ -17,7 +17,7 @@ from odradek import activity, workflow
 from odradek.client import Client, WorkflowFailureError
 from odradek.common import RetryPolicy
 from odradek.config import Settings
-from odradek.exceptions import ActivityError, ApplicationError, BrokerUnreachableError, CancelledError
+from odradek.exceptions import ActivityError, ApplicationError, BrokerUnreachableError, CancelledError, RetryState
 from odradek.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -110,6 +110,28 @@ class Talks:
         return list(await workflow.execute_activity(talkative, "x" * size, start_to_close_timeout=SHORT, retry_policy=policy))
 
 
+class BigError(Exception):
+    pass
+
+
+@activity.defn
+async def overflows(what: str) -> int:
+    if what == "details" and activity.info().attempt == 1:
+        activity.heartbeat("x" * 1_500_000)
+        raise RuntimeError("again")
+    if what == "text":
+        raise BigError("x" * 1_500_000)
+    return activity.info().attempt
+
+
+@workflow.defn
+class Overflows:
+    @workflow.run
+    async def run(self, what: str) -> int:
+        policy = RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=2)
+        return await workflow.execute_activity(overflows, what, start_to_close_timeout=SHORT, retry_policy=policy)
+
+
 @pytest_asyncio.fixture
 async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
     tokens.clear()
@@ -146,6 +168,18 @@ async def test_details_too_large_beside_the_input_cost_no_attempt(client: Client
         assert await client.execute_workflow(Talks.run, 600_000, id="large", task_queue="q") == [2, 0]
     said = [record.getMessage() for record in caplog.records if "without the last heartbeat details" in record.getMessage()]
     assert len(said) == 1 and "ID large" in said[0] and "max.message.bytes" in said[0]
+
+
+async def test_a_failure_that_does_not_fit_is_cut_and_retried(client: Client) -> None:
+    """`events` takes 1 MiB: neither a long text nor large details beside a short one make a failure final."""
+    async with Worker(client, task_queue="q", workflows=[Overflows], activities=[overflows]):
+        assert await client.execute_workflow(Overflows.run, "details", id="details", task_queue="q") == 2
+        with pytest.raises(WorkflowFailureError) as caught:
+            await client.execute_workflow(Overflows.run, "text", id="text", task_queue="q")
+    failed = caught.value.cause
+    assert isinstance(failed, ActivityError) and failed.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED
+    assert isinstance(failed.cause, ApplicationError) and failed.cause.type == "BigError" and not failed.cause.non_retryable
+    assert failed.cause.message.startswith("xxx") and "[cut, of 1500000 characters]" in failed.cause.message
 
 
 async def test_activities_that_nobody_waits_for_any_more_do_not_begin(client: Client) -> None:

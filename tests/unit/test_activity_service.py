@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ from odradek.exceptions import ApplicationError, ApplicationErrorCategory
 from odradek.telemetry.meter import Families, PrometheusMeter
 from odradek.wire.codec import encode
 from odradek.wire.events import ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed
+from odradek.wire.headers import headers_for
 from odradek.wire.payload import Payload
+from odradek.wire.record_size import record_size
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
 from odradek.wire.topics import Topics
 
@@ -381,6 +384,63 @@ async def test_result_too_large_fails_with_size_limit_and_setting() -> None:
     assert failure.non_retryable
     for part in ("2000000 bytes", "1048588 bytes", "max.message.bytes", "odradek.ns.wq.events"):
         assert part in failure.message
+
+
+@pytest.mark.parametrize("limit", [1_048_588, 20_000, 1_500, 0])  # 0: nobody knows
+async def test_failure_too_large_is_cut_and_stays_what_it_was(limit: int, caplog: pytest.LogCaptureFixture) -> None:
+    @activity.defn
+    def breaks() -> None:
+        activity.heartbeat("h" * 300_000)
+        try:
+            raise ValueError("the cause")
+        except ValueError as cause:
+            later = timedelta(seconds=7)
+            raise ApplicationError("begin " + "ä" * 1_500_000, "d" * 300_000, type="Mine", next_retry_delay=later) from cause
+
+    bench = Bench([breaks])
+    whole = await bench.run("breaks", heartbeat_timeout_ms=10_000)
+    caplog.clear()
+    cut = bench.answers.too_large[-1](3_500_000, limit)
+    failure = cut.failure
+    assert (failure.type, failure.non_retryable, failure.next_retry_delay_ms) == ("Mine", False, 7_000)
+    assert failure.message.startswith("begin ää") and "of 1500006 characters" in failure.message
+    assert "max.message.bytes" in failure.message and "odradek.ns.wq.events" in failure.message
+    assert not failure.details and not cut.last_heartbeat_details
+    if limit:
+        assert record_size(b"wf", encode(cut), headers_for(cut)) <= limit
+    if limit != 1_500:
+        assert failure.cause is not None and (failure.cause.type, failure.cause.message) == ("ValueError", "the cause")
+    assert len(whole.failure.message) == 1_500_006, "the record of the attempt itself is nobody's to change"
+    (said,) = caplog.records
+    assert said.levelname == "WARNING" and "max.message.bytes" in said.getMessage()
+
+
+async def test_failure_beside_details_too_large_goes_without_them() -> None:
+    bench = Bench(ALL)
+    whole = await bench.run("fail", "heartbeat", heartbeat_timeout_ms=10_000)
+    whole.last_heartbeat_details = [Payload({}, b"h" * 1_500_000)]
+    cut = bench.answers.too_large[-1](1_500_500, 1_048_588)
+    assert cut.last_heartbeat_details == [] and cut.failure == whole.failure
+
+
+async def test_a_chain_too_large_keeps_its_first_links(caplog: pytest.LogCaptureFixture) -> None:
+    @activity.defn
+    def breaks() -> None:
+        error: BaseException = ValueError("last")
+        for number in range(100):
+            outer = ApplicationError(f"{number} " + "x" * 20_000, type=f"T{number}")
+            outer.__cause__ = error
+            error = outer
+        raise error
+
+    bench = Bench([breaks])
+    await bench.run("breaks")
+    for limit, links in ((1_048_588, 101), (50_000, 10), (1_500, 3)):
+        cut = bench.answers.too_large[-1](2_100_000, limit)
+        found, link = 0, cut.failure
+        while link is not None:
+            found, link = found + 1, link.cause
+        assert found == links and cut.failure.message.startswith("99 xx") and record_size(b"wf", encode(cut), headers_for(cut)) <= limit
 
 
 async def test_every_answer_says_where_its_command_stood() -> None:

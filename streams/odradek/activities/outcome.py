@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from odradek.activities.attempt import Attempt
 from odradek.activities.log import logger
 from odradek.converter import DataConverter
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError, RecordTooLargeError
 from odradek.wire.clean import clean_failure
+from odradek.wire.codec import encode
+from odradek.wire.cut import STEPS, cut_failure
 from odradek.wire.events import ActivityOutcome, ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed
-from odradek.wire.headers import Routing
+from odradek.wire.headers import Routing, headers_for
 from odradek.wire.payload import Failure, Payload
+from odradek.wire.record_size import record_size
 
 
 class CompleteAsyncError(BaseException):
@@ -94,14 +99,36 @@ def failed_by_routing(
     )
 
 
-def too_large(
-    attempt: Attempt, topic: str, size: int, limit: int, identity: str, *, what: str = "the result of the activity"
-) -> ActivityTaskFailed:
-    """The outcome itself does not fit. Trying again would make the same: not retryable. Details are left out, they may be the cause."""
-    error = RecordTooLargeError(topic, size=size, limit=limit, what=what)
+def too_large(outcome: ActivityOutcome, attempt: Attempt, topic: str, size: int, limit: int, identity: str) -> ActivityTaskFailed:
+    """What `topic` takes instead of an outcome that it does not take. `limit` 0: not known.
+
+    A result: a failure, not retryable, as trying again would make the same. A failure: itself without heartbeat details, and with less
+    text where that is not enough.
+    """
+    if isinstance(outcome, ActivityTaskFailed):
+        return _cut(outcome, topic, size, limit)
+    error = RecordTooLargeError(topic, size=size, limit=limit, what="the result of the activity")
     record = failed(attempt, Failure(message=str(error), type="RecordTooLargeError", non_retryable=True), identity)
-    record.last_heartbeat_details = []
+    record.last_heartbeat_details = []  # they may be large too
     return record
+
+
+def _cut(outcome: ActivityTaskFailed, topic: str, size: int, limit: int) -> ActivityTaskFailed:
+    error = RecordTooLargeError(topic, size=size, limit=limit, what="the failure of an activity, with its heartbeat details,")
+    logger.warning("A failure is reported with less than was raised: %s", error)
+    record = msgspec.structs.replace(outcome, last_heartbeat_details=[])
+    if limit and _size(record) <= limit:
+        return record
+    for room, links in STEPS if limit else STEPS[3:]:
+        record.failure = cut_failure(outcome.failure, room, links)
+        record.failure.message += f" [{_size(outcome)} bytes; topic {topic} takes {limit or 'less'} (`max.message.bytes`)]"
+        if not limit or _size(record) <= limit:
+            break
+    return record
+
+
+def _size(record: ActivityTaskFailed) -> int:
+    return record_size(record.workflow_id.encode(), encode(record), headers_for(record))
 
 
 async def outcome_of(error: BaseException, attempt: Attempt, converter: DataConverter, identity: str) -> ActivityOutcome:

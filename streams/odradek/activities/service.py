@@ -30,6 +30,7 @@ from odradek.activities.runner import ActivityRunner
 from odradek.activities.statistics import LEFT_OPEN, ActivityTally
 from odradek.activities.timers import DEADLINE_GRACE, heartbeat_interval, started_delay
 from odradek.converter import DataConverter
+from odradek.exceptions import RecordTooLargeError
 from odradek.wire.errors import UnencodableRecord
 from odradek.wire.events import ActivityOutcome, ActivityTaskHeartbeat, ActivityTaskStarted
 from odradek.wire.payload import Failure, Payload
@@ -189,7 +190,7 @@ class Service:
         topic = self.events_topic(attempt)
 
         def instead(size: int, limit: int) -> ActivityOutcome:
-            return too_large(attempt, topic, size, limit, self._identity)
+            return too_large(outcome, attempt, topic, size, limit, self._identity)
 
         try:
             self._answers.report(topic, outcome, attempt.acknowledge, instead)
@@ -311,8 +312,8 @@ class Service:
             self._from_thread(self._heartbeat_failed, attempt, ValueError(text))
 
     def _heartbeat_too_large(self, attempt: Attempt, size: int, limit: int) -> None:
-        error = too_large(attempt, self.events_topic(attempt), size, limit, self._identity, what="a heartbeat of the activity").failure
-        self._from_thread(self._heartbeat_failed, attempt, ValueError(error.message))
+        error = RecordTooLargeError(self.events_topic(attempt), size=size, limit=limit, what="a heartbeat of the activity")
+        self._from_thread(self._heartbeat_failed, attempt, ValueError(str(error)))
 
     def _heartbeat_failed(self, attempt: Attempt, error: Exception) -> None:
         """Details that cannot be converted: the activity is cancelled, and fails with this error."""
