@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from odradek.wire.history import HistoryEvent, WorkflowExecutionSignaled
+from odradek.wire.outcomes import COMPLETED
 from tests.unit.web_server import START_MS, plain, summary
+from tests.unit.web_ui import long_history
 from tests.web.conftest import Site
 from tests.web.scenes import TROUBLED, TROUBLED_RUN, now_ms, troubled_order
 
@@ -109,3 +111,45 @@ def test_a_filter_that_nobody_answers(site: Site, new_page: NewPage) -> None:
     page.get_by_placeholder("Filter").fill("new_card ")
     page.wait_for_selector("[data-total='1']")
     assert page.locator("#lost").count() == 0
+
+
+def test_a_page_of_a_history_that_was_lost_comes_when_the_server_does(site: Site, new_page: NewPage) -> None:
+    """Without a hand moved: it stayed blank, under a dot that said live, until it had been out of sight. Also after errors that pass."""
+    run = summary("long", status=COMPLETED, close_time_ms=now_ms())
+    site.server.add(run, long_history(run, 700))
+    page = new_page()
+    refused = []
+
+    def refuse(route: Any) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=503, body="") if len(refused) < 3 else route.continue_()
+
+    page.goto(f"{site.url}/workflows/long/run-of-long/history?view=full")
+    page.wait_for_selector(".chunk > details.ev")
+    page.context.set_offline(True)
+    chunk = page.evaluate("(one => { one.scrollIntoView(); return one.dataset.first; })(document.querySelectorAll('.chunk')[15])")
+    page.wait_for_selector("#content > [role=alert]:has-text('does not answer')")
+    rows = page.locator(f".chunk[data-first='{chunk}'] > *")
+    assert rows.count() == 0
+    page.route("**/history/**", refuse)
+    page.context.set_offline(False)
+    rows.first.wait_for()
+    page.wait_for_selector("#lost", state="detached")
+    assert refused
+
+
+def test_menus_close_by_keys(site: Site, new_page: NewPage) -> None:
+    page = runs_page(site, new_page)
+    open_menus = page.locator("details.menu[open]")
+    for name in ("Type", "Columns"):
+        summary_of = page.locator("details.menu > summary", has_text=name)
+        summary_of.focus()
+        page.keyboard.press("Enter")
+        assert open_menus.count() == 1
+        page.keyboard.press("Tab")  # into it
+        assert open_menus.count() == 1
+        page.keyboard.press("Escape")
+        assert open_menus.count() == 0 and summary_of.evaluate("one => one === document.activeElement")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Shift+Tab")
+        assert open_menus.count() == 0

@@ -131,6 +131,20 @@ document.addEventListener("click", (event) => {
   for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 
+// A menu closes when the focus leaves it for something else of the page.
+document.addEventListener("focusout", (event) => {
+  const menu = event.target.closest?.("details.menu[open]");
+  if (menu && event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
+});
+
+function closeMenu() {
+  const menu = $("dialog[open]") ? null : $("details.menu[open]");
+  if (!menu) return false;
+  menu.open = false;
+  if (menu.contains(document.activeElement)) $("summary", menu).focus();
+  return true;
+}
+
 // A form in the dialog: its errors stay in the dialog, its success is the page it leads to.
 sheet.addEventListener("submit", async (event) => {
   const form = event.target;
@@ -233,6 +247,7 @@ document.addEventListener("part", () => {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.key === "Escape" && !event.defaultPrevented && closeMenu()) { event.preventDefault(); return; }
   const typing = event.target.matches("input:not([type=checkbox], [type=radio]), textarea, select");
   if (typing) {
     if (event.key === "Escape" && !event.defaultPrevented) event.target.blur();

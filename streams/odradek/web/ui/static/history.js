@@ -21,12 +21,23 @@ const observer = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: NEAR });
 
+// What nobody has answered is asked for again while it is in sight, less and less often; at once when the server is heard of again.
+const AGAIN_MIN = 500, AGAIN_MAX = 15000;
+const passes = ({ lost, status }) => lost || status === 429 || status >= 500;
+
 async function load(chunk) {
   if (chunk.loaded || chunk.loading) return;
   chunk.loading = true;
+  clearTimeout(chunk.again);
   try {
     const response = await fetchPart(chunk.dataset.source);
-    if (!response.ok) return;
+    if (!response.ok) {
+      if (!passes(response)) return;
+      chunk.wait = Math.min(2 * (chunk.wait || AGAIN_MIN), AGAIN_MAX);
+      chunk.again = setTimeout(() => { if (chunk.near && chunk.isConnected) load(chunk); }, chunk.wait);
+      return;
+    }
+    chunk.wait = 0;
     const html = await response.text();
     if (!chunk.near) return;
     chunk.classList.remove("unloaded");
@@ -37,6 +48,13 @@ async function load(chunk) {
     chunk.loading = false;
   }
 }
+
+document.addEventListener("heard", () => {
+  for (const chunk of panel?.querySelectorAll(".chunk") ?? []) {
+    chunk.wait = 0;
+    if (chunk.near) load(chunk);
+  }
+});
 
 function unload(chunk) {
   chunk.style.height = `${chunk.offsetHeight}px`;
@@ -68,7 +86,11 @@ async function show(next) {
   if (kept.get("view") === "timeline") kept.delete("view");
   history.replaceState(null, "", location.pathname + (String(kept) ? `?${kept}` : ""));
   const response = await fetchPart(next);
-  if (response.lost || next !== address) return; // nobody answers, or something else was chosen meanwhile
+  if (next !== address) return; // something else was chosen meanwhile
+  if (response.lost) { // nobody answers: what is shown stays, and where nothing is, it is asked for again
+    if (!panel.querySelector("[data-history]")) setTimeout(() => { if (next === address) show(next); }, 2 * AGAIN_MIN);
+    return;
+  }
   const focus = document.activeElement?.name === "text" && panel.contains(document.activeElement);
   const at = focus ? document.activeElement.selectionStart : 0;
   put(panel, await response.text());

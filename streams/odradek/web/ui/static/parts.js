@@ -22,8 +22,15 @@ function silence(what) {
   const note = Object.assign(document.createElement("p"), { id: "lost", className: "note bad" });
   const strong = Object.assign(document.createElement("strong"), { textContent: "The server does not answer." });
   note.setAttribute("role", "alert");
+  note.dataset.what = what;
   note.append(strong, Object.assign(document.createElement("span"), { textContent: TEXTS[what] }));
   ($("dialog[open]") ?? $("#content")).append(note);
+}
+
+// The server is heard of again: what is old is asked for by whoever needs it, and the note goes, unless it says what nobody knows yet.
+export function heard() {
+  if ($("#lost")?.dataset.what === "look") silence("");
+  document.dispatchEvent(new Event("heard"));
 }
 
 // A part of a page, or the answer to a form. Never rejects: `lost` says that nobody answered, which the page says too.

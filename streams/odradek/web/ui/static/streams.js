@@ -2,7 +2,7 @@
 // event stream keeps one. So a page that nobody looks at has none, of the others one reads what changes and tells the rest, and few follow
 // a run each; the rest ask now and then.
 
-import { $ } from "./parts.js";
+import { $, heard } from "./parts.js";
 
 const CHANGES = "odradek.changes", TOPICS = ["runs", "members"], RUN = "odradek.run", RUNS_MAX = 2;
 const POLL_MS = 3000, AGAIN_MS = 5000;
@@ -13,6 +13,7 @@ const SHARES = Boolean(navigator.locks) && "BroadcastChannel" in window;
 const pulse = $("#pulse");
 const SAYS = { live: "Live", lost: "Connection lost, trying again", idle: "Live updates" };
 export function setPulse(state, says = SAYS[state]) {
+  if (state === "live" && pulse.dataset.state === "lost" && says === SAYS.live) heard();
   pulse.dataset.state = state;
   pulse.title = says;
 }
