@@ -19,6 +19,12 @@ from odradek.cli.status import UsageError, chain, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
 from odradek.client.locate import NAME_THE_QUEUE
 from odradek.exceptions import ApplicationError, BrokerUnreachableError, ConfigurationError, TopicMissingError, WorkflowAlreadyStartedError
+from odradek.wire.errors import TopicNameError
+
+#: What is no length of time, or one that no clock counts.
+_NO_LENGTHS = ("inf", "1e400", "nan", "99999999999999999999s", "99999999d", "-5", "soon")
+#: What Python makes of a byte that is no UTF-8.
+_NO_TEXT = "w\udcff"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,7 @@ from odradek.exceptions import ApplicationError, BrokerUnreachableError, Configu
         (WorkflowQueryFailedError("x"), Status.FAILED),
         (ConfigurationError("x"), Status.USAGE),
         (UsageError("x"), Status.USAGE),
+        (TopicNameError("x"), Status.USAGE),
         (RPCError("x", RPCStatusCode.INVALID_ARGUMENT), Status.USAGE),
         (BrokerUnreachableError("a:1"), Status.UNAVAILABLE),
         (TopicMissingError("t"), Status.UNAVAILABLE),
@@ -55,7 +62,28 @@ def test_chain_of_causes_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["workflow"], ["nonsense"], ["workflow", "start", "-w", "x"], ["worker", "--processes", "0", "m:x"]]
+    "arguments",
+    [
+        [],
+        ["workflow"],
+        ["nonsense"],
+        ["workflow", "start", "-w", "x"],
+        ["worker", "--processes", "0", "m:x"],
+        *[["workflow", "describe", "-w", "x", "--rpc-timeout", length] for length in _NO_LENGTHS],
+        *[["workflow", "start", "-t", "q", "--type", "T", "--run-timeout", length] for length in _NO_LENGTHS],
+        *[["topic", "-w", "x", "--since", length] for length in _NO_LENGTHS],
+        ["task-queue", "describe", "-t", "q", "--interval", "-5"],
+        ["workflow", "describe", "-w", _NO_TEXT],
+        ["workflow", "list", "-q", _NO_TEXT],
+        ["workflow", "list", "--server-address", _NO_TEXT],
+        ["workflow", "start", "-w", "x", "-t", "q", "--type", _NO_TEXT],
+        ["workflow", "start", "-w", "x", "-t", "q", "--type", "T", "--memo", f"a={_NO_TEXT}"],
+        ["workflow", "signal", "-w", "x", "--name", _NO_TEXT],
+        ["workflow", "cancel", "-w", "x", "--reason", _NO_TEXT],
+        ["topic", "-w", _NO_TEXT],
+        ["worker", _NO_TEXT, "-t", "q"],
+        [_NO_TEXT],
+    ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -114,6 +142,52 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
         cli.main([*arguments, "--help"])
     out = capsys.readouterr().out
     assert caught.value.code == 0 and "examples:" in out and "odradek " in out
+
+
+@pytest.mark.parametrize("name", ["q" * 300, "w\udcff"])
+def test_names_that_make_no_topic_are_status_2(name: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Also those of the environment, which argparse does not see."""
+    monkeypatch.setenv("ODRADEK_TASK_QUEUE", name)
+    monkeypatch.delenv("ODRADEK_NAMESPACE", raising=False)
+    assert cli.main(["worker", f"{module}:Twice", "--address", "127.0.0.1:1"]) == Status.USAGE
+    err = capsys.readouterr().err
+    assert err.startswith("odradek: ") and err.count("\n") == 1
+    monkeypatch.setenv("ODRADEK_NAMESPACE", name)
+    assert cli.main(["workflow", "list", "--server-address", "127.0.0.1:1"]) == Status.USAGE
+    err = capsys.readouterr().err
+    assert err.startswith("odradek: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "status", "said"),
+    [
+        (["task-queue", "delete", "-t", "q"], "<&-", Status.FAILED, "not confirmed"),
+        (["--version"], ">&-", Status.OK, ""),
+        (["workflow", "describe", "-w", "x", "--rpc-timeout", "soon"], "<&- >&-", Status.USAGE, "'soon' is no duration"),
+        (["workflow", "list", "--server-address", "http://[::bad"], ">&-", Status.USAGE, "write HOST:PORT"),
+        (["completion", "bash"], "<&- >&- 2>&-", Status.OK, ""),
+    ],
+)
+def test_closed_streams(arguments: list[str], closed: str, status: Status, said: str) -> None:
+    """As a shell's `<&-` and some supervisors leave them. What is opened next must not take their numbers, and their output."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from odradek.cli import app, task_queue
+
+        def ask(options):
+            task_queue.confirm(options, "?")
+            return 0
+
+        task_queue.delete = ask
+        sys.exit(app.main(sys.argv[1:]))
+        """
+    )
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", script, *arguments]
+    ended = subprocess.run(shell, check=False, capture_output=True, text=True, timeout=60)
+    last = ended.stderr.splitlines()[-1:]
+    assert ended.returncode == status and "Traceback" not in ended.stderr
+    assert said in last[0] if said else not last
 
 
 def test_errors_are_one_line_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,6 +106,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "said"),
     [
         (("-i", "{", "--input-meta", "a=b"), "is not JSON"),
+        (("-i", '"\udcff"'), "is not UTF-8, which JSON is"),
         (("-i", "{", "--input-base64"), "is not base64"),
         (("-i", "bm90IEpTT04=", "--input-base64"), "is not JSON"),
         (("-i", "1", "--input-meta", "encoding"), "write KEY=VALUE"),
@@ -122,6 +123,7 @@ def test_what_is_wrong(arguments: tuple[str, ...], said: str) -> None:
 
 def test_an_argument_that_is_no_json_may_be_given_with_an_encoding() -> None:
     assert payloads("-i", "{", "--input-meta", "encoding=text/x") == [Payload({"encoding": b"text/x"}, b"{")]
+    assert payloads("-i", "\udcff", "--input-meta", "encoding=binary/plain") == [Payload({"encoding": b"binary/plain"}, b"\xff")]
 
 
 @pytest.mark.parametrize(("command", "name"), [("start", "start-signal-input"), ("signal-with-start", "signal-input")])

@@ -57,6 +57,17 @@ def test_no_server_is_the_broker_alone(brokers: list[dict[str, Any]], capsys: py
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(bytes(range(128, 228)), "is no text"), (b"1" * 16 + b"\n" + b"2" * 16 + b"\n", "has 2 lines: a token is one line")],
+)
+def test_a_token_file_that_holds_no_token(content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "token").write_bytes(content)
+    assert cli.main(["server", "--address", "127.0.0.1:1", "--port", "0", "--token-file", str(tmp_path / "token")]) == Status.USAGE
+    err = capsys.readouterr().err
+    assert err.startswith(f"odradek: token file {tmp_path / 'token'} {said}") and err.count("\n") == 1
+
+
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.socket() as listener:

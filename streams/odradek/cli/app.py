@@ -57,6 +57,7 @@ _LINE_BREAKS = re.compile(r"\s*\n\s*")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a lone surrogate, which JSON in a payload may hold, becomes JSON's escape of it
         sys.stdout.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
@@ -88,6 +89,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, message = status_of(error)
         print(f"odradek: {visible(_LINE_BREAKS.sub(' ', message))}", file=sys.stderr)
         return status
+
+
+def _open_closed_streams() -> None:
+    """Of a process that was started with `<&-` or `>&-`, as some supervisors do, Python leaves a stream None, and the next file or socket
+    that is opened gets its number: an empty input, and an output that nobody takes, are what was meant.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # as long as the process
 
 
 def _drop_output() -> None:

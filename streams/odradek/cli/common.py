@@ -11,14 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from odradek.cli.parser import is_text
 from odradek.cli.payloads import SHOWING
 from odradek.cli.status import CommandFailedError, Status, UsageError
 from odradek.client import Client
 from odradek.config import Settings, parse_duration
 from odradek.exceptions import TopicMissingError
 from odradek.wire import standard_json
+from odradek.wire.topics import Topics
 
 T = TypeVar("T")
+# What clocks, sleeps and timeouts of every library below can count.
+_LONGEST = timedelta(days=36_525)
 
 
 def cluster_options() -> argparse.ArgumentParser:
@@ -41,10 +45,16 @@ def server_options() -> argparse.ArgumentParser:
 
 
 def settings_of(options: argparse.Namespace, **more: Any) -> Settings:
-    """Settings of file, environment and arguments, in rising order. Raises `ConfigurationError`."""
+    """Settings of file, environment and arguments, in rising order. Raises `ConfigurationError`, and `TopicNameError` for a namespace or
+    task queue that can name no topic: before anything is connected.
+    """
     given = {"address": options.address, "namespace": options.namespace, "server_address": getattr(options, "server_address", None)}
     given |= {"log_format": getattr(options, "log_format", None), **more}
-    return Settings.load(options.config, **{name: value for name, value in given.items() if value is not None})
+    settings = Settings.load(options.config, **{name: value for name, value in given.items() if value is not None})
+    topics = Topics(settings.namespace, settings.topic_prefix)
+    if task_queue := settings.task_queue if "task_queue" in more else getattr(options, "task_queue", None):
+        topics.dead_letters(task_queue)  # the longest name
+    return settings
 
 
 def with_client(options: argparse.Namespace, use: Callable[[Client], Awaitable[T]], *, lazy: bool = False, creates: bool = False) -> T:
@@ -106,13 +116,18 @@ def check_token(token: str | None, what: str) -> str | None:
 
 def duration(text: str) -> timedelta:
     """argparse type of `10s`, `5 min`, `1h`, or a number of seconds."""
-    value = parse_duration(text)
-    if isinstance(value, timedelta):
-        return value
     try:
-        return timedelta(seconds=float(text))
+        value = parse_duration(text)
+        found = value if isinstance(value, timedelta) else timedelta(seconds=float(text))
+    except OverflowError:
+        found = timedelta.max
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 500ms, 10s, 5min, 1h or 3d") from None
+    if found < timedelta(0):
+        raise argparse.ArgumentTypeError(f"{text!r} is negative: write 500ms, 10s, 5min, 1h or 3d")
+    if found > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than 100 years")
+    return found
 
 
 def filled(text: str) -> str:
@@ -144,6 +159,8 @@ PORT = whole_number(0, 65_535)  # 0: any free one
 
 def json_value(text: str, what: str) -> Any:
     """A JSON value from the command line."""
+    if not is_text(text):
+        raise UsageError(f"{what} is not UTF-8, which JSON is")
     try:
         return standard_json.loads(text)
     except RecursionError:

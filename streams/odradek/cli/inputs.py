@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from odradek.cli.common import json_value
+from odradek.cli.parser import as_given
 from odradek.cli.status import UsageError
 from odradek.common import RawValue
 from odradek.wire.payload import Payload
@@ -27,7 +28,12 @@ def input_options() -> argparse.ArgumentParser:
 def add_inputs(parser: argparse.ArgumentParser, name: str, *, short: str = "", of: str = "") -> None:
     """The same four for `name`. of: whose arguments they are, if not the command's own."""
     parser.add_argument(
-        f"--{name}", *([short] if short else []), action="append", metavar="JSON", help=f"an argument{of}, as JSON; again for the next one"
+        f"--{name}",
+        *([short] if short else []),
+        action="append",
+        type=as_given,
+        metavar="JSON",
+        help=f"an argument{of}, as JSON; again for the next one",
     )
     parser.add_argument(
         f"--{name}-file", action="append", metavar="FILE", type=Path, help=f"an argument{of}, as JSON, from a file (- is stdin)"
@@ -35,6 +41,7 @@ def add_inputs(parser: argparse.ArgumentParser, name: str, *, short: str = "", o
     parser.add_argument(
         f"--{name}-meta",
         action="append",
+        type=as_given,
         metavar="KEY=VALUE",
         help="metadata of the payload; `encoding` says what the argument is instead of json/plain; again for the next argument",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from odradek.cli.anywhere import ANYWHERE, EACH, behind_the_command, commands_of
@@ -15,6 +16,16 @@ from odradek.cli.unserved import unserved_command, unserved_option
 _MISSING = "the following arguments are required: "
 # One slip for every so many letters: two words further apart are two words, not one mistyped.
 _LETTERS_PER_SLIP = 4
+
+
+def as_given(text: str) -> str:
+    """argparse type of a text that may be any bytes."""
+    return text
+
+
+def is_text(text: str) -> bool:
+    """Whether an argument is Unicode: of a byte that is not, Python makes a lone surrogate, which no record, header or query can hold."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +59,12 @@ class Parser(argparse.ArgumentParser):
             message = self._missing(message.removeprefix(_MISSING))
         text = visible(" ".join(message.split()))
         self.exit(Status.USAGE, f"odradek: {text}{'' if text.endswith('?') else '.'} See `{self.prog} --help`\n")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Called by argparse for each argument; a group gets those of its commands too, which look at them themselves."""
+        if not isinstance(action, argparse._SubParsersAction) and action.type not in (Path, as_given) and not is_text(arg_string):
+            raise argparse.ArgumentError(action, f"{arg_string!r} is not UTF-8")
+        return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:

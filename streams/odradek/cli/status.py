@@ -14,6 +14,7 @@ from odradek.exceptions import (
     TopicError,
     WorkflowAlreadyStartedError,
 )
+from odradek.wire.errors import TopicNameError
 
 
 class Status(IntEnum):
@@ -99,7 +100,7 @@ def status_of(error: BaseException) -> tuple[Status, str]:
         return _BY_CODE.get(error.status, Status.FAILED), f"{message} ({error.status.name})"
     if isinstance(error, BrokerUnreachableError | TopicError):
         return Status.UNAVAILABLE, str(error)
-    if isinstance(error, ConfigurationError | UsageError):
+    if isinstance(error, ConfigurationError | UsageError | TopicNameError):
         return Status.USAGE, str(error)
     if isinstance(error, CommandFailedError):
         return error.status, str(error)

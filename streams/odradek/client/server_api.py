@@ -117,11 +117,11 @@ def url_of(address: str) -> str:
     """`host`, `host:port`, or a URL, as a URL without a slash at its end. Raises `ConfigurationError`."""
     text = address.strip()
     named = "://" in text
-    parts = urlsplit(text if named else f"http://{text}")
     try:
+        parts = urlsplit(text if named else f"http://{text}")
         port = parts.port
     except ValueError:
-        port = -1
+        parts, port = urlsplit(""), -1
     if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.query or parts.fragment or parts.username:
         raise ConfigurationError(
             f"`server_address` is {address!r}: write HOST:PORT, or a URL such as https://odradek.example.com", key="server_address"

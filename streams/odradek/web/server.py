@@ -88,12 +88,24 @@ def _authenticator(token_file: Path | None, path: str) -> Authenticator | None:
     if path:
         return load_authenticator(path)
     if token_file is not None:
-        try:
-            return TokenAuthenticator(token_file.read_text(encoding="utf-8").strip())
-        except OSError as error:
-            raise ConfigurationError(f"token file {token_file}: {error.strerror}", key="token_file") from error
+        return TokenAuthenticator(_token_of(token_file))
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     return TokenAuthenticator(token) if token else None
+
+
+def _token_of(file: Path) -> str:
+    """The one line of a token file. Of another form no header could ever hold it, and everybody would be refused."""
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"token file {file}: {error.strerror}", key="token_file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"token file {file} is no text: write the token into it, take `openssl rand -hex 32`", key="token_file"
+        ) from error
+    if (lines := len(token.splitlines())) > 1:
+        raise ConfigurationError(f"token file {file} has {lines} lines: a token is one line", key="token_file")
+    return token
 
 
 def serve(
