@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from odradek.engine import engine as engine_module
@@ -39,6 +40,7 @@ from odradek.processor.errors import Refused
 from odradek.processor.held import held_reason
 from odradek.processor.lane import Lane
 from odradek.processor.lane_state import LaneState
+from odradek.processor.outlet import Record
 from odradek.wire.codec import encode_row
 from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow, StartWorkflow, UnparkWorkflow
 from odradek.wire.history import ActivityTaskCompletedEvent, WorkflowTaskFailed
@@ -90,6 +92,20 @@ def _running(wire: Wire, script: Script) -> Processor:
     processor.start()
     processor.wait_ready(30)
     return processor
+
+
+def _time_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first transaction with several parts."""
+    monkeypatch.setattr(lane_module, "LONG_SECONDS", 0.0)
+    produce, late = Lane._produce, [False]
+
+    def slow(self: Lane, parts: list[list[Record]], report: Any) -> None:
+        produce(self, parts, report)
+        if len(parts) > 1 and not late[0]:
+            late[0] = True
+            raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))
+
+    monkeypatch.setattr(Lane, "_produce", slow)
 
 
 def _set_limit(bootstrap: str, topic: str, limit: int) -> None:
@@ -386,14 +402,18 @@ def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(wire: W
         processor.stop()
 
 
-@pytest.mark.parametrize(("parts_max", "dropped"), [(100, 0), (3, 1), (3, 2)], ids=["parts", "small batches", "small batches for a while"])
+@pytest.mark.parametrize(
+    ("parts_max", "dropped", "late"),
+    [(100, 0, False), (3, 1, False), (3, 2, False), (100, 1, True)],
+    ids=["parts", "small batches", "small batches for a while", "parts were too slow"],
+)
 def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
-    bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, parts_max: int, dropped: int
+    bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, parts_max: int, dropped: int, late: bool
 ) -> None:
     """`commands` of another queue takes ten activities at a time: of many runs, and of one that wants forty."""
     monkeypatch.setattr(lane_module, "PARTS_MAX", parts_max)
-    if dropped == 2:
-        monkeypatch.setattr(lane_module, "NARROW_SECONDS", 0.5)
+    if late:
+        _time_out_once(monkeypatch)
     stepped, step = [0], WorkflowEngine.step
 
     def counted(self: WorkflowEngine, tables: Any, outlet: Any, batch: Any) -> Any:
@@ -417,6 +437,8 @@ def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
     try:
         expected = 40 if dropped else 440
         until(lambda: len(wire.records(other)) == expected)
+        if dropped == 2:
+            monkeypatch.setattr(lane_module, "NARROW_SECONDS", 0.0)
         until(lambda: processor.statistics().totals.dropped == dropped)
         assert processor.statistics().totals.refused == 0
         if not dropped:

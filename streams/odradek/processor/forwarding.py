@@ -132,6 +132,7 @@ class ForwardingLane(Lane):
                 fault(faults.BEFORE_COMMIT)
             producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
         except KafkaException as error:
+            self._note_late(parts, began)
             raise self._reports.classify(error) from error
         except BufferError as error:
             raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error

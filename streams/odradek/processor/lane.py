@@ -34,7 +34,7 @@ from odradek.engine.timers import removes_rows
 from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
-from odradek.processor.care import PROVEN_AFTER_SECONDS, Care
+from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, DEATHS_BEFORE_HOLDING, PROVEN_AFTER_SECONDS, Care
 from odradek.processor.delivery_reports import DeliveryReports, Report
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
@@ -45,7 +45,7 @@ from odradek.processor.lane_state import LaneState, check_transition
 from odradek.processor.left_open import end_left_open
 from odradek.processor.outlet import UNBOUNDED, Record
 from odradek.processor.outputs import dead_letter, encode_rows, output_records, size_of
-from odradek.processor.pacing import ByteBound, Pacing
+from odradek.processor.pacing import LONG_SECONDS, ByteBound, Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
@@ -83,8 +83,8 @@ IDLE_COMMIT_SECONDS = 86_400.0
 BLOCKED_AFTER_MS = 15_000  # longer than a transaction of ours may be open
 BLOCKED_TEXT = "lane %s/%d: due timers have waited for %.0f s behind an open transaction of somebody else"
 
-# Of the records of a transaction, for topics that take less than a batch of the producer. A part costs a round trip: 100 of them fit well
-# into the transaction's time; what makes more gets a producer with smaller batches, for a while.
+# Of the records of a transaction, for topics that take less than a batch of the producer. A part costs a round trip, and 100 of them should
+# fit into the transaction's time. What makes more, or has taken long in vain, gets a producer with smaller batches, for a while.
 PARTS_MAX = 100
 NARROW_SECONDS = 600.0
 
@@ -155,7 +155,7 @@ class Lane(threading.Thread):
         self._reports = DeliveryReports()
         self._batch = services.batch_bytes  # what batches of the producer have at most
         self._lowered = 0  # the outlet's count when that was found out
-        self._narrow, self._narrow_until = UNBOUNDED, 0.0  # what a topic takes for which a single input made too many parts; monotonic
+        self._narrow = UNBOUNDED  # what a topic takes that needed too many parts
         self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
@@ -277,6 +277,8 @@ class Lane(threading.Thread):
         self._identity_row = identity
         self.open_runs = row.open_runs if row else 0
         self._care.own(row)
+        if self._care.careful:
+            logger.warning("lane %s/%d: %s: one input at a time", services.events_topic, partition, self._care.reason)
         self._parked_after = ""
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
@@ -293,8 +295,6 @@ class Lane(threading.Thread):
         self.epoch = self.intake.seeks()
         self._seat.hold(partition)
 
-        if time.monotonic() >= self._narrow_until:
-            self._narrow = UNBOUNDED
         self._lowered = services.outlet.lowered
         self._batch = min(services.batch_bytes, services.outlet.batch_limit(), self._narrow)
         producer = self._producer = services.transactional_producer(partition, self._batch)
@@ -483,7 +483,13 @@ class Lane(threading.Thread):
         producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
         time_ms, began, open_runs = now_ms(), time.monotonic(), self.open_runs + opened
         row = msgspec.structs.replace(
-            self._identity_row, offset=position, time_ms=time_ms, processing=processing, owns=self._care.owns, open_runs=open_runs
+            self._identity_row,
+            offset=position,
+            time_ms=time_ms,
+            processing=processing,
+            deaths=self._care.deaths if processing else 0,
+            owns=self._care.owns,
+            open_runs=open_runs,
         )
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
@@ -505,6 +511,7 @@ class Lane(threading.Thread):
             producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
         except KafkaException as error:
             self._bytes.failed(size, time.monotonic() - began)
+            self._note_late(parts, began)
             raise self._reports.classify(error) from error
         except BufferError as error:  # more than the client's queue holds: smaller batches fit
             raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
@@ -537,13 +544,24 @@ class Lane(threading.Thread):
     def _require_few(self, parts: list[list[Record]]) -> None:
         """So many that they are through in time. Raises Dropped: the next own has smaller batches, for a while."""
         if len(parts) > PARTS_MAX:
-            topic = parts[-1][0].topic
-            self._narrow, self._narrow_until = self._services.outlet.last_limit(topic), time.monotonic() + NARROW_SECONDS
+            topic = self._note_narrow(parts)
             raise Dropped(f"batches of {self._batch} bytes are much more than {topic} takes: going on with smaller ones", blameless=True)
+
+    def _note_late(self, parts: list[list[Record]], began: float) -> None:
+        """A transaction has failed that began then: where parts may have been too slow, the next own has smaller batches."""
+        if len(parts) > 1 and time.monotonic() - began >= LONG_SECONDS:
+            self._note_narrow(parts)
+
+    def _note_narrow(self, parts: list[list[Record]]) -> str:
+        """What the topic takes that needs most parts, for the next own. Its name."""
+        topic = parts[-1][0].topic
+        self._narrow = self._services.outlet.last_limit(topic)
+        return topic
 
     def _widen(self) -> None:
         """After a while with smaller batches, the next own has the usual ones again. Raises Dropped."""
-        if self._narrow < UNBOUNDED and time.monotonic() >= self._narrow_until:
+        if self._batch == self._narrow and time.monotonic() - self._owned_at >= NARROW_SECONDS:
+            self._narrow = UNBOUNDED
             raise Dropped(f"batches of {self._batch} bytes have been enough for a while: going on with larger ones", blameless=True)
 
     def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
@@ -648,29 +666,38 @@ class Lane(threading.Thread):
         return "" if self._store is None else self._held_runs.why(self._store, workflow_id, run_id)
 
     def _apply_carefully(self, work: Work) -> None:
-        """Owners died here in a row: name what is next in the position row, take it alone, and hold what was named when the last one died.
+        """Owners died here in a row: name what is next in the position row, and take it alone.
 
-        First its run is held, so that its code does not run; if an owner dies over it even so, or there is no run, it is given up.
+        What several of them died over: first its run is held, also one that it begins, so that no code of it runs; if an owner dies even
+        so, it is given up.
         """
         assert self._store is not None
         whose, run_id = work.whose()
         name = work.name()
-        if not self._care.accuse(name):
-            self._commit_position(processing=name)
-        else:
-            reason = f"{self._care.owns - 1} owners of the partition died in a row, the last one over this ({name})"
-            held = self._held_runs.is_held(self._store, whose, run_id)
-            rows = {} if held else held_rows(self._services.codec, self._hold(whose, run_id, reason))
+        deaths = self._care.accuse(name)
+        reason = f"{deaths} owners of the partition died in a row over this ({name})"
+        if deaths >= DEATHS_BEFORE_GIVING_UP:
+            self._give_up(work, Refused(reason, in_transaction=False), consume=True)
+            return
+        rows: dict[bytes, bytes | None] = {}
+        if deaths >= DEATHS_BEFORE_HOLDING and not self._held_runs.is_held(self._store, whose, run_id):
+            rows = held_rows(self._services.codec, self._hold(whose, run_id, reason))
+            self.counters.parked += bool(rows)
             if not rows:
-                self._give_up(work, Refused(reason, in_transaction=False), consume=True)
-                return
+                self._held_runs.from_birth[whose] = reason
+        if rows:
             self._commit(rows, [], self.position, processing=name)
-            self.counters.parked += 1
-        self._apply(work)
+        else:
+            self._commit_position(processing=name)
+        try:
+            self._apply(work)
+        finally:
+            self._held_runs.from_birth.clear()
         if self._parked_after is None and self._care.took_one():
             self._end_care()
 
     def _end_care(self) -> None:
+        logger.info("lane %s/%d: no owner died over these inputs: several at a time again", self._services.events_topic, self.partition)
         self._care.over()
         self._commit_position()
 
