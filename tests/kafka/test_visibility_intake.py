@@ -22,7 +22,7 @@ from odradek.config import Settings
 from odradek.converter import encode_search_attributes
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import admin_config, transactional_producer_config
-from odradek.visibility import Change, StoreLockedError, VisibilityStore
+from odradek.visibility import Change, StoreLockedError, StoreNotOpenError, VisibilityStore
 from odradek.visibility import reader as reader_module
 from odradek.visibility.intake.app import FETCH_RECORDS, WAITING_RECORDS_MAX
 from odradek.visibility.reader import VisibilityReader, store_path
@@ -204,6 +204,27 @@ def test_kept_disk_reads_nothing_twice_and_lost_disk_reads_everything(settings: 
     with reading(settings) as reader:
         assert reader.statistics().records > 300
         assert (listed(reader), windows(reader)) == (before, counted)
+
+
+@pytest.mark.parametrize("left", ["", "the file"])
+def test_a_store_whose_files_are_removed_beneath_it_begins_anew(settings: Settings, runs: Runs, left: str) -> None:
+    """It answered some requests with 500 and was ready, for ever."""
+    runs.write(run("a"))
+    with reading(settings) as reader:
+        assert listed(reader) == {("a", "RUNNING")}
+        before, path = reader.store, reader.store.path
+        if left:
+            path.with_name(path.name + "-wal").unlink()
+        else:
+            shutil.rmtree(path.parent)
+            before.renew()
+            with pytest.raises(StoreNotOpenError, match="begins anew by itself"):
+                before.list()
+        until(lambda: reader.store is not before, 60)
+        assert reader.statistics().rebuilt_because == "its files were removed"
+        runs.write(run("b"))
+        until(lambda: reader.ready, 60)
+        assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")} and reader.unready == ""
 
 
 def test_records_that_are_read_again_change_no_count(settings: Settings, runs: Runs) -> None:

@@ -6,7 +6,7 @@
 
 Lists answer from the local copy as soon as `start` returns, also while no broker answers; `state` and `lag` say how old it may be. A copy
 that never was whole is a part of one: `building` says so, and a server refuses lists until it is. A failure of the app (broker gone, topic
-made anew, records handed over with a gap) ends it and starts it again, with a pause that doubles.
+made anew, the store's files removed, records handed over with a gap) ends it and starts it again, with a pause that doubles.
 
 Never in the path of a workflow: it writes nothing to Kafka, and joins groups of its own.
 """
@@ -265,9 +265,9 @@ class VisibilityReader:
 
     # --- the thread
 
-    def _open(self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS) -> None:
+    def _open(self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS, begin_anew: str = "") -> None:
         kept_ms = int(self._settings.retention.total_seconds() * 1000)
-        store = VisibilityStore.open(self._path, source, tombstone_retention_ms=retention_ms, runs_kept_ms=kept_ms)
+        store = VisibilityStore.open(self._path, source, tombstone_retention_ms=retention_ms, runs_kept_ms=kept_ms, begin_anew=begin_anew)
         store.add_listener(self._tell)
         self._store = store
 
@@ -351,11 +351,13 @@ class VisibilityReader:
 
         retention_ms: how long this topic keeps tombstones; a store that was opened without a broker could not know.
         """
-        if self.store.matches(source) and not self.store.may_miss_tombstones(retention_ms):
+        store = self.store
+        removed = "its files were removed" if store.gone() else ""
+        if not removed and not store.closed and store.matches(source) and not store.may_miss_tombstones(retention_ms):
             return
-        self.store.close()
+        store.close()
         self._was_ready = False
-        self._open(source, retention_ms)
+        self._open(source, retention_ms, removed)
 
     def _wait_for_schema(self, schemas: SchemasTopic, name: str) -> bool:
         try:

@@ -181,6 +181,9 @@ class VisibilityApp(faust.App):
     async def _look_once(self) -> None:
         began_s = time.monotonic()
         progress = self.progress
+        if await in_daemon_thread(self._store.gone):
+            await self.crash(IntakeError("the store's files were removed beneath it: the read side begins anew"))
+            return
         try:
             ends = await in_daemon_thread(self._ends)
         except TopicMissingError as error:  # no outage: a new app makes it anew, or says that it may not

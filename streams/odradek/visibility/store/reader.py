@@ -61,6 +61,11 @@ class StoreReader:
         self._closed = True
         self._drain()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is."""
+        return self._closed
+
     def renew(self) -> None:
         """Have the next reads use fresh connections, which see new planner statistics."""
         self._drain()
@@ -238,6 +243,10 @@ class StoreReader:
             pass
         try:
             return open_reader(self._path)
+        except sqlite3.Error as error:  # removed beneath us, no descriptors left, a disk that fails
+            self._slots.put(None)
+            cure = "If its files were removed it begins anew by itself"
+            raise StoreNotOpenError(f"the read side's store cannot be opened: {error}. {cure}") from error
         except BaseException:
             self._slots.put(None)
             raise

@@ -2,7 +2,7 @@
 
 It is a copy of one topic. Opening it compares what it is a copy of (namespace, cluster, topic) and of which format; where that does not
 fit, where the file is damaged, or where it is so old that it may have missed tombstones, the file is deleted and begins anew, and
-`rebuilt_because` says why.
+`rebuilt_because` says why. So it is where somebody has removed files beneath an open store (`gone`): its owner opens it anew.
 
 Rows are whole then; windows are not: what the topic no longer has, runs that closed and were deleted, they cannot count.
 `windows_complete_since_ms` says since when they are.
@@ -52,12 +52,18 @@ class VisibilityStore(StoreReader):
     """
 
     def __init__(
-        self, path: Path, source: Source, clock_ms: Callable[[], int], tombstone_retention_ms: int, runs_kept_ms: int = _RUNS_KEPT_MS
+        self,
+        path: Path,
+        source: Source,
+        clock_ms: Callable[[], int],
+        tombstone_retention_ms: int,
+        runs_kept_ms: int = _RUNS_KEPT_MS,
+        begin_anew: str = "",
     ) -> None:
         super().__init__(path, source.namespace)
         self.path = path
         self.source = source
-        self.rebuilt_because = ""
+        self.rebuilt_because = begin_anew
         #: Whether it ever held everything that its topic held: from then on it may lag, before it is a part that means nothing.
         self.complete = False
         self._windows_since_ms = 0  # 0: it has read all that there ever was
@@ -68,9 +74,11 @@ class VisibilityStore(StoreReader):
         self._listeners: list[Listener] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = StoreLock(path.with_name(path.name + ".lock"))
+        self._files: dict[Path, int] = {}
         try:
             self._connection = self._open_file()
             self._writer = Writer(self._connection)
+            self._files = {file: inode for file in files_of(path) if (inode := _inode(file))}
         except BaseException:
             self._lock.release()
             raise
@@ -87,12 +95,14 @@ class VisibilityStore(StoreReader):
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS,
         runs_kept_ms: int = _RUNS_KEPT_MS,
+        begin_anew: str = "",
     ) -> VisibilityStore:
         """The store in this file, made if missing. Raises StoreLockedError when another process (or this one) has it open.
 
         tombstone_retention_ms: of the topic, `delete.retention.ms`. runs_kept_ms: how long closed runs stay there, the setting `retention`.
+        begin_anew: why a file that is there is not gone on with.
         """
-        return cls(Path(path), source or Source(), clock_ms, tombstone_retention_ms, runs_kept_ms)
+        return cls(Path(path), source or Source(), clock_ms, tombstone_retention_ms, runs_kept_ms, begin_anew)
 
     def close(self) -> None:
         """Close connections, let go of the lock. Idempotent."""
@@ -178,6 +188,10 @@ class VisibilityStore(StoreReader):
         self.source = source
         return True
 
+    def gone(self) -> bool:
+        """Whether somebody has removed, or replaced, a file of it since it was opened. What is written then is nowhere."""
+        return any(_inode(file) != inode for file, inode in self._files.items())
+
     def may_miss_tombstones(self, retention_ms: int) -> bool:
         """Whether it was last up to date before the topic began to drop what it has not seen. In the writing thread."""
         return self._age_ms(self._connection) > retention_ms * 9 // 10
@@ -201,7 +215,7 @@ class VisibilityStore(StoreReader):
         if self.path.exists():
             try:
                 connection = _connect(self.path)
-                self.rebuilt_because = self._mismatch(connection)
+                self.rebuilt_because = self.rebuilt_because or self._mismatch(connection)
                 if not self.rebuilt_because:
                     meta = dict(connection.execute("SELECT key, value FROM meta"))
                     self.complete = "complete" in meta
@@ -261,10 +275,23 @@ class VisibilityStore(StoreReader):
             raise StoreNotOpenError("the read side's store is closed")
 
 
-def delete_files(path: Path) -> None:
+def files_of(path: Path) -> list[Path]:
     """The database and what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+
+
+def delete_files(path: Path) -> None:
+    """All of them."""
+    for file in files_of(path):
+        file.unlink(missing_ok=True)
+
+
+def _inode(file: Path) -> int:
+    """0 where there is no such file."""
+    try:
+        return file.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _connect(path: Path) -> sqlite3.Connection:
