@@ -6,12 +6,14 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 
 from odradek import cli
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.client_config import reader_config
 from odradek.kafka.refused import check_kafka_settings
 
 ADDRESS = "127.0.0.1:1"
@@ -27,6 +29,21 @@ ADDRESS = "127.0.0.1:1"
         ({"socket.timeout.ms": "100", "fetch.nonsense": "1"}, "kafka.fetch.nonsense", "knows no such setting"),
         ({"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"}, "kafka", "sasl.username and sasl.password must be set"),
         ({"group.id": "mine"}, "kafka.group.id", "wire contract"),
+        ({"partition.assignment.strategy": "range"}, "kafka.partition.assignment.strategy", "cooperative-sticky"),
+        # Only one kind of client refuses these, and only together with what is ours.
+        ({"retries": "0"}, "kafka.retries", "enable.idempotence"),
+        ({"message.send.max.retries": "0", "linger.ms": "5"}, "kafka.message.send.max.retries", "enable.idempotence"),
+        ({"queuing.strategy": "lifo"}, "kafka.queuing.strategy", "enable.idempotence"),
+        ({"receive.message.max.bytes": "1000"}, "kafka.receive.message.max.bytes", "fetch.max.bytes"),
+        ({"max.poll.interval.ms": "5000"}, "kafka.max.poll.interval.ms", "session.timeout.ms"),
+        ({"linger.ms": "60000"}, "kafka.linger.ms", "does not take its value"),
+        ({"default.topic.config": "x"}, "kafka.default.topic.config", "does not take its value"),
+        ({"logger": "x"}, "kafka.logger", "odradek.kafka"),
+        (
+            {"fetch.max.bytes": "2000000", "message.max.bytes": "1500000", "receive.message.max.bytes": "1000"},
+            "kafka.receive.message.max.bytes",
+            "fetch.max.bytes",
+        ),
     ],
 )
 def test_the_key_is_named(kafka: dict[str, Any], key: str, said: str) -> None:
@@ -34,6 +51,12 @@ def test_the_key_is_named(kafka: dict[str, Any], key: str, said: str) -> None:
         ClusterAdmin(Settings(address=ADDRESS, kafka=kafka))
     assert caught.value.key == key and said in str(caught.value) and "\n" not in str(caught.value)
     assert key.removeprefix("kafka.") in str(caught.value)
+
+
+def test_every_client_can_be_made_with_what_passes() -> None:
+    settings = Settings(address=ADDRESS, kafka={"max.poll.interval.ms": "6000", "fetch.max.bytes": "9000000", "retries": "3"})
+    check_kafka_settings(settings)
+    Consumer(reader_config(settings)).close()  # nobody's session, and yet compared with the interval
 
 
 def test_good_ones_pass_quickly(caplog: pytest.LogCaptureFixture) -> None:

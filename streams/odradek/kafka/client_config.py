@@ -31,6 +31,8 @@ OURS = {
     "max.in.flight": "retries must not change the order of records",
     "max.in.flight.requests.per.connection": "retries must not change the order of records",
     "partitioner": "all clients must agree on Kafka's murmur2",
+    "partition.assignment.strategy": "members hand partitions over one by one (cooperative-sticky)",
+    "logger": "log lines go to the logger `odradek.kafka`",
     "isolation.level": "every reader reads committed records only",
     "enable.auto.commit": "offsets are committed behind what is durable",
     "enable.auto.offset.store": "offsets are committed behind what is durable",
@@ -144,6 +146,7 @@ def reader_config(settings: KafkaSettings, *, read_uncommitted: bool = False, pa
     """
     needs = _CONSUMER_NEEDS | {
         "group.id": topics_of(settings).readers_group,  # librdkafka wants one; nobody ever joins it
+        "session.timeout.ms": _milliseconds(settings.session_timeout),  # and compares it with the user's `max.poll.interval.ms`
         "auto.offset.reset": "error",
         "enable.partition.eof": partition_eof,
     }

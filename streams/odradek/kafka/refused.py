@@ -1,25 +1,35 @@
 """`kafka` settings that librdkafka does not take, as a ConfigurationError: which key, where it came from, and what to do.
 
 librdkafka says it when a client is made, and names its own alias of the key. Each kind of client is given only what concerns it, so all
-of the settings are tried at once, by a client without an address that connects to nothing.
+of the settings are tried at once, then each kind with ours beside them: by clients without an address, which connect to nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from odradek.exceptions import ConfigurationError
-from odradek.kafka.client_config import refuse_ours
+from odradek.kafka.client_config import (
+    consumer_config,
+    producer_config,
+    reader_config,
+    refuse_ours,
+    transactional_producer_config,
+)
 from odradek.kafka.errors import kafka_error
 from odradek.kafka.settings import KafkaSettings
 
 ENVIRONMENT = "ODRADEK_KAFKA__"
+
+_Make = Callable[[Any], None]
+_MAKING = re.compile(r"^Failed to create [a-z ]+: ")
 
 _unheard = logging.Logger("odradek.kafka.refused")
 _unheard.addHandler(logging.NullHandler())
@@ -30,15 +40,15 @@ def check_kafka_settings(settings: KafkaSettings) -> None:
     if not settings.kafka:
         return
     refuse_ours(settings)
-    problem = _problem(settings.kafka)
-    if problem:
-        raise refused(settings, problem)
+    for make in _CLIENTS:
+        if problem := _problem(make, settings):
+            raise _refused(settings, make, problem)
 
 
-def refused(settings: KafkaSettings, problem: str) -> ConfigurationError:
+def _refused(settings: KafkaSettings, make: _Make, problem: str) -> ConfigurationError:
     """The error. problem: librdkafka's words."""
     # One key alone is refused for the same reason; a combination has no culprit.
-    key = next((key for key, value in settings.kafka.items() if _problem({key: value}) == problem), "")
+    key = next((key for key, value in settings.kafka.items() if _problem(make, _Only(settings, {key: value})) == problem), "")
     if not key:
         return ConfigurationError(f"librdkafka refuses the `kafka` settings: {problem}. Correct them (docs/settings.md)", key="kafka")
     source = _source(key)
@@ -52,18 +62,57 @@ def refused(settings: KafkaSettings, problem: str) -> ConfigurationError:
     return ConfigurationError(f"`kafka.{key}`{where}: {cure} (docs/settings.md)", key=f"kafka.{key}", source=source)
 
 
-def _problem(kafka: Mapping[str, Any]) -> str:
+class _Only:
+    """Settings with other `kafka` settings."""
+
+    def __init__(self, settings: KafkaSettings, kafka: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self.kafka = kafka
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._settings, name)
+
+
+def _all_at_once(settings: KafkaSettings) -> None:
+    AdminClient(_alone(settings.kafka))
+
+
+def _transactional_producer(settings: KafkaSettings) -> None:
+    Producer(_alone(transactional_producer_config(settings, "check")))
+
+
+def _plain_producer(settings: KafkaSettings) -> None:
+    Producer(_alone(producer_config(settings)))
+
+
+def _consumer(settings: KafkaSettings) -> None:
+    Consumer(_alone(consumer_config(settings, "check"))).close()
+
+
+def _reader(settings: KafkaSettings) -> None:
+    Consumer(_alone(reader_config(settings))).close()
+
+
+#: Each makes one and lets it go. The first has no settings of ours, so what it says is of the user's alone.
+_CLIENTS: tuple[_Make, ...] = (_all_at_once, _transactional_producer, _plain_producer, _consumer, _reader)
+
+
+def _alone(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without an address, and silent."""
+    return {key: value for key, value in config.items() if key != "bootstrap.servers"} | {"log_level": 0, "logger": _unheard}
+
+
+def _problem(make: _Make, settings: Any) -> str:
     """What librdkafka says against these settings, "" for nothing."""
-    config: dict[str, Any] = {**kafka, "log_level": 0, "logger": _unheard}
     try:
-        AdminClient(config)
+        make(settings)
     except KafkaException as error:
         text = kafka_error(error).str()
-    except (TypeError, ValueError) as error:  # of a kind that confluent-kafka cannot pass on
+    except (TypeError, ValueError, AttributeError) as error:  # of a kind that confluent-kafka cannot pass on
         text = str(error)
     else:
         return ""
-    return " ".join(text.removeprefix("Failed to create admin client: ").split()).rstrip(".")
+    return " ".join(_MAKING.sub("", text).split()).rstrip(".")
 
 
 def _source(key: str) -> str:
