@@ -90,6 +90,7 @@ def server(folder: Path) -> ServerContext:
         "members": [],
     }
     found.requests.queues = [QueueDetail(**numbers)]
+    found.requests.open_runs = {"q": 1}
     return found
 
 

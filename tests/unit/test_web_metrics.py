@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from odradek.config import Settings
+from odradek.exceptions import OdradekError
 from odradek.telemetry.catalog import CATALOG
 from odradek.visibility.reader import IntakeStatistics
 from odradek.web.app import create_app
 from odradek.web.context import ServerContext
+from odradek.web.kafka.facts import QueueDetail
 from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
 
@@ -57,3 +61,29 @@ async def test_metrics_ask_for_the_token_and_probes_do_not(tmp_path: Path) -> No
         assert (await client.get("/metrics")).status_code == 401
         assert (await client.get("/metrics", headers={"authorization": "Bearer a secret of sixteen"})).status_code == 200
         assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_open_runs_of_a_queue_without_processors(server: ServerContext) -> None:
+    """Its timers may be overdue, and nobody else knows that there are any."""
+    asked: list[str] = []
+
+    def count(query: str, *, timeout_s: float) -> SimpleNamespace:
+        asked.append(query)
+        if len(asked) > 1:
+            raise OdradekError("the read side is away")
+        return SimpleNamespace(groups=[SimpleNamespace(values=("asleep",), count=3)], complete=True)
+
+    def queue(name: str) -> QueueDetail:
+        return QueueDetail(name, True, False, False, 2, 0, 0, 0, None, 0, 0, None, None, None, 0, "")
+
+    visibility: Any = SimpleNamespace(count=count)
+    queues: Any = SimpleNamespace(kinds=lambda: ["asleep", "retired"], queue=queue)
+    server.queues, server.read_side = queues, lambda: visibility
+    async with client_of(server) as client:
+        text = (await client.get("/metrics")).text
+        assert 'odradek_queue_open_runs{namespace="default",task_queue="asleep"} 3.0' in text
+        assert 'odradek_queue_open_runs{namespace="default",task_queue="retired"} 0.0' in text
+        assert asked == ["ExecutionStatus = 'Running' GROUP BY TaskQueue"]
+        server.requests.queues_at = float("-inf")
+        text = (await client.get("/metrics")).text
+    assert "odradek_queue_open_runs{" not in text and 'odradek_queue_processors{namespace="default",task_queue="asleep"} 0.0' in text

@@ -283,6 +283,9 @@ QUEUE_COMMANDS_LAG = _metric(
 )
 QUEUE_UNOWNED = _metric("queue_partitions_unowned", GAUGE, "partitions", QUEUE, "Partitions of `events` that no living processor runs.")
 QUEUE_PROCESSORS = _metric("queue_processors", GAUGE, "members", QUEUE, "Stream processors that report.")
+QUEUE_OPEN_RUNS = _metric(
+    "queue_open_runs", GAUGE, "runs", QUEUE, "Runs that have not closed, as the read side has them: without a processor too."
+)
 QUEUE_SERVICES = _metric("queue_services", GAUGE, "members", QUEUE, "Activity services that report.")
 QUEUE_DEAD_LETTERS = _metric("queue_dead_letters", GAUGE, "records", QUEUE, "Records that lie in `dead-letters`.")
 

@@ -25,7 +25,7 @@ from odradek.telemetry.sources import Sample, client_samples, disk_samples
 from odradek.web.context import ServerContext, server_of
 from odradek.web.kafka.facts import QueueDetail
 from odradek.web.request_tally import RequestTally
-from odradek.web.threads import in_kafka_thread
+from odradek.web.threads import in_kafka_thread, in_thread
 
 if TYPE_CHECKING:
     from odradek.web.kafka.cluster import QueueReader
@@ -82,15 +82,21 @@ async def _metrics(request: Request) -> Response:
 
 
 async def refresh_queues(server: ServerContext) -> None:
-    """Ask brokers and members, unless that was done just now. No answer in time: nothing is known of queues."""
+    """Ask read side, brokers and members, unless that was done just now. No answer in time: nothing is known of queues."""
     tally, reader = server.requests, server.queues
     if reader is None or time.monotonic() - tally.queues_at < _QUEUES_EVERY_S:
         return
     tally.queues_at = time.monotonic()
-    try:
-        tally.queues = await asyncio.wait_for(in_kafka_thread(_read_queues, reader), _QUEUES_TIMEOUT_S)
-    except Exception:  # no broker, or not in time: said by /health/ready, and by the metrics that are missing
-        tally.queues = []
+    asked = in_kafka_thread(_read_queues, reader), in_thread(_open_runs, server)
+    # An error: no broker, no read side yet, or not in time. Said by /health/ready, and by the metrics that are missing.
+    queues, runs = await asyncio.gather(*(asyncio.wait_for(one, _QUEUES_TIMEOUT_S) for one in asked), return_exceptions=True)
+    tally.queues = queues if isinstance(queues, list) else []
+    tally.open_runs = runs if isinstance(runs, dict) else None
+
+
+def _open_runs(server: ServerContext) -> dict[str, int] | None:
+    found = server.need_visibility().count("ExecutionStatus = 'Running' GROUP BY TaskQueue", timeout_s=_QUEUES_TIMEOUT_S)
+    return {group.values[0]: group.count for group in found.groups} if found.complete else None
 
 
 def _read_queues(reader: QueueReader) -> list[QueueDetail]:
@@ -111,6 +117,8 @@ def server_samples(server: ServerContext) -> Iterator[Sample]:
         yield from _read_side(server, read_side())
     for queue in tally.queues:
         yield from _queue(namespace, queue)
+        if tally.open_runs is not None:
+            yield Sample(m.QUEUE_OPEN_RUNS, (namespace, queue.name), tally.open_runs.get(queue.name, 0))
     yield from disk_samples(server.settings.state_dir)
 
 

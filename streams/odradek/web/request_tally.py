@@ -19,5 +19,7 @@ class RequestTally:
         #: as they were found at `queues_at` (monotonic)
         self.queues: list[QueueDetail] = []
         self.queues_at = float("-inf")
+        #: open runs by task queue, as the read side has them; None while it does not tell
+        self.open_runs: dict[str, int] | None = None
         #: how `/metrics` is answered, once it was asked for
         self.rendering: Callable[[], tuple[int, str, bytes]] | None = None
