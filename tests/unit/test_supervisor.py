@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -77,8 +78,23 @@ def test_second_signal_kills_it(spawned: list[Any], monkeypatch: pytest.MonkeyPa
     deaf = [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"]
     supervisor = Supervisor(deaf, 1)
     stop_within_the_spawn(monkeypatch, supervisor, number=1, times=2)
-    assert Runs(supervisor).ended() == 0
+    assert Runs(supervisor).ended() == 143, "as one process without a parent"
     assert spawned[0].returncode in (-9, -15)  # -15: it had not come to its first line
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_status_after_a_second_signal_names_it(second: signal.Signals) -> None:
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True)); print('deaf', flush=True); "
+        "[time.sleep(1) for _ in range(60)]"
+    )
+    command = [sys.executable, "-m", "odradek.processor.supervisor", "1", sys.executable, "-c", deaf]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "deaf\n"
+        parent.send_signal(signal.SIGTERM)
+        assert parent.stdout.readline() == "told\n"  # two signals of a kind at once would be one
+        parent.send_signal(second)
+        assert parent.wait(20) == 128 + second
 
 
 def test_child_that_dies_meanwhile_is_not_restarted(spawned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,8 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps `processes` copies of `command` alive until told to stop. `run` blocks and returns the exit status: 0 after a drain.
+    """Keeps `processes` copies of `command` alive until told to stop. `run` blocks and returns the exit status: 0 after a drain, 143 or 130
+    after a second signal.
 
     A child that exits with status 0 on its own is done and not restarted; `EXIT_CONFIGURATION` (2) ends all: it would fail again.
     """
@@ -120,9 +121,11 @@ class Supervisor:
             self._selector.close()
         return self._status
 
-    def stop(self) -> None:
-        """As SIGTERM: the first time drain, the second time end at once."""
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """As that signal: the first time drain, the second time end at once."""
         self._signals += 1
+        if self._signals > 1 and self._status != self.EXIT_CONFIGURATION:
+            self._status = 128 + number
         for child in self._children:
             child.restart_at = 0.0
             self._pass_on(child)
@@ -130,7 +133,7 @@ class Supervisor:
     # --- inside
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stop()
+        self.stop(number)
 
     def _pass_on(self, child: _Child) -> None:
         """What came and was not told to it yet. A signal handler may run this in the middle of itself."""
@@ -198,7 +201,7 @@ class Supervisor:
             child.pipe = -1
         if self._signals or status == 0:
             if status not in (0, -signal.SIGTERM, -signal.SIGKILL):
-                self._status = 1
+                self._status = self._status or 1
             logger.info("process %d (pid %d) ended", child.number, pid)
             return
         if status == self.EXIT_CONFIGURATION:
