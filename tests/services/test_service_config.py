@@ -115,3 +115,28 @@ def test_a_database_that_cannot_be_used_is_named(service: str, what: str, tmp_pa
     status, said = started_with(service, config_of(service, "config.yaml") | {"database": str(database)}, tmp_path)
     assert status == 1 and len(said.splitlines()) == 1, said
     assert f"database {database}" in said and UNUSABLE[what] in said and "`database`" in said, said
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from services.database import open_database
+if os.geteuid() == 0:
+    os.setuid(65534)
+open_database(Path(sys.argv[1]), "")
+"""
+
+
+@pytest.mark.parametrize("below", ["x.sqlite", "inner/x.sqlite", "inner/new/x.sqlite"])
+def test_a_database_in_a_directory_that_this_user_may_not_search_is_named(below: str, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    (locked / "inner").mkdir(parents=True)
+    locked.chmod(0)
+    try:
+        command = [sys.executable, "-c", _AS_NOBODY, str(locked / below)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=REPOSITORY, check=False)
+    finally:
+        locked.chmod(0o700)
+    said = done.stderr.strip()
+    assert done.returncode == 1 and len(said.splitlines()) == 1, said
+    assert f"database {locked / below}" in said and ("writable" in said or "Permission denied" in said) and "`database`" in said, said
