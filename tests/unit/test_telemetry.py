@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -442,6 +443,14 @@ def test_repeated_lines_of_librdkafka_come_once_a_minute_with_their_number() -> 
     now[0] = 61.0
     assert passes(line.format(8, "Connection refused")).endswith("(and 9 more like this in 61 s)")
     assert passes("x", logging.DEBUG) and passes("x", logging.DEBUG)
+
+
+@pytest.mark.parametrize("text", ["a-", "a/1:", "[thrd:", "[#", "(after ", "GroupCoordinator: x:1:"])
+def test_long_text_without_an_end_is_no_work_for_the_filter_of_repeated_lines(text: str) -> None:
+    """What a broker says may be long; the thread that logs it holds up its client."""
+    began = time.process_time()
+    assert RepeatedLines().filter(logging.LogRecord("odradek.kafka", logging.ERROR, "f", 1, text * (48_000 // len(text)), (), None))
+    assert time.process_time() - began < 3.0
 
 
 def test_settings_of_telemetry_are_checked() -> None:

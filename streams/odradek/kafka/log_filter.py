@@ -15,8 +15,9 @@ from collections.abc import Callable
 EVERY_SECONDS = 60.0
 KINDS_MAX = 1_000
 # librdkafka calls one broker by several names: its address with `/bootstrap` or a node id, and its part as a coordinator.
-_BROKER = r"\b(?:(?:Group|Txn)Coordinator: |\S+/(?:bootstrap|\d+): )(?:\S+:\d+: )?"
-_VARIABLE = re.compile(_BROKER + r"|\[thrd:[^\]]*\]|\[[^\]]*#[^\]]*\]|\(after .*\)|\b\d+\b|:\d+|\s+")
+# Each part begins where no other can (a word of a line) or is short, so that the time is that of the text, however long and odd it is.
+_BROKER = r"(?:\b(?:Group|Txn)Coordinator: |(?<!\S)\S+/(?:bootstrap|\d+): )(?:\S+:\d+: )?"
+_VARIABLE = re.compile(_BROKER + r"|\[thrd:[^\]]{0,300}\]|\[[^\]#]{0,300}#[^\]]{0,300}\]|\(after .{0,300}\)|\b\d+\b|:\d+|\s+")
 
 
 class RepeatedLines(logging.Filter):
