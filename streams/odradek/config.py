@@ -241,7 +241,9 @@ class Settings(BaseSettings):
         try:
             return value.expanduser()
         except RuntimeError:
-            raise ValueError(f"{value} begins with `~`, and this user has no home directory: write the whole path") from None
+            name = value.parts[0].removeprefix("~")
+            why = f"there is no user {name!r} with a home directory" if name else "this user has no home directory"
+            raise ValueError(f"{value} begins with `~{name}`, and {why}: write the whole path") from None
 
     @field_validator("kafka", mode="before")
     @classmethod

@@ -213,8 +213,15 @@ def test_a_user_without_a_home_has_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert Settings().state_dir == Path("/.local/state/odradek")
     assert cache_root() == Path("/.cache/odradek")
     assert ClientConfig.load_client_connect_config() is not None
-    with pytest.raises(ConfigurationError, match=r"`state_dir`.* begins with `~`.* write the whole path"):
-        Settings.load(state_dir="~/x")
+    for path in ("~/x", "~"):
+        with pytest.raises(ConfigurationError, match=r"`state_dir`.* begins with `~`, and this user has no home.* write the whole path"):
+            Settings.load(state_dir=path)
+
+
+def test_a_home_of_a_user_that_does_not_exist_names_him() -> None:
+    with pytest.raises(ConfigurationError, match=r"`state_dir`.* ~no-such-user/x.*no user 'no-such-user'.* write the whole path") as caught:
+        Settings.load(state_dir="~no-such-user/x")
+    assert "this user" not in str(caught.value)
 
 
 def test_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
