@@ -256,6 +256,13 @@ def test_completion(query: str, first: list[str]) -> None:
     assert suggested(query)[: len(first)] == first
 
 
+def test_completion_for_a_list_has_no_groups() -> None:
+    """A list refuses GROUP BY: not offered there, also not at the beginning."""
+    for query in ("", "WorkflowType = 'x' "):
+        offered = {one.text for one in complete(query, len(query), CATALOG, grouping=False).suggestions}
+        assert "ORDER BY" in offered and "GROUP BY" not in offered
+
+
 def test_completion_inside_a_query_replaces_the_word_at_the_cursor() -> None:
     completion = complete("ExecutionSta = 'Running'", 12, CATALOG)
     assert (completion.start, completion.end) == (0, 12)

@@ -191,6 +191,11 @@ def test_search_attributes_change_with_their_run(store: VisibilityStore) -> None
     assert {g.values: g.count for g in store.count("GROUP BY Stage").groups} == {("new",): 1, ("paid",): 1}
     assert store.values_of("Stage", "p") == ["paid"]
     assert store.values_of("WorkflowType", "") == ["Order"]
+    # Of types those with the most runs first, and those that no run has any more are gone.
+    store.apply([change(3, "c", workflow_type="Many"), change(4, "d", workflow_type="Many"), change(5, "e", workflow_type="Many")])
+    store.apply([change(6, "f", workflow_type="Gone")])
+    store.apply([change(7, "f", None)])
+    assert store.values_of("WorkflowType", "") == ["Many", "Order"] and store.values_of("WorkflowType", "", limit=1) == ["Many"]
 
 
 PROBLEMS = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError"]

@@ -886,6 +886,17 @@ async def test_dashboard(server: UiServer) -> None:
         assert (await client.get("/dashboard")).status_code == 200
 
 
+async def test_a_menu_of_many_types_says_that_there_are_more(server: UiServer) -> None:
+    for number in range(60):
+        server.add(summary(f"of-{number}", workflow_type=f"Type{number:02}"), owner=False)
+    async with browser(server) as client:
+        assert "have the most runs" not in (await client.get("/runs")).text
+        for run in range(2):
+            server.add(summary(f"zoo-{run}", workflow_type="Zoo"), owner=False)
+        html = (await client.get("/runs")).text
+    assert "These 60 have the most runs" in html and ">Zoo</a>" in html and "type=Type58" in html and "type=Type59" not in html
+
+
 async def test_templates_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upgrade beneath a running server changes none of its pages."""
     folder = tmp_path / "ui"

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from odradek.wire.payload import Failure, Payload
-from tests.unit.web_server import summary
+from tests.unit.client_fakes import reply_to
+from tests.unit.web_server import plain, summary
 from tests.unit.web_ui import long_history
 from tests.web.conftest import Site
 from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, some_backlog, troubled_order
@@ -156,6 +157,18 @@ def test_long_ids_take_few_lines(site: Site, new_page: NewPage) -> None:
             assert found and all(one.text_content().strip() == name for one in found), path
             assert max(one.bounding_box()["height"] for one in found) < 100, path
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_query_with_a_long_name_fits_a_phone(site: Site, new_page: NewPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "where_is_the_parcel_of_this_order_and_who_has_it_now_" * 2
+    metadata = {"definition": {"type": "OrderSaga", "queryDefinitions": [{"name": name}]}}
+    site.server.add(summary("long"))
+    monkeypatch.setattr(site.server.owner, "_query", lambda record, run: reply_to(record, payloads=[plain(metadata)]))
+    page = new_page(viewport={"width": 360, "height": 740})
+    page.goto(f"{site.url}/workflows/long/run-of-long/queries")
+    page.get_by_role("button", name=name).click()
+    page.wait_for_selector(f"#query-answer h2:text-is('{name}')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_a_phone_sorts_and_picks_all(site: Site, new_page: NewPage) -> None:

@@ -42,8 +42,8 @@ class Completion:
     error: QueryError | None = None
 
 
-def complete(query: str, position: int, catalog: Catalog, values_of: ValuesOf | None = None) -> Completion:
-    """What may stand at `position` (an offset, from 0) of the query."""
+def complete(query: str, position: int, catalog: Catalog, values_of: ValuesOf | None = None, *, grouping: bool = True) -> Completion:
+    """What may stand at `position` (an offset, from 0) of the query. grouping: whether it may have GROUP BY, as that of a count."""
     position = max(0, min(position, len(query)))
     text = query[:position]
     start = position
@@ -79,6 +79,7 @@ def complete(query: str, position: int, catalog: Catalog, values_of: ValuesOf | 
             if parsed.filter is not None or parsed.order_by or parsed.group_by
             else (_options(("a column or search attribute", "NOT", "(", "ORDER BY", "GROUP BY"), None, typed, catalog, values_of))
         )
+    options = [one for one in options if grouping or one.text != "GROUP BY"]
     return Completion(start, position, tuple(_matching(options, typed))[:_LIMIT])
 
 

@@ -158,7 +158,8 @@ class StoreReader:
             return busiest_types(connection, start_ms, end_ms, limit)
 
     def values_of(self, name: str, prefix: str = "", *, limit: int = 20, timeout_s: float = 1.0) -> Sequence[str]:
-        """Values that runs have in a column or search attribute of texts, with this prefix; for completion."""
+        """Values that runs have in a column or search attribute of texts, with this prefix; for completion. Of types and queues those with
+        the most runs, first."""
         with self._reading(timeout_s) as connection:
             column = COLUMNS.get(name)
             end = prefix + chr(0x10FFFF)
@@ -177,8 +178,12 @@ class StoreReader:
                 return [value for (value,) in connection.execute(sql, (prefix, end, limit))]
             if column.value_type is not ValueType.KEYWORD or not (column.counted or column.sql == "workflow_id"):
                 return []
-            table = "run_counts" if column.counted else "executions"
-            sql = f"SELECT DISTINCT {column.sql} FROM {table} WHERE {column.sql} >= ? AND {column.sql} < ? ORDER BY 1 LIMIT ?"
+            within = f"{column.sql} >= ? AND {column.sql} < ?"
+            if column.counted:
+                having = "GROUP BY 1 HAVING sum(runs) > 0 ORDER BY sum(runs) DESC, 1"
+                sql = f"SELECT {column.sql} FROM run_counts WHERE {within} {having} LIMIT ?"
+            else:
+                sql = f"SELECT DISTINCT {column.sql} FROM executions WHERE {within} ORDER BY 1 LIMIT ?"
             return [value for (value,) in connection.execute(sql, (prefix, end, limit))]
 
     # --- the catalog of search attributes

@@ -170,6 +170,7 @@ class Completions(msgspec.Struct):
 class CompleteParameters(msgspec.Struct):
     query: Query = ""
     position: Annotated[int, msgspec.Meta(ge=0, le=10_000, description="Where the cursor stands; at the end when left out.")] | None = None
+    grouping: Annotated[bool, msgspec.Meta(description="Whether GROUP BY is among them: a list has none.")] = True
 
 
 async def complete_query(asked: Asked) -> Completions:
@@ -182,7 +183,7 @@ async def complete_query(asked: Asked) -> Completions:
     def values_of(name: str, prefix: str) -> Any:
         return store.values_of(name, prefix)
 
-    found = await in_thread(complete, given.query, position, store, values_of)
+    found = await in_thread(complete, given.query, position, store, values_of, grouping=given.grouping)
     error = found.error
     return Completions(
         found.start,

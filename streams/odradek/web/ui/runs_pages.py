@@ -54,7 +54,9 @@ async def runs(visit: Visit) -> Response:
         "next_link": _link(choice, size, page.next_page_token) if page is not None and page.next_page_token else "",
         "previous_link": _link(choice, size, page.previous_page_token) if page is not None and page.previous_page_token else "",
     }
-    types, queues = await asyncio.gather(_values(visit.server, "WorkflowType"), _values(visit.server, "TaskQueue"))
+    (types, more_types), (queues, more_queues) = await asyncio.gather(
+        _values(visit.server, "WorkflowType"), _values(visit.server, "TaskQueue")
+    )
     response = visit.render(
         "runs.html",
         part="parts/runs_live.html",
@@ -65,6 +67,8 @@ async def runs(visit: Visit) -> Response:
         statuses=list(STATUS_NAMES.values()),
         types=sorted({*types, *choice.types}),
         queues=sorted({*queues, *choice.queues}),
+        more_names={"types": more_types, "queues": more_queues},
+        names_shown=_NAMES_SHOWN,
         ranges=list(RANGES),
         first_page=not token_text,
         size=size,
@@ -119,9 +123,10 @@ async def _read(server: ServerContext, choice: RunFilter, size: int, token_text:
     return found | {"counts": by_status, "total": sum(by_status.get(status, 0) for status in wanted)}
 
 
-async def _values(server: ServerContext, name: str) -> list[str]:
-    """Values to choose from; none when they take too long to find."""
+async def _values(server: ServerContext, name: str) -> tuple[list[str], bool]:
+    """Values to choose from, those with the most runs, and whether there are more; none when they take too long to find."""
     try:
-        return list(await in_thread(server.need_visibility().values_of, name, "", limit=_NAMES_SHOWN))
+        found = list(await in_thread(server.need_visibility().values_of, name, "", limit=_NAMES_SHOWN + 1))
     except QueryTimeoutError:
-        return []
+        return [], False
+    return found[:_NAMES_SHOWN], len(found) > _NAMES_SHOWN

@@ -65,7 +65,7 @@ async function complete() {
   const ticket = ++asked;
   const query = input.value;
   const position = letters(query.slice(0, input.selectionStart ?? query.length)).length;
-  const parameters = new URLSearchParams({ query, position });
+  const parameters = new URLSearchParams({ grouping: false, query, position });
   const response = await fetch(`/api/odradek/v1/query-completions?${parameters}`).catch(() => null); // the list says it, not each letter
   if (!response?.ok || ticket !== asked || document.activeElement !== input) return;
   const answer = await response.json();
