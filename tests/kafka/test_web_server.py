@@ -30,6 +30,7 @@ from odradek.wire.codec import encode
 from odradek.wire.dead_letters import NOT_APPLIED, dead_letter_headers
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
+from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import Topics
 from odradek.worker import Worker
 
@@ -434,13 +435,36 @@ async def test_dead_letters(settings: Settings, tmp_path: Path) -> None:
             assert (await http.get(f"{path}/{offset + 50}")).status_code == 404
             assert (await http.post(f"{path}/{offset + 50}/redrive")).status_code == 404
             assert answer(await http.get(f"{ours}/task-queues/{QUEUE}"))["dead_letters"] == 1
+            # Keys that are no text, or none: it is put back, and found there, by the key as it came; without one where it stood.
+            keys = (bytes([0xFF, number]) for number in range(64))
+            raw = next(key for key in keys if partition_for(key, 2) != partition_for(shown(key), 2))
+            for key, partition in ((raw, partition_for(raw, 2)), (None, 1)):
+                at = _dead_letter(settings, topics, lost, key, partition)
+
+                async def letter_at(offset: int = at) -> Any:
+                    found = await http.get(f"{path}/{offset}")
+                    return found.json() if found.status_code == 200 else None
+
+                letter = await until(letter_at)
+                assert letter["target"] == {"topic": topics.events(QUEUE), "partition": partition, "offset": -1}
+                put = answer(await http.post(f"{path}/{at}/redrive"))["place"]
+                assert put["partition"] == partition and put["offset"] >= 0
+                assert answer(await http.get(f"{path}/{at}"))["redriven"] == [put]
     client.close()
 
 
-def _dead_letter(settings: Settings, topics: Topics, record: SignalWorkflow) -> None:
+def shown(key: bytes) -> bytes:
+    """A key as its shown text would be."""
+    return key.decode("utf-8", "replace").encode()
+
+
+def _dead_letter(settings: Settings, topics: Topics, record: SignalWorkflow, key: bytes | None = b"order-1", partition: int = 0) -> int:
+    """A dead letter that stood in a partition; its offset."""
     headers = dead_letter_headers(
-        NOT_APPLIED, topic=topics.events(QUEUE), partition=0, offset=5, time_ms=1, message="a defect", original=headers_for(record)
+        NOT_APPLIED, topic=topics.events(QUEUE), partition=partition, offset=5, time_ms=1, message="a defect", original=headers_for(record)
     )
-    producer = Producer(producer_config(settings))
-    producer.produce(topics.dead_letters(QUEUE), encode(record), record.workflow_id.encode(), headers=list(headers))
+    producer, offsets = Producer(producer_config(settings)), list[int]()
+    delivered = lambda error, message: offsets.append(message.offset())  # noqa: E731
+    producer.produce(topics.dead_letters(QUEUE), encode(record), key, headers=list(headers), on_delivery=delivered)
     assert producer.flush(20) == 0
+    return offsets[0]

@@ -13,7 +13,7 @@ import time
 from confluent_kafka import Message
 
 from odradek.exceptions import TopicMissingError
-from odradek.kafka.admin import ClusterAdmin
+from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.errors import unreachable
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.settings import KafkaSettings
@@ -33,6 +33,7 @@ _CLOCK_SLACK_MS = 60_000
 
 # `list` is a method here.
 _Letters = list[DeadLetterView]
+_Messages = list[Message]
 #: By mark, where records were put back.
 _Marks = dict[str, list[Place]]
 
@@ -61,22 +62,22 @@ class DeadLetterReader:
         end = self._admin.end_offsets(topic, [0], committed=True)[0]
         end = end if before is None else min(before, end)
         search = Search(self._settings, time.monotonic() + timeout_s)
-        found: list[DeadLetterView] = []
+        found: _Messages = []
         size = max(limit * 2, _FIRST_STRETCH)
         low = end
         while low > start and len(found) < limit and not search.unfinished:
             high, low = low, max(start, low - size)
-            found = [self._view(message) for message in search.records([Stretch(topic, 0, low, high)])] + found
+            found = [*search.records([Stretch(topic, 0, low, high)]), *found]
             size *= 2
-        found = self._marked(found[-limit:])
-        first = found[0].place.offset if found else start
+        letters = self._marked(found[-limit:])
+        first = letters[0].place.offset if letters else start
         complete = not search.unfinished
-        return DeadLetters(found[::-1], first if complete and first > start and len(found) == limit else None, complete)
+        return DeadLetters(letters[::-1], first if complete and first > start and len(letters) == limit else None, complete)
 
     def get(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> DeadLetterView | None:
         """One dead letter; None when there is none."""
         message = self._message(task_queue, offset, timeout_s)
-        return None if message is None else self._marked([self._view(message)])[0]
+        return None if message is None else self._marked([message])[0]
 
     def redrive(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> Place | None:
         """Put one back; where it stands now (offset -1 if it could not be found there any more). None when there is none.
@@ -106,15 +107,21 @@ class DeadLetterReader:
 
         key, mark = _bytes(message.key()), place(message.topic() or "", message.partition() or 0, message.offset() or 0)
         headers = [(name, raw) for name, raw in original_headers(headers_of(message)) if name != REDRIVEN_FROM] + [(REDRIVEN_FROM, mark)]
-        partition = -1 if key is None else partition_for(key, self._admin.hashed_over(facts))
-        end = self._admin.end_offsets(letter.topic, [partition], committed=False)[partition] if key is not None else -1
+        partition = self._partition(facts, key, letter.partition)
+        end = self._admin.end_offsets(letter.topic, [partition], committed=False)[partition]
         self._producer.refresh(letter.topic, max(0.1, deadline_s - time.monotonic()))  # it may have been made anew
         self._producer.produce(letter.topic, key, _bytes(message.value()), headers, partition=partition, on_delivery=delivered)
         if not done.wait(max(0.1, deadline_s - time.monotonic())):
             raise unreachable(self._settings, f"the brokers did not confirm the record within {timeout_s:g} s; it may still arrive")
         if problems:
             raise problems[0]
-        return Place(letter.topic, partition, self._offset_of(letter.topic, partition, end, mark, deadline_s) if end >= 0 else -1)
+        return Place(letter.topic, partition, self._offset_of(letter.topic, partition, end, mark, deadline_s))
+
+    def _partition(self, facts: TopicFacts, key: bytes | None, origin: int) -> int:
+        """Where a record is put back: by its key, as it came and not as it is shown; without one where it stood, if that is there."""
+        if key is not None:
+            return partition_for(key, self._admin.hashed_over(facts))
+        return origin if 0 <= origin < facts.partitions else 0
 
     def _offset_of(self, topic: str, partition: int, start: int, mark: bytes, deadline_s: float) -> int:
         """Where the record with a mark stands, at or behind an offset; -1 when it is not found in time."""
@@ -124,19 +131,17 @@ class DeadLetterReader:
                 return message.offset() or 0
         return -1
 
-    def _marked(self, letters: _Letters) -> _Letters:
-        """The same, with where they were put back, if a short search tells."""
+    def _marked(self, messages: _Messages) -> _Letters:
+        """Dead letters, with where they were put back, if a short search tells."""
+        letters = [self._view(message) for message in messages]
         since: dict[tuple[str, int], int] = {}
-        for letter in letters:
+        for letter, message in zip(letters, messages, strict=True):
             parsed = self._topics.parse(letter.origin.topic)
             facts = self._admin.describe([letter.origin.topic]).get(letter.origin.topic) if parsed is not None else None
             if parsed is None or facts is None or parsed.namespace != self._settings.namespace or parsed.kind not in _REDRIVABLE:
                 continue
-            # Without a key the producer takes any partition.
-            partition = partition_for(letter.record.key.encode(), self._admin.hashed_over(facts)) if letter.record.key else -1
+            partition = self._partition(facts, _bytes(message.key()), letter.origin.partition)
             letter.target = Place(letter.origin.topic, partition, -1)
-            if partition < 0:
-                continue
             where = letter.origin.topic, partition
             since[where] = min(since.get(where, letter.time_ms), letter.time_ms)
         found = self._put_back(since)
