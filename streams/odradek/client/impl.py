@@ -105,7 +105,7 @@ class ClientImpl(OutboundInterceptor):
         try:
             reply: Reply | None = await self._ask(input.task_queue, record, timeout_s, create=True)
         except Unanswered as unanswered:
-            self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
+            self._accept(unanswered, f"start of workflow {input.id!r}", input.id, input.task_queue, input.rpc_timeout)
             reply = None
         if reply is not None:
             check_start(reply, workflow_id=input.id, workflow_type=input.workflow, task_queue=input.task_queue)
@@ -147,7 +147,7 @@ class ClientImpl(OutboundInterceptor):
             try:
                 reply = await self._channel.ask_result(input.task_queue, record, timeout_s, create=True)
             except Unanswered as unanswered:
-                self._accept(unanswered, f"start of workflow {input.id!r}", input.task_queue, input.rpc_timeout)
+                self._accept(unanswered, f"start of workflow {input.id!r}", input.id, input.task_queue, input.rpc_timeout)
                 # Accepted, with a deadline that was for the verdict alone.
                 reply = await self._channel.ask_result(input.task_queue, record, create=True)
         except Gone as error:
@@ -386,8 +386,9 @@ class ClientImpl(OutboundInterceptor):
     def _timeout(self, rpc_timeout: timedelta | None) -> float:
         return self._default_timeout_s if rpc_timeout is None else seconds_of(rpc_timeout, "rpc_timeout")
 
-    def _accept(self, unanswered: Unanswered, what: str, queue: str, rpc_timeout: timedelta | None) -> None:
-        accept(unanswered, what=what, task_queue=queue, address=self._channel.transport.address, explicit=rpc_timeout is not None)
+    def _accept(self, unanswered: Unanswered, what: str, workflow_id: str, queue: str, rpc_timeout: timedelta | None) -> None:
+        address, explicit = self._channel.transport.address, rpc_timeout is not None
+        accept(unanswered, what=what, workflow_id=workflow_id, task_queue=queue, address=address, explicit=explicit)
 
     async def _prepare(self, queue: str, *, create: bool) -> None:
         await self._channel.prepare(queue, create=create)
@@ -409,7 +410,7 @@ class ClientImpl(OutboundInterceptor):
             try:
                 return await self._ask(queue, record, timeout_s)
             except Unanswered as unanswered:
-                self._accept(unanswered, what, queue, rpc_timeout)
+                self._accept(unanswered, what, record.workflow_id, queue, rpc_timeout)
                 return None
 
         queue, reply = await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)

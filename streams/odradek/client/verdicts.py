@@ -65,7 +65,7 @@ def noting_pending() -> Iterator[list[str]]:
         _pending.reset(token)
 
 
-def accept(unanswered: Unanswered, *, what: str, task_queue: str, address: str, explicit: bool) -> None:
+def accept(unanswered: Unanswered, *, what: str, workflow_id: str, task_queue: str, address: str, explicit: bool) -> None:
     """Return if a request that changes something counts as accepted without an answer; raise `RPCError` if not.
 
     explicit: the caller gave the timeout.
@@ -84,9 +84,10 @@ def accept(unanswered: Unanswered, *, what: str, task_queue: str, address: str, 
     if noted is not None:
         noted.append(task_queue)
     level = logging.WARNING if noted is None else logging.DEBUG
+    ids = {"workflow_id": workflow_id, "task_queue": task_queue}
     if why:
         text = "%s: no answer came within %.3g s%s. The request lies in the log of task queue %r and is applied by its processor"
-        logger.log(level, text, what, unanswered.waited_s, why, task_queue)
+        logger.log(level, text, what, unanswered.waited_s, why, task_queue, extra=ids)
         return
     logger.log(
         level,
@@ -94,6 +95,7 @@ def accept(unanswered: Unanswered, *, what: str, task_queue: str, address: str, 
         what,
         task_queue,
         unanswered.waited_s,
+        extra=ids,
     )
 
 

@@ -6,7 +6,8 @@
 
 Where ids come from: `workflow.logger` and `activity.logger` put theirs on each record; any other logger used inside an activity or a
 workflow gets them too; the hosts' own lines carry namespace, queue and partition, and those about one run (interrupted by the watchdog, a
-refused input, a dead letter) its ids, given with `extra=`. `trace_id` and `span_id` are those of the current OpenTelemetry span.
+refused input, a dead letter) its ids, given with `extra=`. Lines of `odradek server` have its namespace, and while it answers a request
+`request`, its method and path without the query. `trace_id` and `span_id` are those of the current OpenTelemetry span.
 
 Never at replay: `workflow.logger` is silent then, so a line of a committed workflow task appears once, however often the run is brought
 back. A task that died before its commit is done anew, and says it again.
@@ -40,6 +41,7 @@ IDS = (
     "attempt",
     "update_id",
     "update_name",
+    "request",
 )
 _RENAMED = {"workflow_run_id": "run_id", "workflow_namespace": "namespace"}
 #: Attributes that every record has: what is beside them came with `extra=`.
@@ -56,7 +58,13 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line. `extra=` of a call comes along under its own names, as text if JSON has no form for it."""
+    """One JSON object a line. `extra=` of a call comes along under its own names, as text if JSON has no form for it. fields: ids of the
+    process, for lines that know none themselves.
+    """
+
+    def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._fields = fields or {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Called by logging."""
@@ -67,7 +75,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        ids = ids_of(record)
+        ids = {**self._fields, **ids_of(record)}
         line.update((name, ids[name]) for name in IDS if ids.get(name) not in (None, ""))
         line.update(_span())
         for name, value in vars(record).items():
@@ -77,7 +85,30 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = self.formatStack(record.stack_info)
-        return clean_text(json.dumps(line, ensure_ascii=False, default=str))  # a lone surrogate becomes JSON's own escape of it
+        return clean_text(_object(line))  # a lone surrogate becomes JSON's own escape of it
+
+
+def _object(line: dict[str, Any]) -> str:
+    try:
+        return _json(line)
+    except Exception:  # somewhere in it is NaN, a key that is no text, a circle, what has no text
+        return _json({name: _plain(value) for name, value in line.items()})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """The value, or else its text. A line must never be lost over what was given with it."""
+    try:
+        _json(value)
+        return value
+    except Exception:
+        try:
+            return str(value)
+        except Exception:
+            return f"a {type(value).__name__} that cannot be shown"
 
 
 def ids_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -109,17 +140,18 @@ def _span() -> dict[str, str]:
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if context.is_valid else {}
 
 
-def configure_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
+def configure_logging(log_format: str, level: str, stream: TextIO | None = None, fields: Mapping[str, Any] | None = None) -> None:
     """Log to `stream` (stderr) in this format from this level on, in place of what this function set up before.
 
-    With `json`, messages of `workflow.logger` and `activity.logger` no longer end with their ids as text: they stand in fields.
+    fields: ids of the process, for lines of JSON that know none. With `json`, messages of `workflow.logger` and `activity.logger` no longer
+    end with their ids as text: they stand in fields.
     """
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if getattr(handler, "_odradek", False)]:
         root.removeHandler(old)
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler._odradek = True  # type: ignore[attr-defined]
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(TEXT_FORMAT))
+    handler.setFormatter(JsonFormatter(fields) if log_format == "json" else TextFormatter(TEXT_FORMAT))
     root.addHandler(handler)
     root.setLevel(level.upper())
     if log_format == "json":
@@ -132,5 +164,5 @@ def configure_logging(log_format: str, level: str, stream: TextIO | None = None)
 
 def log_as_set(settings: Settings, level: str | None) -> None:
     """For processes that stay: log as their settings say; `level` wins. librdkafka's lines show too, the repeated ones once a minute."""
-    configure_logging(settings.log_format, level or settings.log_level)
+    configure_logging(settings.log_format, level or settings.log_level, fields={"namespace": settings.namespace})
     logging.getLogger("odradek.kafka").setLevel(logging.NOTSET)

@@ -20,6 +20,7 @@ from odradek.exceptions import (
     TopicMissingError,
     WorkflowAlreadyStartedError,
 )
+from odradek.log_fields import log_fields
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.errors import TopicNameError, WireError
 
@@ -130,7 +131,8 @@ def api_error(error: BaseException) -> ApiError:
     if status is not None:
         return ApiError(status, str(error))
     reference = uuid.uuid4().hex[:12]
-    logger.error("request failed, reference %s", reference, exc_info=error)
+    request = log_fields().get("request")
+    logger.error("request failed, reference %s%s", reference, f": {request}" if request else "", exc_info=error)
     return ApiError(RPCStatusCode.INTERNAL, f"internal error, reference {reference}: the server's log has more")
 
 

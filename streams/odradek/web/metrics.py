@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from odradek.log_fields import log_fields, set_log_fields
 from odradek.statistics import OTHER
 from odradek.telemetry import catalog as m
 from odradek.telemetry.health import Health
@@ -34,10 +35,11 @@ _QUEUES_EVERY_S = 10.0
 _QUEUES_TIMEOUT_S = 4.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_ROUTE = "(none)"
+_PATH_MAX = 1_000
 
 
 class CountRequests:
-    """ASGI middleware: counts by the pattern of the route, never by what stands in the path."""
+    """ASGI middleware: counts by the pattern of the route, never by what stands in the path; lines of the log name the request."""
 
     def __init__(self, app: ASGIApp, tally: RequestTally) -> None:
         self._app = app
@@ -55,6 +57,8 @@ class CountRequests:
                 seen[:] = message["status"], time.perf_counter() - began
             await send(message)
 
+        # Of the request's own task; the query may hold what somebody looks for, and codes of a login.
+        set_log_fields(**{**log_fields(), "request": f"{scope['method']} {scope['path'][:_PATH_MAX]}"})
         try:
             await self._app(scope, receive, send_and_see)
         finally:

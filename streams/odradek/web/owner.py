@@ -124,7 +124,7 @@ class ChannelOwners:
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         except Unanswered as unanswered:
-            accept(unanswered, what=what, task_queue=queue, address=self._address, explicit=False)
+            accept(unanswered, what=what, workflow_id=record.workflow_id, task_queue=queue, address=self._address, explicit=False)
             return None
 
     async def report(self, record: ActivityReport, *, task_queue: str, timeout_s: float) -> None:
