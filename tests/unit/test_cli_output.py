@@ -16,6 +16,7 @@ import pytest
 
 from odradek.cli import batch, confirm, output, times, topic
 from odradek.cli.status import MEANINGS, CommandFailedError, Status, UsageError, status_of, statuses_text
+from odradek.cli.width import cut, width_of
 from odradek.cli.workflow.start import search_attributes
 from odradek.client import RPCError, RPCStatusCode
 from odradek.web.kafka.facts import RecordView
@@ -155,6 +156,25 @@ def test_one_long_cell_does_not_widen_all_rows(capsys: pytest.CaptureFixture[str
     assert output.print_table(["ID", "TYPE"], [[long, "T"]], widths=widths, headed=False) == [8, 4]
     all_long = [[f"{long}{number}", "T"] for number in (1, 10, 100)]
     assert output.print_table(["ID", "TYPE"], all_long) == [1_003, 4], "where all are long it is no exception"
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [("", 0), ("order", 5), ("注文-1", 6), ("Zoe\u0308", 3), ("café", 4), ("😀", 2), ("ＡＢ", 4), ("한글", 4), ("שלום", 4)],
+)
+def test_widths_on_a_terminal(text: str, width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert width_of(text) == width
+    output.print_table(["ID", "TYPE"], [[text, "T"], ["order-1", "T"]])
+    _, row, _ = capsys.readouterr().out.splitlines()
+    assert width_of(row) == 10 and row.endswith("  T"), "the second column begins where it does in other rows"
+    output.print_fields({text or "-": 1, "a long name": 2})
+    row, _ = capsys.readouterr().out.splitlines()
+    assert width_of(row) == 14
+
+
+def test_what_is_cut_to_its_columns() -> None:
+    assert [cut("注文書-1", width) for width in (8, 7, 6, 5, 2, 1, 0)] == ["注文書-1", "注文書…", "注文…", "注文…", "…", "…", ""]
+    assert cut("order", 5) == "order" and cut("order", 4) == "ord…"
 
 
 def test_topics_of_two_queues_look_different() -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 from odradek.cli.payloads import Unreadable
 from odradek.cli.style import HEADING, Painted, heading, paint
+from odradek.cli.width import cut, width_of
 from odradek.visible_text import IN_JSON
 
 NONE = "none"
@@ -124,10 +125,10 @@ def print_many(options: argparse.Namespace, header: Sequence[str], rows: Iterabl
 def print_fields(fields: dict[str, Any]) -> None:
     """Names and values in two columns; empty ones are left out."""
     shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-    width = max((len(name) for name in shown), default=0)
+    width = max((width_of(name) for name in shown), default=0)
     for name, value in shown.items():
         text = painted(value) if isinstance(value, str) else json_text(value)
-        print(f"{name:<{width}}  {text}")
+        print(f"{name}{' ' * (width - width_of(name))}  {text}")
 
 
 def print_heading(text: str) -> None:
@@ -147,7 +148,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, widths:
     texts = [[visible(cell) for cell in row] for row in rows]
     least = list(widths) or [0] * len(header)
     shown = [header, *texts] if headed else texts
-    used = [_width([len(row[column]) for row in shown], least[column]) for column in range(len(header))]
+    used = [_width([width_of(row[column]) for row in shown], least[column]) for column in range(len(header))]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     room = limit - sum(used[:-1]) - 2 * (len(used) - 1) if limit else 0
     if headed:
@@ -166,9 +167,9 @@ def _width(lengths: Sequence[int], least: int) -> int:
 def _print_row(texts: Sequence[str], colors: Sequence[int], widths: Sequence[int], room: int) -> None:
     """room: for the last column on a terminal; the spaces between columns and behind the last text have no color."""
     *first, last = texts
-    if _NARROWEST <= room < len(last):
-        last = last[: room - 1] + "…"
-    cells = [paint(text, color) + " " * (width - len(text)) for text, color, width in zip(first, colors, widths, strict=False)]
+    if room >= _NARROWEST:
+        last = cut(last, room)
+    cells = [paint(text, color) + " " * (width - width_of(text)) for text, color, width in zip(first, colors, widths, strict=False)]
     print("  ".join([*cells, paint(last, colors[-1])]).rstrip())
 
 

@@ -10,17 +10,20 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, settings_of
-from odradek.cli.status import SERVING, UsageError
+from odradek.cli.status import SERVING, Status, UsageError
 from odradek.config import Settings
 from odradek.telemetry.logs import log_as_set
 
 logger = logging.getLogger("odradek.cli.worker")
+
+AFTER_GRACE_SECONDS = 5.0
 
 EXAMPLES = """examples:
   odradek worker shop.workflows:WORKFLOWS --task-queue orders --processes 2
@@ -29,8 +32,9 @@ EXAMPLES = """examples:
   odradek worker shop.workflows --task-queue orders --interceptor odradek.contrib.opentelemetry:TracingInterceptor
 
 MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines (of interceptors one is named).
-Modules are looked for in the present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace. A second
-one ends at once, with status 143 (130 for Ctrl-C).
+Modules are looked for in the present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace (setting
+`graceful_shutdown_timeout`), then they are cancelled; 5 s later the process ends, with status 1 if any still runs. A second one ends at
+once, with status 143 (130 for Ctrl-C).
 """
 
 
@@ -183,7 +187,7 @@ async def _serve(settings: Settings, task_queue: str, workflows: list[Any], acti
             client, task_queue=task_queue, workflows=workflows, activities=activities, activity_executor=executor, interceptors=others
         )
         stopping = asyncio.Event()
-        _handle_signals(stopping, supervised)
+        _handle_signals(stopping, supervised, settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS)
         serving = asyncio.create_task(worker.run())
         waiting = asyncio.create_task(stopping.wait())
         logger.info("worker of task queue %r: %d workflow types, %d activities", task_queue, len(workflows), len(activities))
@@ -197,13 +201,16 @@ async def _serve(settings: Settings, task_queue: str, workflows: list[Any], acti
     return 0
 
 
-def _handle_signals(stopping: asyncio.Event, supervised: bool) -> None:
-    """The first signal sets `stopping`, the second ends the process at once."""
+def _handle_signals(stopping: asyncio.Event, supervised: bool, within_seconds: float) -> None:
+    """The first signal sets `stopping`, the second ends the process at once. So does the time, if it drains for longer than that."""
 
     def on_signal(number: signal.Signals) -> None:
         if stopping.is_set():
             os._exit(128 + number)
         stopping.set()
+        timer = threading.Timer(within_seconds, _end, [within_seconds])  # the loop may be what an activity blocks
+        timer.daemon = True
+        timer.start()
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM)
@@ -212,3 +219,9 @@ def _handle_signals(stopping: asyncio.Event, supervised: bool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
+
+
+def _end(within_seconds: float) -> NoReturn:
+    text = "activities that do not end are tried again, after their timeouts"
+    print(f"error: not drained within {within_seconds:g} s of the signal; {text}", file=sys.stderr, flush=True)
+    os._exit(Status.FAILED)

@@ -15,6 +15,7 @@ from odradek.cli.common import cluster_options, with_client
 from odradek.cli.output import is_json, output_options, print_fields, print_heading, visible
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, UsageError
 from odradek.cli.style import Painted, heading, paint
+from odradek.cli.width import cut, width_of
 from odradek.cli.workflow.options import add_one, handle_of
 from odradek.cli.workflow.trace_state import Line, TracedRun
 from odradek.client import Client, RPCError, WorkflowHandle
@@ -151,8 +152,6 @@ def _cut(line: Line, width: int) -> Line:
 def _cut_parts(line: Line, width: int) -> Iterator[str]:
     left = width
     for part in line:
-        text = visible(part)
-        if len(text) > left:
-            text = text[: left - 1] + "…" if left > 0 else ""
-        left -= len(text)
+        text = cut(visible(part), left)
+        left -= width_of(text)
         yield Painted(text, part.color) if isinstance(part, Painted) else text
