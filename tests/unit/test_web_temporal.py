@@ -23,6 +23,7 @@ from tests.unit.client_fakes import reply_to
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, busy_description, ok, plain, summary
 
 API = "/api/v1/namespaces/default"
+DETAILS = "type.googleapis.com/temporal.api.errordetails.v1."
 
 
 @pytest.fixture
@@ -199,6 +200,7 @@ async def test_history_pages_both_ways(server: WebServer, size: int) -> None:
                 token = page.get("nextPageToken", "")
                 if not token:
                     break
+                assert "reverse" not in path or len(page["history"]["events"]) <= size
             assert seen == [str(number) for number in order], path
 
 
@@ -267,7 +269,8 @@ async def test_run_that_is_not_there(server: WebServer) -> None:
         for path in ("", "/history", "/history-reverse"):
             response = await client.get(f"{API}/workflows/nobody{path}")
             assert response.status_code == 404, path
-            assert response.json() == {"code": 5, "message": "workflow not found for ID: nobody", "details": []}
+            detail = {"@type": f"{DETAILS}NotFoundFailure", "currentCluster": "active", "activeCluster": "active"}
+            assert response.json() == {"code": 5, "message": "workflow not found for ID: nobody", "details": [detail]}
 
 
 async def test_processor_down_is_503_with_the_queue(server: WebServer) -> None:

@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast
 from starlette.requests import HTTPConnection
 
 from odradek.config import Settings
+from odradek.service import RPCStatusCode
 from odradek.web.batch import BatchJobs
-from odradek.web.errors import ReadSideBuildingError, not_found, unavailable
+from odradek.web.errors import DETAIL_TYPE, ApiError, ReadSideBuildingError, unavailable
 from odradek.web.hub import Hub
 from odradek.web.kafka.backlog import Backlog
 from odradek.web.kafka.cluster import QueueReader
@@ -71,7 +72,9 @@ class ServerContext:
     def check_namespace(self, namespace: str) -> None:
         """NOT_FOUND for any other namespace: a server serves the one of its settings."""
         if namespace != self.namespace:
-            raise not_found(f"Namespace {namespace} is not found. This server serves {self.namespace!r}: start one for each namespace")
+            message = f"Namespace {namespace} is not found. This server serves {self.namespace!r}: start one for each namespace"
+            detail = {"@type": DETAIL_TYPE + "NamespaceNotFoundFailure", "namespace": namespace}
+            raise ApiError(RPCStatusCode.NOT_FOUND, message, details=[detail])
 
     def need_visibility(self) -> Visibility:
         """The read side, or UNAVAILABLE: there is none, or its first copy is not whole yet."""

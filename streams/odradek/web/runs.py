@@ -93,13 +93,14 @@ class RunReader:
         return Page(page.run_id, page.events[-1:], page.next_event_id, page.open)
 
     async def page_before(self, last: int, size: int) -> list[HistoryEvent]:
-        """Up to `size` events with ids up to `last`, newest first, each a wire event (a WorkflowTask counts once and ends at `last`)."""
+        """Up to `size` events with ids up to `last`, newest first, each a wire event: a WorkflowTask counts once, the first may end behind
+        `last`."""
         # A shorthand event has three ids: begin two earlier, so that one that reaches into the stretch is met.
         first = max(1, last - size - 2)
         found: list[HistoryEvent] = []
         for _ in range(_REPLIES_MAX):
             page = await self.page(first, size + 3)
-            found += [event for event in page.events if last_id(event) <= last]
+            found += [event for event in page.events if event.event_id <= last]
             if page.next_event_id == 0 or page.next_event_id > last or not page.events:
                 break
             first = page.next_event_id

@@ -7,7 +7,7 @@ from typing import Any
 
 from odradek.engine.json_fields import write_duration
 from odradek.web.context import server_version
-from odradek.web.temporal.endpoint import Call, without_defaults
+from odradek.web.temporal.endpoint import CLUSTER, Call, without_defaults
 from odradek.web.threads import in_thread
 
 # The types of Temporal's own attributes are fixed; ours that Temporal does not have stand beside them.
@@ -39,7 +39,7 @@ async def cluster_info(call: Call) -> dict[str, Any]:
         serverVersion=API_VERSION,
         clusterId=call.server.cluster_id,
         versionInfo={"current": {"version": server_version()}},
-        clusterName="active",
+        clusterName=CLUSTER,
         persistenceStore="kafka",
         visibilityStore="sqlite",
     )
@@ -74,8 +74,8 @@ def _namespace(call: Call) -> dict[str, Any]:
             "visibilityArchivalState": "ARCHIVAL_STATE_DISABLED",
         },
         "replicationConfig": {
-            "activeClusterName": "active",
-            "clusters": [{"clusterName": "active"}],
+            "activeClusterName": CLUSTER,
+            "clusters": [{"clusterName": CLUSTER}],
             "state": "REPLICATION_STATE_NORMAL",
         },
     }

@@ -13,14 +13,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from odradek.client.locate import NAME_THE_QUEUE
+from odradek.service import RPCStatusCode
 from odradek.web.context import ServerContext, server_of
-from odradek.web.errors import ApiError, api_error, invalid
+from odradek.web.errors import DETAIL_TYPE, ApiError, api_error, invalid
 from odradek.web.paths import SLASH
 from odradek.web.request_body import read_json
 from odradek.web.request_limit import handler_limit
 from odradek.web.temporal.message import Message, camel
 from odradek.web.temporal.shorthand import shorten
 
+#: The cluster's name, which is Temporal's own for a single one.
+CLUSTER = "active"
 _TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f", "")
 NAMESPACE = "/api/v1/namespaces/{namespace:segment}"
 
@@ -111,8 +114,10 @@ def route(method: str, path: str, handler: Handler) -> Route:
 
 
 def _as_named_here(error: ApiError) -> ApiError:
-    """An error whose cure is a parameter of ours by the name that it has in Temporal's API."""
+    """An error as Temporal's API has it: with the detail of its status, and a cure that is a parameter of ours by the name it has there."""
     error.message = error.message.replace(NAME_THE_QUEUE, "name the queue of the workflow with `taskQueue`")
+    if error.status is RPCStatusCode.NOT_FOUND and not error.details:
+        error.details = [{"@type": DETAIL_TYPE + "NotFoundFailure", "currentCluster": CLUSTER, "activeCluster": CLUSTER}]
     return error
 
 

@@ -86,8 +86,9 @@ async def history_reverse(call: Call) -> dict[str, Any]:
         run_id, last = token
         reader = _reader(call, run_id)
     events = await reader.page_before(last, size)
-    written = shapes.history(events[::-1], reader.task_queue)[::-1]
-    first = events[-1].event_id if events else 1
+    # A workflow task is three of them: a page may begin, and end, within one.
+    written = [event for event in shapes.history(events[::-1], reader.task_queue)[::-1] if int(event["eventId"]) <= last][:size]
+    first = int(written[-1]["eventId"]) if written else 1
     return _answer(written, _token(run_id, first - 1) if first > 1 else b"")
 
 
