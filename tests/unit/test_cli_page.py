@@ -120,6 +120,14 @@ _odradek; printf '%s\\n' "${{COMPREPLY[@]}}" """
         ("odradek -o json work", {"worker", "workflow"}),
         ("odradek --namespace ", set()),
         ("odradek --out", {"--output"}),
+        # as bash splits them, unless somebody has taken `=` from COMP_WORDBREAKS
+        ("odradek workflow list --output =", {"text", "table", "json", "jsonl", "none"}),
+        ("odradek workflow execute --id-reuse-policy = AllowD", {"AllowDuplicate", "AllowDuplicateFailedOnly"}),
+        ("odradek workflow list --output=js", {"--output=json", "--output=jsonl"}),
+        ("odradek --output = js", {"json", "jsonl"}),
+        ("odradek workflow start --type =", set()),
+        ("odradek workflow start --unknown=w", set()),
+        ("odradek workflow list --output = json --qu", {"--query"}),
     ],
 )
 def test_completion_in_bash(line: str, offered: set[str], tmp_path: Path) -> None:
@@ -129,13 +137,15 @@ def test_completion_in_bash(line: str, offered: set[str], tmp_path: Path) -> Non
 def test_completion_of_files(tmp_path: Path) -> None:
     (tmp_path / "order.json").write_text("{}")
     assert complete("odradek workflow start --input-file or", tmp_path) == ["order.json"]
+    assert complete("odradek workflow start --input-file = or", tmp_path) == ["order.json"]
+    assert complete("odradek workflow start --input-file=or", tmp_path) == ["--input-file=order.json"]
 
 
 def test_what_stands_before_the_command_is_known_to_every_shell() -> None:
     """zsh takes the value of an option that it does not know for the command."""
     zsh, fish = SHELLS["zsh"](TREE), SHELLS["fish"](TREE)
     before = zsh[zsh.index("_odradek() {") : zsh.index("'1: :->command'", zsh.index("_odradek() {"))]
-    assert "'*--output[" in before and "'*-o[" in before and "(text table json jsonl none)" in before
+    assert "'*--output=[" in before and "'*-o[" in before and "(text table json jsonl none)" in before
     assert "complete -c odradek -n 'not __fish_seen_subcommand_from" in fish
     first = next(line for line in fish.splitlines() if "-l output" in line)
     assert first.startswith("complete -c odradek -n 'not __fish_seen_subcommand_from dev ") and "-s o -x -a 'text table" in first

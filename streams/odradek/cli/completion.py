@@ -69,15 +69,22 @@ def bash(tree: Command) -> str:
         for option in command.options:
             patterns = "|".join(f'"{path}|{flag}"' for flag in option.flags)
             if option.choices:
-                values.append(f'    {patterns}) COMPREPLY=($(compgen -W "{" ".join(option.choices)}" -- "$current")); return ;;')
+                values.append(
+                    f'    {patterns}) COMPREPLY=($(compgen -P "$prefix" -W "{" ".join(option.choices)}" -- "$current")); return ;;'
+                )
             elif option.file:
-                files.append(f'    {patterns}) COMPREPLY=($(compgen -f -- "$current")); return ;;')
+                files.append(f'    {patterns}) COMPREPLY=($(compgen -P "$prefix" -f -- "$current")); return ;;')
             elif option.value:
                 values.append(f"    {patterns}) return ;;")
     lines = "\n".join
     return f"""# bash completion of odradek
 _odradek() {{
-  local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" path="" words="" i
+  local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" path="" words="" prefix="" behind="" i
+  case "$current" in  # bash splits --option=value in three; in one where somebody wants it so
+    --*=*) previous="${{current%%=*}}" prefix="${{current%%=*}}=" behind=1 current="${{current#*=}}" ;;
+    =) current="" behind=1 ;;
+    *) if [[ "$previous" == "=" && $COMP_CWORD -gt 1 ]]; then previous="${{COMP_WORDS[COMP_CWORD-2]}}" behind=1; fi ;;
+  esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "$path|${{COMP_WORDS[i]}}" in
 {lines(commands)}
@@ -86,6 +93,7 @@ _odradek() {{
   case "$path|$previous" in
 {lines(values + files)}
   esac
+  if [[ -n "$behind" ]]; then return; fi
   case "$path" in
 {lines(words)}
   esac
@@ -130,7 +138,8 @@ def _zsh_specs(option: Option) -> list[str]:
         action += f"({' '.join(option.choices)})"
     elif option.file:
         action += "_files"
-    return [f"'*{flag}[{help}]{action}'" for flag in option.flags]
+    # `=`: the value stands behind it or in the next word
+    return [f"'*{flag}{'=' if option.value and flag.startswith('--') else ''}[{help}]{action}'" for flag in option.flags]
 
 
 def _quoted(text: str) -> str:
