@@ -1,7 +1,8 @@
 """`/metrics`, `/health/live` and `/health/ready` of a service that knows nothing of Odradek: a small HTTP server over prometheus_client.
 
 As docs/operate.md has it for Odradek's own processes. Live: the service's loop goes round (`beat`). Ready: the group has assigned
-partitions (`assigned`), a broker answers (`contact`), and what waits there to be read is read (`stands`).
+partitions (`assigned`), a broker answers (`contact`) and has what the service writes to (`lacks`), and what waits there to be read is
+read (`stands`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Telemetry:
         self.stopping = False
         self._beaten_at = time.monotonic()
         self._contact_at: float | None = None
+        self._lacking = ""
         self._waiting = 0
         self._moved_at = time.monotonic()
         self._position: object = None
@@ -57,6 +59,10 @@ class Telemetry:
     def contact(self) -> None:
         """A broker has answered."""
         self._contact_at = time.monotonic()
+
+    def lacks(self, what: str) -> None:
+        """What keeps it from working although a broker answers, in words; "" once nothing does."""
+        self._lacking = what
 
     def stands(self, position: object, waiting: int) -> None:
         """How far it has read, in any form that changes when it goes on, and how many records wait that it could read. Say it often."""
@@ -99,6 +105,8 @@ class Telemetry:
             reasons.append("no broker has answered yet")
         elif now - self._contact_at > CONTACT_SECONDS:
             reasons.append(f"no broker has answered for {now - self._contact_at:.0f} s")
+        elif self._lacking:
+            reasons.append(self._lacking)
         if self._waiting and now - self._moved_at > STUCK_SECONDS:
             reasons.append(f"{self._waiting} records wait, and none was taken for {now - self._moved_at:.0f} s")
         return reasons

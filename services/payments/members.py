@@ -1,6 +1,7 @@
 """What this service says of itself on `members` (docs/wire.md, "Tell who you are"): who it is, how many of its slots are in use.
 
-Every few seconds, outside transactions, and a tombstone at a clean end. A report that the broker acknowledges also tells that it answers.
+Every few seconds, outside transactions, and a tombstone at a clean end. A report that the broker acknowledges also tells that it answers;
+one that it does not may be for the topic's sake alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Produce = Callable[[str, bytes, bytes | None, dict[str, bytes]], Awaitable[None]
 class MemberReports:
     """Sends by `produce` until `leave`. `instance`: tells this one from others on the same host, the same after a restart, so that the
     last word of one that was killed is overwritten when it comes back. `contact`: called when the broker has acknowledged a report.
+    `lacks`: told why it does not, "" once it does.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class MemberReports:
         slots_total: int,
         slots_used: Callable[[], int],
         contact: Callable[[], None],
+        lacks: Callable[[str], None],
     ) -> None:
         self._schemas = schemas
         self._produce = produce
         self._slots_used = slots_used
         self._contact = contact
+        self._lacks = lacks
         self._topic = names.members
         self._leaving = False
         self._status: dict[str, Any] = {
@@ -78,5 +82,7 @@ class MemberReports:
             await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_SECONDS)
         except Exception as error:  # the next one tells it; commands do not wait for reports
             print(f"{self._topic}: not told who we are: {error!r}", flush=True)
+            self._lacks(f"topic {self._topic} takes no reports of it ({error!r}): is it there? Any Odradek worker or server makes it")
         else:
             self._contact()
+            self._lacks("")

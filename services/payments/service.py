@@ -73,6 +73,7 @@ class Payments:
             slots_total=CONCURRENCY,
             slots_used=lambda: self._running,
             contact=self._telemetry.contact,
+            lacks=self._telemetry.lacks,
         )
         self._redelivered_below: dict[TP, int] = {}
         self._producers: dict[str, faust.TopicT] = {}
@@ -120,12 +121,14 @@ class Payments:
         """For readiness: commands that wait while slots are free, and none is taken, are a defect somewhere between broker and agent."""
         consumer = self.app.consumer
         try:
-            ends = await consumer.highwaters(*consumer.assignment())
-            positions = {tp: await consumer.position(tp) or 0 for tp in ends}
+            assigned = consumer.assignment()
+            ends = await consumer.highwaters(*(assigned or {TP(self._names.commands, 0)}))
+            self._telemetry.contact()
+            positions = {tp: await consumer.position(tp) or 0 for tp in assigned}
         except Exception as error:  # no broker, or a rebalance: the reports of this member tell
             self.app.log.info("how far it has read is not known: %r", error)
             return
-        waiting = sum(max(0, end - positions[tp]) for tp, end in ends.items())
+        waiting = sum(max(0, ends.get(tp, 0) - position) for tp, position in positions.items())
         self._telemetry.stands(positions, waiting if self._running < CONCURRENCY else 0)
 
     async def _leave(self, *_: Any, **__: Any) -> None:

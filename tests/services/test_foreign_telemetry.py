@@ -62,6 +62,16 @@ def test_a_broker_that_does_not_answer_is_not_ready_and_no_reason_to_restart(tel
     assert telemetry.reasons(READY) == []
 
 
+def test_what_it_lacks_is_told_where_a_broker_answers(telemetry: Telemetry, clock: Clock) -> None:
+    telemetry.lacks("topic members is missing")
+    assert (telemetry.reasons(READY), telemetry.reasons(LIVE)) == (["payments: topic members is missing"], [])
+    pass_time(telemetry, clock, 11, lambda: None)
+    assert telemetry.reasons(READY) == ["payments: no broker has answered for 11 s"], "which is why"
+    telemetry.contact()
+    telemetry.lacks("")
+    assert telemetry.reasons(READY) == []
+
+
 def test_records_that_wait_while_none_is_taken(telemetry: Telemetry, clock: Clock) -> None:
     def stuck() -> None:
         telemetry.contact()

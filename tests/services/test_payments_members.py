@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import NewTopic
 
+from odradek.broker.ports import free_ports
 from tests.kafka.server_commands import get, running, until
 from tests.services.payments_wire import QUEUE, REPOSITORY, SCHEMAS, Wire, outcomes, wire_on
 
@@ -106,3 +108,24 @@ def test_the_server_lists_it_with_its_slots(wire: Wire, tmp_path: Path) -> None:
         assert wire.process is not None
         wire.process.send_signal(signal.SIGTERM)
         until(lambda: listed() == [])
+
+
+@pytest.mark.slow
+def test_members_that_somebody_deletes_is_named_and_no_broker_is_blamed(wire: Wire) -> None:
+    (port,) = free_ports(1)
+    wire.start(telemetry=f"127.0.0.1:{port}")
+
+    def ready() -> tuple[int, list[str]]:
+        status, said = get(f"http://127.0.0.1:{port}/health/ready")
+        return status, said.get("reasons", []) if status in (200, 503) else []
+
+    until(lambda: ready()[0] == 200)
+    for future in wire.admin.delete_topics([wire.members]).values():
+        future.result(20)
+    _, [reason] = until(lambda: ready()[0] == 503 and ready())
+    assert wire.members in reason and "no broker" not in reason, reason
+    wire.command(1)
+    wire.until(lambda seen: "order-1" in outcomes(seen))
+    for future in wire.admin.create_topics([NewTopic(wire.members, 1, 1)]).values():
+        future.result(20)
+    until(lambda: ready() == (200, []))
