@@ -1,16 +1,19 @@
 """A schema registry for a service that does not import odradek: Confluent's HTTP API as far as `docs/wire.md` needs it.
 
-Both calls block for two seconds at most. One that failed is not asked again for a second: callers meet it once a record.
+Both calls block for two seconds at most. One that failed is not asked again for a second: callers meet it once a record. User and password
+that its URL may have are sent, and stand in no error.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
 WITHIN_SECONDS = 2.0
@@ -32,7 +35,10 @@ class Registry:
     """The registry at `url`. `clock`: seconds, monotonic."""
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url = url.rstrip("/")
+        scheme, separator, rest = url.rstrip("/").rpartition("://")
+        user, _, place = rest.rpartition("@")
+        self._url = f"{scheme}{separator}{place}"
+        self._authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
         self._clock = clock
         self._away: tuple[float, str] | None = None  # until when it is not asked, and why
 
@@ -67,6 +73,8 @@ class Registry:
             raise RegistryAway(self._away[1])
         data = None if body is None else json.dumps(body).encode()
         request = Request(self._url + path, data, {"Content-Type": _KIND, "Accept": _KIND})
+        if self._authorization:
+            request.add_unredirected_header("Authorization", self._authorization)
         try:
             with urlopen(request, timeout=WITHIN_SECONDS) as answer:
                 return json.loads(answer.read(ANSWER_BYTES_MAX))

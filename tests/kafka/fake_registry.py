@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,11 +16,14 @@ from odradek.broker.ports import HOST, free_ports
 
 
 class FakeRegistry:
-    """`schemas[id - 1]` is the schema of an id. `asked`: paths of the requests. `always`: status and body of every answer, if set."""
+    """`schemas[id - 1]` is the schema of an id. `asked`: paths of the requests. `users`: their Basic credentials.
+    `always`: status and body of every answer, if set.
+    """
 
     def __init__(self) -> None:
         self.schemas: list[str] = []
         self.asked: list[str] = []
+        self.users: set[str] = set()
         self.always: tuple[int, bytes] | None = None
         (self._port,) = free_ports(1)
         self.url = f"http://{HOST}:{self._port}"
@@ -48,6 +52,7 @@ class FakeRegistry:
 
             def _answer(self, status: int, value: object) -> None:
                 registry.asked.append(self.path)
+                registry.users.add(b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode())
                 body = json.dumps(value).encode()
                 if registry.always is not None:
                     status, body = registry.always

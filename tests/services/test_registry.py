@@ -236,6 +236,28 @@ def test_a_registry_that_was_away_is_asked_again() -> None:
         assert registry.schema_of(1) == {"type": "long"} and registry.schema_of(2) is None
 
 
+def test_user_and_password_of_the_url_are_used_and_never_told() -> None:
+    with fake_registry() as server:
+        url = server.url.replace("://", "://shop:s%20cret@") + "/"
+        assert Registry(url).schema_of(Registry(url).number_of("odradek.X", {"type": "long"})) == {"type": "long"}
+        assert server.users == {"shop:s cret"}
+        server.always = (409, b"{}")
+        with pytest.raises(RegistryRefuses, match=f"{server.url} refuses odradek.X") as refused:
+            Registry(url).number_of("odradek.X", {"type": "long"})
+        assert "shop" not in str(refused.value)
+    for unusable in (
+        url,
+        "http://shop:s%20cret@[::1",
+        "shop:s%20cret@registry:8081",
+        "http://shop:s%20/cret@registry:x",
+        "ftp://shop:s%20cret@h",
+    ):
+        for ask in (lambda registry: registry.schema_of(1), lambda registry: registry.number_of("odradek.X", {"type": "long"})):
+            with pytest.raises(RegistryAway, match="does not answer") as away:
+                ask(Registry(unusable))
+            assert not any(part in str(away.value) for part in ("shop", "s%20", "s cret", "cret@")), str(away.value)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
