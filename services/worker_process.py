@@ -17,6 +17,8 @@ from services.service_config import ProcessConfig, load
 
 C = TypeVar("C", bound=ProcessConfig)
 
+AFTER_GRACE_SECONDS = 5.0  # for what was cancelled to end
+
 
 def load_all(model: type[C], description: str) -> tuple[C, Settings]:
     """The file of `--config`: what the service needs, and Odradek's settings. What is wrong ends the process with a line that names it."""
@@ -46,7 +48,8 @@ async def _serve(settings: Settings, activities: Sequence[Callable[..., Any]]) -
     queue = settings.task_queue or ""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    on_signals(lambda: loop.call_soon_threadsafe(stop.set))
+    grace = settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS
+    on_signals(lambda: loop.call_soon_threadsafe(stop.set), within_seconds=grace)
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
         async with Worker(client, task_queue=queue, activities=activities, activity_executor=executor):
             print(f"serving {queue}", flush=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,7 +31,11 @@ async def outside() -> str:
 
 @activity.defn
 async def stubborn() -> None:
-    await asyncio.sleep(300)
+    """Whatever it is told."""
+    ends_at = time.monotonic() + 300
+    while time.monotonic() < ends_at:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(300)
 
 
 @workflow.defn

@@ -222,8 +222,7 @@ def test_worker_drains_on_sigterm(odradek: Run, start_worker: Callable[..., subp
     assert worker.wait(30) == 0
 
 
-def test_second_sigterm_ends_at_once(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
-    worker = start_worker("--config", str(REPOSITORY / "tests" / "kafka" / "long_grace.yaml"))
+def _start_stubborn(odradek: Run) -> None:
     assert odradek("workflow", "start", "-w", "s", "--type", "Stubborn", "-t", "q").returncode == 0
 
     def runs() -> bool:
@@ -231,6 +230,22 @@ def test_second_sigterm_ends_at_once(odradek: Run, start_worker: Callable[..., s
         return bool(described["pendingActivities"] and described["pendingActivities"][0]["state"] == "PENDING_ACTIVITY_STATE_STARTED")
 
     until(runs)
+
+
+def test_the_grace_of_an_activity_that_does_not_end_has_an_end(
+    odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """It swallows its cancellation; the engine tries it again after its timeouts."""
+    (tmp_path / "worker.yaml").write_text("graceful_shutdown_timeout: 0 s")
+    worker = start_worker("--config", str(tmp_path / "worker.yaml"))
+    _start_stubborn(odradek)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 1
+
+
+def test_second_sigterm_ends_at_once(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    worker = start_worker("--config", str(REPOSITORY / "tests" / "kafka" / "long_grace.yaml"))
+    _start_stubborn(odradek)
     worker.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(2)  # the activity has its grace
