@@ -32,6 +32,7 @@ from odradek.web.context import ServerContext
 from odradek.web.kafka.facts import ActivityPartitionView, QueueDetail
 from odradek.web.metrics import server_samples
 from odradek.web.options import ServerOptions
+from odradek.web.ui.histories import HistoryBook
 from odradek.wire import dead_letters
 from odradek.wire.history import ActivityTaskStartedEvent, WorkflowTask, WorkflowTaskFailed, WorkflowTaskScheduled
 
@@ -81,6 +82,7 @@ def server(folder: Path) -> ServerContext:
     intake = IntakeStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
     found.statistics["read side"] = lambda: dataclasses.asdict(intake)
     found.statistics["requests"] = lambda: {"waiting": 1, "requests": 7, "asked_again": 2, "unmatched_replies": 0, "response_ms": 5.0}
+    found.statistics["histories"] = HistoryBook().statistics
     found.requests.requests.add(("GET", "/", "200"))
     found.requests.seconds.of(("GET", "/")).observe(0.1)
     numbers = dict.fromkeys(QueueDetail.__struct_fields__, 0) | {

@@ -886,6 +886,16 @@ async def test_dashboard(server: UiServer) -> None:
         assert (await client.get("/dashboard")).status_code == 200
 
 
+async def test_the_cache_of_histories_is_in_statistics_and_metrics(server: UiServer) -> None:
+    server.add(summary("order-1"))
+    async with browser(server) as client:
+        for _ in range(2):
+            assert (await client.get(f"{RUN}/history?view=full", headers={"X-Part": "1"})).status_code == 200
+        kept = (await client.get("/api/odradek/v1/server-statistics")).json()["parts"]["histories"]
+        assert (kept["histories"], kept["hits"], kept["misses"], kept["dropped"]) == (1, 1, 1, 0) and 0 < kept["bytes"] < kept["bytes_max"]
+        assert f"odradek_http_history_events {kept['events']}" in (await client.get("/metrics")).text
+
+
 async def test_a_menu_of_many_types_says_that_there_are_more(server: UiServer) -> None:
     for number in range(60):
         server.add(summary(f"of-{number}", workflow_type=f"Type{number:02}"), owner=False)

@@ -181,7 +181,7 @@ class UiServer(WebServer):
         assert self.context.owners is not None
         self.context.owners = PatientOwners(self.context.owners)
         self.store.add_listener(lambda applied: self.context.hub.publish(RUNS))
-        self.app = create_app(self.context, pages=ui_routes(self.state))
+        self.app = create_app(self.context, pages=ui_routes(self.context, self.state))
 
     def member(self, *, kind: str = "PROCESSOR", time_ms: int) -> None:
         """Somebody of queue `orders` who has just said how they stand."""

@@ -253,6 +253,13 @@ HTTP_SECONDS = _metric(
     "http_request_seconds", HISTOGRAM, "seconds", "method route", "Until the response began; event streams count until their first byte."
 )
 HTTP_STREAMS = _metric("http_event_streams", GAUGE, "streams", "", "Open event streams.")
+KEPT_HISTORIES = _metric("http_histories", GAUGE, "histories", "", "Histories that pages keep in memory, imported ones among them.")
+KEPT_EVENTS = _metric("http_history_events", GAUGE, "events", "", "Events of these histories; 150,000 at most.")
+KEPT_BYTES = _metric("http_history_bytes", GAUGE, "bytes", "", "Their size as JSON; 96 MiB at most. In memory it is a few times that.")
+KEPT_LOOKUPS = _metric(
+    "http_history_lookups_total", COUNTER, "look-ups", "found", "Histories that pages wanted. found: hit, miss (read from the owner)."
+)
+KEPT_DROPPED = _metric("http_histories_dropped_total", COUNTER, "histories", "", "Histories that went to make room.")
 VISIBILITY_RUNNING = _metric("visibility_running", GAUGE, "0 or 1", "namespace", "1: the read side takes records in.")
 VISIBILITY_LAG = _metric(
     "visibility_lag",

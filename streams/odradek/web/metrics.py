@@ -115,6 +115,14 @@ def server_samples(server: ServerContext) -> Iterator[Sample]:
     for asked, distribution in tally.seconds.snapshot().items():
         yield Sample(m.HTTP_SECONDS, asked, distribution)
     yield Sample(m.HTTP_STREAMS, (), server.hub.statistics()["streams"])
+    if (kept := server.statistics.get("histories")) is not None:
+        histories = kept()
+        yield Sample(m.KEPT_HISTORIES, (), histories["histories"])
+        yield Sample(m.KEPT_EVENTS, (), histories["events"])
+        yield Sample(m.KEPT_BYTES, (), histories["bytes"])
+        yield Sample(m.KEPT_LOOKUPS, ("hit",), histories["hits"])
+        yield Sample(m.KEPT_LOOKUPS, ("miss",), histories["misses"])
+        yield Sample(m.KEPT_DROPPED, (), histories["dropped"])
     if (requests := server.statistics.get("requests")) is not None:
         yield from client_samples(namespace, requests())
     if (read_side := server.statistics.get("read side")) is not None:

@@ -122,7 +122,7 @@ def serve(
     on_ready: gets the address once it answers, and what ends the server, from any thread.
     """
     server = ServerContext(settings, options)
-    app = create_app(server, pages=ui_pages() if pages is None else pages)
+    app = create_app(server, pages=ui_pages(server) if pages is None else pages)
     with listening(options.host, options.port) as listener:
         url = url_of(options.host, listener.getsockname()[1])
 
@@ -169,12 +169,12 @@ async def _run(runner: _Runner, listener: socket.socket, opened: AbstractAsyncCo
             await runner.serve(sockets=[listener])
 
 
-def ui_pages() -> Sequence[BaseRoute]:
+def ui_pages(server: ServerContext) -> Sequence[BaseRoute]:
     """Routes of the UI, if this installation has one: `odradek.web.ui.routes.ui_routes`."""
     if importlib.util.find_spec("odradek.web.ui") is None:
         return ()
     routes = importlib.import_module("odradek.web.ui.routes")
-    return tuple(routes.ui_routes())
+    return tuple(routes.ui_routes(server))
 
 
 @contextlib.contextmanager

@@ -75,6 +75,7 @@ class HistoryBook:
         self._kept_max = kept_max
         self._kept_bytes = kept_bytes
         self._histories: OrderedDict[tuple[str, str, str], History] = OrderedDict()
+        self._hits = self._misses = self._dropped = 0
 
     async def read(self, reader: RunReader, place: Place, topics: Topics, workflow_id: str, run_id: str, *, least: int = 0) -> History:
         """The history of a run as it is now. Raises what the owner answers; what was read before stays for the next time.
@@ -82,6 +83,8 @@ class HistoryBook:
         least: an event that is known to be there: one that was read a moment ago without it is not fresh.
         """
         key = ("run", workflow_id, run_id)
+        known = key in self._histories
+        self._hits, self._misses = self._hits + known, self._misses + (not known)
         history = self._histories.setdefault(key, History(workflow_id, run_id, reader.task_queue, commands=CommandPlaces(topics)))
         self._histories.move_to_end(key)
         async with history.lock:
@@ -96,6 +99,7 @@ class HistoryBook:
         """What is known of a run's history already: stretches of it are shown without asking its owner again."""
         history = self._histories.get(("run", workflow_id, run_id))
         if history is not None and history.events:
+            self._hits += 1
             self._histories.move_to_end(("run", workflow_id, run_id))
             return history
         return None
@@ -127,11 +131,26 @@ class HistoryBook:
         self._histories.move_to_end(("imported", name, ""))
         return history
 
+    def statistics(self) -> dict[str, int]:
+        """What is kept, what may be, and how often it served. Read from any thread."""
+        kept = list(self._histories.values())
+        return {
+            "histories": len(kept),
+            "events": sum(len(history.events) for history in kept),
+            "events_max": self._kept_max,
+            "bytes": sum(history.size_bytes for history in kept),
+            "bytes_max": self._kept_bytes,
+            "hits": self._hits,
+            "misses": self._misses,
+            "dropped": self._dropped,
+        }
+
     def _trim(self) -> None:
         kept = sum(len(history.events) for history in self._histories.values())
         size = sum(history.size_bytes for history in self._histories.values())
         while (kept > self._kept_max or size > self._kept_bytes or len(self._histories) > 500) and len(self._histories) > 1:
             _, dropped = self._histories.popitem(last=False)
+            self._dropped += 1
             kept -= len(dropped.events)
             size -= dropped.size_bytes
 
