@@ -79,6 +79,8 @@ def error_of(query: str) -> QueryError:
         ("HistoryLength = '7'", 17, "'7' does not fit; expected a number"),
         ("HistoryLength STARTS_WITH '7'", 15, "STARTS_WITH does not go with HistoryLength (Int)"),
         ("HistoryLength > 99999999999999999999", 17, "is too large"),
+        ("HistoryLength > 9223372036854775808", 17, "is too large"),
+        ("HistoryLength > -9223372036854775809", 17, "is too large"),
         (f"HistoryLength > {'9' * 5_000}", 17, "99999999999999999999… is too large: integers have 64 bits"),
         (f"HistoryLength > -{'9' * 5_000}", 17, "is too large: integers have 64 bits"),
         (f"HistoryLength > {'9' * 5_000}.5", 17, "99999999999999999999… is too large"),

@@ -198,6 +198,17 @@ def test_search_attributes_change_with_their_run(store: VisibilityStore) -> None
     assert store.values_of("WorkflowType", "") == ["Many", "Order"] and store.values_of("WorkflowType", "", limit=1) == ["Many"]
 
 
+@pytest.mark.parametrize("least", [-(2**63), 2**63 - 1])
+def test_numbers_at_the_ends_of_64_bits_are_found(store: VisibilityStore, least: int) -> None:
+    store.apply([change(0, "a", search_attributes=encode_search_attributes({"Num": [least]})), change(1, "b")])
+    other = "<" if least < 0 else ">"
+    for query in (f"Num = {least}", f"Num {other}= {least}", f"Num IN ({least}, 1)", f"Num BETWEEN {least} AND {least}"):
+        assert [e.run_id for e in store.list(query).executions] == ["a"], query
+        assert store.count(query).count == 1
+    for query in (f"Num {other} {least}", f"Num != {least}", f"HistoryLength {other} {least}", f"NOT Num {other}= {least}"):
+        assert "a" not in [e.run_id for e in store.list(query).executions], query
+
+
 PROBLEMS = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError"]
 
 

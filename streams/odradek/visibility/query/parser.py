@@ -240,9 +240,10 @@ class Parser:
         if digits.isdecimal():
             digits = digits.lstrip("0") or "0"
             # `int` refuses thousands of digits
-            if len(digits) > len(str(_MAX_INTEGER)) or int(digits) > _MAX_INTEGER:
+            sign = -1 if token.text.startswith("-") else 1
+            if len(digits) > len(str(_MAX_INTEGER)) or not -_MAX_INTEGER - 1 <= sign * int(digits) <= _MAX_INTEGER:
                 self._fail(problem=f"{shown} is too large: integers have 64 bits")
-            return -int(digits) if token.text.startswith("-") else int(digits)
+            return sign * int(digits)
         value = float(token.text)
         if not math.isfinite(value):
             self._fail(problem=f"{shown} is too large")
