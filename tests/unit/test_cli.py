@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import subprocess
 import sys
 import textwrap
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -400,6 +403,34 @@ def test_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_worker_without_work_or_queue(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["worker", *arguments]) == Status.USAGE
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("log_format", "logged", "lines"), [("text", True, 1), ("json", True, 2), ("text", False, 1)])
+def test_a_worker_says_its_error_once(
+    log_format: str, logged: bool, lines: int, module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal; a log store and whoever reads the last line of a command are two readers."""
+
+    class Failing:
+        def __init__(self, *_: Any, on_fatal_error: Callable[[BaseException], Awaitable[None]], **__: Any) -> None:
+            self.on_fatal_error = on_fatal_error
+
+        async def run(self) -> None:
+            error = TopicMissingError("orders.events")
+            if logged:
+                logging.getLogger("odradek.worker").error("Worker failed, shutting down: %s", error)
+                await self.on_fatal_error(error)
+            raise error
+
+    async def connect(**_: Any) -> Any:
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr("odradek.worker.Worker", Failing)
+    monkeypatch.setattr(client.Client, "connect", connect)
+    monkeypatch.setattr("odradek.cli.garbage.tune", lambda: None)
+    assert cli.main(["worker", f"{module}:A", "-t", "q", "--log-format", log_format]) == Status.UNAVAILABLE
+    said = [line for line in capsys.readouterr().err.splitlines() if "orders.events" in line]
+    assert len(said) == lines
 
 
 def test_children_get_the_same_command_less_what_is_the_parents(monkeypatch: pytest.MonkeyPatch, module: str) -> None:

@@ -17,8 +17,9 @@ from typing import Any, NoReturn
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, settings_of
-from odradek.cli.status import SERVING, Status, UsageError
+from odradek.cli.status import SERVING, Status, UsageError, status_of
 from odradek.config import Settings
+from odradek.exceptions import OdradekError
 from odradek.telemetry.logs import log_as_set
 
 logger = logging.getLogger("odradek.cli.worker")
@@ -183,8 +184,19 @@ async def _serve(settings: Settings, task_queue: str, workflows: list[Any], acti
     others: list[Any] = [one for one in interceptors if one not in clients]
     client = await Client.connect(settings=settings, interceptors=clients)
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
+        logged: list[BaseException] = []
+
+        async def on_fatal_error(error: BaseException) -> None:
+            logged.append(error)
+
         worker = Worker(
-            client, task_queue=task_queue, workflows=workflows, activities=activities, activity_executor=executor, interceptors=others
+            client,
+            task_queue=task_queue,
+            workflows=workflows,
+            activities=activities,
+            activity_executor=executor,
+            interceptors=others,
+            on_fatal_error=on_fatal_error,
         )
         stopping = asyncio.Event()
         _handle_signals(stopping, supervised, settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS)
@@ -196,7 +208,12 @@ async def _serve(settings: Settings, task_queue: str, workflows: list[Any], acti
             logger.info("draining; a second signal ends at once")
             await worker.shutdown()
         waiting.cancel()
-        await serving
+        try:
+            await serving
+        except OdradekError as error:
+            if error not in logged or settings.log_format != "text":
+                raise
+            return status_of(error)[0]  # the worker has said it, on the same stderr
     client.close()
     return 0
 
