@@ -79,7 +79,7 @@ def test_fails_the_workflow(what: str, type_: str) -> None:
     assert "raise RAISES[what]()" in failure.stack_trace
 
 
-@pytest.mark.parametrize("what", ["value", "assertion", "listed", "temporal", "exit"])
+@pytest.mark.parametrize("what", ["value", "assertion", "listed", "temporal", "exit", "generator exit"])
 def test_fails_the_task(what: str) -> None:
     run = Driver(Raiser, "", what)
     failed = run.task_failure(run.initialize())
@@ -97,6 +97,9 @@ def test_handlers_fail_like_the_run_method(handler: str) -> None:
     run = Driver(Raiser, "", "nothing")
     run.start()
     assert run.task_failure(signal(handler, "value")).failure.message == "plain"
+    run = Driver(Raiser, "", "nothing")
+    run.start()
+    assert run.task_failure(signal(handler, "generator exit")).failure.type == "GeneratorExit"
 
 
 def test_listed_types_fail_the_workflow() -> None:

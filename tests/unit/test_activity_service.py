@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import logging
 import threading
 import time
@@ -205,6 +206,8 @@ async def fail(kind: str) -> None:
             raise ApplicationError("later", type="Mine", non_retryable=True)
         case "exit":
             raise SystemExit(3)
+        case "generator exit":
+            raise GeneratorExit
 
 
 ALL = [add, add_in_thread, forever, forever_in_thread, fail]
@@ -357,7 +360,37 @@ async def test_exceptions_become_failures_and_are_logged(caplog: pytest.LogCaptu
         assert (await bench.run("fail", "benign")).failure.category == "BENIGN"
     assert not caplog.records
     assert (await bench.run("fail", "exit")).failure.type == "SystemExit"
+    assert (await bench.run("fail", "generator exit")).failure.type == "GeneratorExit"
     assert (await bench.run("fail", "cancelled without request")).failure.type == "CancelledError"
+
+
+async def test_generator_exit_in_a_thread_fails_too() -> None:
+    @activity.defn
+    def leave() -> None:
+        raise GeneratorExit
+
+    @activity.defn
+    async def leave_deeper() -> None:
+        await asyncio.to_thread(leave)
+
+    assert (await Bench([leave]).run("leave")).failure.type == "GeneratorExit"
+    assert (await Bench([leave_deeper]).run("leave_deeper")).failure.type == "GeneratorExit"
+
+
+async def test_an_attempt_that_is_closed_from_outside_ends() -> None:
+    """By whoever ends its loop: it looks much the same, and must not await any more."""
+    bench = Bench(ALL)
+    attempt = bench.give(bench.task("forever"))
+    bench.service.pump()
+    await asyncio.sleep(0)
+    task = attempt.task_handle
+    coroutine: Any = task.get_coro() if task is not None else None
+    coroutine.close()
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED and bench.answers.kinds == []
+    assert task is not None
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() or task.exception()
 
 
 async def test_failure_carries_the_newest_heartbeat_details_also_held_back_ones() -> None:

@@ -239,8 +239,10 @@ class PythonWorkflowInstance:
         try:
             result = await fn(*args)
             self.context.complete(CompleteWorkflow(result=self.context.payload_converter.to_payloads([result])))
-        except GeneratorExit:
-            raise
+        except GeneratorExit as error:
+            if self.context.closing:
+                raise
+            self._ended(error)  # the code's own
         except BaseException as error:
             self._ended(error)
 
@@ -259,8 +261,10 @@ class PythonWorkflowInstance:
                 await context.handlers.run_signal(job.signal_name, args)
             else:
                 await context.inbound.handle_signal(HandleSignalInput(signal=job.signal_name, args=args, headers=job.headers))
-        except GeneratorExit:
-            raise
+        except GeneratorExit as error:
+            if self.context.closing:
+                raise
+            self._ended(error)  # the code's own
         except BaseException as error:
             self._ended(error)
         finally:

@@ -71,7 +71,7 @@ class ActivityRunner:
         return self._registry.names
 
     async def run(self, attempt: Attempt) -> ActivityOutcome | None:
-        """Run it to its end. `None`: the outcome comes from outside. Raises only when its coroutine is closed from outside."""
+        """Run it to its end. `None`: the outcome comes from outside. Raises GeneratorExit alone, also that of user code."""
         attempt.entered = True
         if attempt.cancel_details is not None:  # before it began
             attempt.done = attempt.heard_cancel = True
@@ -94,9 +94,13 @@ class ActivityRunner:
         except BaseException as error:
             if isinstance(error, BrokenExecutor):
                 self._on_broken_executor(error)
-            if attempt.heartbeat_encoder is not None:
-                await attempt.heartbeat_encoder  # its details go with the failure
-            return await outcome_of(error, attempt, converter, self._identity)
+            return await self.raised(error, attempt)
+
+    async def raised(self, error: BaseException, attempt: Attempt) -> ActivityOutcome:
+        """The outcome of an attempt that raised this."""
+        if attempt.heartbeat_encoder is not None:
+            await attempt.heartbeat_encoder  # its details go with the failure
+        return await outcome_of(error, attempt, self._converter_for(attempt.task), self._identity)
 
     def _converter_for(self, task: ActivityTask) -> DataConverter:
         if not self._contextual:

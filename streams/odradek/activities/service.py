@@ -165,7 +165,13 @@ class Service:
 
     async def _run(self, attempt: Attempt) -> None:
         try:
-            outcome = await self._runner.run(attempt)
+            try:
+                outcome = await self._runner.run(attempt)
+            except GeneratorExit as error:
+                # Only here: what an awaited future raises of this kind closes all coroutines but the outermost.
+                if not _is_stepped(attempt.task_handle):
+                    raise  # so it is this coroutine that is being closed
+                outcome = await self._runner.raised(error, attempt)
             if outcome is None:
                 self.tally.ended(attempt.task.activity_type, LEFT_OPEN, time.time() - attempt.started_ms / 1_000)
                 self.say_started(attempt)  # from now on the engine's timers guard it, and its command is done
@@ -372,6 +378,14 @@ class Service:
             self._loop.call_soon_threadsafe(call, *arguments)
         except RuntimeError:  # the loop is closed: nothing runs any more that this could reach
             logger.debug("the event loop was closed before %s", call)
+
+
+def _is_stepped(task: asyncio.Task[None] | None) -> bool:
+    """Whether the task runs just now: what it raises is its code's own."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
 
 
 _COUNTED = {"ActivityTaskCompleted": "completed", "ActivityTaskFailed": "failed", "ActivityTaskCanceled": "canceled"}
