@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from odradek import activity
 from odradek.exceptions import ApplicationError
 from odradek.testing import ActivityEnvironment
 from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock
 from services.ledger import BarredError, Ledger, RefusedError
-from services.orders.models import Item, Order
+from services.orders.models import Item, Order, StepResult
 from services.payments.accounts import Accounts, BankUnreachable, Declined
 
 
@@ -149,6 +151,17 @@ def stock_of(ledger: Ledger, product: str) -> int:
     found: list[int] = []
     ledger.run(lambda db: found.extend(db.execute("SELECT available FROM stock WHERE product = ?", (product,)).fetchone()))
     return found[0]
+
+
+def test_the_step_of_the_guide_runs(ledger: Ledger) -> None:
+    """docs/replace-your-saga.md, section 2."""
+    guide = (Path(__file__).parents[2] / "docs" / "replace-your-saga.md").read_text(encoding="utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "idempotency_key" in block)
+    names: dict[str, Any] = {"activity": activity, "sqlite3": sqlite3, "ledger": ledger, "Order": Order, "StepResult": StepResult}
+    exec(code, names)
+    order = Order("7", "user", [Item("tea", 1)], 450)
+    for _ in range(2):
+        assert ActivityEnvironment().run(names["reserve_inventory"], order) == StepResult("R-7")
 
 
 def test_inventory_takes_all_items_or_none(ledger: Ledger) -> None:
