@@ -122,7 +122,7 @@ def test_a_registry_that_is_away_at_the_start_is_one_line(wire: Wire, registry: 
 
 
 def test_notifications_reads_ids_waits_for_the_registry_and_ends_without_it(
-    bootstrap: str, namespace: str, tmp_path: Path, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+    bootstrap: str, namespace: str, tmp_path: Path, registry: FakeRegistry
 ) -> None:
     admin = ClusterAdmin(Settings(address=bootstrap, namespace=namespace, partitions=2))
     admin.ensure([admin.topics.results])
@@ -138,8 +138,7 @@ def test_notifications_reads_ids_waits_for_the_registry_and_ends_without_it(
         with sqlite3.connect(fleet.database("notifications")) as database:
             return {workflow_id for (workflow_id,) in database.execute("SELECT workflow_id FROM notifications")}
 
-    monkeypatch.setenv("ODRADEK_SCHEMA_REGISTRY_URL", registry.url)
-    fleet = Fleet(tmp_path, bootstrap, namespace)
+    fleet = Fleet(tmp_path, bootstrap, namespace, {"ODRADEK_SCHEMA_REGISTRY_URL": registry.url})
     try:
         fleet.start_service("notifications")
         until(lambda: "reading results" in fleet.log("notifications").read_text())
