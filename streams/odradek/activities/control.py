@@ -57,6 +57,8 @@ class ControlReader:
             error, value = message.error(), message.value()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
                 self._behind.discard(message.partition() or 0)
+            elif error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._begin_anew(message.partition() or 0)
             elif error is not None:
                 logger.debug("%s: %s", self._topic, error.str())
             elif value is not None:
@@ -64,6 +66,16 @@ class ControlReader:
                 if isinstance(record, CancelActivityTask):
                     requests.append(record)
         return requests
+
+    def _begin_anew(self, partition: int) -> None:
+        """librdkafka says once that a place is gone, and the partition is silent from then on: no cancellation would ever come again."""
+        logger.warning(
+            "%s[%d] was deleted or cut under its reader: it is read from its start; a request that was there comes again with a heartbeat",
+            self._topic,
+            partition,
+        )
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
 
     def _decode(self, value: bytes, message: Message) -> object:
         """The record; one that cannot be read says in its headers whom it means, all but the reason."""
