@@ -1,16 +1,19 @@
 """Owners that die in a row: who is to blame.
 
 Workflow code can keep the interpreter or kill its process, and then the next owner meets the same input. So each own counts itself in
-the position row until there is progress; from the fourth on, a lane takes one thing a transaction and names it in the row first. What
-was named when its owner died is held, and set aside if that does not help. An own that ended over the cluster is no death.
+the position row until there is progress; from the third on, a lane takes one thing a transaction and names it in the row first. What
+three in a row died over is held, and set aside if that does not help: a guilty one is what each of them names, an innocent one is named
+when somebody kills the process just then, which happens, and thrice in a row does not. An own that ended over the cluster is no death.
 """
 
 from __future__ import annotations
 
 from odradek.wire.state import PositionRow
 
-OWNS_BEFORE_CARE = 3  # owners in a row without progress
-CAREFUL_INPUTS = 1_000
+OWNS_BEFORE_CARE = 2  # owners in a row without progress
+DEATHS_BEFORE_HOLDING = 3  # of owners in a row, all over the same
+DEATHS_BEFORE_GIVING_UP = 4  # ... the last although no code of its run ran
+CAREFUL_INPUTS = 250
 PROVEN_AFTER_SECONDS = 30.0  # an owner that lived this long without inputs did not die over one
 
 
@@ -19,8 +22,10 @@ class Care:
 
     def __init__(self) -> None:
         self.owns = 0  # in a row, this one included
+        self.deaths = 0  # of owners in a row, over what the position row names
         self._left = 0
         self._accused = ""
+        self._accused_deaths = 0
         self._blameless = False
 
     @property
@@ -30,14 +35,22 @@ class Care:
 
     @property
     def accused(self) -> str:
-        """What was named when the last owner died; "" for nothing."""
+        """What was named when the last owner died, `deaths` of them in a row; "" for nothing."""
         return self._accused
+
+    @property
+    def reason(self) -> str:
+        """Why it is careful."""
+        over = f", {self.deaths} of them over {self._accused}" if self._accused else ""
+        return f"{self.owns - (not self._blameless)} owners in a row made no progress{over}"
 
     def own(self, row: PositionRow | None) -> None:
         """A new own begins, with the row that the last owner left."""
         self.owns = row.owns if row else 0
         self._left = CAREFUL_INPUTS if self.owns >= OWNS_BEFORE_CARE else 0
-        self._accused = row.processing if row and self._left and not self._blameless else ""
+        named = row.processing if row and self._left else ""
+        self.deaths = row.deaths + (not self._blameless) if row and named else 0
+        self._accused, self._accused_deaths = (named, self.deaths) if self.deaths else ("", 0)
         if not self._blameless:
             self.owns += 1
 
@@ -45,12 +58,12 @@ class Care:
         """This own is over, and the lane lives. blameless: the cluster was the reason."""
         self._blameless = blameless
 
-    def accuse(self, name: str) -> bool:
-        """`name` comes next: whether the last owner died over it. True once; another thing may come before what is accused."""
-        if name != self._accused:
-            return False
-        self._accused = ""
-        return True
+    def accuse(self, name: str) -> int:
+        """`name` comes next: how many owners in a row died over it. Once; another thing may come before what is accused."""
+        self.deaths = 0
+        if name == self._accused:
+            self.deaths, self._accused = self._accused_deaths, ""
+        return self.deaths
 
     def progress(self) -> None:
         """A transaction is about to be committed: whoever dies from now on is the first."""

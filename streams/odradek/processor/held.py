@@ -49,6 +49,7 @@ class HeldRuns:
 
     def __init__(self) -> None:
         self.unparked: set[str] = set()  # workflow ids of held runs that an operator lets go on
+        self.from_birth: dict[str, str] = {}  # workflow id -> why; of a run that the input at hand would begin
 
     def hold(self, tables: Tables, workflow_id: str, run_id: str, reason: str, *, dead_letter: str = "") -> RunRow | None:
         """The row of the run (of the current one without a run id), held; None when there is no such open run."""
@@ -68,7 +69,9 @@ class HeldRuns:
         if workflow_id in self.unparked:
             return ""
         run = tables.get(ports.RUN, run_id)
-        return why_held(run.parked_reason) if isinstance(run, RunRow) and run.parked_reason else ""
+        if not isinstance(run, RunRow):
+            return self.from_birth.get(workflow_id, "")
+        return why_held(run.parked_reason) if run.parked_reason else ""
 
 
 def _open_run(tables: Tables, workflow_id: str, run_id: str) -> RunRow | None:

@@ -278,7 +278,8 @@ class Lane(threading.Thread):
         self.open_runs = row.open_runs if row else 0
         self._care.own(row)
         if self._care.careful:
-            logger.warning("lane %s/%d: %s: one input at a time", services.events_topic, partition, self._care.reason)
+            level = logging.WARNING if self._care.accused else logging.INFO
+            logger.log(level, "lane %s/%d: %s: one input at a time", services.events_topic, partition, self._care.reason)
         self._parked_after = ""
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)

@@ -28,6 +28,7 @@ class PositionRow(msgspec.Struct, gc=False):
     processing: str = ""  # what is taken alone (owners died here): `input/{offset}/{workflow id}` or `timer/{row key}`; else ""
     owns: int = 0  # owners in a row that took the partition and committed no input
     open_runs: int = 0  # runs of the partition that have not closed
+    deaths: int = 0  # owners in a row that died over what `processing` names
 
 
 class WorkflowRow(msgspec.Struct, gc=False):

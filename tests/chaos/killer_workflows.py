@@ -1,0 +1,28 @@
+"""Workflow code that ends its process, for `test_killer_workflows.py`."""
+
+from __future__ import annotations
+
+import os
+
+from odradek import workflow
+
+
+@workflow.defn
+class Killer:
+    """Harmless once the file that it is told of is there."""
+
+    @workflow.run
+    async def run(self, mended: str) -> str:
+        if not os.path.exists(mended):  # noqa: ASYNC240  # it is about to end all of it
+            os._exit(9)
+        return "mended"
+
+
+@workflow.defn
+class Harmless:
+    @workflow.run
+    async def run(self) -> str:
+        return "done"
+
+
+WORKFLOWS = [Killer, Harmless]
