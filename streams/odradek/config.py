@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -57,10 +57,17 @@ _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d|)\s*")
 def parse_duration(value: Any) -> Any:
     """`500 ms`, `10s`, `5 min`, `1h`, `3 d` as a timedelta; a bare number is seconds, as text too.
 
-    Anything else, such as ISO 8601, is left to pydantic.
+    Anything else, such as ISO 8601, is left to pydantic. OverflowError for what a timedelta does not hold.
     """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]]) if match else value
+
+
+def _bounded_duration(value: Any) -> Any:
+    try:
+        return parse_duration(value)
+    except OverflowError:
+        raise ValueError(f"a duration is {timedelta.max.days} days at most") from None
 
 
 def format_duration(value: timedelta) -> str:
@@ -73,8 +80,8 @@ def format_duration(value: timedelta) -> str:
     return f"{milliseconds} ms"
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
-PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+Duration = Annotated[timedelta, BeforeValidator(_bounded_duration), Field(ge=timedelta(0))]
+PositiveDuration = Annotated[timedelta, BeforeValidator(_bounded_duration), Field(gt=timedelta(0))]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -208,6 +215,8 @@ class Settings(BaseSettings):
 
     def __init__(self, **arguments: Any) -> None:
         _refuse_unknown("argument", arguments)
+        if isinstance(arguments.get("kafka"), Mapping):  # flat before it is merged with the other sources
+            arguments["kafka"] = _flat(arguments["kafka"], "argument")
         try:
             super().__init__(**arguments)
         except ValidationError as err:
@@ -235,6 +244,14 @@ class Settings(BaseSettings):
         finally:
             _arguments_only.reset(token)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python takes True for 1, YAML `yes` for True."""
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("true and false are no value of it")
+        return value
+
     @field_validator("state_dir")
     @classmethod
     def _expand_home(cls, value: Path) -> Path:
@@ -244,11 +261,6 @@ class Settings(BaseSettings):
             name = value.parts[0].removeprefix("~")
             why = f"there is no user {name!r} with a home directory" if name else "this user has no home directory"
             raise ValueError(f"{value} begins with `~{name}`, and {why}: write the whole path") from None
-
-    @field_validator("kafka", mode="before")
-    @classmethod
-    def _flatten_kafka(cls, value: Any) -> Any:
-        return dict(_flatten(value)) if isinstance(value, Mapping) else value
 
     @classmethod
     def settings_customise_sources(
@@ -270,15 +282,21 @@ class _Environment(EnvSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         names = {name.upper(): name for name in os.environ if name.upper().startswith(ENV_PREFIX)}
-        keys = {name.removeprefix(ENV_PREFIX).lower(): name for upper, name in names.items() if not _OTHER_VARIABLES.fullmatch(upper)}
+        keys = {upper.removeprefix(ENV_PREFIX).lower(): name for upper, name in names.items() if not _OTHER_VARIABLES.fullmatch(upper)}
         for key in keys:
             if not key.startswith("kafka__") and key not in Settings.model_fields:
-                raise _unknown(f"environment variable {keys[key].upper()}", key)
+                raise _unknown(f"environment variable {keys[key]}", key)
         values = super().__call__()
         kafka = values.get("kafka")
         if isinstance(kafka, dict):
-            nested = {key.removeprefix("kafka__") for key in keys if key.startswith("kafka__")}
-            values["kafka"] = {key.replace("_", ".") if key in nested else key: value for key, value in kafka.items()}
+            nested = {key.removeprefix("kafka__"): name for key, name in keys.items() if key.startswith("kafka__")}
+            variables = {key: name for key, name in nested.items() if key in kafka}  # of others it is empty, or has made a mapping
+            flat = _flat({key: value for key, value in kafka.items() if key not in variables}, "environment variable ODRADEK_KAFKA")
+            for key, name in variables.items():
+                if (dotted := key.replace("_", ".")) in flat:
+                    raise _twice(dotted, "environment", "ODRADEK_KAFKA", name)
+                flat[dotted] = kafka[key]
+            values["kafka"] = flat
         return values
 
 
@@ -310,20 +328,43 @@ def _read_file() -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigurationError(f"settings file {path} must hold a mapping, not a {type(content).__name__}", source=str(path))
     _refuse_unknown(str(path), content)
-    if isinstance(content.get("kafka"), dict):  # flat before it is merged with the environment's
-        content["kafka"] = dict(_flatten(content["kafka"]))
+    if isinstance(content.get("kafka"), dict):
+        content["kafka"] = _flat(content["kafka"], str(path))
     return content
 
 
-def _flatten(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys of nested mappings; numbers and truth values as librdkafka writes them."""
+def _flat(kafka: Mapping[Any, Any], source: str) -> dict[str, Any]:
+    """Dotted keys of nested mappings. ConfigurationError for a key that is there in two ways: one of them would win in silence."""
+    found: dict[str, Any] = {}
+    paths: dict[str, tuple[str, ...]] = {}
+    for path, value in _flatten(kafka):
+        key = ".".join(path)
+        if key in found:
+            raise _twice(key, source, _spelled(paths[key]), _spelled(path))
+        found[key], paths[key] = value, path
+    return found
+
+
+def _flatten(values: Mapping[Any, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Paths of nested mappings; numbers and truth values as librdkafka writes them."""
     for key, value in values.items():
+        path = (*before, str(key))
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from _flatten(value, path)
         elif isinstance(value, bool):
-            yield f"{prefix}{key}", str(value).lower()
+            yield path, str(value).lower()
         else:
-            yield f"{prefix}{key}", str(value) if isinstance(value, int | float) else value
+            yield path, str(value) if isinstance(value, int | float) else value
+
+
+def _spelled(path: tuple[str, ...]) -> str:
+    """`a.b: …`, or `a: {b: …}`."""
+    return ": {".join(path) + ": …" + "}" * (len(path) - 1)
+
+
+def _twice(key: str, source: str, one: str, other: str) -> ConfigurationError:
+    text = f"setting `kafka.{key}` ({source}) is given twice, as `{one}` and as `{other}`: remove one"
+    return ConfigurationError(text, key=f"kafka.{key}", source=source)
 
 
 def _unknown(source: str, key: str) -> ConfigurationError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import pwd
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -136,6 +137,53 @@ def test_bad_values_are_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigurationError, match="environment variable ODRADEK_RPC_TIMEOUT") as caught:
         Settings()
     assert caught.value.key == "rpc_timeout"
+
+
+@pytest.mark.parametrize("duration", ["999999999999 d", f"{'9' * 400} s", f"{'9' * 400}", 1e300])
+def test_a_duration_without_bound_is_a_bad_value(duration: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"`retention` \(argument\) has a bad value"):
+        Settings(retention=duration)
+
+
+@pytest.mark.parametrize("name", ["retention", "session_timeout", "partitions", "replication_factor", "telemetry_port", "namespace"])
+@pytest.mark.parametrize("word", ["true", "no"])
+def test_a_truth_value_is_no_number(write: Write, name: str, word: str) -> None:
+    """YAML's `yes` and `off` are such too; as numbers they would be 1 and 0."""
+    with pytest.raises(ConfigurationError, match=rf"`{name}` .*service\.yaml.* has a bad value (True|False)"):
+        Settings.load(write(f"{name}: {word}"))
+
+
+def test_a_lower_case_variable_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("odradek_address", "lower:1")
+    monkeypatch.setenv("odradek_kafka__security_protocol", "SSL")
+    assert (Settings().address, Settings().kafka) == ("lower:1", {"security.protocol": "SSL"})
+    monkeypatch.setenv("ODRADEK_KAFKA__EMPTY", "")
+    assert Settings().kafka == {"security.protocol": "SSL"}
+    monkeypatch.setenv("odradek_adress", "lower:1")
+    with pytest.raises(ConfigurationError, match=r"`adress` .environment variable odradek_adress.. Did you mean `address`"):
+        Settings()
+
+
+def test_a_librdkafka_setting_given_twice_names_both(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = {"security": {"protocol": "SSL"}, "security.protocol": "PLAINTEXT"}
+    told = r"`kafka\.security\.protocol` .*twice, as `security: \{protocol: …\}` and as `security\.protocol: …`"
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        Settings(kafka=twice)
+    assert (caught.value.key, caught.value.source) == ("kafka.security.protocol", "argument")
+    with pytest.raises(ConfigurationError, match=told):
+        Settings.load(write("kafka: {security: {protocol: SSL}, security.protocol: PLAINTEXT}"))
+    # In two places the stronger one wins, however it is written.
+    nested = write("kafka: {security: {protocol: SSL}}")
+    assert Settings.load(nested, kafka={"security.protocol": "PLAINTEXT"}).kafka == {"security.protocol": "PLAINTEXT"}
+    flat = write("kafka: {security.protocol: SSL}")
+    assert Settings.load(flat, kafka={"security": {"protocol": "PLAINTEXT"}}).kafka == {"security.protocol": "PLAINTEXT"}
+    monkeypatch.setenv("ODRADEK_KAFKA", json.dumps({"security": {"protocol": "SSL"}}))
+    assert Settings.load(write("kafka: {security.protocol: x}")).kafka == {"security.protocol": "SSL"}
+    monkeypatch.setenv("ODRADEK_KAFKA__SECURITY_PROTOCOL", "PLAINTEXT")
+    with pytest.raises(
+        ConfigurationError, match=r"`kafka\.security\.protocol` .*`ODRADEK_KAFKA` and as `ODRADEK_KAFKA__SECURITY_PROTOCOL`"
+    ):
+        Settings()
 
 
 def test_bad_files_are_named(write: Write, tmp_path: Path) -> None:
