@@ -68,6 +68,12 @@ def test_a_token_file_that_holds_no_token(content: bytes, said: str, tmp_path: P
     assert err.startswith(f"odradek: token file {tmp_path / 'token'} {said}") and err.count("\n") == 1
 
 
+def test_a_token_of_the_environment_that_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ODRADEK_API_KEY", "1" * 16 + "\n" + "2" * 16)
+    assert cli.main(["server", "--address", "127.0.0.1:1", "--port", "0"]) == Status.USAGE
+    assert capsys.readouterr().err == "odradek: ODRADEK_API_KEY has 2 lines: a token is one line\n"
+
+
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.socket() as listener:

@@ -89,7 +89,7 @@ def _authenticator(token_file: Path | None, path: str) -> Authenticator | None:
         return load_authenticator(path)
     if token_file is not None:
         return TokenAuthenticator(_token_of(token_file))
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = _one_line(os.environ.get(TOKEN_VARIABLE, "").strip(), TOKEN_VARIABLE)
     return TokenAuthenticator(token) if token else None
 
 
@@ -103,8 +103,12 @@ def _token_of(file: Path) -> str:
         raise ConfigurationError(
             f"token file {file} is no text: write the token into it, take `openssl rand -hex 32`", key="token_file"
         ) from error
+    return _one_line(token, f"token file {file}")
+
+
+def _one_line(token: str, what: str) -> str:
     if (lines := len(token.splitlines())) > 1:
-        raise ConfigurationError(f"token file {file} has {lines} lines: a token is one line", key="token_file")
+        raise ConfigurationError(f"{what} has {lines} lines: a token is one line", key="token")
     return token
 
 
