@@ -132,7 +132,7 @@ async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin
             await handle.query("q")
         assert raised.value.status is RPCStatusCode.NOT_FOUND
         for task in (waiting, executing, following):
-            with pytest.raises(RPCError, match="workflow not found for ID: [vw]") as raised:
+            with pytest.raises(RPCError, match=r"workflow not found for ID: [vw]") as raised:
                 await asyncio.wait_for(task, 60)
             assert raised.value.status is RPCStatusCode.NOT_FOUND
         assert not admin.describe([admin.topics.events(QUEUE)])
