@@ -37,16 +37,19 @@ class EndAtTheLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        connection = HTTPConnection(scope)
+        connection, begun = HTTPConnection(scope), False
         try:
             async with asyncio.timeout(server_of(connection).options.request_limit_s) as limit:
 
                 async def send_and_see(message: Message) -> None:
-                    limit.reschedule(None)
+                    nonlocal begun
+                    begun = True
+                    if not limit.expired():  # else somebody answers as it ends
+                        limit.reschedule(None)
                     await send(message)
 
                 await self._app(scope, receive, send_and_see)
         except TimeoutError as error:
-            if not limit.expired():
+            if begun or not limit.expired():
                 raise
             await self._problem(connection, api_error(error))(scope, receive, send)
