@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from odradek.broker import QUICK_START, LocalCluster
 from odradek.config import Settings
+from odradek.exceptions import BrokerUnreachableError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.producer import PlainProducer
 from odradek.processor.offsets import TOGETHER_SECONDS, EndOffsets
@@ -98,3 +99,17 @@ def test_records_of_the_others_leave(halved: Halved, limit: int) -> None:
     finally:
         producer.close(0.0)
     assert len(errors) == 3 * len(halved.leaderless)
+
+
+@pytest.mark.slow
+def test_the_others_are_purged(halved: Halved) -> None:
+    admin = ClusterAdmin(halved.settings, request_timeout_s=4.0)
+    producer = PlainProducer(halved.settings)
+    for partition in halved.led:
+        producer.produce(halved.topic, b"k", b"v", partition=partition)
+    until(lambda: producer.statistics().delivered == len(halved.led), 8)
+    producer.close(0.0)
+    before = {(halved.topic, partition): int(partition in halved.led) for partition in range(PARTITIONS)}
+    with pytest.raises(BrokerUnreachableError, match=rf"{halved.topic}/{halved.leaderless[0]}\b.*: no leader"):
+        admin.delete_records(before)
+    assert admin.start_offsets(halved.topic, halved.led) == dict.fromkeys(halved.led, 1)

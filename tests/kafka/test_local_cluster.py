@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -15,6 +16,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
 
 from odradek.broker import QUICK_START, LocalCluster
+from odradek.config import Settings
+from odradek.kafka.admin import REQUEST_TIMEOUT_S, ClusterAdmin
 
 TOPIC = "orders"
 PARTITIONS = 6
@@ -74,6 +77,11 @@ def test_one_of_three_killed_produce_and_read_go_on_and_it_comes_back(cluster: L
     partitions = create_topic(cluster.bootstrap, PARTITIONS)
     assert {len(partition.replicas) for partition in partitions} == {3}
     produce(cluster.bootstrap, range(600))
+    # One that has looked at leaders before, for each question: it is not told of new ones.
+    everything, ends = {(TOPIC, number): 0 for number in range(PARTITIONS)}, dict.fromkeys(range(PARTITIONS), 100)
+    purging, asking = ClusterAdmin(Settings(address=cluster.bootstrap)), ClusterAdmin(Settings(address=cluster.bootstrap))
+    assert purging.delete_records(everything) == everything
+    assert asking.end_offsets(TOPIC, range(PARTITIONS), committed=False) == ends
 
     victim = partitions[0].leader
     jvm = psutil.Process(cluster.pid(victim))
@@ -83,6 +91,11 @@ def test_one_of_three_killed_produce_and_read_go_on_and_it_comes_back(cluster: L
 
     produce(cluster.bootstrap, range(600, 1200))
     assert read_all(cluster.bootstrap, 1200) == list(range(1200))
+    before_s, before = time.monotonic(), psutil.Process().cpu_times()
+    assert purging.delete_records(everything) == everything
+    assert time.monotonic() - before_s < REQUEST_TIMEOUT_S / 2, "it waited for the broker that is away"
+    assert psutil.Process().cpu_times().user - before.user < 1.0
+    assert asking.end_offsets(TOPIC, range(PARTITIONS), committed=False) == {number: 2 * end for number, end in ends.items()}
 
     cluster.restart(victim)
     deadline_s = time.monotonic() + 60
@@ -90,6 +103,18 @@ def test_one_of_three_killed_produce_and_read_go_on_and_it_comes_back(cluster: L
         assert time.monotonic() < deadline_s, in_sync(cluster.bootstrap)
         time.sleep(0.1)
     assert read_all(cluster.addresses[victim], 1200) == list(range(1200))
+
+    # Those who come while it is frozen, and before the others know: it may be named to any of them as the one to ask.
+    frozen = psutil.Process(cluster.pid(victim))
+    frozen.suspend()
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            found = list(
+                pool.map(lambda _: ClusterAdmin(Settings(address=cluster.bootstrap)).describe([TOPIC])[TOPIC].partitions, range(6))
+            )
+    finally:
+        frozen.resume()
+    assert found == [PARTITIONS] * 6
 
 
 def test_two_of_three_killed_a_write_is_refused_rather_than_kept_by_one(cluster: LocalCluster) -> None:

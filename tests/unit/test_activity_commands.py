@@ -23,6 +23,7 @@ class Broker:
     def __init__(self) -> None:
         self.partitions = 3
         self.down = False
+        self.silent = 0  # so many questions for offsets have no answer
         self.given: list[int] | None = None
         self.counted = 0
         self.refusal = 0  # code of the error that a commit meets
@@ -47,6 +48,9 @@ class Broker:
         return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.partitions)))})
 
     def get_watermark_offsets(self, place: TopicPartition, **options: Any) -> tuple[int, int]:
+        if self.silent:
+            self.silent -= 1
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return 0, 0
 
     def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
@@ -135,3 +139,15 @@ def test_last_commit_of_a_rolling_deploy_is_no_warning(
     with caplog.at_level(logging.DEBUG, "odradek.activities"):
         commands.commit_finally()
     assert [record.levelno for record in caplog.records if "last offsets" in record.getMessage()] == [level]
+
+
+def test_a_take_over_that_waits_for_its_broker_says_so_once(
+    commands: CommandConsumer, broker: Broker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("odradek.activities.commands.time.sleep", lambda seconds: None)
+    for given in ([0, 1], [2]):
+        broker.given, broker.silent = given, 5
+        turn(commands, broker)
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert ["no offsets yet" in line for line in said] == [True, True]
+    assert sorted(commands.owned) == [0, 1, 2]

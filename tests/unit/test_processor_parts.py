@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 
 from odradek.engine.activation import Activation, Commands, TaskFailed
+from odradek.engine.ports import Effects
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.kafka.settling import Settling
@@ -23,9 +25,11 @@ from odradek.processor.held import HoldingActivator, held_reason, why_held
 from odradek.processor.inbox import ALL_BYTES_MAX, BYTES_MAX, RECORDS_MAX, RECORDS_RESUME, Inbox
 from odradek.processor.inputs import BACKLOG, CLOCKS_APART_MS, Sorted, Sorter
 from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transition
+from odradek.processor.outputs import output_records
 from odradek.processor.restore import Places, Restorer
 from odradek.wire.codec import Codec, encode
 from odradek.wire.events import QueryWorkflow, SignalWorkflow
+from odradek.wire.headers import FORWARDED_FROM
 
 # ---------------------------------------------------------------- sorting
 
@@ -47,6 +51,19 @@ def record(value: bytes, offset: int, written_ms: int = 1_000, kind: int = TIMES
     """What a Sorter reads of a message."""
     timestamp = (kind, written_ms)
     return SimpleNamespace(value=lambda: value, key=lambda: b"w", headers=list, offset=lambda: offset, timestamp=lambda: timestamp)
+
+
+def test_a_sender_that_counts_other_partitions_is_a_warning_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    services: Any = SimpleNamespace(events_topic="forwarded-events")
+    caplog.set_level(logging.DEBUG)
+    for offset, workflow_id in enumerate(["alpha", "beta", "gamma"]):
+        for partition in (0, 2):  # 2: one too many, whose lane says so
+            work: Any = SimpleNamespace(sorted=SimpleNamespace(forwards=[(record(b"x", offset), workflow_id)], letters=[]))
+            (made,) = output_records(services, work, Effects(), partition, 2)
+            assert made.headers == [(FORWARDED_FROM, f"forwarded-events/{partition}/{offset}".encode())]
+    said = [(found.levelname, found.workflow_id) for found in caplog.records]  # type: ignore[attr-defined]
+    assert [id for level, id in said if level == "WARNING"] == ["alpha"]
+    assert [id for level, id in said if level == "DEBUG"] == ["alpha"] * 2 + ["beta"] * 2 + ["gamma"] * 2
 
 
 def test_unforeseen_error_of_one_record_is_its_dead_letter(caplog: pytest.LogCaptureFixture) -> None:

@@ -87,6 +87,8 @@ class CommandConsumer:
         self._next_purge = 0.0
         self._next_count = math.inf  # until the group assigns
         self._purged: dict[int, int] = {}
+        self._purging: threading.Thread | None = None
+        self._told = False  # that a take-over waits for the broker
         self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
 
     def subscribe(self) -> None:
@@ -214,6 +216,7 @@ class CommandConsumer:
         if not partitions:
             self._consumer.incremental_assign([])
             return
+        self._told = False
         bounds = {partition: self._insist(functools.partial(self._bounds, partition)) for partition in partitions}
         committed = {} if ignore_committed else self._insist(functools.partial(self._committed, partitions))
         chosen: list[TopicPartition] = []
@@ -273,7 +276,8 @@ class CommandConsumer:
             except KafkaException as error:
                 if self._clock() > deadline:
                     raise OdradekError(f"offsets of {self._topic} could not be read in {ASSIGN_PATIENCE_S:g} s: {error}") from error
-                logger.warning("%s: no offsets yet while partitions are taken over: %s", self._topic, error)
+                level, self._told = (logging.DEBUG if self._told else logging.WARNING), True
+                logger.log(level, "%s: no offsets yet while partitions are taken over: %s", self._topic, error)
                 time.sleep(0.2)
 
     def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
@@ -392,6 +396,8 @@ class CommandConsumer:
         self._commit([TopicPartition(self._topic, owner.partition, owner.prefix.end) for owner in self.owned.values()])
 
     def _purge(self) -> None:
+        if self._purging is not None and self._purging.is_alive():
+            return  # it waits for a broker that is away
         before: dict[tuple[str, int], int] = {}
         for partition, owner in self.owned.items():
             offset = owner.prefix.committed_offset
@@ -399,7 +405,8 @@ class CommandConsumer:
                 self._purged[partition] = offset
                 before[self._topic, partition] = offset
         if before:  # a thread of its own: it waits for the broker, and nothing waits for it
-            threading.Thread(target=self._delete_records, args=(before,), name="odradek-purge", daemon=True).start()
+            self._purging = threading.Thread(target=self._delete_records, args=(before,), name="odradek-purge", daemon=True)
+            self._purging.start()
 
     def _delete_records(self, before: dict[tuple[str, int], int]) -> None:
         try:

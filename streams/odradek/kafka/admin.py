@@ -6,10 +6,11 @@ no broker, no right, no topic. Must never hold an opinion about records or posit
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
+    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     ListOffsetsResultInfo,
@@ -26,9 +28,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from odradek.exceptions import OdradekError, PartitionCountError, TopicError, TopicMissingError
+from odradek.exceptions import BrokerUnreachableError, OdradekError, PartitionCountError, TopicError, TopicMissingError
+from odradek.kafka.asking import BrokerAwayError, first_answered, given_up
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
-from odradek.kafka.errors import kafka_error, missing_acl, translate, unreachable
+from odradek.kafka.errors import UNREACHABLE, kafka_error, missing_acl, translate, unreachable
 from odradek.kafka.refused import check_kafka_settings
 from odradek.kafka.settings import KafkaSettings
 from odradek.weak_method import weak_method
@@ -63,6 +66,10 @@ _RETRIABLE = frozenset(
 _MAY_NOT_CREATE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION})
 _CANNOT_CREATE = frozenset({KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.INVALID_PARTITIONS})
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # of a topic, where nothing else is set
+_AGAIN_SHARE = 0.25  # of a request's time: without an answer by then it is sent once more, to who leads or answers by then
+_LOOK_S = 0.3  # of the first look at who leads; the next one has twice that: a frozen broker was asked, or this is a busy machine
+_LOOKS_MAX = 5  # at controllers: any living broker may be named as one, the frozen one too
+_UNLED_PAUSE_S = 0.5  # between looks at a partition without a leader: an election takes seconds
 _ANSWER_GRACE_S = 5.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
 
 
@@ -99,10 +106,15 @@ class ClusterAdmin:
     def __init__(self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._settings = settings
         self._timeout_s = request_timeout_s
+        self._again_s = request_timeout_s * _AGAIN_SHARE
         self._seen: dict[str, float] = {}  # topic -> when it was last there, on the monotonic clock
         self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
         check_kafka_settings(settings)  # whoever uses a cluster has one of these first
-        self._admin = AdminClient(admin_config(settings) | {"error_cb": weak_method(self._on_error)})
+        # A look at a topic must not make it: a producer's client, which this is, has brokers create it where they may.
+        ours = {"error_cb": weak_method(self._on_error), "allow.auto.create.topics": False}
+        self._admin = AdminClient(admin_config(settings) | ours)
+        self._others_at = -math.inf  # when a cluster of several brokers last answered a look, on the monotonic clock
+        self._controller = -1  # as of the last look
         self._readers: dict[str, Consumer] = {}  # group id -> who asks for its offsets; none of them is a member
         self._readers_lock = threading.Lock()
         self.topics = topics_of(settings)
@@ -111,7 +123,8 @@ class ClusterAdmin:
 
     def cluster_id(self) -> str:
         """Identity of the cluster. Also the way to see whether a broker answers: raises BrokerUnreachableError with the cause."""
-        described = self._result(self._admin.describe_cluster(request_timeout=self._timeout_s), what="describe the cluster")
+        asked = self._ask(lambda left_s: {"": self._admin.describe_cluster(request_timeout=left_s)})
+        described = self._result(asked.pop(""), what="describe the cluster")
         return str(described.cluster_id)
 
     def topic_names(self) -> list[str]:
@@ -137,10 +150,8 @@ class ClusterAdmin:
     def _describe(self, names: list[str]) -> dict[str, TopicFacts]:
         if not names:
             return {}
-        asked = {"request_timeout": self._timeout_s, "include_authorized_operations": True}
-        futures = dict(
-            self._admin.describe_topics(TopicCollection(names), **asked)
-        )  # a copy: the client looks into its own for each answer
+        asked = {"include_authorized_operations": True}
+        futures = self._ask(lambda left_s: self._admin.describe_topics(TopicCollection(names), request_timeout=left_s, **asked))
         found = {}
         for name in names:
             try:
@@ -221,7 +232,7 @@ class ClusterAdmin:
         if not resources:
             return {}
         while True:
-            futures = dict(self._admin.describe_configs(resources, request_timeout=self._timeout_s))
+            futures = self._ask(lambda left_s: self._admin.describe_configs(resources, request_timeout=left_s))
             try:
                 found = {r.name: self._result(futures.pop(r), topic=r.name, what="describe its settings") for r in resources}
                 return {name: {key: each.value for key, each in settings.items()} for name, settings in found.items()}
@@ -263,10 +274,7 @@ class ClusterAdmin:
     def refresh(self, topic: str) -> None:
         """Have librdkafka learn leaders and epochs of a topic anew: by itself it asks every five minutes. Never raises: the request that
         is tried again will say what is wrong."""
-        try:
-            self._admin.list_topics(topic, timeout=self._timeout_s)
-        except KafkaException:
-            pass
+        self._look(topic, self._timeout_s)
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """First offset of each partition that has not been deleted."""
@@ -303,22 +311,38 @@ class ClusterAdmin:
     def delete_records(self, before: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Delete records before an offset, by (topic, partition); the new start of each. Reaches past open transactions: purge only
         behind committed positions."""
-        wanted = [TopicPartition(topic, partition, offset) for (topic, partition), offset in before.items()]
-        if not wanted:
-            return {}
-        futures = self._admin.delete_records(wanted, request_timeout=self._timeout_s, operation_timeout=self._timeout_s)
-        return {
-            (place.topic, place.partition): self._result(future, topic=place.topic, what="delete records").low_watermark
-            for place, future in futures.items()
-        }
+        deadline_s = time.monotonic() + self._timeout_s
+        starts: dict[tuple[str, int], int] = {}
+        while len(starts) < len(before):
+            rest = [place for place in before if place not in starts]
+            # A look before each: librdkafka burns a core while it waits for the broker that it last knew as leader.
+            away = {topic: self._unled(topic) for topic in {topic for topic, _ in rest}}
+            unled = [f"{topic}/{partition}" for topic, partition in rest if partition in away[topic]]
+            wanted = [TopicPartition(*place, before[place]) for place in rest if place[1] not in away[place[0]]]
+
+            def delete(left_s: float, wanted: list[TopicPartition] = wanted) -> Mapping[TopicPartition, Future[Any]]:
+                return self._admin.delete_records(wanted, request_timeout=left_s, operation_timeout=left_s)
+
+            futures = self._ask(delete, wanted[0].topic, deadline_s) if wanted else {}
+            for place in list(futures):
+                try:
+                    deleted = self._result(futures.pop(place), topic=place.topic, what="delete records")
+                    starts[place.topic, place.partition] = deleted.low_watermark
+                except KafkaException as error:
+                    self._pause_or_raise(error, deadline_s)
+            if unled:
+                if time.monotonic() > deadline_s:
+                    raise self._unreachable(f"{', '.join(unled)}: no leader")
+                time.sleep(_UNLED_PAUSE_S)
+        return starts
 
     def configure_group(self, group_id: str, settings: Mapping[str, str]) -> None:
         """Set what a group has on the broker (`share.isolation.level`, ...). Needs AlterConfigs on the group, unless it is set already."""
         entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in settings.items()]
         resource = ConfigResource(ConfigResource.Type.GROUP, group_id, incremental_configs=entries)
-        futures = self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)
+        futures = self._ask(lambda left_s: self._admin.incremental_alter_configs([resource], request_timeout=left_s))
         try:
-            self._result(futures[resource], what=f"set the settings of group {group_id}")
+            self._result(futures.pop(resource), what=f"set the settings of group {group_id}")
         except OdradekError as error:
             if not _is_refused_group(error):
                 raise
@@ -335,9 +359,9 @@ class ClusterAdmin:
     def _has_group_settings(self, group_id: str, settings: Mapping[str, str]) -> bool:
         """Whether somebody with more rights has set them."""
         resource = ConfigResource(ConfigResource.Type.GROUP, group_id)
-        future = self._admin.describe_configs([resource], request_timeout=self._timeout_s)[resource]
+        futures = self._ask(lambda left_s: self._admin.describe_configs([resource], request_timeout=left_s))
         try:
-            found = self._result(future, what=f"read the settings of group {group_id}")
+            found = self._result(futures.pop(resource), what=f"read the settings of group {group_id}")
         except OdradekError as error:
             if _is_refused_group(error):
                 return False
@@ -390,10 +414,10 @@ class ClusterAdmin:
         return NewTopic(name, config.partitions, self._settings.replication_factor, config=config.settings)
 
     def _create(self, new: list[NewTopic]) -> None:
-        futures = self._admin.create_topics(new, request_timeout=self._timeout_s, operation_timeout=self._timeout_s)
+        futures = self._ask(lambda left_s: self._admin.create_topics(new, request_timeout=left_s, operation_timeout=left_s))
         for topic in new:
             try:
-                futures[topic.topic].result(timeout=self._timeout_s + _ANSWER_GRACE_S)
+                futures.pop(topic.topic).result(timeout=0)
             except KafkaException as error:
                 inner = kafka_error(error)
                 if inner.code() == KafkaError.TOPIC_ALREADY_EXISTS:
@@ -404,6 +428,8 @@ class ClusterAdmin:
                 if inner.code() in _CANNOT_CREATE:
                     raise TopicMissingError(topic.topic, partitions=topic.num_partitions, reason=f"Kafka refuses: {inner.str()}") from error
                 raise self._error(error, topic=topic.topic, what="create") from error
+            except TimeoutError as error:
+                raise self._unreachable(self._reason or "no answer in time") from error
 
     def _wait_for(self, names: list[str]) -> dict[str, TopicFacts]:
         """Until a created topic shows: its metadata reaches each broker a moment later."""
@@ -423,7 +449,11 @@ class ClusterAdmin:
         deadline_s = time.monotonic() + self._timeout_s
         while len(found) < len(wanted):  # a new leader is met with a retriable error
             rest = {place: spec for place in wanted if place.partition not in found}
-            futures = dict(self._admin.list_offsets(rest, request_timeout=self._timeout_s, **options))
+
+            def ask(left_s: float, rest: dict[TopicPartition, OffsetSpec] = rest) -> Mapping[TopicPartition, Future[ListOffsetsResultInfo]]:
+                return self._admin.list_offsets(rest, request_timeout=left_s, **options)
+
+            futures = self._ask(ask, topic, deadline_s)
             for place in rest:
                 try:
                     found[place.partition] = self._known(self._result(futures.pop(place), topic=topic, what="list offsets").offset)
@@ -436,6 +466,70 @@ class ClusterAdmin:
                     self.refresh(topic)
         return found
 
+    def _ask(
+        self, request: Callable[[float], Mapping[K, Future[T]]], topic: str = "", deadline_s: float | None = None
+    ) -> dict[K, Future[T]]:
+        """Futures of a request, all of them done. `request` sends it, with so many seconds left; more than once is as good as once.
+
+        librdkafka sends a request to one broker (of most the "controller": in KRaft any that lives), and waits for that one alone. So
+        it is sent again beside the first, to who leads or is named by then, and whichever is answered first counts.
+        """
+        if deadline_s is None:
+            deadline_s = time.monotonic() + self._timeout_s
+        asked: list[dict[K, Future[T]]] = []
+        while True:
+            left_s = max(_RETRY_PAUSE_S, deadline_s - time.monotonic())
+            asked.append(dict(request(left_s)))  # a copy: the client looks into its own for each answer
+            answered = first_answered(asked, time.monotonic() + min(left_s, self._again_s))
+            if answered is not None:
+                return dict(answered)
+            if deadline_s - time.monotonic() <= self._again_s / 2:
+                break
+            time.sleep(_RETRY_PAUSE_S)
+            self._look_around(topic)
+        wait(asked[-1].values(), timeout=max(0.0, deadline_s - time.monotonic()) + _ANSWER_GRACE_S)
+        answered = first_answered(asked, 0.0) or asked[-1]
+        return {key: future if future.done() else given_up() for key, future in answered.items()}
+
+    def _look_around(self, topic: str) -> None:
+        """Have librdkafka learn leaders of a topic, and another controller than the one that was waited for."""
+        for _ in range(_LOOKS_MAX):
+            found = self._look(topic or self.topics.schemas, self._again_s)
+            if found is None:
+                return
+            before, self._controller = self._controller, found.controller_id
+            if before != self._controller:
+                return
+
+    def _look(self, topic: str, within_s: float) -> ClusterMetadata | None:
+        """Metadata from any broker. None: nobody says, or not within that time."""
+        deadline_s, patience_s = time.monotonic() + within_s, _LOOK_S
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            try:
+                found = self._admin.list_topics(topic, timeout=min(patience_s, left_s))
+            except KafkaException as error:
+                if kafka_error(error).code() not in UNREACHABLE:
+                    return None
+                patience_s *= 2
+                time.sleep(_RETRY_PAUSE_S)  # without a broker librdkafka may answer at once
+            else:
+                if len(found.brokers) > 1:
+                    self._others_at = time.monotonic()
+                return found
+        return None
+
+    def _unled(self, topic: str) -> set[int]:
+        """Partitions whose leader is known to be away."""
+        found = self._look(topic, self._again_s)
+        if found is None or topic not in found.topics:
+            return set()
+        return {number for number, each in found.topics[topic].partitions.items() if each.leader not in found.brokers}
+
+    def _unreachable(self, reason: str) -> BrokerUnreachableError:
+        if time.monotonic() - self._others_at < self._timeout_s:
+            return BrokerAwayError(self._settings.address, reason=reason)
+        return unreachable(self._settings, reason)
+
     def _await_showing(self, error: TopicMissingError) -> None:
         """Pause, if the topic was there a moment ago (`describe`). Else raises the error."""
         if not self._seen_lately(error.topic):
@@ -444,7 +538,7 @@ class ClusterAdmin:
 
     def _known(self, offset: int) -> int:
         if offset < 0:  # so says librdkafka (2.16.1) that the time is over; an end there would lie before everything
-            raise unreachable(self._settings, self._reason or "no answer in time")
+            raise self._unreachable(self._reason or "no answer in time")
         return offset
 
     def _pause_or_raise(self, error: KafkaException, deadline_s: float) -> None:
@@ -452,7 +546,7 @@ class ClusterAdmin:
         if inner.code() not in _RETRIABLE:
             raise error
         if time.monotonic() > deadline_s:  # a partition without a leader, a group without a coordinator: brokers are away
-            raise unreachable(self._settings, f"{inner.name()}: {inner.str()}") from error
+            raise self._unreachable(f"{inner.name()}: {inner.str()}") from error
         time.sleep(_RETRY_PAUSE_S)
 
     def _result(self, future: Future[T], *, topic: str = "", what: str) -> T:
@@ -461,14 +555,15 @@ class ClusterAdmin:
         except KafkaException as error:
             raise self._error(error, topic=topic, what=what) from error
         except TimeoutError as error:
-            raise unreachable(self._settings, self._reason or "no answer in time") from error
+            raise self._unreachable(self._reason or "no answer in time") from error
         finally:
             del future  # it has the error, whose traceback has this frame and with it all callers': a ring, and this client is in it
 
     def _error(self, error: KafkaException, *, topic: str = "", what: str = "") -> Exception:
         self._admin.poll(0)  # serves _on_error
-        if kafka_error(error).code() == KafkaError._TIMED_OUT and self._reason:
-            return unreachable(self._settings, self._reason)
+        inner = kafka_error(error)
+        if inner.code() in UNREACHABLE:
+            return self._unreachable(self._reason if inner.code() == KafkaError._TIMED_OUT and self._reason else inner.str())
         return translate(error, self._settings, topic=topic, what=what)
 
     def _on_error(self, error: KafkaError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from odradek.engine.ports import Effects, RowChange
+from odradek.kafka.log_filter import RepeatedLines
 from odradek.processor.errors import Refused
 from odradek.processor.inputs import Letter
 from odradek.processor.outlet import Record
@@ -17,6 +18,9 @@ from odradek.wire.partitioner import partition_for
 from odradek.wire.state import TimerRow
 
 logger = logging.getLogger(__name__)
+#: Of events on a wrong partition. Senders that count other partitions than the lanes do so for as long as they live.
+forwards = logging.getLogger(f"{__name__}.forwards")
+forwards.addFilter(RepeatedLines())
 
 TRACE_BYTES_MAX = 8_192
 
@@ -59,9 +63,11 @@ def output_records(services: LaneServices, work: Work, effects: Effects, partiti
         target = partition_for(key, partitions)
         came_from = place(services.events_topic, partition, offset_of(message))
         headers = [*headers_of(message), (FORWARDED_FROM, came_from)]
-        text, ids = "event of workflow %s lay on partition %d of %s, forwarded to %d", {"workflow_id": workflow_id}
-        level = logging.WARNING if partition < partitions else logging.DEBUG  # of a partition too many its lane has said so
-        logger.log(level, text, workflow_id, partition, services.events_topic, target, extra=ids)
+        lies, ids = (partition, services.events_topic), {"workflow_id": workflow_id}
+        logger.debug("event of workflow %s lay on partition %d of %s, forwarded to %d", workflow_id, *lies, target, extra=ids)
+        if partition < partitions:  # of a partition too many its lane has said so
+            text = "an event on partition %d of %s belongs on %d, and is forwarded: its sender counts other partitions"
+            forwards.warning(text, *lies, target, extra=ids)
         records.append(Record(services.events_topic, key, value_of(message), headers, target))
     letters = work.sorted.letters
     if effects.dead_letters:
