@@ -69,6 +69,7 @@ DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # of a topic, where nothing else is set
 _AGAIN_SHARE = 0.25  # of a request's time: without an answer by then it is sent once more, to who leads or answers by then
 _LOOK_S = 0.3  # of the first look at who leads; the next one has twice that: a frozen broker was asked, or this is a busy machine
 _LOOKS_MAX = 5  # at controllers: any living broker may be named as one, the frozen one too
+_OTHERS_S = 5.0  # before a request: a look that was answered since then says that others answer
 _UNLED_PAUSE_S = 0.5  # between looks at a partition without a leader: an election takes seconds
 _ANSWER_GRACE_S = 5.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
 
@@ -526,7 +527,7 @@ class ClusterAdmin:
         return {number for number, each in found.topics[topic].partitions.items() if each.leader not in found.brokers}
 
     def _unreachable(self, reason: str) -> BrokerUnreachableError:
-        if time.monotonic() - self._others_at < self._timeout_s:
+        if time.monotonic() - self._others_at < self._timeout_s + _OTHERS_S:
             return BrokerAwayError(self._settings.address, reason=reason)
         return unreachable(self._settings, reason)
 
