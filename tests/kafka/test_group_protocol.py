@@ -36,3 +36,5 @@ def test_the_protocol_cannot_be_set_and_the_session_is_ours() -> None:
         consumer_config(Settings(kafka={"group.protocol": "consumer"}), "group")
     config = consumer_config(Settings(), "group")
     assert (config["group.protocol"], config["session.timeout.ms"]) == ("classic", 6000)
+    # One that joins while no broker leads the topic, joins at the next look: librdkafka looks every five minutes.
+    assert config["topic.metadata.refresh.interval.ms"] == 10_000

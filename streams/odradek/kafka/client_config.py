@@ -119,6 +119,9 @@ def consumer_config(
         "session.timeout.ms": _milliseconds(settings.session_timeout),
         "heartbeat.interval.ms": _milliseconds(settings.session_timeout) // 4,
         "partition.assignment.strategy": "cooperative-sticky",
+        # A topic that had no leader when a member joined (a broker that restarts) is joined for at the next look, and partitions that
+        # somebody adds are seen then: not after five minutes.
+        "topic.metadata.refresh.interval.ms": 10_000,
         **_FETCHING,
     }
     needs: dict[str, Any] = {"group.id": group_id, "group.protocol": "classic", "auto.offset.reset": auto_offset_reset, **_CONSUMER_NEEDS}

@@ -100,12 +100,13 @@ class PlainProducer:
         self._windows: Windows[_Record] = Windows(_size, batch=batch_bytes(config), limits=self.limits, held_max=BACKLOG_MAX)
         self._producer = new_producer(config | {"error_cb": weak_method(self._on_error)})
         self._admin: ClusterAdmin | None = None  # made when it is needed
-        self._gate = threading.Lock()  # over the six below; never held while librdkafka or a caller's code runs
+        self._gate = threading.Lock()  # over the seven below; never held while librdkafka or a caller's code runs
         self._bursts: list[_Burst] = []  # on the way, that count
         self._overdue = 0  # bursts on the way that do not
         self._handing = False  # a thread hands records over
         self._ended = False
-        self._waiting: dict[Place, tuple[int, int]] = {}  # records without a report yet, and their bytes
+        self._unreported = 0
+        self._waiting: dict[Place, tuple[int, int]] = {}  # of each partition, records without a report yet, and their bytes
         self._delivered = self._failed = 0  # by the polling thread
         self._backlog: list[_Record] = []
         self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
@@ -187,8 +188,8 @@ class PlainProducer:
                 return remaining
 
     def __len__(self) -> int:
-        """Records on the way."""
-        return len(self._producer) + len(self._backlog) + self._windows.held
+        """Records without a report yet, wherever they are: a thread may have some in its hands."""
+        return self._unreported
 
     def refresh(self, topic: str, timeout_s: float) -> None:
         """Have librdkafka learn of a topic anew, which was deleted and made anew: by itself it asks every five minutes, and refuses records
@@ -210,6 +211,7 @@ class PlainProducer:
         with self._gate:
             self._ended = True
             waiting, self._backlog = self._backlog + self._windows.clear(), []
+            self._unreported -= len(waiting)
         self._closing.set()
         self._thread.join()
         remaining = len(waiting) + len(self._producer)
@@ -310,6 +312,7 @@ class PlainProducer:
         self._windows.left(record.place, record)
 
     def _count(self, record: _Record, by: int) -> None:
+        self._unreported += by
         if record.place[1] == _HASHED:
             return
         records, size = self._waiting.get(record.place, (0, 0))

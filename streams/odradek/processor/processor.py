@@ -56,8 +56,6 @@ STOP_SECONDS = 30.0
 _READY_POLL_SECONDS = 0.02
 #: Values for the librdkafka settings that this room owns; everything else is `odradek.kafka`'s and the user's.
 _GROUP_TUNING = {"fetch.wait.max.ms": 100, "queued.min.messages": 20_000, "queued.max.messages.kbytes": 32 * 1024}
-#: Partitions that somebody adds are seen this soon, not after five minutes: what is written there waits.
-_GROUP_TUNING |= {"topic.metadata.refresh.interval.ms": 30_000}
 
 EngineFactory = Callable[[Activator, EngineLimits], Engine]
 
