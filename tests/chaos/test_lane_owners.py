@@ -122,6 +122,7 @@ def test_an_input_over_which_others_killed_the_owner_is_not_blamed(bootstrap: st
     assert not wire.read(wire.dead_letters)
 
 
+@pytest.mark.slow
 def test_input_that_kills_its_owners_even_so_is_a_dead_letter(wire: Wire, tmp_path: Path) -> None:
     """There is no run that could be held: the engine of these tests makes none before it dies."""
     killer, other = key_for(wire, 0, "killer"), key_for(wire, 0, "other")
