@@ -520,8 +520,8 @@ class TopicSettingError(TopicError):
 
     def __init__(self, topic: str, *, setting: str, value: str, wanted: str, reason: str) -> None:
         super().__init__(
-            f"topic {topic} has {setting}={value}: {reason}. Set it: kafka-configs.sh --alter --entity-type topics "
-            f"--entity-name {topic} --add-config {setting}={wanted} (docs/operate.md, Topics made by hand)",
+            f"topic {topic} has {setting}={value}: {reason}. Set it: kafka-configs.sh --bootstrap-server ADDRESS --alter "
+            f"--entity-type topics --entity-name {topic} --add-config {setting}={wanted} (docs/operate.md, Topics made by hand)",
             topic=topic,
         )
         self.setting = setting

@@ -107,7 +107,13 @@ OPERATIONAL = [
     (exceptions.PartitionCountError("t", expected=8, found=12), ["topic t", "12 partitions", "8 are expected", "`partitions`"]),
     (
         exceptions.TopicSettingError("t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"),
-        ["topic t", "cleanup.policy=delete", "rows expire", "--entity-name t --add-config cleanup.policy=compact"],
+        [
+            "topic t",
+            "cleanup.policy=delete",
+            "rows expire",
+            "kafka-configs.sh --bootstrap-server ADDRESS --alter",
+            "--entity-name t --add-config cleanup.policy=compact",
+        ],
     ),
     (exceptions.TopicRecreatedError("t", expected_id="A", found_id="B"), ["topic t", "made anew", "A", "B", "`state`"]),
     (exceptions.LaneFencedError("lost", topic="t", partition=3), ["t[3]", "lost"]),
