@@ -1,9 +1,10 @@
 """HTTP in the shop's words. Placing the same order number twice gives the first order.
 
 `POST /orders` (body: order_no, user_id, items, amount; `?wait=SECONDS` waits for the outcome), `GET /orders/{order_no}`,
-`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`; an order that is not there is 404, one that makes no sense 422
-(`shapes.py` has the limits), one of too many bytes 413. While nobody processes orders, one can be placed (it is durable: `accepted`, with
-the reason why no more is known), and asking for one is 503.
+`POST /orders/{order_no}/cancel`. Every answer is `{order_no, status, ...}`: 200 for an order that is over, 202 for what was taken and is
+not done yet. An order that is not there is 404, one that makes no sense 422 (`shapes.py` has the limits; bodies are JSON, whatever their
+content type), one of too many bytes 413. While nobody processes orders, one can be placed (it is durable: `accepted`, with the reason why
+no more is known), and asking for one is 503. So is placing one while Kafka does not answer; asked again, the same number places it once.
 
 An order is over when it is `completed`, `compensated` (a step failed, all was undone), `cancelled` (as asked, all was undone) or `stopped`
 (an operator ended it as it stood). It is known for as long as its run is kept (Odradek's setting `retention`); so is its number. One whose
@@ -13,6 +14,7 @@ own code fails is `held`, with the reason: it stands where it stood and goes on,
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -23,23 +25,35 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from odradek.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from odradek.client.verdicts import noting_pending
 from odradek.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.exceptions import (
     ApplicationError,
     BrokerUnreachableError,
     CancelledError,
     RecordTooLargeError,
+    TerminatedError,
     TopicError,
     WorkflowAlreadyStartedError,
 )
 from odradek.service import RPCError, RPCStatusCode
 from odradek.telemetry.endpoint import renderer
 from odradek.telemetry.sources import Sample, client_samples
+from services.order_api.bodies import JsonRoute
 from services.order_api.shapes import CancelIn, OrderIn, OrderOut, too_large
 from services.orders.models import ORDER_TASK_QUEUE, OrderResult, workflow_id
 from services.orders.workflow import OrderSaga
 
+logger = logging.getLogger(__name__)
+
 ANSWER_WITHIN = timedelta(seconds=10)
+OVER = ("completed", "compensated", "cancelled", "stopped")
+OVER_IS_200: dict[int | str, dict[str, Any]] = {200: {"model": OrderOut, "description": "The order is over"}}
+
+NOT_PROCESSED = "orders are not being processed right now"
+PLACED_OR_NOT = "it is not known whether this one was placed: ask again under the same number, it is placed once"
+CANCELLED_OR_NOT = "it is not known whether the cancellation was taken: ask again"
+CANCEL_ASKED_FOR = "it is asked for: an order that is there and not finished will be cancelled once orders are processed again"
 
 
 def create_app(client: Client) -> FastAPI:
@@ -64,13 +78,16 @@ def create_app(client: Client) -> FastAPI:
         return {"status": "ready"}  # it answers once it has connected to Kafka; whether orders are processed, each answer says
 
     app.add_exception_handler(RequestValidationError, _refusal)
+    app.router.route_class = JsonRoute
 
     def handle_of(order_no: str) -> WorkflowHandle[Any, Any]:
         return client.get_workflow_handle_for(OrderSaga.run, workflow_id(order_no), task_queue=task_queue)
 
-    @app.post("/orders", status_code=202)
-    async def place(order: OrderIn, wait: float = Query(0.0, ge=0.0, le=60.0, description="seconds to wait for the outcome")) -> OrderOut:
-        with _shop_words(order.order_no):
+    @app.post("/orders", status_code=202, responses=OVER_IS_200)
+    async def place(
+        order: OrderIn, response: Response, wait: float = Query(0.0, ge=0.0, le=60.0, description="seconds to wait for the outcome")
+    ) -> OrderOut:
+        with _shop_words(order.order_no, in_doubt=PLACED_OR_NOT):
             try:
                 handle = await client.start_workflow(
                     OrderSaga.run,
@@ -82,25 +99,30 @@ def create_app(client: Client) -> FastAPI:
                 )
             except WorkflowAlreadyStartedError:
                 handle = handle_of(order.order_no)  # it has closed: the first order is the answer
+        with _shop_words(order.order_no):
             # The order lies in Kafka and will be processed as soon as somebody does: placed it is.
-            return await _outcome_or(OrderOut(order_no=order.order_no, status="accepted"), handle, wait)
+            return _coded(response, await _outcome_or(OrderOut(order_no=order.order_no, status="accepted"), handle, wait))
 
     @app.get("/orders/{order_no}")
     async def get(order_no: str, wait: float = Query(0.0, ge=0.0, le=60.0)) -> OrderOut:
         with _shop_words(order_no):
             return await _outcome(handle_of(order_no), order_no, wait)
 
-    @app.post("/orders/{order_no}/cancel", status_code=202)
-    async def cancel(order_no: str, request: CancelIn | None = None) -> OrderOut:
-        with _shop_words(order_no):
+    @app.post("/orders/{order_no}/cancel", status_code=202, responses=OVER_IS_200)
+    async def cancel(order_no: str, response: Response, request: CancelIn | None = None) -> OrderOut:
+        with _shop_words(order_no, in_doubt=CANCELLED_OR_NOT):
             handle = handle_of(order_no)
             try:
-                await handle.signal("cancel-order", (request or CancelIn()).reason)
+                with noting_pending() as pending:
+                    await handle.signal("cancel-order", (request or CancelIn()).reason)
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
-                return await _outcome(handle, order_no, 0.0)  # closed already, or never there: it tells which
-            return await _outcome_or(OrderOut(order_no=order_no, status="accepted", reason="it will be cancelled"), handle, 0.0)
+                return _coded(response, await _outcome(handle, order_no, 0.0))  # closed already, or never there: it tells which
+        with _shop_words(order_no):
+            # Without a verdict nobody has looked yet whether there is such an order.
+            asked = OrderOut(order_no=order_no, status="accepted", reason=CANCEL_ASKED_FOR if pending else "it will be cancelled")
+            return _coded(response, await _outcome_or(asked, handle, 0.0))
 
     return app
 
@@ -109,6 +131,13 @@ async def _refusal(_: Request, error: Exception) -> JSONResponse:
     """422 as FastAPI's, without the input: it may be a megabyte, or text that no answer can have (half of a surrogate pair)."""
     assert isinstance(error, RequestValidationError)
     return JSONResponse({"detail": [{key: each[key] for key in ("type", "loc", "msg")} for each in error.errors()]}, 422)
+
+
+def _coded(response: Response, order: OrderOut) -> OrderOut:
+    """200 instead of 202 once nothing is left to be done."""
+    if order.status in OVER:
+        response.status_code = 200
+    return order
 
 
 async def _outcome(handle: WorkflowHandle[Any, Any], order_no: str, wait_seconds: float) -> OrderOut:
@@ -128,7 +157,8 @@ async def _outcome_or(known: OrderOut, handle: WorkflowHandle[Any, Any], wait_se
     except (RPCError, BrokerUnreachableError, TopicError) as error:
         if isinstance(error, RPCError) and error.status not in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
             raise
-        return known.model_copy(update={"reason": f"{known.reason}: {error}" if known.reason else str(error)})
+        logger.warning("order %r is %s, and nobody tells how far it is: %s", known.order_no, known.status, error)
+        return known.model_copy(update={"reason": known.reason or NOT_PROCESSED})
 
 
 async def _under_way(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOut | None:
@@ -138,11 +168,12 @@ async def _under_way(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOu
     except WorkflowQueryRejectedError:
         return None
     except WorkflowQueryFailedError as error:
-        return OrderOut(order_no=order_no, status="held", reason=f"it waits for an operator: {error}")
+        logger.warning("order %r is held: %s", order_no, error)
+        return OrderOut(order_no=order_no, status="held", reason="it waits for an operator")
     except RPCError as error:
         if error.status is not RPCStatusCode.FAILED_PRECONDITION:
             raise
-        return OrderOut(order_no=order_no, status="accepted", reason=str(error))  # its code has not run yet
+        return OrderOut(order_no=order_no, status="accepted", reason="it has not begun yet")
     return OrderOut(order_no=order_no, status=status)
 
 
@@ -161,14 +192,23 @@ def _failed(order_no: str, error: WorkflowFailureError) -> OrderOut:
     cause = error.cause
     if isinstance(cause, ApplicationError):
         return OrderOut(order_no=order_no, status="cancelled" if cause.type == "OrderCancelled" else "compensated", reason=cause.message)
-    return OrderOut(order_no=order_no, status="cancelled" if isinstance(cause, CancelledError) else "stopped", reason=str(cause))
+    logger.warning("order %r did not end by itself: %s", order_no, cause)
+    if isinstance(cause, CancelledError):
+        return OrderOut(order_no=order_no, status="cancelled", reason="cancelled by an operator")
+    reason = "an operator ended it as it stood" if isinstance(cause, TerminatedError) else "it was ended as it stood"
+    return OrderOut(order_no=order_no, status="stopped", reason=reason)
 
 
 class _shop_words:
-    """Turns the engine's errors into the shop's: 404 no such order, 413 too large, 503 the order system does not answer."""
+    """Turns the engine's errors into the shop's: 404 no such order, 413 too large, 503 the order system does not answer. What the engine
+    says, with its addresses, names and commands, is for the log.
 
-    def __init__(self, order_no: str) -> None:
+    in_doubt: what a 503 leaves open.
+    """
+
+    def __init__(self, order_no: str, *, in_doubt: str = "") -> None:
         self._order_no = order_no
+        self._in_doubt = in_doubt
 
     def __enter__(self) -> None:
         return None
@@ -177,11 +217,16 @@ class _shop_words:
         if isinstance(error, RecordTooLargeError):  # topics that take less than Kafka's default
             raise too_large(self._order_no, error.size, error.limit) from error
         if isinstance(error, BrokerUnreachableError | TopicError):
-            raise HTTPException(503, f"orders are not being processed right now: {error}") from error
+            raise self._silent(error) from error
         if not isinstance(error, RPCError):
             return
         if error.status is RPCStatusCode.NOT_FOUND:
             raise HTTPException(404, f"no order {self._order_no}") from error
         if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
-            raise HTTPException(503, f"orders are not being processed right now: {error}") from error
-        raise HTTPException(500, f"order {self._order_no}: {error}") from error
+            raise self._silent(error) from error
+        logger.error("order %r: %s", self._order_no, error)
+        raise HTTPException(500, f"order {self._order_no}: something is wrong here, which the log of this service has") from error
+
+    def _silent(self, error: Exception) -> HTTPException:
+        logger.warning("order %r: %s", self._order_no, error)
+        return HTTPException(503, f"{NOT_PROCESSED}; {self._in_doubt}" if self._in_doubt else NOT_PROCESSED)
