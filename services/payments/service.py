@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
+from confluent_kafka import KafkaException
 from faust.types import TP, EventT
 
 from services.avro_wire import NotReadable, Schemas, UnknownSchema, says_nothing
@@ -136,7 +137,10 @@ class Payments:
         await self._members.leave()
 
     async def _purge(self) -> None:
-        await asyncio.to_thread(purge_acknowledged, self._config.odradek.address, self._names)
+        try:
+            await asyncio.to_thread(purge_acknowledged, self._config.odradek.address, self._names)
+        except (KafkaException, TimeoutError) as error:  # a broker in trouble; Faust would end the app
+            self.app.log.warning("%s is not purged, tried again in %g s: %r", self._names.commands, PURGE_EVERY_SECONDS, error)
 
     async def _take(self, stream: Any) -> None:
         """An agent that is cancelled or fails acknowledges what it was at: hence `noack`, and only what was answered is acknowledged.

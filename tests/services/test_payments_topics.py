@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from confluent_kafka.admin import AdminClient
 from pydantic import ValidationError
 
 from odradek.broker import LocalCluster
-from services.payments import topics
+from services.avro_wire import Schemas, schemas_folder
+from services.payments import service, topics
 from services.payments.config import PaymentsConfig
 from services.payments.wire_names import QueueNames
 
@@ -93,3 +95,22 @@ def test_topics_of_a_cluster_of_three_have_its_replicas() -> None:
         found = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=20).topics
     copies = {name: {len(place.replicas) for place in found[name].partitions.values()} for name in (NAMES.commands, NAMES.members)}
     assert copies == {NAMES.commands: {3}, NAMES.members: {3}}
+
+
+@pytest.mark.parametrize("trouble", [KafkaException(KafkaError(KafkaError._TRANSPORT)), TimeoutError()], ids=["refused", "no answer"])
+def test_purge_that_finds_a_broker_in_trouble_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, trouble: Exception
+) -> None:
+    """Faust ends the app with an error that a timer raises."""
+
+    def purge(*_: Any) -> None:
+        raise trouble
+
+    monkeypatch.setattr(service, "purge_acknowledged", purge)
+    config = PaymentsConfig.model_validate(
+        {"odradek": {"address": "address", "task_queue": NAMES.task_queue}, "database": tmp_path / "payments.sqlite"}
+    )
+    payments = service.Payments(config, Schemas(schemas_folder()))
+    asyncio.run(payments._purge())
+    (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert NAMES.commands in said.getMessage()
