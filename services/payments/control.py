@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from services.avro_wire import NotReadable
 
 REMEMBERED = 100_000
 CAUGHT_UP_WITHIN_SECONDS = 10.0
+AGAIN_AFTER_SECONDS = 1.0
 CANCEL_REQUESTED = "cancel requested"
 
 
@@ -48,8 +50,21 @@ class CancelRequests:
                 self._caught_up.set()
 
     async def follow(self) -> None:
-        """Read until cancelled."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._address, isolation_level="read_committed", enable_auto_commit=False)
+        """Read until cancelled; from the start again after an error of a broker, which would end the Faust app."""
+        while True:
+            try:
+                await self._read()
+            except KafkaError as error:
+                print(f"{self._topic} is read again from its start in {AGAIN_AFTER_SECONDS:g} s: {error!r}", flush=True)
+                await asyncio.sleep(AGAIN_AFTER_SECONDS)
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._address,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # what was deleted before it came to it: on with what is left, not at the end
+        )
         await consumer.start()
         try:
             partitions = await consumer._client.fetch_all_metadata()  # makes the topic's partitions known without a group

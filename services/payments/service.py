@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 from faust.types import TP, EventT
 
@@ -107,7 +109,11 @@ class Payments:
 
     async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
         """Commands below the ends seen now may have been delivered before."""
-        ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
+        try:
+            ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
+        except KafkaError as error:  # Faust would end the app; so each command of these partitions may have been delivered before
+            self.app.log.warning("the ends of %s are not known: %r", self._names.commands, error)
+            ends = dict.fromkeys(assigned, sys.maxsize)
         self._redelivered_below = dict(ends)
         self._telemetry.assigned = True
 

@@ -9,13 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from faust.types import TP
 from pydantic import ValidationError
 
 from odradek.broker import LocalCluster
 from services.avro_wire import Schemas, schemas_folder
-from services.payments import service, topics
+from services.payments import control, service, topics
 from services.payments.config import PaymentsConfig
 from services.payments.wire_names import QueueNames
 
@@ -114,3 +116,37 @@ def test_purge_that_finds_a_broker_in_trouble_is_tried_again(
     asyncio.run(payments._purge())
     (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert NAMES.commands in said.getMessage()
+
+
+async def test_ends_that_nobody_tells_make_every_command_a_possible_redelivery(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = PaymentsConfig.model_validate(
+        {"odradek": {"address": "address", "task_queue": NAMES.task_queue}, "database": tmp_path / "payments.sqlite"}
+    )
+    payments = service.Payments(config, Schemas(schemas_folder()))
+
+    async def highwaters(*_: TP) -> dict[TP, int]:
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(payments.app, "consumer", SimpleNamespace(highwaters=highwaters))
+    place = TP(NAMES.commands, 3)
+    await payments._note_ends(payments.app, {place})
+    assert payments._redelivered_below[place] > 2**40
+
+
+async def test_cancel_requests_are_read_again_after_a_broker_in_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[dict[str, Any]] = []
+
+    class Consumer:
+        def __init__(self, **options: Any) -> None:
+            starts.append(options)
+
+        async def start(self) -> None:
+            if len(starts) > 2:
+                raise asyncio.CancelledError
+            raise KafkaConnectionError
+
+    monkeypatch.setattr(control, "AIOKafkaConsumer", Consumer)
+    monkeypatch.setattr(control, "AGAIN_AFTER_SECONDS", 0.0)
+    with pytest.raises(asyncio.CancelledError):
+        await control.CancelRequests("address", NAMES.control, None).follow()  # type: ignore[arg-type]
+    assert len(starts) == 3 and starts[0]["auto_offset_reset"] == "earliest"
