@@ -26,7 +26,7 @@ ARGS ?=
 # Hundreds of short processes: each would compile all its modules anew (0.2 s of CPU) where the environment forbids to keep bytecode.
 test slow facts chaos demo bench: export PYTHONDONTWRITEBYTECODE :=
 # Test files run beside each other, each worker with a broker of its own: most tests wait for Kafka, not for a core. Five keep two
-# cores busy for two thirds of the time (13:33 min of tests where four took 14:46).
+# cores busy for two thirds of the time.
 WORKERS ?= 5
 
 help:

@@ -241,7 +241,7 @@ class PythonWorkflowInstance:
             self.context.complete(CompleteWorkflow(result=self.context.payload_converter.to_payloads([result])))
         except GeneratorExit as error:
             if self.context.closing:
-                raise
+                raise  # here: what `_ended` raises holds its frame, and that the error, for the collector to find
             self._ended(error)  # the code's own
         except BaseException as error:
             self._ended(error)
@@ -263,7 +263,7 @@ class PythonWorkflowInstance:
                 await context.inbound.handle_signal(HandleSignalInput(signal=job.signal_name, args=args, headers=job.headers))
         except GeneratorExit as error:
             if self.context.closing:
-                raise
+                raise  # here: what `_ended` raises holds its frame, and that the error, for the collector to find
             self._ended(error)  # the code's own
         except BaseException as error:
             self._ended(error)

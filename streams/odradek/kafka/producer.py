@@ -214,7 +214,7 @@ class PlainProducer:
             self._unreported -= len(waiting)
         self._closing.set()
         self._thread.join()
-        remaining = len(waiting) + len(self._producer)
+        remaining = len(waiting) + len(self)
         if remaining:
             logger.warning("producer closed with %d records undelivered after %g s", remaining, timeout_s)
             self._producer.purge()

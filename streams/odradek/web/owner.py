@@ -117,7 +117,7 @@ class ChannelOwners:
         what = _what(record)
         try:
             await self._channel.prepare(queue, create=create)
-            if create:  # a start, which names its queue; that it cannot be made is an error of its own
+            if create:
                 # A start that lies in the log is known to nobody else yet: a signal that follows it must find its queue.
                 self._channel.remember_queue(record.workflow_id, queue)
             return await self._channel.ask(queue, record, timeout_s, fail_early=True, create=create)
