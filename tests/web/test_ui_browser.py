@@ -83,6 +83,7 @@ def test_pages_are_turned_by_keys_and_the_browsers_own_buttons(site: Site, new_p
 
     def shown(*numbers: int) -> None:
         page.wait_for_selector(f"tr[data-row]:first-of-type:has-text('order-{numbers[0]}')")
+        page.wait_for_load_state()  # rows stand there before the script that hears keys
         assert [row.split()[0] for row in page.locator("tr[data-row] td a").all_inner_texts() if row.startswith("order-")] == [
             f"order-{number}" for number in numbers
         ]
