@@ -102,10 +102,11 @@ def test_ensure_creates_once_by_the_one_table(settings: Settings, admin: Cluster
 def test_every_kind_of_topic_is_one_that_kafka_takes(admin: ClusterAdmin) -> None:
     topics = admin.topics
     queue = [topics.events("q"), topics.state("q"), topics.commands("q"), topics.control("q"), topics.dead_letters("q")]
-    found = admin.ensure([*queue, topics.results, topics.executions, topics.schemas, topics.members, topics.replies])
+    shared = [topics.results, topics.executions, topics.windows, topics.schemas, topics.members, topics.replies]
+    found = admin.ensure([*queue, *shared])
     assert {name.rpartition(".")[2]: facts.partitions for name, facts in found.items()} == {
         "events": 3, "state": 3, "commands": 3, "control": 1, "dead-letters": 1,
-        "results": 3, "executions": 3, "schemas": 1, "members": 1, "replies": 3,
+        "results": 3, "executions": 3, "windows": 1, "schemas": 1, "members": 1, "replies": 3,
     }  # fmt: skip
 
 

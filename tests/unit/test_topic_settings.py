@@ -19,6 +19,7 @@ KINDS = {
     topics.DEAD_LETTERS: "Q.dead-letters",
     topics.RESULTS: "results",
     topics.EXECUTIONS: "executions",
+    topics.WINDOWS: "windows",
     topics.SCHEMAS: "schemas",
     topics.MEMBERS: "members",
     topics.REPLIES: "replies",

@@ -36,7 +36,7 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
     """How to create a topic of this kind.
 
     partitions: the setting of that name (`events` and `state` of a queue must have the same). Topics that every process reads whole
-    (`control`, `schemas`, `members`) have one.  results_retention_ms: how long `results` are kept; -1 for ever.
+    (`control`, `windows`, `schemas`, `members`) have one.  results_retention_ms: how long `results` are kept; -1 for ever.
     """
     match kind:
         # Nothing expires unread: no time retention, their owner deletes records behind what is committed.
@@ -58,6 +58,10 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
             return TopicConfig(partitions, _delete(results_retention_ms, segment_mib=64))
         case topics.EXECUTIONS:
             return TopicConfig(partitions, _compact(segment_mib=64, dirty_ratio="0.1", max_lag_ms=_HOUR))
+        case topics.WINDOWS:
+            # A day longer than the read side keeps windows. Small segments: an active one is never compacted, a restore reads all of it.
+            expires = {"cleanup.policy": "compact,delete", "retention.ms": str(31 * _DAY), "retention.bytes": "-1"}
+            return TopicConfig(1, _compact(segment_mib=16, dirty_ratio="0.5") | expires)
         case topics.SCHEMAS:
             return TopicConfig(1, _compact(segment_mib=16, dirty_ratio="0.5"))
         case topics.MEMBERS:

@@ -1,7 +1,7 @@
 """Every name that Odradek has on a cluster: topics, group ids, transactional ids. The one place that builds and takes them apart.
 
     {prefix}{namespace}.{task queue}.{kind}     events, state, commands, control, dead-letters
-    {prefix}{namespace}.{kind}                  results, executions, schemas, members, replies
+    {prefix}{namespace}.{kind}                  results, executions, windows, schemas, members, replies
 
 In namespace and task queue every character but ASCII letters, digits and `-` is written as `_` and two hex digits for each of its UTF-8
 bytes: `order_queue` -> `order_5fqueue`, `a.b` -> `a_2eb`. It is reversible, so two queues never share a topic or a transactional id.
@@ -19,9 +19,9 @@ MAX_NAME_LENGTH = 249  # Kafka's limit of a topic name
 DEFAULT_PREFIX = "odradek."
 
 EVENTS, STATE, COMMANDS, CONTROL, DEAD_LETTERS = "events", "state", "commands", "control", "dead-letters"
-RESULTS, EXECUTIONS, SCHEMAS, MEMBERS, REPLIES = "results", "executions", "schemas", "members", "replies"
+RESULTS, EXECUTIONS, WINDOWS, SCHEMAS, MEMBERS, REPLIES = "results", "executions", "windows", "schemas", "members", "replies"
 QUEUE_KINDS = (EVENTS, STATE, COMMANDS, CONTROL, DEAD_LETTERS)
-NAMESPACE_KINDS = (RESULTS, EXECUTIONS, SCHEMAS, MEMBERS, REPLIES)
+NAMESPACE_KINDS = (RESULTS, EXECUTIONS, WINDOWS, SCHEMAS, MEMBERS, REPLIES)
 
 _PLAIN = re.compile(r"[A-Za-z0-9-]")
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9-]|_[0-9a-f]{2})+")
@@ -99,6 +99,11 @@ class Topics:
     def executions(self) -> str:
         """Latest summary of each run, key `{workflow id}/{run id}`."""
         return self._named(EXECUTIONS)
+
+    @cached_property
+    def windows(self) -> str:
+        """Changelog of the read side's windowed statistics, see `wire.windows`."""
+        return self._named(WINDOWS)
 
     @cached_property
     def schemas(self) -> str:
