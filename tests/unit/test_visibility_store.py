@@ -626,9 +626,9 @@ def test_since_when_windows_are_whole(tmp_path: Path) -> None:
         assert store.windows_complete_since_ms == T0 - hour_ms
         now_ms += hour_ms + 1
         store.caught_up()
-        assert store.windows_complete_since_ms == now_ms - hour_ms
+        assert store.windows_complete_since_ms == now_ms - 1 - hour_ms + 60_000, "the first window that begins after that"
     with opened() as store:
-        assert store.windows_complete_since_ms == now_ms - hour_ms
+        assert store.windows_complete_since_ms == now_ms - 1 - hour_ms + 60_000
 
 
 def test_old_windows_are_pruned(tmp_path: Path) -> None:

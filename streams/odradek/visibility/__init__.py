@@ -3,8 +3,8 @@
 - `VisibilityReader` (reader.py) runs it in a process: start, stop, ready, lag, statistics; `.store` answers queries.
 - `store/` is the SQLite store, `query/` the query language, `intake/` the Faust app with transport, store driver and table.
 
-Every instance holds everything and may be lost: it is built again from the compacted topic. It must never stand in the path of a workflow:
-nothing here writes to Kafka, and no workflow waits for it.
+Every instance holds everything and may be lost: it is built again from the compacted topic, its windows from theirs (`changelog/`). It must
+never stand in the path of a workflow: no workflow waits for it, and all that it writes to Kafka is the changelog of its windows.
 """
 
 from odradek.visibility.errors import (

@@ -8,7 +8,7 @@ Lists answer from the local copy as soon as `start` returns, also while no broke
 that never was whole is a part of one: `building` says so, and a server refuses lists until it is. A failure of the app (broker gone, topic
 made anew, the store's files removed, records handed over with a gap) ends it and starts it again, with a pause that doubles.
 
-Never in the path of a workflow: it writes nothing to Kafka, and joins groups of its own.
+Never in the path of a workflow: it joins groups of its own, and all it writes to Kafka is the changelog of its windows (`changelog/`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from odradek.kafka.errors import unreachable
 from odradek.kafka.registry import SchemaRegistryUnreachableError, make_codec
 from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
 from odradek.visibility.blocking import in_daemon_thread
+from odradek.visibility.changelog.keeper import WindowsKeeper
+from odradek.visibility.changelog.publish import WindowsPublisher
+from odradek.visibility.changelog.restore import WindowsReader
 from odradek.visibility.errors import IntakeError, StoreNotOpenError
 from odradek.visibility.intake.app import IntakeProgress, VisibilityApp
 from odradek.visibility.intake.decode import SummaryDecoder
@@ -59,7 +62,8 @@ _STOP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class IntakeStatistics:
-    """The intake at a moment. `lag`: records not in the store yet, None while unknown; `error`: why it does not run."""
+    """The intake at a moment. `lag`: records not in the store yet, None while unknown; `error`: why it does not run; `windows_error`: why
+    the changelog of its windows is not kept."""
 
     state: str
     ready: bool
@@ -74,6 +78,7 @@ class IntakeStatistics:
     restarts: int
     error: str = ""
     rebuilt_because: str = ""
+    windows_error: str = ""
 
 
 def store_path(settings: Settings) -> Path:
@@ -103,6 +108,7 @@ class VisibilityReader:
         self._restarts = 0
         self._undecodable = 0  # of former apps
         self._decoder: SummaryDecoder | None = None
+        self._keeper: WindowsKeeper | None = None
         self._counted = (0, 0)  # records and batches of former apps
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -254,6 +260,7 @@ class VisibilityReader:
             restarts=self._restarts,
             error=self._error,
             rebuilt_because=store.rebuilt_because if store is not None else "",
+            windows_error=self._keeper.error if self._keeper is not None else "",
         )
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
@@ -339,8 +346,7 @@ class VisibilityReader:
         schemas = SchemasTopic(self._settings, admin)
         try:
             await in_daemon_thread(schemas.open)
-            decoder = SummaryDecoder(make_codec(self._settings, schemas), lambda name: self._wait_for_schema(schemas, name))
-            await self._run_app(decoder, admin, facts)
+            await self._run_app(schemas, admin, facts)
         except KafkaConnectionError as error:
             raise unreachable(self._settings, str(error)) from error
         finally:
@@ -370,9 +376,15 @@ class VisibilityReader:
                 return True
         return False
 
-    async def _run_app(self, decoder: SummaryDecoder, admin: ClusterAdmin, topic: TopicFacts) -> None:
+    async def _run_app(self, schemas: SchemasTopic, admin: ClusterAdmin, topic: TopicFacts) -> None:
         assert self._writer is not None
 
+        codec = make_codec(self._settings, schemas)
+
+        def wait_for_schema(name: str) -> bool:
+            return self._wait_for_schema(schemas, name)
+
+        decoder = SummaryDecoder(codec, wait_for_schema)
         looking = ClusterAdmin(self._settings, request_timeout_s=_LOOK_TIMEOUT_S)
 
         def ends() -> Mapping[int, int]:
@@ -380,10 +392,14 @@ class VisibilityReader:
 
         app = VisibilityApp(self._settings, self.store, decoder, self._writer, ends)
         app.on_progress = self._on_look
-        self._progress, self._decoder = app.progress, decoder
+        publisher = WindowsPublisher(self._settings, codec, schemas)
+        windows = WindowsReader(self._settings, admin, codec, wait_for_schema)
+        keeper = WindowsKeeper(self.store, topic.topic_id, self._writer, app.progress, admin, publisher, windows)
+        self._progress, self._decoder, self._keeper = app.progress, decoder, keeper
         tasks = [
             asyncio.ensure_future(app.wait_until_stopped()),
             asyncio.ensure_future(self._watch_topic(admin, topic)),
+            asyncio.ensure_future(keeper.run()),
         ]
         try:
             await app.start()

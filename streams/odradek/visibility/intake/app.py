@@ -210,12 +210,11 @@ class VisibilityApp(faust.App):
             if so_far is not None and so_far.end >= end and (so_far.last is None or (position is not None and position >= so_far.last)):
                 continue  # all was fetched, and its last record is in the store; what is behind it are markers
             lag += max(0, end - (0 if position is None else position + 1))
+        # Noted first: what is ready answers, and who sees that nothing lags sees what the store says of itself then.
+        if lag == 0 and (not self._store.complete or began_s - self._noted_s >= _NOTE_EVERY_S):
+            self._noted_s = began_s
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._store.caught_up)
         progress.partitions = len(ends)
         progress.lag = lag
         progress.began_s = began_s
-        if lag == 0:
-            # Noted first: what is ready answers.
-            if not self._store.complete or began_s - self._noted_s >= _NOTE_EVERY_S:
-                self._noted_s = began_s
-                await asyncio.get_running_loop().run_in_executor(self._writer, self._store.caught_up)
-            progress.ready = True
+        progress.ready = progress.ready or lag == 0

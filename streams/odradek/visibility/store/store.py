@@ -4,8 +4,8 @@ It is a copy of one topic. Opening it compares what it is a copy of (namespace, 
 fit, where the file is damaged, or where it is so old that it may have missed tombstones, the file is deleted and begins anew, and
 `rebuilt_because` says why. So it is where somebody has removed files beneath an open store (`gone`): its owner opens it anew.
 
-Rows are whole then; windows are not: what the topic no longer has, runs that closed and were deleted, they cannot count.
-`windows_complete_since_ms` says since when they are.
+Rows are whole then; windows are not: what the topic no longer has, runs that closed and were deleted, they cannot count. They are restored
+from a changelog of their own (`changelog`); `windows_complete_since_ms` says since when they are whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from odradek.visibility.errors import StoreNotOpenError
-from odradek.visibility.store import windows, zones
+from odradek.visibility.store import changelog, windows, zones
+from odradek.visibility.store.changelog import Changelog
 from odradek.visibility.store.lock import StoreLock
 from odradek.visibility.store.reader import StoreReader
 from odradek.visibility.store.rows import Change
@@ -33,6 +34,7 @@ _PRUNE_EVERY_MS = 3_600_000
 _ANALYZE_FROM = 1_000  # rows; then at each doubling
 _RUNS_KEPT_MS = 3 * 24 * 3_600_000  # the default of the setting `retention`
 _GAP_MS = 60_000  # shorter ones miss nothing: compaction is not as quick
+_CHANGELOG_TIMEOUT_S = 60.0  # to read windows that are to be published: nobody waits for it
 Listener = Callable[[Applied], None]
 
 
@@ -66,7 +68,6 @@ class VisibilityStore(StoreReader):
         self.rebuilt_because = begin_anew
         #: Whether it ever held everything that its topic held: from then on it may lag, before it is a part that means nothing.
         self.complete = False
-        self._windows_since_ms = 0  # 0: it has read all that there ever was
         self._caught_up_ms = 0
         self._runs_kept_ms = runs_kept_ms
         self._clock_ms = clock_ms
@@ -78,6 +79,7 @@ class VisibilityStore(StoreReader):
         try:
             self._connection = self._open_file()
             self._writer = Writer(self._connection)
+            self.changelog = self._open_changelog()
             self._files = {file: inode for file in files_of(path) if (inode := _inode(file))}
         except BaseException:
             self._lock.release()
@@ -155,9 +157,9 @@ class VisibilityStore(StoreReader):
         now_ms = self._clock_ms()
         kept_since_ms = now_ms - self._runs_kept_ms
         if not self.complete:
-            self._set_windows_since(kept_since_ms if self._writer.positions else 0)
+            self.changelog.begin_at(kept_since_ms if self._writer.positions else 0)
         elif now_ms - self._caught_up_ms > max(self._runs_kept_ms, _GAP_MS):  # runs may have come and gone meanwhile
-            self._set_windows_since(max(self._windows_since_ms, kept_since_ms))
+            self.changelog.begin_at(max(self.changelog.since_ms, kept_since_ms))
         self._set_meta("caught_up_ms", str(now_ms))
         self._caught_up_ms = now_ms
         if not self.complete:
@@ -166,14 +168,19 @@ class VisibilityStore(StoreReader):
         if now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
             self._pruned_ms = now_ms
             windows.prune(self._connection, now_ms)
+            changelog.prune(self._connection, now_ms - windows.RETENTION_MS)
             if gone := self._writer.forget_attributes():
                 logger.info("search attributes that no run has any more are forgotten: %s", ", ".join(gone))
             zones.prune(self._connection)
 
+    def now_ms(self) -> int:
+        """The time, by the store's clock."""
+        return self._clock_ms()
+
     @property
     def windows_complete_since_ms(self) -> int:
         """Windows before this may lack runs that were deleted before this store could read them, or are themselves deleted."""
-        return max(self._windows_since_ms, self._clock_ms() - windows.RETENTION_MS)
+        return max(self.changelog.since_ms, self._clock_ms() - windows.RETENTION_MS)
 
     def matches(self, source: Source) -> bool:
         """Whether this store is a copy of that topic. What it did not know of its source it learns here. In the writing thread."""
@@ -220,8 +227,6 @@ class VisibilityStore(StoreReader):
                     meta = dict(connection.execute("SELECT key, value FROM meta"))
                     self.complete = "complete" in meta
                     self._caught_up_ms = int(meta.get("caught_up_ms", 0))
-                    # A store of an earlier version does not say since when: what it has of the time that runs are kept is whole.
-                    self._windows_since_ms = int(meta.get("windows_since_ms", self._clock_ms() - self._runs_kept_ms))
                     return connection
                 connection.close()
             except sqlite3.DatabaseError as error:
@@ -229,11 +234,16 @@ class VisibilityStore(StoreReader):
             logger.warning("%s begins anew: %s", self.path, self.rebuilt_because)
             delete_files(self.path)
         connection = _connect(self.path)
-        connection.executescript(f"BEGIN;\n{TABLES}")
-        facts = {**self._identity(), "caught_up_ms": str(self._clock_ms())}
+        connection.executescript(f"BEGIN;\n{TABLES}{changelog.TABLES}")
+        facts = {**self._identity(), "caught_up_ms": str(self._clock_ms()), "store_id": changelog.new_store_id()}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
         connection.execute("COMMIT")
         return connection
+
+    def _open_changelog(self) -> Changelog:
+        # A store of an earlier version does not say since when: what it has of the time that runs are kept is whole.
+        since_ms = self._clock_ms() - self._runs_kept_ms if self.complete else 0
+        return Changelog(self._connection, lambda: self._reading(_CHANGELOG_TIMEOUT_S), since_ms)
 
     def _identity(self) -> dict[str, str]:
         source = self.source
@@ -255,10 +265,6 @@ class VisibilityStore(StoreReader):
     def _age_ms(self, connection: sqlite3.Connection) -> int:
         row = connection.execute("SELECT value FROM meta WHERE key = 'caught_up_ms'").fetchone()
         return self._clock_ms() - int(row[0] if row is not None else 0)
-
-    def _set_windows_since(self, since_ms: int) -> None:
-        self._windows_since_ms = since_ms
-        self._set_meta("windows_since_ms", str(since_ms))
 
     def _set_meta(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

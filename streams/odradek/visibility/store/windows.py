@@ -20,7 +20,7 @@ WINDOW_MS = 60_000
 RETENTION_MS = 30 * 24 * 3_600_000
 
 STARTED, COMPLETED, FAILED, TIMED_OUT, CANCELED, TERMINATED, CONTINUED_AS_NEW, LATENCY_SUM_MS, DELETED = range(9)
-_COLUMNS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new", "latency_sum_ms", "deleted")
+COLUMNS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new", "latency_sum_ms", "deleted")
 _CLOSED_AS = {
     "Completed": COMPLETED,
     "Failed": FAILED,
@@ -29,14 +29,14 @@ _CLOSED_AS = {
     "Terminated": TERMINATED,
     "ContinuedAsNew": CONTINUED_AS_NEW,
 }
-_SUMS = ", ".join(f"sum({column})" for column in _COLUMNS)
+_SUMS = ", ".join(f"sum({column})" for column in COLUMNS)
 
 
 class WindowChanges:
     """What a batch adds to windows and takes from them. Collected in memory, written at the end of the batch."""
 
     def __init__(self) -> None:
-        self._counts: defaultdict[tuple[int, str], list[int]] = defaultdict(lambda: [0] * len(_COLUMNS))
+        self._counts: defaultdict[tuple[int, str], list[int]] = defaultdict(lambda: [0] * len(COLUMNS))
         self._latencies: Counter[tuple[int, str, int]] = Counter()
 
     def add(
@@ -59,15 +59,17 @@ class WindowChanges:
         """An open run is gone. deleted_ms: by the clock of whoever deleted it; never before its start."""
         self._counts[max(start_ms, deleted_ms) // WINDOW_MS * WINDOW_MS, workflow_type][DELETED] += 1
 
-    def write(self, connection: sqlite3.Connection) -> None:
-        """Write them, inside the batch's transaction."""
-        connection.executemany(_ADD_WINDOW, [(*key, *counts) for key, counts in self._counts.items() if any(counts)])
+    def write(self, connection: sqlite3.Connection) -> list[tuple[int, str]]:
+        """Write them, inside the batch's transaction; start and workflow type of the windows that change."""
+        changed = [(key, counts) for key, counts in self._counts.items() if any(counts)]
+        connection.executemany(_ADD_WINDOW, [(*key, *counts) for key, counts in changed])
         connection.executemany(_ADD_LATENCY, [(*key, runs) for key, runs in self._latencies.items() if runs])
+        return [key for key, _ in changed]
 
 
 _ADD_WINDOW = (
-    f"INSERT INTO windows (start_ms, workflow_type, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)}) "
-    f"ON CONFLICT DO UPDATE SET {', '.join(f'{column} = {column} + excluded.{column}' for column in _COLUMNS)}"
+    f"INSERT INTO windows (start_ms, workflow_type, {', '.join(COLUMNS)}) VALUES (?, ?{', ?' * len(COLUMNS)}) "
+    f"ON CONFLICT DO UPDATE SET {', '.join(f'{column} = {column} + excluded.{column}' for column in COLUMNS)}"
 )
 _ADD_LATENCY = (
     "INSERT INTO latencies (start_ms, workflow_type, bucket, runs) VALUES (?, ?, ?, ?) "
@@ -159,7 +161,7 @@ def read_windows(
     place = f"? + (start_ms - ?) / ? * ?, {label}"
     for step, name, *sums in connection.execute(f"SELECT {place}, {_SUMS} FROM windows WHERE {where}", bounds):
         window = found[step, name]
-        for column, value in zip(_COLUMNS, sums, strict=True):
+        for column, value in zip(COLUMNS, sums, strict=True):
             setattr(window, column, value)
     latencies = f"SELECT {place}, bucket, sum(runs) FROM latencies WHERE {where}, bucket"
     for step, name, bucket, runs in connection.execute(latencies, bounds):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from odradek.visibility.query.columns import ValueType, tie_of
-from odradek.visibility.store import zones
+from odradek.visibility.store import changelog, zones
 from odradek.visibility.store.rows import Change, IndexedValue, Row, indexed_values, is_open, key_of, row_of
 from odradek.visibility.store.schema import ROW_COLUMNS
 from odradek.visibility.store.windows import WindowChanges
@@ -198,7 +198,7 @@ class _Batch:
             "INSERT INTO run_counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET runs = runs + excluded.runs",
             [(*group, runs) for group, runs in self._counts.items() if runs],
         )
-        self._windows.write(connection)
+        changelog.note(connection, self._windows.write(connection))
 
     def _existing(self, ties: list[int]) -> dict[bytes, Row]:
         """Rows of these ties by key, each with its id in front."""

@@ -1,0 +1,239 @@
+"""The changelog of the windows without Kafka: what is noted as not published, what is taken over, since when windows are whole then."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from odradek.visibility import VisibilityStore
+from odradek.visibility.changelog.checkpoints import complete_since_ms
+from odradek.visibility.store.windows import WINDOW_MS
+from odradek.wire.windows import LatencyBucket, Window, WindowsCheckpoint
+from tests.unit.test_visibility_store import T0, change
+
+HOUR_MS = 3_600_000
+LATER = T0 + HOUR_MS
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., VisibilityStore]:
+    """The store, again and again; its clock stands at `now_ms`. With `began` it has the retention of runs, an hour, alone."""
+
+    def open_it(name: str = "store", now_ms: int = LATER) -> VisibilityStore:
+        return VisibilityStore.open(tmp_path / f"{name}.sqlite", clock_ms=lambda: now_ms, runs_kept_ms=HOUR_MS)
+
+    return open_it
+
+
+def unpublished(store: VisibilityStore, until_ms: int = LATER, limit: int = 100) -> list[Window]:
+    return [each.window for each in store.changelog.unpublished("source", until_ms, limit)]
+
+
+def publish(store: VisibilityStore) -> list[Window]:
+    windows = store.changelog.unpublished("source", LATER, 100)
+    store.changelog.published(windows)
+    return [each.window for each in windows]
+
+
+def restore(store: VisibilityStore, windows: list[Window], since_ms: int = 0) -> None:
+    store.changelog.begin_restore()
+    store.changelog.keep(windows)
+    store.changelog.restore(since_ms)
+
+
+# --- since when
+
+
+@pytest.mark.parametrize(
+    ("stretches", "expected"),
+    [
+        ([], 100),
+        ([(0, 99)], 100),  # ends before what the store has itself
+        ([(0, 100)], 0),
+        ([(50, 200)], 50),
+        ([(120, 200)], 100),
+        ([(60, 100), (20, 60), (0, 19)], 20),  # one begins where another ends; the last leaves a gap
+        ([(0, 60), (60, 100)], 0),
+        ([(0, 500), (90, 100)], 0),
+    ],
+)
+def test_windows_are_whole_since(stretches: list[tuple[int, int]], expected: int) -> None:
+    assert complete_since_ms(100, [WindowsCheckpoint("s", str(n), since, until) for n, (since, until) in enumerate(stretches)]) == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=6), st.integers(0, 12))
+def test_no_moment_that_is_told_by_nobody(stretches: list[tuple[int, int]], bound: int) -> None:
+    since = complete_since_ms(bound, [WindowsCheckpoint("s", str(n), *each) for n, each in enumerate(stretches)])
+    told = {moment for begin, end in stretches for moment in range(begin, end)}
+    assert set(range(since, bound)) <= told
+    assert since == 0 or since > bound or since - 1 not in told, "nor one less than there is"
+
+
+# --- what is not published
+
+
+def test_a_window_is_published_with_all_that_it_has_and_again_when_it_changes(opened: Callable[..., VisibilityStore]) -> None:
+    with opened() as store:
+        store.apply([change(0, "a"), change(1, "b", "COMPLETED"), change(2, "c", "FAILED", close_time_ms=T0 + 61_000)])
+        first = Window("source", T0, "Order", started=3, completed=1, latency_sum_ms=1_500, latencies=[LatencyBucket(85, 1)])
+        assert unpublished(store) == [first, Window("source", T0 + 60_000, "Order", failed=1)]
+        assert unpublished(store, limit=1) == unpublished(store, until_ms=T0 + 60_000) == [first]
+        publish(store)
+        assert store.changelog.waiting == 0
+        store.apply([change(1, "b", "COMPLETED")])  # comes again: nothing changes
+        assert unpublished(store) == []
+        store.apply([change(3, "a", "CANCELED")])
+        first.canceled = 1
+        assert publish(store) == [first]
+
+
+def test_one_that_changes_while_it_is_published_stays_noted(opened: Callable[..., VisibilityStore]) -> None:
+    with opened() as store:
+        store.apply([change(0, "a")])
+        taken = store.changelog.unpublished("source", LATER, 100)
+        store.apply([change(1, "b")])
+        store.changelog.published(taken)
+        assert [window.started for window in unpublished(store)] == [2]
+
+
+def test_notes_stand_with_the_counts(opened: Callable[..., VisibilityStore]) -> None:
+    """A process that is killed leaves neither without the other."""
+    with opened() as store:
+        store.apply([change(0, "a")])
+        with sqlite3.connect(store.path) as broken:
+            broken.execute("CREATE TRIGGER broken BEFORE INSERT ON positions BEGIN SELECT RAISE(ABORT, 'no'); END")
+        publish(store)
+        with pytest.raises(sqlite3.IntegrityError):
+            store.apply([change(1, "b")])
+        assert unpublished(store) == []
+        with sqlite3.connect(store.path) as mended:
+            mended.execute("DROP TRIGGER broken")
+        store.apply([change(1, "b")])
+    with opened() as store:
+        assert [window.started for window in unpublished(store)] == [2]
+
+
+def test_parts_are_not_published(opened: Callable[..., VisibilityStore]) -> None:
+    """Windows before the time since when they are whole, the one that holds that moment among them."""
+    with opened(now_ms=LATER + 1) as store:
+        store.apply([change(n, f"r{n}", start_time_ms=T0 + minute * 60_000) for n, minute in enumerate((-1, 0, 1, 2))])
+        store.caught_up()
+        assert store.changelog.since_ms == T0 + 60_000 and not store.changelog.restored
+        assert [window.start_ms for window in unpublished(store)] == [T0 + 60_000, T0 + 120_000]
+        store.changelog.forget_parts()
+        assert store.changelog.waiting == 2
+
+
+def test_a_topic_that_was_made_anew_gets_all(opened: Callable[..., VisibilityStore]) -> None:
+    with opened() as store:
+        store.apply([change(0, "a")])
+        assert not store.changelog.topic_is("first")
+        publish(store)
+    with opened() as store:
+        assert not store.changelog.topic_is("first") and unpublished(store) == []
+        assert store.changelog.topic_is("second") and [window.started for window in publish(store)] == [1]
+        assert not store.changelog.topic_is("second")
+
+
+def test_a_store_from_before_there_was_a_changelog_goes_on_and_publishes_all(opened: Callable[..., VisibilityStore]) -> None:
+    with opened() as store:
+        store.apply([change(0, "a"), change(1, "b", "COMPLETED")])
+        store.caught_up()
+        path = store.path
+    with sqlite3.connect(path) as older:
+        for table in ("unpublished_windows", "restored_windows", "restored_latencies"):
+            older.execute(f"DROP TABLE {table}")
+        older.execute("DELETE FROM meta WHERE key IN ('store_id', 'windows_since_ms', 'windows_restored')")
+    with opened() as store:
+        assert store.rebuilt_because == "" and store.changelog.since_ms == LATER - HOUR_MS == T0
+        assert [(window.started, window.completed) for window in unpublished(store)] == [(2, 1)]
+        store_id = store.changelog.store_id
+    with opened() as store:
+        assert store.changelog.store_id == store_id
+
+
+def test_windows_that_are_pruned_are_not_noted_any_more(opened: Callable[..., VisibilityStore]) -> None:
+    with opened(now_ms=T0) as store:
+        store.apply([change(0, "a")])
+    with opened(now_ms=T0 + 31 * 24 * HOUR_MS) as store:
+        store.caught_up()
+        assert store.changelog.waiting == 0
+
+
+# --- what is taken over
+
+
+def test_a_store_that_begins_anew_has_what_the_lost_one_published(opened: Callable[..., VisibilityStore]) -> None:
+    with opened("lost") as lost:
+        lost.apply([change(0, "a"), change(1, "b", "COMPLETED"), change(2, "c", "FAILED")])
+        lost.apply([change(3, "b", None), change(4, "c", None)])  # their retention has ended
+        lost.caught_up()
+        published, before = publish(lost), lost.windows(T0, T0 + 60_000)
+    with opened("new") as store:
+        store.apply([change(0, "a"), change(3, "b", None), change(4, "c", None)])
+        store.caught_up()
+        assert [(w.started, w.completed) for w in store.windows(T0, T0 + 60_000)] == [(1, 0)]
+        restore(store, [published[0], Window("source", T0, "Order", started=2), published[0]])
+        assert store.windows(T0, T0 + 60_000) == before
+        assert store.changelog.restored and store.changelog.since_ms == 0
+        assert unpublished(store) == [], "it stands there as it is"
+        store.apply([change(5, "a", "COMPLETED"), change(6, "d")])  # what comes adds to it
+        (window,) = store.windows(T0, T0 + 60_000)
+        assert (window.started, window.completed, window.failed, window.latency_buckets) == (4, 2, 1, {85: 2})
+        assert [each.started for each in unpublished(store)] == [4]
+    with opened("new") as store:
+        assert store.changelog.restored and store.changelog.since_ms == 0
+
+
+def test_what_is_here_and_not_there_stays_and_is_published(opened: Callable[..., VisibilityStore]) -> None:
+    with opened() as store:
+        store.apply([change(0, "a"), change(1, "b", workflow_type="Other")])
+        restore(store, [Window("source", T0, "Order"), Window("source", T0 - 60_000, "Order", started=7)])
+        assert [(w.start_ms, w.workflow_type, w.started) for w in unpublished(store)] == [(T0, "Order", 1), (T0, "Other", 1)]
+        assert [w.started for w in store.windows(T0 - 60_000, T0 + 60_000, together=True)] == [7, 2]
+
+
+def test_a_reading_that_did_not_end_leaves_nothing(opened: Callable[..., VisibilityStore]) -> None:
+    with opened() as store:
+        store.changelog.keep([Window("source", T0, "Order", started=9)])
+    with opened() as store:
+        restore(store, [])
+        assert store.windows(T0, T0 + 60_000) == []
+
+
+def test_a_store_that_was_away_for_longer_than_runs_are_kept_restores_again(opened: Callable[..., VisibilityStore]) -> None:
+    with opened(now_ms=T0) as store:
+        store.apply([change(0, "a")])
+        store.caught_up()
+        restore(store, [], T0 - HOUR_MS)
+    with opened(now_ms=T0 + 2 * HOUR_MS) as store:
+        assert store.changelog.restored
+        store.caught_up()
+        assert not store.changelog.restored and store.changelog.since_ms == T0 + HOUR_MS
+    with opened() as store:
+        assert not store.changelog.restored
+
+
+counts = st.integers(0, 3)
+windows = st.lists(st.builds(Window, st.just("source"), st.sampled_from([T0, T0 + WINDOW_MS]), st.sampled_from("AB"), counts, counts))
+
+
+@given(windows, windows)
+def test_taking_over_never_takes_away_and_happens_once(
+    tmp_path_factory: pytest.TempPathFactory, own: list[Window], found: list[Window]
+) -> None:
+    with VisibilityStore.open(tmp_path_factory.mktemp("store") / "s.sqlite", clock_ms=lambda: LATER) as store:
+        restore(store, own)
+        restore(store, found)
+        restore(store, list(reversed(found)))
+        greatest: dict[tuple[int, str], tuple[int, int]] = {}
+        for window in own + found:
+            before = greatest.get((window.start_ms, window.workflow_type), (0, 0))
+            greatest[window.start_ms, window.workflow_type] = (max(before[0], window.started), max(before[1], window.completed))
+        shown = {(w.start_ms, w.workflow_type): (w.started, w.completed) for w in store.windows(T0, T0 + 2 * WINDOW_MS)}
+        assert {key: value for key, value in shown.items() if key in greatest} == greatest
