@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from odradek.exceptions import OdradekError
+from odradek.kafka.admin import TopicFacts
 from odradek.visibility import VisibilityStore
+from odradek.visibility.changelog import keeper
 from odradek.visibility.changelog.checkpoints import complete_since_ms
+from odradek.visibility.changelog.restore import Restored
+from odradek.visibility.intake.app import IntakeProgress
 from odradek.visibility.store.windows import WINDOW_MS
+from odradek.wire.topics import Topics
 from odradek.wire.windows import LatencyBucket, Window, WindowsCheckpoint
 from tests.unit.test_visibility_store import T0, change
 
@@ -237,3 +247,133 @@ def test_taking_over_never_takes_away_and_happens_once(
             greatest[window.start_ms, window.workflow_type] = (max(before[0], window.started), max(before[1], window.completed))
         shown = {(w.start_ms, w.workflow_type): (w.started, w.completed) for w in store.windows(T0, T0 + 2 * WINDOW_MS)}
         assert {key: value for key, value in shown.items() if key in greatest} == greatest
+
+
+# --- when: the keeper, with a topic that is a list
+
+
+class Topic:
+    """Admin, reader and publisher of a topic `windows`."""
+
+    def __init__(self, *held: Window | WindowsCheckpoint) -> None:
+        self.held = list(held)
+        self.topics = Topics("default")
+        self.rights = frozenset({"Read", "Write"})
+        self.refusal: Exception | None = None
+        self.unreadable = 0
+        self.reads = 0
+
+    def ensure(self, names: Sequence[str]) -> dict[str, TopicFacts]:
+        return {name: TopicFacts(name, "id", 1, self.rights) for name in names}
+
+    def read(self, topic: TopicFacts, source: str, since_ms: int, keep: Callable[[Sequence[Window]], None]) -> Restored:
+        keep([record for record in self.held if isinstance(record, Window)])
+        self.reads += 1
+        checkpoints = {record.store_id: record for record in self.held if isinstance(record, WindowsCheckpoint)}
+        return Restored(checkpoints, self.unreadable)
+
+    def publish(self, records: Sequence[Window | WindowsCheckpoint]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.held += records
+
+
+class Kept:
+    """A store that is kept together with a topic; `look` is the intake's, that finds nothing behind."""
+
+    def __init__(self, store: VisibilityStore, topic: Topic) -> None:
+        self.store, self.topic, self.progress = store, topic, IntakeProgress(lag=0)
+        anything: Any = topic
+        self.writer = ThreadPoolExecutor(1)
+        self.keeper = keeper.WindowsKeeper(store, "source", self.writer, self.progress, anything, anything, anything)
+
+    def look(self) -> None:
+        self.progress.began_s = time.monotonic()
+
+    async def until(self, condition: Callable[[], object], *, looking: bool = True) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                if looking:
+                    self.look()
+                await asyncio.sleep(0.01)
+
+    async def __aenter__(self) -> Kept:
+        self.task = asyncio.create_task(self.keeper.run())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        self.writer.shutdown()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "EVERY_S", 0.02)
+    monkeypatch.setattr(keeper, "_LOOK_S", 0.005)
+    monkeypatch.setattr(keeper, "BATCH", 2)
+
+
+async def test_what_was_read_is_taken_over_once_all_that_came_meanwhile_is_in(quick: None, opened: Callable[..., VisibilityStore]) -> None:
+    """Another server has counted a run whose record is not here yet: taken over before it, the run would count twice."""
+    theirs = (Window("source", T0, "Order", started=2), WindowsCheckpoint("source", "other", 0, LATER))
+    with opened() as store:
+        store.apply([change(0, "a")])
+        store.caught_up()
+        async with Kept(store, topic := Topic(*theirs)) as kept:
+            await kept.until(lambda: topic.reads)
+            await asyncio.sleep(0.1)
+            assert not store.changelog.restored, "the last look began before the reading ended"
+            kept.progress.lag = 1
+            await asyncio.sleep(0.1)
+            store.apply([change(1, "b")])
+            kept.progress.lag = 0
+            await kept.until(lambda: store.changelog.restored)
+        assert [w.started for w in store.windows(T0, T0 + 60_000)] == [2] and store.changelog.since_ms == 0 and topic.reads == 1
+
+
+async def test_a_checkpoint_comes_when_all_before_it_is_in_the_topic(quick: None, opened: Callable[..., VisibilityStore]) -> None:
+    with opened(now_ms=LATER + 30_000) as store:
+        store.caught_up()
+        store.apply([change(n, f"r{n}", start_time_ms=start_ms) for n, start_ms in enumerate((T0, T0, T0 + 60_000, LATER - 60_000, LATER))])
+        async with Kept(store, topic := Topic()) as kept:
+            topic.refusal = OdradekError("no")
+            await kept.until(lambda: kept.keeper.error)
+            assert topic.held == [] and store.changelog.waiting == 4
+            topic.refusal = None
+            await kept.until(lambda: WindowsCheckpoint in map(type, topic.held))
+        windows, checkpoint = topic.held[:2], topic.held[2]
+        assert windows == [Window("source", T0, "Order", started=2), Window("source", T0 + 60_000, "Order", started=1)]
+        assert checkpoint == WindowsCheckpoint("source", store.changelog.store_id, 0, LATER - keeper.SETTLED_MS)
+        assert store.changelog.waiting == 2, "those that are not settled"
+
+
+async def test_records_that_nobody_can_read_leave_a_gap(quick: None, opened: Callable[..., VisibilityStore]) -> None:
+    with opened() as store:
+        store.apply([change(0, "a")])
+        store.caught_up()
+        topic = Topic(Window("source", T0 - 60_000, "Order", started=3), WindowsCheckpoint("source", "other", 0, LATER))
+        topic.unreadable = 1
+        async with Kept(store, topic) as kept:
+            await kept.until(lambda: store.changelog.restored)
+        assert store.changelog.since_ms == LATER - HOUR_MS
+        assert store.windows(T0 - 60_000, T0)[0].started == 3, "more is better than less"
+
+
+async def test_what_is_in_the_way_is_said_once_and_nothing_is_published_before_the_reading(
+    quick: None, opened: Callable[..., VisibilityStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened() as store:
+        store.apply([change(0, "a")])
+        store.caught_up()
+        async with Kept(store, topic := Topic()) as kept:
+            topic.rights = frozenset({"Write"})
+            await kept.until(lambda: kept.keeper.error)
+            for _ in range(5):
+                await asyncio.sleep(0.05)
+                kept.look()
+            (said,) = [record.getMessage() for record in caplog.records]
+            assert "ACL Read on topic odradek.default.windows" in said and topic.held == [] and not store.changelog.restored
+            topic.rights = frozenset({"Read", "Write"})
+            await kept.until(lambda: not kept.keeper.error and store.changelog.restored)
+        assert caplog.records[1].getMessage().endswith("are kept there again")
