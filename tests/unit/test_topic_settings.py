@@ -64,6 +64,7 @@ def test_defaults_of_kafka() -> None:
         topics.COMMANDS: [("retention.ms", "-1", False)],
         topics.EXECUTIONS: [("cleanup.policy", "compact", False)],
         topics.SCHEMAS: [("cleanup.policy", "compact", False)],
+        topics.WINDOWS: [("retention.ms", "2678400000", False)],
     }
 
 

@@ -258,13 +258,17 @@ class Topic:
     def __init__(self, *held: Window | WindowsCheckpoint) -> None:
         self.held = list(held)
         self.topics = Topics("default")
-        self.rights = frozenset({"Read", "Write"})
+        self.rights = frozenset({"Read", "Write", "DescribeConfigs"})
+        self.settings = {"cleanup.policy": "compact,delete", "retention.ms": "2678400000"}
         self.refusal: Exception | None = None
         self.unreadable = 0
         self.reads = 0
 
     def ensure(self, names: Sequence[str]) -> dict[str, TopicFacts]:
         return {name: TopicFacts(name, "id", 1, self.rights) for name in names}
+
+    def topic_settings(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        return dict.fromkeys(names, self.settings)
 
     def read(self, topic: TopicFacts, source: str, since_ms: int, keep: Callable[[Sequence[Window]], None]) -> Restored:
         keep([record for record in self.held if isinstance(record, Window)])
@@ -360,6 +364,24 @@ async def test_records_that_nobody_can_read_leave_a_gap(quick: None, opened: Cal
         assert store.windows(T0 - 60_000, T0)[0].started == 3, "more is better than less"
 
 
+async def test_a_topic_whose_records_expire_too_early_is_whole_no_further(
+    quick: None, opened: Callable[..., VisibilityStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Made by hand with Kafka's defaults: what checkpoints say of the time before has been deleted."""
+    with opened() as store:
+        store.apply([change(0, "a")])
+        store.caught_up()
+        topic = Topic(WindowsCheckpoint("source", "other", 0, LATER))
+        topic.settings = {"cleanup.policy": "delete", "retention.ms": str(2 * HOUR_MS)}
+        async with Kept(store, topic) as kept:
+            await kept.until(lambda: store.changelog.restored)
+        assert store.changelog.since_ms == LATER - 2 * HOUR_MS
+        (said,) = [record.getMessage() for record in caplog.records]
+        assert "has retention.ms=7200000" in said and said.endswith(
+            "--add-config retention.ms=2678400000 (docs/operate.md, Topics made by hand)"
+        )
+
+
 async def test_what_is_in_the_way_is_said_once_and_nothing_is_published_before_the_reading(
     quick: None, opened: Callable[..., VisibilityStore], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -367,13 +389,13 @@ async def test_what_is_in_the_way_is_said_once_and_nothing_is_published_before_t
         store.apply([change(0, "a")])
         store.caught_up()
         async with Kept(store, topic := Topic()) as kept:
-            topic.rights = frozenset({"Write"})
+            topic.rights = frozenset({"Write", "DescribeConfigs"})
             await kept.until(lambda: kept.keeper.error)
             for _ in range(5):
                 await asyncio.sleep(0.05)
                 kept.look()
             (said,) = [record.getMessage() for record in caplog.records]
             assert "ACL Read on topic odradek.default.windows" in said and topic.held == [] and not store.changelog.restored
-            topic.rights = frozenset({"Read", "Write"})
+            topic.rights |= {"Read"}
             await kept.until(lambda: not kept.keeper.error and store.changelog.restored)
         assert caplog.records[1].getMessage().endswith("are kept there again")

@@ -6,6 +6,7 @@ ratio) is his choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ STATE_MAX_MESSAGE_BYTES = 16 * _MIB
 #: `delete.retention.ms` that compacted topics are created with. A local store that is older than what its topic *has* is rebuilt, as it may
 #: have missed tombstones.
 TOMBSTONE_RETENTION_MS = _DAY
+#: So long the read side keeps windows.
+WINDOWS_RETENTION_MS = 30 * _DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
         case topics.EXECUTIONS:
             return TopicConfig(partitions, _compact(segment_mib=64, dirty_ratio="0.1", max_lag_ms=_HOUR))
         case topics.WINDOWS:
-            # A day longer than the read side keeps windows. Small segments: an active one is never compacted, a restore reads all of it.
-            expires = {"cleanup.policy": "compact,delete", "retention.ms": str(31 * _DAY), "retention.bytes": "-1"}
+            # Small segments: an active one is never compacted, a restore reads all of it.
+            expires = {"cleanup.policy": "compact,delete", "retention.ms": str(_WINDOWS_STAY_MS), "retention.bytes": "-1"}
             return TopicConfig(1, _compact(segment_mib=16, dirty_ratio="0.5") | expires)
         case topics.SCHEMAS:
             return TopicConfig(1, _compact(segment_mib=16, dirty_ratio="0.5"))
@@ -86,6 +89,7 @@ class SettingProblem:
 _WAITS_MS = 2 * _MINUTE
 #: So old at most is the end of a transaction when its partition's broker looks at it (`tests/facts`, `-k refuses_its_own`).
 _MARKERS_WAIT_MS = 1_000
+_WINDOWS_STAY_MS = WINDOWS_RETENTION_MS + _DAY
 _COMPACTED = frozenset({topics.STATE, topics.EXECUTIONS, topics.SCHEMAS})
 _WHAT_EXPIRES = {
     topics.STATE: "open runs and what closed ones keep would be deleted by age or size, without a word",
@@ -124,10 +128,19 @@ def _cleanup_problems(kind: str, settings: Mapping[str, str | None]) -> list[Set
             return [SettingProblem("cleanup.policy", policy, "compact", "it grows for ever, and each restore reads all of it")]
     if kind in _WHAT_IS_COMPACTED and "compact" in policies:
         return [SettingProblem("cleanup.policy", policy, "delete", _WHAT_IS_COMPACTED[kind], stops=kind in _COMPACTION_STOPS)]
+    if kind == topics.WINDOWS and expires_after_ms(settings) < WINDOWS_RETENTION_MS:
+        why = "windows of the statistics would be deleted that a server without its disk restores from there"
+        return [SettingProblem("retention.ms", settings["retention.ms"] or "", str(_WINDOWS_STAY_MS), why)]
     if kind in (topics.EVENTS, topics.COMMANDS) and expires:
         why = "records that wait to be read would be deleted by age or size (what has been read is deleted by Odradek)"
         return [SettingProblem(name, value, "-1", why) for name, value in limits]
     return []
+
+
+def expires_after_ms(settings: Mapping[str, str | None]) -> float:
+    """The age at which records of a topic with these settings are deleted, whatever their key."""
+    kept_ms = _number(settings, "retention.ms", -1) if "delete" in (settings.get("cleanup.policy") or "") else -1
+    return math.inf if kept_ms < 0 else kept_ms
 
 
 def _taking_problems(settings: Mapping[str, str | None], replicas: int) -> list[SettingProblem]:

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 
 from confluent_kafka import KafkaException
 
-from odradek.exceptions import BrokerUnreachableError, OdradekError
+from odradek.exceptions import BrokerUnreachableError, OdradekError, TopicSettingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.visibility.blocking import in_daemon_thread
@@ -28,6 +28,8 @@ from odradek.visibility.changelog.restore import WindowsReader
 from odradek.visibility.intake.app import IntakeProgress
 from odradek.visibility.store.store import VisibilityStore
 from odradek.visibility.store.windows import RETENTION_MS, WINDOW_MS
+from odradek.wire.topic_configs import expires_after_ms, setting_problems
+from odradek.wire.topics import WINDOWS
 from odradek.wire.windows import Window, WindowsCheckpoint
 
 logger = logging.getLogger("odradek.visibility")
@@ -68,6 +70,7 @@ class WindowsKeeper:
         self._reader = reader
         #: Why windows are not kept in the topic; "" while they are, or no broker answers.
         self.error = ""
+        self._expires_after_ms: float | None = None  # not looked at yet
 
     async def run(self) -> None:
         while True:
@@ -84,20 +87,34 @@ class WindowsKeeper:
     async def _once(self) -> None:
         await self._caught_up()
         name = self._admin.topics.windows
-        topic = (await in_daemon_thread(self._admin.ensure, [name]))[name].require("Read")
+        topic = (await in_daemon_thread(self._admin.ensure, [name]))[name].require("Read", "DescribeConfigs")
+        if self._expires_after_ms is None:
+            self._expires_after_ms = await self._look_at_settings(topic)
         if not self._changelog.restored:
-            await self._restore(topic)
+            await self._restore(topic, self._expires_after_ms)
         await self._publish(topic.require("Write"))
+
+    async def _look_at_settings(self, topic: TopicFacts) -> float:
+        """Warn about those that lose windows; after how long they do."""
+        settings = (await in_daemon_thread(self._admin.topic_settings, [topic.name]))[topic.name]
+        for each in setting_problems(WINDOWS, settings, replicas=topic.replicas):
+            logger.warning(
+                "%s", TopicSettingError(topic.name, setting=each.setting, value=each.value, wanted=each.wanted, reason=each.reason)
+            )
+        return expires_after_ms(settings)
 
     # --- restoring
 
-    async def _restore(self, topic: TopicFacts) -> None:
+    async def _restore(self, topic: TopicFacts, expires_after_ms: float) -> None:
         await self._write(self._changelog.begin_restore)
-        oldest_ms = self._store.now_ms() - RETENTION_MS
+        now_ms = self._store.now_ms()
+        oldest_ms = now_ms - RETENTION_MS
         found = await in_daemon_thread(self._reader.read, topic, self._source, oldest_ms, self._keep)
         await self._caught_up()  # since the reading
         bound_ms = self._changelog.since_ms
         since_ms = bound_ms if found.unreadable else complete_since_ms(bound_ms, found.checkpoints.values())
+        if expires_after_ms < RETENTION_MS:  # what checkpoints say of the time before is true no more
+            since_ms = min(bound_ms, max(since_ms, now_ms - round(expires_after_ms)))
         windows = await self._write(self._changelog.restore, since_ms)
         if windows:
             logger.info("%d windows of the statistics were restored from %s", windows, topic.name)

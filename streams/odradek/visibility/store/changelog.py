@@ -177,6 +177,7 @@ class Changelog:
 
     def restore(self, since_ms: int) -> int:
         """Take over what was kept: windows are whole since then. How many windows it was. See above for when."""
+        since_ms = _begin_of_whole(since_ms)
         with self._transaction():
             kept: int = self._connection.execute("SELECT count(*) FROM restored_windows").fetchone()[0]
             for statement in _TAKE_OVER.split(";"):

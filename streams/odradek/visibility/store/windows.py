@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from odradek.visibility.errors import QueryError
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
+from odradek.wire.topic_configs import WINDOWS_RETENTION_MS
 
 WINDOW_MS = 60_000
-RETENTION_MS = 30 * 24 * 3_600_000
+RETENTION_MS = WINDOWS_RETENTION_MS
 
 STARTED, COMPLETED, FAILED, TIMED_OUT, CANCELED, TERMINATED, CONTINUED_AS_NEW, LATENCY_SUM_MS, DELETED = range(9)
 COLUMNS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new", "latency_sum_ms", "deleted")
