@@ -53,6 +53,8 @@ OVER_IS_200: dict[int | str, dict[str, Any]] = {200: {"model": OrderOut, "descri
 NOT_PROCESSED = "orders are not being processed right now"
 PLACED_OR_NOT = "it is not known whether this one was placed: ask again under the same number, it is placed once"
 CANCELLED_OR_NOT = "it is not known whether the cancellation was taken: ask again"
+# What the engine says, as Temporal does, of a query to a workflow whose own code fails.
+TASK_FAILED = "Workflow Task in failed state"
 CANCEL_ASKED_FOR = "it is asked for: an order that is there and not finished will be cancelled once orders are processed again"
 
 
@@ -168,13 +170,19 @@ async def _under_way(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOu
     except WorkflowQueryRejectedError:
         return None
     except WorkflowQueryFailedError as error:
-        logger.warning("order %r is held: %s", order_no, error)
-        return OrderOut(order_no=order_no, status="held", reason="it waits for an operator")
+        return _held(order_no, error)
     except RPCError as error:
         if error.status is not RPCStatusCode.FAILED_PRECONDITION:
             raise
-        return OrderOut(order_no=order_no, status="accepted", reason="it has not begun yet")
+        if TASK_FAILED not in error.message:
+            return OrderOut(order_no=order_no, status="accepted", reason="it has not begun yet")
+        return _held(order_no, error)
     return OrderOut(order_no=order_no, status=status)
+
+
+def _held(order_no: str, error: Exception) -> OrderOut:
+    logger.warning("order %r is held: %s", order_no, error)
+    return OrderOut(order_no=order_no, status="held", reason="it waits for an operator")
 
 
 async def _end(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOut:

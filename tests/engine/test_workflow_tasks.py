@@ -201,7 +201,8 @@ def test_queries_and_describe_of_a_failing_run_say_why(error: Exception) -> None
     w, _ = failing(error)
     w.step(QueryWorkflow("w", "state", reply_to="c"), DescribeWorkflow("w", reply_to="c"))
     query, describe = w.replies[-2:]
-    assert query.status == outcomes.QUERY_FAILED and str(error) in query.message
+    assert query.status == outcomes.FAILED_PRECONDITION and query.failure is not None  # as in Temporal; the cause is ours
+    assert query.message.startswith("Unable to query workflow due to Workflow Task in failed state. ") and str(error) in query.message
     assert describe.description is not None
     assert describe.description.pending_task_failure is not None and describe.description.pending_task_attempt == 2
 

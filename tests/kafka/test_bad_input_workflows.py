@@ -337,7 +337,8 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
         async def replays() -> bool:
             try:
                 await handle.query("__stack_trace")
-            except WorkflowQueryFailedError:
+            except RPCError as error:
+                assert error.status is RPCStatusCode.FAILED_PRECONDITION and "Workflow Task in failed state" in error.message
                 return False
             return True
 

@@ -127,10 +127,14 @@ async def test_what_is_over_is_200() -> None:
     assert (await ask(Engine(), "POST", "/orders/7/cancel"))[0] == 202
 
 
+TASK_FAILED = "Unable to query workflow due to Workflow Task in failed state. TypeError: nothing"
+
+
 @pytest.mark.parametrize(
     ("status", "result", "expected"),
     [
         (WorkflowQueryFailedError("workflow task failed: TypeError in OrderSaga.run"), None, ("held", "it waits for an operator")),
+        (RPCError(TASK_FAILED, RPCStatusCode.FAILED_PRECONDITION), None, ("held", "it waits for an operator")),
         (RPCError("workflow 'order-7' has no task yet", RPCStatusCode.FAILED_PRECONDITION), None, ("accepted", "it has not begun yet")),
         (CLOSED, TerminatedError("Workflow terminated"), ("stopped", "an operator ended it as it stood")),
         (CLOSED, ApplicationError("StockShort: no tea", type="OrderFailed"), ("compensated", "StockShort: no tea")),

@@ -338,6 +338,10 @@ async def test_queries() -> None:
     transport.serve("q", lambda _, r: reply_to(r, outcomes.QUERY_FAILED, message="no such query"))
     with pytest.raises(WorkflowQueryFailedError, match="no such query"):
         await handle.query("x")
+    transport.serve("q", lambda _, r: reply_to(r, outcomes.FAILED_PRECONDITION, message="Unable to query workflow", failure=Failure("bug")))
+    with pytest.raises(RPCError, match="Unable to query workflow") as caught:  # as temporalio: only INVALID_ARGUMENT is QueryFailed
+        await handle.query("x")
+    assert caught.value.status is RPCStatusCode.FAILED_PRECONDITION
 
 
 async def test_describe() -> None:

@@ -262,6 +262,9 @@ async def test_query(server: WebServer) -> None:
         assert failed.status_code == 400 and failed.json()["message"] == "handler raised"
         (detail,) = failed.json()["details"]
         assert detail["@type"].endswith("QueryFailedFailure") and detail["failure"]["message"] == "handler raised"
+        early = await client.post(f"{path}/early")
+        assert early.status_code == 400
+        assert early.json() == {"code": 9, "message": "not yet", "details": [{"@type": f"{DETAILS}WorkflowNotReadyFailure"}]}
 
 
 async def test_run_that_is_not_there(server: WebServer) -> None:

@@ -145,6 +145,8 @@ class Owner:
     def _query(self, record: QueryWorkflow, run: ExecutionSummary) -> Any:
         if record.reject_condition == "NOT_OPEN" and run.status != RUNNING:
             return reply_to(record, "QUERY_REJECTED", workflow_status=run.status)
+        if record.query_type == "early":
+            return reply_to(record, "FAILED_PRECONDITION", message="not yet", failure=Failure("bug", type="ValueError"))
         if record.query_type == "broken":
             return reply_to(record, "QUERY_FAILED", failure=Failure("handler raised", type="ValueError"))
         return reply_to(record, payloads=[plain({"type": record.query_type, "args": len(record.input)})])

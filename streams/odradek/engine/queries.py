@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from odradek.wire.events import QueryWorkflow
     from odradek.wire.payload import Failure
 
+# Temporal's words, with which its users tell this from an answer of the workflow's; the cause behind them is ours.
+_NOT_READY = "Unable to query workflow due to Workflow Task in failed state."
+
 
 def run_queries(step: WorkflowStep) -> None:
     """Answer the queries of the step, all of one run in one activation."""
@@ -31,7 +34,8 @@ def run_queries(step: WorkflowStep) -> None:
 def _answer(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow]) -> None:
     row = run.row
     if run.is_open and (row.task_failure is not None or row.parked_reason):
-        _refuse(step, run, events, row.task_failure, f"the workflow task keeps failing: {row.parked_reason or _message(row.task_failure)}")
+        why = row.parked_reason or _message(row.task_failure)
+        _refuse(step, run, events, row.task_failure, f"{_NOT_READY} {why}".rstrip(), status=outcomes.FAILED_PRECONDITION)
         return
     if not row.last_task_event_id:
         message = "the workflow has not run yet" if run.is_open else "the workflow closed before it ran"
@@ -81,13 +85,21 @@ def _respond(step: WorkflowStep, run: LiveRun, event: QueryWorkflow, response: R
     step.replies[-1].payloads = response.result
 
 
-def _refuse(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow], failure: Failure | None, message: str) -> None:
-    """QUERY_FAILED, with the failure."""
+def _refuse(
+    step: WorkflowStep,
+    run: LiveRun,
+    events: list[QueryWorkflow],
+    failure: Failure | None,
+    message: str,
+    *,
+    status: str = outcomes.QUERY_FAILED,
+) -> None:
+    """The status, with the failure."""
     message = clean_text(message)
     if failure is not None and failure_problem(failure):  # a failure converter of the user's
         failure = application(failure.message, failure.type)
     for event in events:
-        verdict(step, event, outcomes.QUERY_FAILED, message, row=run.row)
+        verdict(step, event, status, message, row=run.row)
         step.replies[-1].failure = failure if failure is not None else application(message, "QueryFailed")
 
 

@@ -14,7 +14,7 @@ from odradek.web.runs import RunReader, check_reply
 from odradek.web.temporal import shapes
 from odradek.web.temporal.endpoint import Call, new_token
 from odradek.wire.events import QueryWorkflow
-from odradek.wire.outcomes import INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
+from odradek.wire.outcomes import FAILED_PRECONDITION, INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
 
 PAGE_SIZE = 1_000
 _FILTERS = {1: "ALL_EVENT", 2: "CLOSE_EVENT"}
@@ -138,6 +138,8 @@ async def query(call: Call) -> dict[str, Any]:
         failure = write_failure(reply.failure)
         message = reply.message or (reply.failure.message if reply.failure is not None else "query failed")
         raise ApiError(RPCStatusCode.INVALID_ARGUMENT, message, details=[detail if failure is None else {**detail, "failure": failure}])
+    if reply.status == FAILED_PRECONDITION:  # its task failed, or it has had none yet
+        raise ApiError(RPCStatusCode.FAILED_PRECONDITION, reply.message, details=[{"@type": DETAIL_TYPE + "WorkflowNotReadyFailure"}])
     check_reply(reply)
     result = PAYLOADS.write(reply.payloads)
     return {} if result is None else {"queryResult": result}

@@ -35,7 +35,7 @@ from odradek.web.ui.text import shown
 from odradek.web.ui.visit import Visit
 from odradek.wire.events import QueryWorkflow
 from odradek.wire.history import HistoryEvent
-from odradek.wire.outcomes import INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
+from odradek.wire.outcomes import FAILED_PRECONDITION, INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
 
 #: A history up to this long comes with its page; a longer one is loaded behind it.
 INLINE_MAX = 2_000
@@ -331,7 +331,7 @@ async def _ask(visit: Visit, facts: RunFacts, name: str, arguments: str) -> dict
         reply = await visit.server.need_owners().read(
             record, task_queue=facts.run.task_queue, timeout_s=visit.server.options.request_timeout_s
         )
-        if reply.status in (QUERY_FAILED, INVALID_ARGUMENT, QUERY_REJECTED):
+        if reply.status in (QUERY_FAILED, INVALID_ARGUMENT, QUERY_REJECTED, FAILED_PRECONDITION):
             return {
                 "error": reply.message or (reply.failure.message if reply.failure is not None else reply.status),
                 "failure": record_value(reply.failure),
