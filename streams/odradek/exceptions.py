@@ -591,11 +591,11 @@ class InputGapError(LaneError):
 
 
 class StateStoreError(LaneError):
-    """The local state store cannot be opened, read or written. `path` names it."""
+    """The local state store cannot be opened, read or written. `path` names it. copy_of: the topic that it is a copy of."""
 
-    def __init__(self, path: str, reason: str, *, topic: str = "", partition: int = -1) -> None:
+    def __init__(self, path: str, reason: str, *, topic: str = "", partition: int = -1, copy_of: str = "state") -> None:
         super().__init__(
-            f"the state store at {path} failed: {reason}. Nothing is lost: the store is a copy of the `state` topic. "
+            f"the state store at {path} failed: {reason}. Nothing is lost: the store is a copy of the `{copy_of}` topic. "
             f"Check the directory (setting `state_dir`), its owner and its disk; an unreadable store may be deleted and is rebuilt",
             topic=topic,
             partition=partition,

@@ -399,6 +399,14 @@ def test_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no_such_module" in capsys.readouterr().err
 
 
+def test_a_working_directory_that_was_deleted(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert cli.main(["worker", "no_such_module:X", "-t", "q"]) == Status.USAGE
+    assert capsys.readouterr().err.startswith("odradek: the working directory cannot be read: No such file or directory. Change to")
+
+
 @pytest.mark.parametrize("arguments", [["-t", "q"], ["json"]])
 def test_worker_without_work_or_queue(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["worker", *arguments]) == Status.USAGE

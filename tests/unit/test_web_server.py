@@ -18,8 +18,10 @@ import httpx
 import pytest
 
 from odradek.config import Settings
-from odradek.exceptions import BrokerUnreachableError, ConfigurationError
+from odradek.exceptions import BrokerUnreachableError, ConfigurationError, StateStoreError
+from odradek.visibility.reader import store_path
 from odradek.web.context import ServerContext
+from odradek.web.opening import _open_read_side
 from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.server import ServerStartError, _authenticator, listening, serve, url_of
@@ -111,6 +113,28 @@ def test_what_cannot_be_opened_is_raised_and_frees_the_port() -> None:
         serve(Settings(), ServerOptions(port=port), pages=(), opening=opening)
     with listening("127.0.0.1", port):
         pass
+
+
+def as_a_file(folder: Path) -> Path:
+    (folder / "file").touch()
+    return folder / "file"
+
+
+def behind_a_directory(suffix: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = store_path(Settings(state_dir=folder))
+        path.with_name(path.name + suffix).mkdir(parents=True)
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("make", [as_a_file, behind_a_directory(""), behind_a_directory(".lock"), lambda _: Path("/proc/x")])
+async def test_a_state_dir_that_it_cannot_use(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    server = ServerContext(Settings(state_dir=make(tmp_path)), ServerOptions())
+    async with contextlib.AsyncExitStack() as stack:
+        with pytest.raises(StateStoreError, match=r"copy of the `executions` topic\. Check the directory \(setting `state_dir`\)"):
+            await _open_read_side(server, stack)
 
 
 def test_in_a_thread() -> None:

@@ -71,7 +71,10 @@ def run(options: argparse.Namespace) -> int:
     if not settings.task_queue:
         raise UsageError("no task queue: give --task-queue, or the setting `task_queue` (ODRADEK_TASK_QUEUE)")
     log_as_set(settings, options.log_level)
-    sys.path.insert(0, os.getcwd())
+    try:
+        sys.path.insert(0, os.getcwd())
+    except OSError as error:
+        raise UsageError(f"the working directory cannot be read: {error.strerror}. Change to one that is there") from error
     workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
     activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]
     interceptors = [one for name in options.interceptor or [] for one in interceptors_of(name)]

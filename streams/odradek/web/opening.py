@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Collection
 from typing import TYPE_CHECKING, Any
 
 from odradek.client.connection import Connection
 from odradek.client.kafka_transport import KafkaTransport
 from odradek.config import Settings
+from odradek.exceptions import StateStoreError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
@@ -113,13 +115,17 @@ class _Transport(KafkaTransport):
 
 async def _open_read_side(server: ServerContext, stack: contextlib.AsyncExitStack) -> None:
     try:
-        from odradek.visibility.reader import VisibilityReader
+        from odradek.visibility.reader import VisibilityReader, store_path
     except ImportError as error:
         logger.warning("no read side: %s. Lists, counts and statistics need `pip install odradek[server]`", error)
         server.readiness["read side"] = lambda: "not installed"
         return
     reader = VisibilityReader(server.settings)
-    await in_thread(reader.start)
+    try:
+        await in_thread(reader.start)
+    except (OSError, sqlite3.Error) as error:  # a file where a directory should be, no permission, a file system that is read-only
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise StateStoreError(str(store_path(server.settings)), reason, copy_of="executions") from error
     stack.push_async_callback(in_thread, reader.stop)
     remove = reader.add_listener(lambda applied: _tell(server, applied.changes))
     stack.callback(remove)
