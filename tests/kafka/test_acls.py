@@ -143,7 +143,7 @@ async def test_saga_runs_with_the_listed_acls_and_no_others(running: Client, set
         assert {row.workflow_id for row in reader.store.list().executions} >= {"saga-1", "saga-2"}
 
 
-@pytest.mark.parametrize("operation", ["Read", "Write", "DescribeConfigs"])
+@pytest.mark.parametrize("operation", ["Write", *(pytest.param(right, marks=pytest.mark.slow) for right in ("Read", "DescribeConfigs"))])
 async def test_lists_go_on_without_the_changelog_of_their_windows(
     settings: Any, topics: None, broker: SecuredBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:

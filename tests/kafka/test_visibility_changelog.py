@@ -15,6 +15,7 @@ from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import admin_config
 from odradek.visibility.changelog import keeper
+from odradek.visibility.intake import app
 from odradek.visibility.reader import VisibilityReader
 from odradek.visibility.store.windows import WindowStatistics
 from tests.kafka.lane_records import until
@@ -39,6 +40,8 @@ OPEN_SINCE = T0 - 9 * DAY_MS
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "EVERY_S", 0.2)
+    monkeypatch.setattr(keeper, "_LOOK_S", 0.05)
+    monkeypatch.setattr(app, "LOOK_EVERY_S", 0.1)
 
 
 def write_and_purge(runs: Runs, reader: VisibilityReader, *names: str) -> None:
