@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, namespace: str, tmp_path: Path) -> None:
     ours = {
         "ODRADEK_ADDRESS": bootstrap,
@@ -32,21 +33,29 @@ async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, n
         client = await Client.connect(bootstrap, namespace=namespace)
         mended = tmp_path / "mended"
         killer = await client.start_workflow("Killer", str(mended), id="killer", task_queue="q")
-        other = await client.start_workflow("Harmless", id="other", task_queue="q")
+        second = await client.start_workflow("Killer", str(mended), id="killer-2", task_queue="q", rpc_timeout=timedelta(seconds=1))
+        # Also of the process' other partitions, whose lanes die with it.
+        others = [
+            await client.start_workflow("Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=1))
+            for number in range(40)
+        ]
 
-        reason = ""
-        while "owners of the partition died in a row" not in reason:  # the test's own timeout bounds the wait
-            try:
-                found = await killer.describe(rpc_timeout=timedelta(seconds=5))
-            except RPCError:  # no owner lives just now
-                continue
-            assert found.status is WorkflowExecutionStatus.RUNNING
-            reason = found.parked_reason
-        assert await other.result() == "done"
+        for each in (killer, second):
+            reason = ""
+            while "owners of the partition died in a row" not in reason:  # the test's own timeout bounds the wait
+                try:
+                    found = await each.describe(rpc_timeout=timedelta(seconds=5))
+                except RPCError:  # no owner lives just now
+                    continue
+                assert found.status is WorkflowExecutionStatus.RUNNING
+                reason = found.parked_reason
+        assert [await other.result() for other in others] == ["done"] * 40  # none of them is held
         mended.touch()
         unpark = [sys.executable, "-m", "odradek.cli", "workflow", "unpark", "-w", "killer"]
         assert await (await asyncio.create_subprocess_exec(*unpark, env=os.environ | ours)).wait() == 0
         assert await killer.result() == "mended"
+        assert await (await asyncio.create_subprocess_exec(*unpark[:-1], "killer-2", env=os.environ | ours)).wait() == 0
+        assert await second.result() == "mended"
         worker.send_signal(signal.SIGTERM)
         assert await worker.wait() == 0
     finally:

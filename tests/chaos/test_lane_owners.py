@@ -18,7 +18,7 @@ import pytest
 from odradek.processor.supervisor import PIPE_VARIABLE
 from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.events import SignalWorkflow
-from odradek.wire.state import RunRow
+from odradek.wire.state import PositionRow, RunRow
 from tests.kafka.lane_host import host_arguments
 from tests.kafka.lane_records import QUEUE, STREAMS, Host, Wire, key_for, until
 
@@ -120,6 +120,31 @@ def test_an_input_over_which_others_killed_the_owner_is_not_blamed(bootstrap: st
     run = wire.rows()["run", "w"]
     assert isinstance(run, RunRow) and run.parked_reason == ""
     assert not wire.read(wire.dead_letters)
+
+
+def test_owners_that_end_before_they_come_to_what_is_accused_count_for_nothing(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    """kill -9 of one owner while the input was named, then of one that had just owned, then SIGTERM at that moment: it is applied."""
+    wire = Wire(bootstrap, namespace, tmp_path, partitions=1)
+    wire.admin.ensure_queue(QUEUE)
+    wire.send(SignalWorkflow("w", "count"))
+    wire.flush()
+    for transaction in (2, 2, 3):
+        with Host(wire, fault=f"before-commit:kill:{transaction}") as host:
+            host.wait_killed()
+    with Host(wire, fault="after-apply:kill:1") as host:
+        host.wait_killed()
+    with Host(wire, fault="after-apply:stop:1") as host:
+        host.wait_stopped()
+        host.process.send_signal(signal.SIGTERM)
+        host.process.send_signal(signal.SIGCONT)
+        assert host.process.wait(30) == 0
+    position = next(row for (table, _), row in wire.rows().items() if table == "position")
+    assert isinstance(position, PositionRow) and position.processing == "input/0/w" and (position.owns, position.deaths) == (5, 0)
+    with Host(wire) as host:
+        until(lambda: wire.counts() == {"w": [1]}, 60)
+        assert host.drain() == 0
+    run = wire.rows()["run", "w"]
+    assert isinstance(run, RunRow) and run.parked_reason == ""
 
 
 @pytest.mark.slow

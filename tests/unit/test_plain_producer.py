@@ -409,6 +409,29 @@ def test_close_fails_what_waits_and_what_comes_later(bench: Bench) -> None:
     assert bench.producer.close() == 0
 
 
+def test_close_fails_what_a_thread_puts_back_just_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's queue is full when a thread hands over what `close` could not see, as it was in its hands."""
+    handing, go_on = threading.Event(), threading.Event()
+
+    def produce(*args: Any, **options: Any) -> None:
+        handing.set()
+        assert go_on.wait(10)
+        raise BufferError("full")
+
+    bench.send(*range(BURSTS + 3))  # three wait
+    monkeypatch.setattr(bench.client, "produce", produce)
+    delivering = threading.Thread(target=bench.client.deliver)
+    delivering.start()
+    assert handing.wait(10)
+    closing = threading.Thread(target=bench.producer.close, args=(0.0,))
+    closing.start()
+    until(lambda: bench.producer._ended)
+    go_on.set()
+    for thread in (delivering, closing):
+        thread.join(10)
+    assert sorted(value for value, _ in bench.results) == values(*range(BURSTS + 3)) and len(bench.producer) == 0
+
+
 async def test_futures_of_a_loop(bench: Bench) -> None:
     futures = [bench.producer.send("t", b"k", b"%d" % number) for number in range(4)]
     bench.client.deliver(1)

@@ -27,6 +27,19 @@ def _deaths(count: int, processing: str = "") -> Care:
     return care
 
 
+def _named(care: Care, name: str) -> Care:
+    """It has come to this."""
+    care.accuse(name)
+    return care
+
+
+def _next(care: Care, processing: str) -> Care:
+    """The owner after this one, which dies now."""
+    after = Care()
+    after.own(_row(care, processing))
+    return after
+
+
 def test_the_third_owner_in_a_row_is_careful() -> None:
     assert not _deaths(OWNS_BEFORE_CARE - 1).careful
     care = _deaths(OWNS_BEFORE_CARE)
@@ -53,6 +66,33 @@ def test_what_owners_were_killed_over_by_chance_is_no_culprit() -> None:
         care.own(row)
         assert care.accuse(f"input/{number}/w") == 0
         row = _row(care, f"input/{number}/w" if care.careful else "")
+
+
+def test_who_dies_before_it_comes_to_what_is_accused_did_not_die_over_it() -> None:
+    row = _row(_named(_deaths(OWNS_BEFORE_CARE), "input/1/w"), "input/1/w")
+    for _ in range(10):
+        care = Care()
+        care.own(row)
+        assert care.deaths_over("input/1/w") == 1 and care.accused == "input/1/w"
+        row = _row(care, care.accused)  # its own row, and it ends
+    assert _next(_named(care, "input/1/w"), "input/1/w").deaths_over("input/1/w") == 2, "but who had come to it did"
+
+
+def test_a_trial_beside_others_counts_for_nothing() -> None:
+    care = _deaths(OWNS_BEFORE_CARE + 2, "input/1/w")
+    assert care.accuse("input/1/w", alone=False) == 2
+    care = _next(care, "input/1/w")
+    assert care.accuse("input/1/w") == 2
+    assert _next(care, "input/1/w").accuse("input/1/w") == 3
+
+
+def test_an_own_that_ended_over_the_cluster_before_its_trial_forgets_no_death() -> None:
+    care = _deaths(OWNS_BEFORE_CARE + 2, "input/1/w")
+    for _ in range(5):
+        row = _row(care, care.accused)
+        care.ended(blameless=True)
+        care.own(row)
+        assert care.deaths_over("input/1/w") == 2
 
 
 def test_progress_ends_the_count_but_not_the_care() -> None:

@@ -9,6 +9,7 @@ import pytest
 from odradek.kafka.settling import FILE_NAME, Settling
 
 QUIET_S, ALL = 3.0, 4
+MOVES = '"moving"'
 
 
 class Clock:
@@ -52,6 +53,12 @@ def kept(directory: Path) -> str | None:
         (None, [0, 1], True),  # its directory is lost
         ("[0, 1", [0, 1], True),  # half a file
         ('{"a": 1}', [0, 1], True),
+        ("[Infinity]", [0, 1], True),
+        ('["0", "1"]', [0, 1], True),
+        ("[" * 100_000, [0, 1], True),
+        (MOVES, [0, 1], True),  # killed while the group shared out
+        (MOVES, [], True),
+        (MOVES, [0, 1, 2, 3], False),
     ],
 )
 def test_one_that_comes_back_joins_once_more_unless_it_has_all_or_what_it_had(
@@ -59,7 +66,7 @@ def test_one_that_comes_back_joins_once_more_unless_it_has_all_or_what_it_had(
 ) -> None:
     settling = back(tmp_path, clock, had=had)
     assert settling.must_rejoin(has, ALL) is again
-    assert kept(tmp_path) == (had if again else str(sorted(has)))
+    assert kept(tmp_path) == (MOVES if again else str(sorted(has)))
 
 
 def test_it_waits_for_the_rebalance_that_may_come_by_itself(tmp_path: Path, clock: Clock) -> None:
@@ -83,18 +90,35 @@ def test_it_joins_once_more_once_and_keeps_what_comes_of_it(tmp_path: Path, cloc
     assert kept(tmp_path) == "[2, 3]"
 
 
-def test_what_is_given_back_counts_once_the_group_is_at_rest(tmp_path: Path, clock: Clock) -> None:
-    """One that is killed between the rounds finds what it had before the first."""
+def test_from_the_first_move_on_it_is_known_to_move_until_the_group_is_at_rest(tmp_path: Path, clock: Clock) -> None:
+    """One that is killed between the rounds, however soon after others, must not find what it is left with."""
     settling = back(tmp_path, clock, had="[0, 1]")
     assert not settling.must_rejoin([0, 1], ALL)
+    assert kept(tmp_path) == "[0, 1]"
     settling.moved()
+    assert kept(tmp_path) == MOVES
     settling.assigned()
     clock.now_s += QUIET_S / 2
     assert not settling.must_rejoin([1], ALL)
-    assert kept(tmp_path) == "[0, 1]"
+    assert kept(tmp_path) == MOVES
     clock.now_s += QUIET_S / 2
     settling.must_rejoin([1], ALL)
     assert kept(tmp_path) == "[1]"
+
+
+def test_a_new_consumer_of_the_same_process_asks_as_one_that_was_killed(tmp_path: Path, clock: Clock) -> None:
+    settling = back(tmp_path, clock, had="[0, 1]")
+    assert not settling.must_rejoin([0, 1], ALL)
+    for moves, again in ((True, True), (False, False)):
+        if moves:
+            settling.moved()
+        settling.begin()
+        settling.assigned()
+        clock.now_s += QUIET_S
+        assert settling.must_rejoin([0, 1], ALL) is again
+        settling.assigned()
+        clock.now_s += QUIET_S
+        assert not settling.must_rejoin([0, 1], ALL)
 
 
 def test_a_member_that_is_not_static_or_cannot_write_never_does(tmp_path: Path, clock: Clock) -> None:

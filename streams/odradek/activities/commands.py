@@ -323,7 +323,7 @@ class CommandConsumer:
             self._next_purge = now + PURGE_INTERVAL_S
             self._purge()
         if not self._paused and self._settling.must_rejoin(self.owned, self.partitions_total):
-            logger.info("%s: %s came back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
+            logger.info("%s: %s may have come back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
             self._consumer.unsubscribe()  # leaves, as `close` would not
             self.subscribe()
 

@@ -220,9 +220,7 @@ class PlainProducer:
             self._producer.purge()
             self._producer.flush(1.0)
         for record in waiting:
-            self._report_safely(
-                record, BrokerUnreachableError(self._settings.address, reason=self._reason or "closed before they were sent")
-            )
+            self._report_safely(record, self._closed())
         self._wake_loops()
         return remaining
 
@@ -281,6 +279,9 @@ class PlainProducer:
             self._report(record, error)
         except Exception:
             logger.exception("a delivery callback raised")
+
+    def _closed(self) -> BrokerUnreachableError:
+        return BrokerUnreachableError(self._settings.address, reason=self._reason or "closed before they were sent")
 
     def _place(self, topic: str, key: bytes | None, partition: int) -> Place:
         if partition == _HASHED and key and (count := self.partitions.get(topic)):
@@ -379,12 +380,18 @@ class PlainProducer:
                 full = False
 
     def _put_back(self, records: list[_Record], burst: _Burst) -> bool:
-        """These of a burst wait again. True: others are on the way, and the next burst that is through lets them go."""
+        """These of a burst wait again. True: others are on the way, and the next burst that is through lets them go; or all is over."""
         with self._gate:
-            self._backlog[:0] = records
-            self._shorten(burst, len(records))
-            self._handing = not self._bursts and not self._overdue
-            return not self._handing
+            ended = self._ended
+            if not ended:
+                self._backlog[:0] = records
+                self._shorten(burst, len(records))
+                self._handing = not self._bursts and not self._overdue
+                return not self._handing
+        for record in records:  # `close` has taken what waits, and nobody comes for these
+            self._report_safely(record, self._closed())
+            self._count_down(burst, record)
+        return True
 
     def _serve(self) -> None:
         while not self._closing.is_set():

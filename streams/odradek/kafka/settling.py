@@ -6,8 +6,9 @@ broker without a rebalance (KIP-345), with what the first round left it. What it
 stable, until some member joins or leaves for another reason. A process whose interpreter hangs stands between the two until it is killed:
 librdkafka's threads have answered the group, and no callback runs.
 
-So a member keeps in its slot's directory what it had when the group was last at rest. One that comes back to something else leaves and
-joins once more, if no rebalance comes by itself: a member that leaves and one that joins make the group share out everything.
+So a member keeps in its slot's directory what it has while the group is at rest, and from the first move on that it moves. One that comes
+back to something else, or in between, leaves and joins once more, if no rebalance comes by itself: a member that leaves and one that joins
+make the group share out everything. One that finds nothing there may have lost its disk: it does so too if it was assigned anything.
 
 Never: ask a coordinator through an AdminClient (docs/decisions/0010), or touch the membership (whoever has the consumer does).
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "assignment.json"
+MOVING = "moving"  # what stands there instead, while the group is not at rest
 
 
 class Settling:
@@ -35,23 +37,28 @@ class Settling:
         self._path = directory / FILE_NAME if directory is not None else None
         self._quiet_seconds = quiet_seconds
         self._clock = clock
-        self._kept = self._read()
+        self._kept, self._moving = self._read()
+        self._came_back_moving = False
         self._rounds = 0
         self._moved_at = clock()
 
     def begin(self) -> None:
         """A new consumer joins. Not for one that leaves and joins once more: the group shares out anew then."""
         self._rounds = 0
+        self._came_back_moving = self._moving
         self._moved_at = self._clock()
 
     def moved(self) -> None:
-        """The group took something."""
+        """The group takes something: told before it is given back."""
         self._moved_at = self._clock()
+        if not self._moving:
+            self._moving = True
+            self._write(MOVING)
 
     def assigned(self) -> None:
-        """The group assigned something, or nothing: a rebalance has ended."""
+        """The group assigns something, or nothing: a rebalance has ended."""
         self._rounds += 1
-        self._moved_at = self._clock()
+        self.moved()
 
     def must_rejoin(self, owned: Collection[int], partitions: int) -> bool:
         """Once the group is at rest: whether to leave and join once more. partitions: of the topic; 0: not known.
@@ -61,30 +68,37 @@ class Settling:
         if self._path is None or self._rounds == 0 or self._clock() - self._moved_at < self._quiet_seconds:
             return False
         has = sorted(owned)
-        first = self._kept is None and not has  # never had any, or its directory is lost: then others ask
-        if self._rounds == 1 and has != self._kept and not first and not 0 < partitions <= len(has):
-            self.moved()
+        new = self._kept is None and not self._came_back_moving and not has  # or a directory was lost: then others ask
+        as_before = has == self._kept and not self._came_back_moving
+        if self._rounds == 1 and not as_before and not new and not 0 < partitions <= len(has):
+            self._moved_at = self._clock()
             return True
-        self._keep(has)
+        if self._moving or has != self._kept:
+            self._moving = not self._write(has)
+            self._kept = has
         return False
 
-    def _read(self) -> list[int] | None:
+    def _read(self) -> tuple[list[int] | None, bool]:
+        """What it had at rest, None if that is not known; whether it was moving."""
         if self._path is None:
-            return None
+            return None, False
         try:
             found = json.loads(self._path.read_text())
-            return sorted(int(partition) for partition in found)
-        except (OSError, ValueError, TypeError):  # none yet, or half a file: it joins once more at most
-            return None
+        except (OSError, ValueError, RecursionError):  # none yet, or a damaged one: it joins once more at most
+            return None, False
+        if isinstance(found, list) and all(type(partition) is int for partition in found):
+            return sorted(found), False
+        return None, found == MOVING
 
-    def _keep(self, has: list[int]) -> None:
-        assert self._path is not None
-        if has == self._kept:
-            return
+    def _write(self, found: list[int] | str) -> bool:
+        """Whether it stands there."""
+        if self._path is None:
+            return True
         try:
             draft = self._path.with_suffix(".new")
-            draft.write_text(json.dumps(has))
+            draft.write_text(json.dumps(found))
             draft.replace(self._path)
-            self._kept = has
         except OSError as error:
             logger.debug("%s cannot be written: %s", self._path, error)
+            return False
+        return True

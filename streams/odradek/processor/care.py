@@ -22,10 +22,11 @@ class Care:
 
     def __init__(self) -> None:
         self.owns = 0  # in a row, this one included
-        self.deaths = 0  # of owners in a row, over what the position row names
+        self.deaths = 0  # what the position row says of what it names
         self._left = 0
         self._accused = ""
         self._accused_deaths = 0
+        self._named = ""  # by this own
         self._blameless = False
 
     @property
@@ -35,13 +36,17 @@ class Care:
 
     @property
     def accused(self) -> str:
-        """What was named when the last owner died, `deaths` of them in a row; "" for nothing."""
+        """What was named when the last owner died; "" for nothing."""
         return self._accused
+
+    def deaths_over(self, name: str) -> int:
+        """Of owners in a row, all over this."""
+        return self._accused_deaths if name == self._accused else 0
 
     @property
     def reason(self) -> str:
         """Why it is careful."""
-        over = f", {self.deaths} of them over {self._accused}" if self._accused else ""
+        over = f", {self._accused_deaths} of them over {self._accused}" if self._accused else ""
         return f"{self.owns - (not self._blameless)} owners in a row made no progress{over}"
 
     def own(self, row: PositionRow | None) -> None:
@@ -49,8 +54,10 @@ class Care:
         self.owns = row.owns if row else 0
         self._left = CAREFUL_INPUTS if self.owns >= OWNS_BEFORE_CARE else 0
         named = row.processing if row and self._left else ""
-        self.deaths = row.deaths + (not self._blameless) if row and named else 0
-        self._accused, self._accused_deaths = (named, self.deaths) if self.deaths else ("", 0)
+        spared = self._blameless and self._named == named  # who named it is this lane, and lives
+        deaths = row.deaths + (not spared) if row and named else 0
+        self._accused, self._accused_deaths = (named, deaths) if deaths else ("", 0)
+        self.deaths, self._named = max(0, deaths - 1), ""
         if not self._blameless:
             self.owns += 1
 
@@ -58,12 +65,15 @@ class Care:
         """This own is over, and the lane lives. blameless: the cluster was the reason."""
         self._blameless = blameless
 
-    def accuse(self, name: str) -> int:
-        """`name` comes next: how many owners in a row died over it. Once; another thing may come before what is accused."""
-        self.deaths = 0
-        if name == self._accused:
-            self.deaths, self._accused = self._accused_deaths, ""
-        return self.deaths
+    def accuse(self, name: str, *, alone: bool = True) -> int:
+        """`name` comes next: how many owners in a row died over it. Once; another thing may come before what is accused.
+
+        alone: as it has to be tried once somebody has died over it. Else this owner's death would count for nothing."""
+        deaths = self.deaths_over(name)
+        if deaths:
+            self._accused = ""
+        self.deaths, self._named = deaths if alone else max(0, deaths - 1), name if alone or not deaths else ""
+        return deaths
 
     def progress(self) -> None:
         """A transaction is about to be committed: whoever dies from now on is the first."""

@@ -156,7 +156,7 @@ class Group(threading.Thread):
 
     def _rejoin(self, consumer: Consumer) -> None:
         """Leave (`close` would not, for a static member; this does) and join: the group shares everything out."""
-        logger.info("%s: %s came back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
+        logger.info("%s: %s may have come back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
         consumer.unsubscribe()
         self._join(consumer)
 

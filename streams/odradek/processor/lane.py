@@ -49,6 +49,7 @@ from odradek.processor.pacing import LONG_SECONDS, ByteBound, Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
+from odradek.processor.trials import moment
 from odradek.processor.tripwires import first_start, known_start
 from odradek.processor.unended import Place, open_ends, says_nothing_at
 from odradek.processor.work import (
@@ -429,11 +430,13 @@ class Lane(threading.Thread):
         if work.sorted.unparks:
             self._held_runs.unparked.update(work.sorted.unparks)
         if work.sorted.inputs or work.timers:
+            batch = Batch(time_ms, work.sorted.inputs, work.timers, refused)
             try:
-                effects = self._engine.step(self._store, self._services.outlet, Batch(time_ms, work.sorted.inputs, work.timers, refused))
+                with self._services.trials.step(self.partition, self._check_stop):
+                    effects = self._engine.step(self._store, self._services.outlet, batch)
                 self.tally.step_seconds.observe(time.monotonic() - began)
-            except (LaneError, OutletUnavailableError):
-                raise  # the store's; the cluster's
+            except (Stopping, LaneError, OutletUnavailableError):
+                raise  # told to; the store's; the cluster's
             except Exception as error:  # a defect of the engine, not of workflow code
                 logger.exception("lane %d: the engine failed on offsets %s", self.partition, work.offsets())
                 self._engine.evict_all()
@@ -672,10 +675,21 @@ class Lane(threading.Thread):
         What several of them died over: first its run is held, also one that it begins, so that no code of it runs; if an owner dies even
         so, it is given up.
         """
+        name = work.name()
+        if not self._care.deaths_over(name):
+            self._try(work, name)
+        else:
+            self._stopping.wait(moment())
+            self._check_stop()
+            with self._services.trials.alone(self.partition, self._check_stop) as alone:
+                self._try(work, name, alone=alone)
+        if self._parked_after is None and self._care.took_one():
+            self._end_care()
+
+    def _try(self, work: Work, name: str, *, alone: bool = True) -> None:
         assert self._store is not None
         whose, run_id = work.whose()
-        name = work.name()
-        deaths = self._care.accuse(name)
+        deaths = self._care.accuse(name, alone=alone)
         reason = f"{deaths} owners of the partition died in a row over this ({name})"
         if deaths >= DEATHS_BEFORE_GIVING_UP:
             self._give_up(work, Refused(reason, in_transaction=False), consume=True)
@@ -694,8 +708,6 @@ class Lane(threading.Thread):
             self._apply(work)
         finally:
             self._held_runs.from_birth.clear()
-        if self._parked_after is None and self._care.took_one():
-            self._end_care()
 
     def _end_care(self) -> None:
         logger.info("lane %s/%d: no owner died over these inputs: several at a time again", self._services.events_topic, self.partition)
@@ -733,6 +745,7 @@ class Lane(threading.Thread):
         engine, self._engine = self._engine, None
         self._timers = None
         self.intake.end()
+        self._services.trials.let_go(self.partition)
         if engine is not None:
             self.tally.engine_gone(engine.statistics())
             engine.evict_all()

@@ -29,7 +29,7 @@ NUMBER_VARIABLE = "_ODRADEK_PROCESS"  # 0 to N - 1: each child needs ports of it
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 15.0
 START_SECONDS = 60.0  # imports and first contact, before the first byte
-_BACKOFF_FIRST_SECONDS, _BACKOFF_MAX_SECONDS = 0.5, 30.0
+_BACKOFF_FIRST_SECONDS, _BACKOFF_MAX_SECONDS = 0.5, 10.0
 _LIVED_SECONDS = 60.0  # after so long a death counts as the first again
 _TICK_SECONDS = 0.2
 
