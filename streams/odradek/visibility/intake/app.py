@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import faust
@@ -213,7 +214,9 @@ class VisibilityApp(faust.App):
         # Noted first: what is ready answers, and who sees that nothing lags sees what the store says of itself then.
         if lag == 0 and (not self._store.complete or began_s - self._noted_s >= _NOTE_EVERY_S):
             self._noted_s = began_s
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._store.caught_up)
+            # A topic may be empty now and have had records.
+            noted = partial(self._store.caught_up, first=not any(ends.values()))
+            await asyncio.get_running_loop().run_in_executor(self._writer, noted)
         progress.partitions = len(ends)
         progress.lag = lag
         progress.began_s = began_s

@@ -6,6 +6,7 @@ has not changed since: a process killed anywhere publishes it again, with the sa
 What is restored is collected beside the windows first, the greatest of each count of all records of a key, and taken over in one
 transaction: again the greatest of what stands here and there. That is right when nothing was counted there that is not counted here or
 gone for good, so it is done when everything that the topic `executions` held *after* the reading is in; later differences add to it.
+Where a window has both, runs that are gone and one whose record came days late while nobody kept it, some are missing, never too many.
 """
 
 from __future__ import annotations

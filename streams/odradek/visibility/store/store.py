@@ -151,13 +151,16 @@ class VisibilityStore(StoreReader):
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
-    def caught_up(self) -> None:
-        """Note that the store has everything that the topic held just now; and clean up what is old."""
+    def caught_up(self, *, first: bool = True) -> None:
+        """Note that the store has everything that the topic held just now; and clean up what is old.
+
+        first: whether that began with the first record that was ever written there, as far as the topic tells.
+        """
         self._check_open()
         now_ms = self._clock_ms()
         kept_since_ms = now_ms - self._runs_kept_ms
         if not self.complete:
-            self.changelog.begin_at(kept_since_ms if self._writer.positions else 0)
+            self.changelog.begin_at(0 if first and not self._writer.positions else kept_since_ms)
         elif now_ms - self._caught_up_ms > max(self._runs_kept_ms, _GAP_MS):  # runs may have come and gone meanwhile
             self.changelog.begin_at(max(self.changelog.since_ms, kept_since_ms))
         self._set_meta("caught_up_ms", str(now_ms))
