@@ -261,6 +261,34 @@ async def test_possible_redelivery_runs_only_once_its_started_is_durable() -> No
     assert bench.answers.kinds == ["Started", "Completed"]
 
 
+async def test_the_time_of_one_whose_started_waits_for_a_broker_begins_with_it() -> None:
+    """It was cancelled by its own deadline before it began, and failed for good with a cancellation that nobody had requested."""
+    bench = Bench(ALL)
+    attempt = bench.give(bench.task("add", 1, 1), redelivery=True)
+    bench.service.pump()
+    due, kind, _ = bench.service.timer_requests.popleft()
+    assert kind is TimerKind.STARTED
+    bench.clock.now = due
+    assert bench.service.timer_due(kind, attempt) is None and not bench.service.timer_requests
+    bench.clock.now += 3_600
+    bench.answers.deliver()
+    await bench.service.idle.wait()
+    assert bench.answers.kinds == ["Started", "Completed"]
+    ((due, kind, _),) = bench.service.timer_requests
+    assert kind is TimerKind.DEADLINE and due == bench.clock.now + 60 + 5
+    assert bench.service.timer_due(kind, attempt) is None, "it has reported"
+
+
+async def test_one_that_is_given_up_while_its_started_waits_does_not_begin() -> None:
+    bench = Bench(ALL)
+    attempt = bench.give(bench.task("add", 1, 1), redelivery=True)
+    bench.service.pump()
+    bench.service.abandon_unstarted()
+    bench.answers.deliver()
+    await asyncio.sleep(0.02)
+    assert bench.answers.kinds == ["Started"] and attempt.task_handle is None
+
+
 async def test_commands_below_the_end_seen_at_assignment_are_possible_redeliveries() -> None:
     owner = OwnedPartition(0, start=3, end_at_assignment=5)
     made = [Attempt(Bench(ALL).task("add"), None, owner, Cell(offset), 0.0) for offset in (3, 4, 5)]  # type: ignore[arg-type]
@@ -766,14 +794,25 @@ async def test_shutdown_cancels_and_the_attempt_is_retried_elsewhere() -> None:
     assert isinstance(outcome, ActivityTaskFailed) and outcome.failure.type == "WorkerShutdown" and not outcome.failure.non_retryable
 
 
-async def test_deadline_gives_the_slot_back() -> None:
-    bench = Bench(ALL)
-    attempt = bench.give(bench.task("forever"))
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_deadline_gives_the_slot_back(threaded: bool) -> None:
+    """Said as the engine would: that one may have been away, and hear of it with Started. A cancellation would be final."""
+
+    @activity.defn
+    def threaded_forever() -> None:
+        while True:
+            time.sleep(0.01)
+
+    bench = Bench([*ALL, threaded_forever])
+    attempt = bench.give(bench.task("threaded_forever" if threaded else "forever"))
     bench.service.pump()
-    await bench.until(lambda: attempt.entered)
+    await bench.until(lambda: attempt.entered and (not threaded or attempt.context is not None))
+    await asyncio.sleep(0.05 * threaded)
     assert bench.service.timer_due(TimerKind.DEADLINE, attempt) is None
-    await bench.service.idle.wait()
-    assert isinstance(bench.answers.records[-1], ActivityTaskFailed)  # fenced by the engine, which timed it out before
+    await asyncio.wait_for(bench.service.idle.wait(), 10)
+    outcome = bench.answers.records[-1]
+    assert isinstance(outcome, ActivityTaskFailed) and outcome.failure.timeout_type == "START_TO_CLOSE"
+    assert outcome.failure.message == "activity StartToClose timeout" and not outcome.failure.non_retryable
 
 
 # --- heartbeats

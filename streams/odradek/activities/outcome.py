@@ -12,7 +12,14 @@ import msgspec
 from odradek.activities.attempt import Attempt
 from odradek.activities.log import logger
 from odradek.converter import DataConverter
-from odradek.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError, RecordTooLargeError
+from odradek.exceptions import (
+    ApplicationError,
+    ApplicationErrorCategory,
+    CancelledError,
+    RecordTooLargeError,
+    TimeoutError,
+    TimeoutType,
+)
 from odradek.wire.clean import clean_failure
 from odradek.wire.codec import encode
 from odradek.wire.cut import STEPS, cut_failure
@@ -144,6 +151,12 @@ async def outcome_of(error: BaseException, attempt: Attempt, converter: DataConv
         if details is not None and details.cancel_requested:
             logger.debug("Completing as cancelled")
             return canceled(attempt, identity)
+        if details is not None and details.timed_out:
+            # By this host's clock alone, if the engine has been away: what it would have said. A cancellation would be final.
+            text = "activity StartToClose timeout"
+            return await _failure(
+                TimeoutError(text, type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[]), attempt, converter, identity
+            )
     benign = isinstance(error, ApplicationError) and error.category == ApplicationErrorCategory.BENIGN
     log = logger.debug if benign else logger.warning
     log("Completing activity as failed", exc_info=error, extra={"__temporal_error_identifier": "ActivityFailure"})

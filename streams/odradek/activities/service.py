@@ -155,13 +155,28 @@ class Service:
         attempt.on_heartbeat = functools.partial(self._heartbeat, attempt)
         if attempt.redelivery:
             # If it kills this process, it has cost an attempt: the engine knows that it began.
-            self.say_started(attempt, functools.partial(self._from_thread, self._start, attempt))
+            self.say_started(attempt, functools.partial(self._from_thread, self._start_late, attempt))
         else:
             self._start(attempt)
         self.timer_requests.append((self._clock() + started_delay(attempt.task, now_ms), TimerKind.STARTED, attempt))
 
     def _start(self, attempt: Attempt) -> None:
         attempt.task_handle = self._loop.create_task(self._run(attempt))
+
+    def _start_late(self, attempt: Attempt) -> None:
+        """Its Started is durable, which may have taken as long as no broker was there: its time begins now, as for the engine."""
+        if attempt.reported:  # given up meanwhile
+            return
+        attempt.started_ms = int(time.time() * 1_000)
+        self._start(attempt)
+        deadline = self._deadline(attempt)
+        if deadline is not None:
+            self.timer_requests.append(deadline)
+
+    def _deadline(self, attempt: Attempt) -> TimerRequest | None:
+        task = attempt.task
+        ends = [time_ms / 1_000 for time_ms in (task.start_to_close_timeout_ms, task.schedule_to_close_timeout_ms) if time_ms > 0]
+        return (self._clock() + min(ends) + DEADLINE_GRACE, TimerKind.DEADLINE, attempt) if ends else None
 
     async def _run(self, attempt: Attempt) -> None:
         try:
@@ -241,9 +256,7 @@ class Service:
             return None
         if kind is TimerKind.STARTED:
             self.say_started(attempt)
-            task = attempt.task
-            ends = [time_ms / 1_000 for time_ms in (task.start_to_close_timeout_ms, task.schedule_to_close_timeout_ms) if time_ms > 0]
-            return (self._clock() + min(ends) + DEADLINE_GRACE, TimerKind.DEADLINE, attempt) if ends else None
+            return self._deadline(attempt) if attempt.task_handle is not None else None
         if kind is TimerKind.HEARTBEAT:
             assert attempt.heartbeats is not None
             details = attempt.heartbeats.flush(self._clock())
