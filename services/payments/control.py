@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from services.avro_wire import NotReadable
 
@@ -65,10 +65,12 @@ class CancelRequests:
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # what was deleted before it came to it: on with what is left, not at the end
         )
-        await consumer.start()
         try:
+            await consumer.start()
             partitions = await consumer._client.fetch_all_metadata()  # makes the topic's partitions known without a group
             places = [TopicPartition(self._topic, number) for number in sorted(partitions.partitions_for_topic(self._topic) or ())]
+            if not places:
+                raise UnknownTopicOrPartitionError(f"the broker that was asked does not know {self._topic}")
             consumer.assign(places)
             await consumer.seek_to_beginning()
             ends = await consumer.end_offsets(places)

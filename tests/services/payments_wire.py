@@ -90,14 +90,18 @@ class Wire:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
 
-    def all_acknowledged(self, commands: int) -> bool:
-        """Whether the group has committed all of so many commands, each with a transaction's marker behind it."""
+    def committed(self) -> list[int]:
+        """What the group has committed of each partition of the commands; below 0: nothing."""
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": self.names.activities_group, "enable.auto.commit": False})
         try:
             found = consumer.committed([TopicPartition(self.names.commands, partition) for partition in range(2)], timeout=20)
         finally:
             consumer.close()
-        offsets = [place.offset for place in found if place.offset >= 0]
+        return [place.offset for place in found]
+
+    def all_acknowledged(self, commands: int) -> bool:
+        """Whether the group has committed all of so many commands, each with a transaction's marker behind it."""
+        offsets = [offset for offset in self.committed() if offset >= 0]
         return sum(offsets) == 2 * commands - len(offsets)  # the last marker of a partition is not committed
 
     def say_nothing(self) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -133,20 +134,39 @@ async def test_ends_that_nobody_tells_make_every_command_a_possible_redelivery(m
     assert payments._redelivered_below[place] > 2**40
 
 
-async def test_cancel_requests_are_read_again_after_a_broker_in_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancel_requests_are_read_again_after_a_broker_in_trouble(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also after one that does not know the topic yet. No consumer stays open."""
     starts: list[dict[str, Any]] = []
+    stopped: list[int] = []
 
     class Consumer:
         def __init__(self, **options: Any) -> None:
             starts.append(options)
+            self._client = self
 
         async def start(self) -> None:
             if len(starts) > 2:
                 raise asyncio.CancelledError
-            raise KafkaConnectionError
+            if len(starts) == 1:
+                raise KafkaConnectionError
+
+        async def fetch_all_metadata(self) -> ClusterMetadata:
+            return ClusterMetadata(bootstrap_servers="address")
+
+        def assign(self, places: list[TP]) -> None: ...
+
+        async def seek_to_beginning(self) -> None:
+            raise AssertionError("No partitions are currently assigned")  # aiokafka's
+
+        async def stop(self) -> None:
+            stopped.append(len(starts))
 
     monkeypatch.setattr(control, "AIOKafkaConsumer", Consumer)
     monkeypatch.setattr(control, "AGAIN_AFTER_SECONDS", 0.0)
     with pytest.raises(asyncio.CancelledError):
         await control.CancelRequests("address", NAMES.control, None).follow()  # type: ignore[arg-type]
     assert len(starts) == 3 and starts[0]["auto_offset_reset"] == "earliest"
+    assert stopped == [1, 2, 3]
+    assert f"does not know {NAMES.control}" in capsys.readouterr().out

@@ -8,7 +8,9 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,39 @@ def test_a_command_whose_id_has_to_be_asked_for_waits_while_the_registry_is_away
     registry.start()
     seen = wire.until(lambda seen: "order-2" in outcomes(seen))
     assert outcomes(seen)["order-2"][0] == "ActivityTaskCompleted"
+
+
+@pytest.mark.parametrize(("end", "before"), [(Wire.end, 0), (Wire.kill, 20)], ids=["term", "kill"])
+def test_a_command_that_waits_for_the_registry_comes_again_to_the_next_process(
+    wire: Wire, registry: FakeRegistry, end: Callable[[Wire], object], before: int
+) -> None:
+    """Although those behind it are answered, past which Faust itself commits. What is answered is committed at once, not two a time."""
+
+    def on(partition: int) -> Iterator[int]:
+        return (number for number in range(1, 1_000) if zlib.crc32(f"order-{number}".encode()) % 2 == partition)
+
+    def answered(*numbers: int) -> None:
+        for number in numbers:
+            wire.command(number, schemas=SCHEMAS)
+        wire.until(lambda seen: {f"order-{number}" for number in numbers} <= set(outcomes(seen)))
+
+    here, elsewhere = on(0), on(1)
+    wire.start(schema_registry_url=registry.url)
+    answered(next(elsewhere), *islice(here, before))
+    until(lambda: wire.all_acknowledged(1 + before), timeout_s=5)
+    registry.stop()
+    waits = next(here)
+    wire.command(waits)
+    until(lambda: "wait for it" in (wire.folder / "payments.log").read_text())
+    answered(*islice(here, 3))
+    answered(next(elsewhere))
+    until(lambda: wire.committed()[1] == 3)
+    assert wire.committed()[0] <= 2 * before
+    end(wire)
+    registry.start()
+    wire.start(schema_registry_url=registry.url)
+    answered(next(here))
+    wire.until(lambda seen: f"order-{waits}" in outcomes(seen))
 
 
 def test_an_id_that_the_registry_does_not_have_fails_its_activity(wire: Wire, registry: FakeRegistry) -> None:
