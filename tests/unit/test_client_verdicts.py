@@ -157,6 +157,21 @@ async def test_messages_tell_how_long_was_waited(monkeypatch: pytest.MonkeyPatch
         await connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q").query("s")
 
 
+async def test_a_read_waits_as_long_as_its_caller_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is there for a moment, as while the only worker is started anew."""
+    monkeypatch.setattr(call_module, "NO_OWNER_GRACE_S", 0.1)
+    transport = FakeTransport()
+    transport.existing.add("q")
+    handle = connect(transport, rpc_timeout=10).get_workflow_handle("w", task_queue="q")
+    with pytest.raises(RPCError):
+        await asyncio.wait_for(handle.query("s"), 5)
+    patient = asyncio.ensure_future(handle.query("s", rpc_timeout=timedelta(seconds=60)))
+    await asyncio.sleep(0.6)
+    transport.serve("q", lambda _, record: reply_to(record, outcomes.OK))
+    transport.on_owners({"q"})
+    await asyncio.wait_for(patient, 10)
+
+
 @pytest.mark.parametrize("call", ["query", "cancel"])
 async def test_an_owner_that_was_killed_just_now_is_none(call: str) -> None:
     """Members count as living for 15 s; one that has been silent in every way all the while is dead before."""

@@ -422,13 +422,14 @@ class ClientImpl(OutboundInterceptor):
     ) -> tuple[str, Reply]:
         """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when none comes.
 
-        patient: do not give up early because no owner seems to be alive.
+        patient: do not give up early because no owner seems to be alive; nor for a caller who says himself how long he waits.
         """
         timeout_s = self._timeout(rpc_timeout)
+        early = not patient and rpc_timeout is None
 
         async def attempt(queue: str) -> Reply:
             try:
-                return await self._ask(queue, record, timeout_s, fail_early=not patient)
+                return await self._ask(queue, record, timeout_s, fail_early=early)
             except Unanswered as unanswered:
                 raise unavailable(unanswered, what=what, task_queue=queue, address=self._channel.transport.address) from None
 
