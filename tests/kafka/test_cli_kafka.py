@@ -159,7 +159,21 @@ def test_a_workflow_by_hand(odradek: Run, start_worker: Callable[..., subprocess
     start_worker()
     done = odradek("workflow", "execute", "-w", "b", "--type", "Buy", "-t", "q", "-i", '{"product": "spool", "quantity": 2}', "-o", "json")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["result"] == {"product": "spool", "quantity": 2}
+    told = json.loads(done.stdout)
+    assert list(told) == "workflowId runId type namespace taskQueue durationMillis status closeEvent result".split(), "as `temporal` has it"
+    assert told["result"] == {"product": "spool", "quantity": 2} and told["status"] == "COMPLETED" and told["durationMillis"] > 0
+    assert told["closeEvent"]["workflowExecutionCompletedEventAttributes"]["result"] == [told["result"]] and told["runId"]
+    done = odradek("workflow", "execute", "--type", "Buy", "-t", "q", "-i", '{"product": "a", "quantity": 1}', "--detailed")
+    assert json.loads(done.stdout) == {"product": "a", "quantity": 1}, "stdout has the result alone"
+    lines = done.stderr.splitlines()
+    assert [line.split()[0] for line in lines[:6]] == ["Running", "WorkflowId", "RunId", "Type", "Namespace", "TaskQueue"]
+    kinds = [line.split()[2] for line in lines[6:] if line.split()[0].isdigit()]
+    assert (kinds[0], kinds[-1]) == ("WorkflowExecutionStarted", "WorkflowExecutionCompleted") and 'result: [{"product"' in done.stderr
+    done = odradek("workflow", "execute", "-w", "t", "--type", "Gate", "-t", "q", "--run-timeout", "1s", "--detailed", "-o", "json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["status"], "result" in told) == (1, "TIMEOUT", False), "as `temporal` calls it"
+    assert told["closeEvent"]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT"
+    assert told["history"]["events"][-1]["eventId"] == told["closeEvent"]["eventId"]
 
     done = odradek("workflow", "start", "-w", "g", "--type", "Gate", "-t", "q", "-o", "json")
     run_id = json.loads(done.stdout)["runId"]
@@ -188,7 +202,8 @@ def test_a_workflow_by_hand(odradek: Run, start_worker: Callable[..., subprocess
 def test_failed_cancelled_terminated(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
     start_worker()
     done = odradek("workflow", "execute", "-w", "f", "--type", "Buy", "-t", "q", "-i", '{"product": "spool", "quantity": -1}')
-    assert done.returncode == 1 and "less than nothing" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("Running execution:\n  WorkflowId  f\n")
+    assert "less than nothing" in done.stderr.splitlines()[-1] and done.stderr.count("\n") == 7
     for command, word in (("cancel", "cancelled"), ("terminate", "because")):
         assert odradek("workflow", "start", "-w", command, "--type", "Gate", "-t", "q").returncode == 0
         assert odradek("workflow", command, "-w", command, "--reason", "because").returncode == 0

@@ -226,7 +226,12 @@ def test_what_is_known_of_one(odradek: Run) -> None:
     followed = odradek("workflow", "show", "-w", "one", "--follow", "-o", "jsonl").stdout.splitlines()
     assert json.loads(followed[-1])["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"
     result = json.loads(odradek("workflow", "result", "-w", "one", "-o", "json").stdout)
-    assert result == {"workflowId": "one", "status": "COMPLETED", "result": ["Prague"]}
+    closed = json.loads(odradek("workflow", "describe", "-w", "one", "-o", "json").stdout)
+    assert result.pop("closeEvent") == closed["closeEvent"] and closed["result"] == ["Prague"]
+    assert closed["closeEvent"]["workflowExecutionCompletedEventAttributes"]["result"] == [["Prague"]]
+    expected = {"workflowId": "one", "runId": run_id, "status": "COMPLETED", "result": ["Prague"]}
+    assert expected.items() <= result.items() and result.keys() - expected.keys() == {"namespace"}
+    assert json.loads(odradek("workflow", "query", "-w", "one", "--name", "told", "-o", "json").stdout) == {"queryResult": [["Prague"]]}
     done = odradek("workflow", "update", "-w", "one", "--name", "change")
     assert done.returncode == 1 and "not supported yet" in done.stderr
 
@@ -236,7 +241,9 @@ def test_results_that_are_none(odradek: Run) -> None:
     assert odradek("workflow", "terminate", "-w", "ended", "--reason", "no more").returncode == 0
     done = odradek("workflow", "result", "-w", "ended", "-o", "json")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert json.loads(done.stdout) == {"workflowId": "ended", "status": "TERMINATED", "failure": {"message": "no more"}}
+    told = json.loads(done.stdout)
+    assert (told["workflowId"], told["status"], told["failure"]) == ("ended", "TERMINATED", {"message": "no more"})
+    assert told["closeEvent"]["workflowExecutionTerminatedEventAttributes"]["reason"] == "no more" and "result" not in told
 
 
 # --- batches

@@ -142,7 +142,7 @@ def test_metadata(odradek: Run, tmp_path: Path) -> None:
     out = odradek("workflow", "metadata", "-w", "told").stdout
     assert re.search(r"^whom +who is asked$", out, re.MULTILINE) and out.startswith("Type  Visit\n") and "__stack_trace" in out
     started(odradek, "parcel-told")
-    metadata = json.loads(odradek("workflow", "metadata", "-w", "parcel-told", "-o", "json").stdout)["queryResult"]
+    metadata = json.loads(odradek("workflow", "metadata", "-w", "parcel-told", "-o", "json").stdout)["queryResult"][0]
     assert [one["name"] for one in metadata["definition"]["signalDefinitions"]] == ["address", "go"]
     assert odradek("workflow", "terminate", "-w", "told").returncode == 0
     done = odradek("workflow", "metadata", "-w", "told", "--reject-condition", "not_open")

@@ -117,9 +117,10 @@ def closing(owner: Owner, transport: FakeTransport, status: str, value: Any = No
 @pytest.mark.parametrize(
     ("status", "outcome", "shown", "in_json", "ours"),
     [
-        (COMPLETED, {"value": {"a": [1]}}, ['Result   {"a": [1]}'], {"result": {"a": [1]}}, None),
-        (COMPLETED, {}, ["Result   null"], {"result": None}, None),
+        (COMPLETED, {"value": {"a": [1]}}, ['Result   {"a": [1]}', "ResultEncoding json/plain"], {"result": {"a": [1]}}, None),
+        (COMPLETED, {}, ["Result   null", "ResultEncoding binary/null"], {"result": None}, None),
         ("FAILED", {"failure": Failure("no money", type="T")}, ["Failure  T: no money"], {}, {"failure": "T: no money"}),
+        ("TIMED_OUT", {}, ["Failure  Workflow timed out"], {}, {"failure": "Workflow timed out"}),
         ("TERMINATED", {"failure": Failure("stale")}, ["Failure  stale"], {}, {"failure": "stale"}),
         ("CONTINUED_AS_NEW", {"new_execution_run_id": "run-2"}, ["ContinuedAs  run-2"], {}, {"newExecutionRunId": "run-2"}),
     ],
@@ -136,9 +137,14 @@ def test_what_a_closed_run_ended_with(
 ) -> None:
     closing(owner, transport, status, **outcome)
     lines = odradek("workflow", "describe")[1].partition("\nResults:\n")[2].splitlines()
-    assert [line.split(maxsplit=1) for line in lines] == [one.split(maxsplit=1) for one in ("RunTime 1.5 h", f"Status {status}", *shown)]
+    word = "TIMEOUT" if status == "TIMED_OUT" else status
+    assert [line.split(maxsplit=1) for line in lines] == [one.split(maxsplit=1) for one in ("RunTime 1.5 h", f"Status {word}", *shown)]
     told = json.loads(odradek("workflow", "describe", "-o", "json")[1])
     assert {name: told[name] for name in told if name == "result"} == in_json and told.get("odradek") == ours
+    if status == COMPLETED:  # the only one whose history is complete in this test
+        event = told["closeEvent"]
+        assert (event["eventId"], event["eventType"]) == ("12", "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED")
+        assert event["workflowExecutionCompletedEventAttributes"]["result"] == ["done"], "payloads in short form"
 
 
 def test_a_result_that_a_codec_wrote_and_one_that_is_gone(transport: FakeTransport, owner: Owner, odradek: Run) -> None:
@@ -153,7 +159,8 @@ def test_a_result_that_a_codec_wrote_and_one_that_is_gone(transport: FakeTranspo
         return reply
 
     transport.serve("orders", unreadable)
-    assert "\nResult   unreadable: encoding binary/encrypted, 4 bytes" in odradek("workflow", "describe")[1]
+    told = fields(odradek("workflow", "describe")[1])
+    assert told["Result"].startswith("unreadable: encoding binary/encrypted, 4 bytes") and told["ResultEncoding"] == "binary/encrypted"
     assert json.loads(odradek("workflow", "describe", "-o", "json")[1])["result"]["data"] == "MTIzNA=="
 
     def gone(queue: str, record: Any) -> Any:
@@ -205,7 +212,7 @@ def test_metadata(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -
         "waits for",
         "the post\\x1b",
     ]
-    assert json.loads(odradek("workflow", "metadata", "-o", "json")[1]) == {"queryResult": METADATA}
+    assert json.loads(odradek("workflow", "metadata", "-o", "json")[1]) == {"queryResult": [METADATA]}
 
 
 def test_metadata_that_a_codec_wrote(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +300,7 @@ def queue() -> tuple[QueueDetail, QueueRates]:
         "orders", True, True, True, 2, 1, 1, 2, 3, 10, 1, 0, 0, 5, 1, "classic", 0,
         partitions, [ActivityPartitionView(0, 0, 5, 2, 3)], [member("PROCESSOR"), member("ACTIVITIES")],
     )  # fmt: skip
-    return detail, QueueRates(Rates(1, 1, 0, 2_000), Rates(3, 2, 0, 2_000))
+    return detail, QueueRates(Rates(1, 1, 0, 2_000), Rates(3, 2, 61_500, 2_000))
 
 
 def shown(capsys: pytest.CaptureFixture[str], *types: str) -> str:
@@ -310,7 +317,7 @@ def test_what_is_about_one_type_of_tasks(capsys: pytest.CaptureFixture[str]) -> 
     assert not any(part in workflow for part in ("ActivityBacklog", "ActivityRate", "Slots", "(of activity tasks)", "a-ACTIVITIES"))
     activity = shown(capsys, "activity")
     assert "ActivityBacklog" in activity and "ActivityRate" in activity and "Slots" in activity and "a-ACTIVITIES" in activity
-    assert not any(part in activity for part in ("Served", "\nBacklog ", "\nRate ", "TimerBacklog", "(of workflows)", "a-PROCESSOR"))
+    assert not any(part in activity for part in ("Served", "\nBacklog ", "\nRate ", "TimersDueSoon", "(of workflows)", "a-PROCESSOR"))
     assert "DeadLetters" in activity and "DeadLetters" in workflow, "those of the queue"
 
 
@@ -328,3 +335,20 @@ def test_in_json(types: list[str] | None) -> None:
         assert (one in written) is (types is None or name in types)
         assert (name in written["rates"]) is (types is None or name in types)
     assert len(written["members"]) == len(types or task_queue.TYPES)
+    assert [one["taskQueueType"] for one in written["stats"]] == list(types or task_queue.TYPES)
+    assert [(one["taskQueueType"], one["identity"]) for one in written["pollers"]] == [
+        (one, {"workflow": "a-PROCESSOR", "activity": "a-ACTIVITIES"}[one]) for one in sorted(types or task_queue.TYPES, reverse=True)
+    ]
+    if written["stats"][-1]["taskQueueType"] == "activity":
+        assert written["stats"][-1] == {
+            "buildId": "UNVERSIONED", "taskQueueType": "activity", "approximateBacklogCount": 3, "approximateBacklogAge": "1m 1.5s",
+            "backlogIncreaseRate": 1, "tasksAddRate": 3, "tasksDispatchRate": 2,
+        }  # fmt: skip
+
+
+def test_statistics_that_were_not_measured() -> None:
+    detail, _ = queue()
+    written = task_queue._written(detail, QueueRates(Rates(), Rates()), task_queue.TYPES)
+    assert written["stats"] is None and written["pollers"], "as `temporal` with --disable-stats"
+    share = task_queue._written(msgspec.structs.replace(detail, activity_lag=None), QueueRates(Rates(1, 1, 0, 9), None), task_queue.TYPES)
+    assert share["stats"][1]["approximateBacklogCount"] is share["stats"][1]["tasksAddRate"] is None, "what nobody knows"

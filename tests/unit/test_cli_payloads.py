@@ -24,6 +24,7 @@ LONG = {
     "metadata": {name: base64.b64encode(value).decode() for name, value in SECRET.metadata.items()},
     "data": base64.b64encode(SECRET.data).decode(),
 }
+RESULT = {"workflowId": "w", "runId": "run", "namespace": "default", "status": "COMPLETED", "closeEvent": None, "result": LONG}
 TEXT = "unreadable: encoding binary/encrypted, 8 bytes, written by a payload codec"
 
 
@@ -63,8 +64,8 @@ def test_describe_shows_a_memo_that_it_cannot_read(transport: FakeTransport, cap
     ("arguments", "shown"),
     [
         ([], None),
-        (["-o", "json"], {"workflowId": "w", "status": "COMPLETED", "result": LONG}),
-        (["-o", "jsonl"], {"workflowId": "w", "status": "COMPLETED", "result": LONG}),
+        (["-o", "json"], RESULT),
+        (["-o", "jsonl"], RESULT),
     ],
 )
 def test_results(arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +80,7 @@ def test_results(arguments: list[str], shown: Any, transport: FakeTransport, cap
     assert out == TEXT + "\n" if shown is None else json.loads(out) == shown
 
 
-@pytest.mark.parametrize(("arguments", "shown"), [([], None), (["-o", "json"], {"queryResult": LONG})])
+@pytest.mark.parametrize(("arguments", "shown"), [([], None), (["-o", "json"], {"queryResult": {"payloads": [LONG]}})])
 def test_answers_of_queries(arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
     transport.serve("q", lambda _, record: reply_to(record, payloads=[SECRET]))
     status, out, err = run(capsys, "workflow", "query", "--name", "x", *arguments)

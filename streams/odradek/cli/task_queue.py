@@ -26,7 +26,7 @@ from odradek.cli.output import (
 )
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError
 from odradek.cli.style import GREEN, RED, YELLOW, Painted
-from odradek.cli.times import age_text, since_text
+from odradek.cli.times import age_text, duration_text, iso_text, since_text
 
 if TYPE_CHECKING:
     from odradek.web.kafka.facts import PartitionView, QueueDetail
@@ -42,6 +42,7 @@ _OF_TYPE = {
     ),
     ACTIVITY: ("has_activities", "services", "activity_lag", "slots_total", "slots_used", "activity_group", "activity_partitions"),
 }  # fmt: skip
+_BUILD_ID = "UNVERSIONED"
 _MEMBERS = {WORKFLOW: "PROCESSOR", ACTIVITY: "ACTIVITIES"}
 EXAMPLES = ("odradek task-queue list", "odradek task-queue describe -t orders", "odradek task-queue delete -t experiments")
 
@@ -72,8 +73,11 @@ def register(commands: Commands) -> None:
         ),
         notes="""Backlog is Kafka's lag: requests that no owner has applied, activity tasks that no service has acknowledged. Rates are
 offsets over --interval and approximate: groups commit about once a second, and the marker that ends a transaction takes an offset.
-What members say of themselves is some seconds old. PROGRESS says how long ago a lane last applied something or had nothing to do; one
-that is stuck (code or a call that does not return) and one whose process says nothing any more are named under Stuck.""",
+What members say of themselves is some seconds old. DUE SOON counts timers in an owner's memory: those due in the next minutes.
+PROGRESS says how long ago a lane last applied something or had nothing to do; one that is stuck (code or a call that does not return)
+and one whose process says nothing any more are named under Stuck.
+-o json has `pollers` and `stats` as `temporal` writes them (build id UNVERSIONED; no ratePerSecond, which is not known here; null in
+`stats` is unknown; with --interval 0 there are none), `reachability` null, and the rest of it is ours.""",
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
@@ -198,7 +202,34 @@ def _written(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> di
     """For programs: the members of types that are not asked for are not there; null is what nobody knows."""
     left_out = {member for one in TYPES if one not in types for member in _OF_TYPE[one]}
     written = {name: value for name, value in msgspec.to_builtins(detail).items() if name not in left_out}
-    return {**written, "rates": {name: value for name, value in msgspec.to_builtins(rates).items() if name in types}}
+    rates_of = {name: value for name, value in msgspec.to_builtins(rates).items() if name in types}
+    return {**_as_temporal(detail, rates, types), **written, "rates": rates_of}
+
+
+def _as_temporal(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> dict[str, Any]:
+    """What `temporal task-queue describe -o json` says, as far as it is known here."""
+    kinds = {_MEMBERS[one]: one for one in types}
+    pollers = [
+        {"buildId": _BUILD_ID, "taskQueueType": kinds[one.kind], "identity": one.identity, "lastAccessTime": iso_text(one.seen_ms)}
+        for one in detail.members
+        if one.alive and one.kind in kinds
+    ]
+    measured = {WORKFLOW: (detail.lag, rates.workflow), ACTIVITY: (detail.activity_lag, rates.activity)}
+    stats = [_stats(one, *measured[one]) for one in types]
+    was_measured = any(one is not None and one.interval_ms for _, one in measured.values())
+    return {"reachability": None, "pollers": pollers or None, "stats": stats if was_measured else None}
+
+
+def _stats(kind: str, backlog: int | None, rates: Rates | None) -> dict[str, Any]:
+    return {
+        "buildId": _BUILD_ID,
+        "taskQueueType": kind,
+        "approximateBacklogCount": backlog,
+        "approximateBacklogAge": duration_text(rates.backlog_age_ms) if rates is not None else None,
+        "backlogIncreaseRate": round(rates.add_rate - rates.dispatch_rate, 2) if rates is not None else None,
+        "tasksAddRate": rates.add_rate if rates is not None else None,
+        "tasksDispatchRate": rates.dispatch_rate if rates is not None else None,
+    }
 
 
 def _print_removal(options: argparse.Namespace, removal: Removal) -> None:
@@ -231,7 +262,7 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             "Rate": _rate(rates.workflow),
             "ActivityBacklog": _activity_backlog(detail, rates) if detail.has_activities else None,
             "ActivityRate": _rate(rates.activity),
-            "TimerBacklog": _timers(detail),
+            "TimersDueSoon": _timers(detail),
             "RestoreRemaining": str(detail.restore_remaining) if detail.restore_remaining else None,
             "Slots": f"{detail.slots_used} of {detail.slots_total} used" if detail.slots_total else None,
             "DeadLetters": str(detail.dead_letters),
@@ -255,7 +286,7 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             ]
             for p in detail.partitions
         ]
-        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "CACHED", "TIMERS", "RESTORE", "PROGRESS", "ERROR"], rows)
+        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "CACHED", "DUE SOON", "RESTORE", "PROGRESS", "ERROR"], rows)
     if detail.activity_partitions:
         print_heading("Partitions (of activity tasks)")
         _table(

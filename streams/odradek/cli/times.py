@@ -82,3 +82,17 @@ def _time_of(milliseconds: int) -> datetime:
     from odradek.client.description import time_of
 
     return time_of(milliseconds)
+
+
+def duration_text(milliseconds: int) -> str:
+    """A duration as `temporal` writes it: Go's form with days, parts apart: `1d 2h 3m 4.5s`, `0s`."""
+    seconds, rest = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if not (hours or minutes or seconds) and rest:
+        return f"{rest}ms"
+    parts = [f"{hours // 24}d"] if hours >= 24 else []
+    parts += [f"{hours % 24}h"] if hours else []
+    parts += [f"{minutes}m"] if hours or minutes else []
+    fraction = f".{rest:03}".rstrip("0") if rest else ""
+    return " ".join([*parts, f"{seconds}{fraction}s"])

@@ -111,10 +111,11 @@ class WorkflowHistoryEventAsyncIterator(PageIterator[HistoryEvent]):
             # Of an open run that is not waited for, Temporal gives the last event there is.
             page = [event for event in page if isinstance(event.attributes, _CLOSING)] or ([] if input.wait_new_event else page[-1:])
         more = not closed and (input.wait_new_event or bool(reply.history))
-        self._took_page(page, _token(reply.run_id or run_id, reply.next_event_id) if more else None)
+        self._took_page(page, page_token(reply.run_id or run_id, reply.next_event_id) if more else None)
 
 
-def _token(run_id: str, event_id: int) -> bytes:
+def page_token(run_id: str, event_id: int) -> bytes:
+    """Of the page of a run's history that begins with this event."""
     return json.dumps([run_id, event_id]).encode()
 
 

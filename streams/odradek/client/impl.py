@@ -45,7 +45,7 @@ from odradek.client.requests import RequestChannel
 from odradek.client.result import next_run, value_of
 from odradek.client.same_request import request_id_of_caller
 from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
-from odradek.client.verdicts import accept, check, check_start, never_used, rpc_error, unavailable
+from odradek.client.verdicts import accept, check, check_start, never_used, note_outcome, rpc_error, unavailable
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count_workflows, namespace_path
 from odradek.converter import DataConverter, WorkflowSerializationContext
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
@@ -211,6 +211,7 @@ class ClientImpl(OutboundInterceptor):
             check_start(reply, workflow_id=workflow_id, workflow_type=workflow_type, task_queue=queue)
             if reply.result is None:
                 raise rpc_error(RPCStatusCode.INTERNAL, f"the outcome of workflow {workflow_id!r} came without a result record")
+            note_outcome(reply.result)
             run_id = next_run(reply.result, follow_runs)
             if not run_id:
                 return await value_of(reply.result, converter, result_type)

@@ -15,7 +15,7 @@ from odradek.client.call import Unanswered
 from odradek.client.transport import Owner
 from odradek.exceptions import WorkflowAlreadyStartedError
 from odradek.service import RPCError, RPCStatusCode
-from odradek.wire.outcomes import ALREADY_EXISTS, OK, Reply
+from odradek.wire.outcomes import ALREADY_EXISTS, OK, Reply, WorkflowResult
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,24 @@ def check_start(reply: Reply, *, workflow_id: str, workflow_type: str, task_queu
 
 
 _pending: ContextVar[list[str] | None] = ContextVar("odradek_pending", default=None)
+_outcomes: ContextVar[list[WorkflowResult] | None] = ContextVar("odradek_outcomes", default=None)
+
+
+@contextlib.contextmanager
+def noting_outcomes() -> Iterator[list[WorkflowResult]]:
+    """The outcomes that were awaited in this `with`, as their owners told them, run by run: which run it was, its payloads as they came."""
+    noted: list[WorkflowResult] = []
+    token = _outcomes.set(noted)
+    try:
+        yield noted
+    finally:
+        _outcomes.reset(token)
+
+
+def note_outcome(outcome: WorkflowResult) -> None:
+    """Tell who is `noting_outcomes`."""
+    if (noted := _outcomes.get()) is not None:
+        noted.append(outcome)
 
 
 @contextlib.contextmanager

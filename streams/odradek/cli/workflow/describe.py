@@ -15,6 +15,7 @@ from odradek.cli.status import ONE_WORKFLOW, chain
 from odradek.cli.style import BLUE, RED, YELLOW, Painted, run_status_text, status_text
 from odradek.cli.times import age_text, iso_text, since_text
 from odradek.cli.workflow.options import add_one, handle_of
+from odradek.cli.workflow.outcome import close_event, status_word
 from odradek.client import (
     Client,
     RPCError,
@@ -23,6 +24,8 @@ from odradek.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
+from odradek.client.verdicts import noting_outcomes
+from odradek.wire.outcomes import WorkflowResult
 
 _OUTCOME_TIMEOUT = timedelta(seconds=10)
 _OF_STATE = {"STARTED": BLUE, "CANCEL_REQUESTED": YELLOW}
@@ -40,9 +43,9 @@ def register(actions: Commands) -> None:
             "odradek workflow describe -w order-1 --time-format iso",
             "odradek workflow describe -w order-1 -r RUN_ID -o json",
         ),
-        notes="-o json is Temporal's DescribeWorkflowExecutionResponse, with the `result` of a completed run; what only Odradek has\n"
-        "stands under `odradek`. --raw prints that message as it is: enums, times and payloads (metadata and data in base64) in no\n"
-        "other form, in text a property a line.",
+        notes="-o json is Temporal's DescribeWorkflowExecutionResponse, with the `closeEvent` of a closed run and the `result` of a\n"
+        "completed one, as `temporal` adds them; what only Odradek has stands under `odradek`. --raw prints that message as it is:\n"
+        "enums, times and payloads (metadata and data in base64) in no other form, in text a property a line.",
         statuses=ONE_WORKFLOW,
         parents=[cluster_options(), output_options()],
     )
@@ -59,7 +62,7 @@ def describe(options: argparse.Namespace) -> int:
             message = description_json(found, raw=True)
             print_value(options, message) if is_json(options) else print_fields(dict(_properties(message)))
             return
-        outcome = await _outcome(client, found, options.rpc_timeout or _OUTCOME_TIMEOUT)
+        outcome = await _outcome(client, found, options.rpc_timeout or _OUTCOME_TIMEOUT, with_event=is_json(options))
         if is_json(options):
             print_value(options, description_json(found, outcome))
         else:
@@ -70,15 +73,29 @@ def describe(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _outcome(client: Client, found: WorkflowExecutionDescription, rpc_timeout: timedelta) -> dict[str, Any]:
-    """What a closed run ended with: its `result`, its `failure` in words, or the `newExecutionRunId` that it continued as. Empty for an
-    open run, and where the outcome is not to be had any more.
+async def _outcome(client: Client, found: WorkflowExecutionDescription, rpc_timeout: timedelta, *, with_event: bool) -> dict[str, Any]:
+    """What a closed run ended with: its `result` and that one's `encoding`, its `failure` in words, or the `newExecutionRunId` that it
+    continued as; with_event: its `closeEvent` too. Empty for an open run; what is not to be had any more is not there.
     """
     if found.close_time is None:
         return {}
+    known: dict[str, Any] = {}
+    if with_event:
+        run = WorkflowResult(
+            found.namespace, found.task_queue, found.id, found.run_id, found.workflow_type, "", history_length=found.history_length
+        )
+        if (event := await close_event(client, run, rpc_timeout)) is not None:
+            known["closeEvent"] = event
+    return known | await _result(client, found, rpc_timeout)
+
+
+async def _result(client: Client, found: WorkflowExecutionDescription, rpc_timeout: timedelta) -> dict[str, Any]:
     handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(found.id, run_id=found.run_id, task_queue=found.task_queue or None)
     try:
-        return {"result": await handle.result(follow_runs=False, rpc_timeout=rpc_timeout)}
+        with noting_outcomes() as outcomes:
+            value = await handle.result(follow_runs=False, rpc_timeout=rpc_timeout)
+        encodings = [payload.metadata.get("encoding", b"").decode("utf-8", "replace") for payload in outcomes[-1].result]
+        return {"result": value, "encoding": encodings[0] if encodings else ""}
     except WorkflowContinuedAsNewError as error:
         return {"newExecutionRunId": error.new_execution_run_id}
     except WorkflowFailureError as error:
@@ -108,8 +125,10 @@ def description_json(found: WorkflowExecutionDescription, outcome: Mapping[str, 
     }
     message = description(known)
     written: dict[str, Any] = message if raw else shorten(message)
-    if "result" in ours:
-        written["result"] = ours.pop("result")
+    for name in ("closeEvent", "result"):
+        if name in ours:
+            written[name] = ours.pop(name)
+    ours.pop("encoding", None)
     ours = {name: value for name, value in ours.items() if value}
     return {**written, "odradek": ours} if ours else written
 
@@ -187,8 +206,9 @@ def _print_outcome(found: WorkflowExecutionDescription, outcome: Mapping[str, An
     print_fields(
         {
             "RunTime": age_text(max(0, summary.close_time_ms - (summary.execution_time_ms or summary.start_time_ms))),
-            "Status": status_text(summary.status),  # in capitals, as `temporal` writes it here
+            "Status": status_text(summary.status, status_word(summary.status)),  # in capitals, as `temporal` writes it here
             "Result": (str(result) if isinstance(result, Unreadable) else json_text(result)) if "result" in outcome else None,
+            "ResultEncoding": outcome.get("encoding"),
             "Failure": Painted(outcome["failure"], RED) if "failure" in outcome else None,
             "ContinuedAs": outcome.get("newExecutionRunId"),
         }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TextIO
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, with_client
@@ -30,7 +30,7 @@ from odradek.cli.style import event_type_text
 from odradek.cli.times import time_text
 from odradek.cli.workflow.options import add_one, handle_of, member, names
 from odradek.client import Client, WorkflowHistory
-from odradek.common import QueryRejectCondition
+from odradek.common import QueryRejectCondition, RawValue
 
 _STACK_TRACE, _METADATA = "__stack_trace", "__temporal_workflow_metadata"
 _DEFINITIONS = (("Query", "queryDefinitions"), ("Signal", "signalDefinitions"), ("Update", "updateDefinitions"))
@@ -111,12 +111,8 @@ def query(options: argparse.Namespace) -> int:
     arguments = inputs_of(options)
 
     async def use(client: Client) -> None:
-        answer = await handle_of(client, options).query(
-            options.name, args=arguments, reject_condition=options.reject_condition, rpc_timeout=options.rpc_timeout
-        )
-        if is_json(options):
-            print_value(options, {"queryResult": answer})
-        else:
+        answer = await _asked(client, options, options.name, arguments)
+        if not is_json(options):
             print_for_people(answer)
 
     with_client(options, use)
@@ -127,12 +123,8 @@ def stack(options: argparse.Namespace) -> int:
     """Print the call stack."""
 
     async def use(client: Client) -> None:
-        answer = await handle_of(client, options).query(
-            _STACK_TRACE, result_type=str, reject_condition=options.reject_condition, rpc_timeout=options.rpc_timeout
-        )
-        if is_json(options):
-            print_value(options, {"queryResult": answer})
-        else:
+        answer = await _asked(client, options, _STACK_TRACE)
+        if not is_json(options):
             print(visible(str(answer), lines=True))
 
     with_client(options, use)
@@ -143,12 +135,10 @@ def metadata(options: argparse.Namespace) -> int:
     """Print what the workflow says of itself."""
 
     async def use(client: Client) -> None:
-        answer = await handle_of(client, options).query(
-            _METADATA, reject_condition=options.reject_condition, rpc_timeout=options.rpc_timeout
-        )
+        answer = await _asked(client, options, _METADATA)
         if is_json(options):
-            print_value(options, {"queryResult": answer})
-        elif isinstance(answer, dict):
+            return
+        if isinstance(answer, dict):
             _print_metadata(answer)
         else:  # a codec wrote it
             print(visible(str(answer)))
@@ -180,10 +170,7 @@ def show(options: argparse.Namespace) -> int:
                     print_line(written)
         elif options.follow or options.detailed:
             async for event in events:
-                number, time, kind = _row(event)
-                print(f"{number:>5}  {time}  {painted(kind)}", flush=True)
-                if options.detailed:
-                    _print_attributes(event)
+                print_event(event, detailed=options.detailed)
         else:
             print_table(["ID", "TIME", "TYPE"], [_row(event) async for event in events])
 
@@ -191,7 +178,24 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-# --- metadata
+# --- queries
+
+
+async def _asked(client: Client, options: argparse.Namespace, name: str, arguments: Sequence[Any] = ()) -> Any:
+    """The answer, for people; for programs it is written: Temporal's QueryWorkflowResponse, payloads in short form."""
+    answer = await handle_of(client, options).query(
+        name,
+        args=arguments,
+        result_type=RawValue if is_json(options) else None,
+        reject_condition=options.reject_condition,
+        rpc_timeout=options.rpc_timeout,
+    )
+    if is_json(options):
+        from odradek.engine.json_fields import PAYLOADS
+        from odradek.web.temporal.shorthand import shorten
+
+        print_value(options, {} if answer is None else {"queryResult": shorten(PAYLOADS.write([answer.payload]))})
+    return answer
 
 
 def _print_metadata(answer: dict[str, Any]) -> None:
@@ -230,9 +234,12 @@ def _json_of(event: Any) -> list[dict[str, Any]]:
     return events
 
 
-def _print_attributes(event: Any) -> None:
-    for written in _json_of(event):
+def print_event(event: Any, *, detailed: bool, file: TextIO | None = None) -> None:
+    """An event on a line, with what it holds below; at once."""
+    number, time, kind = _row(event)
+    print(f"{number:>5}  {time}  {painted(kind)}", file=file, flush=True)
+    for written in _json_of(event) if detailed else ():
         for name, value in written.items():
             if name.endswith("EventAttributes"):
                 for field, one in in_words(value).items():
-                    print(f"         {field}: {visible(one) if isinstance(one, str) else json_text(one)}")
+                    print(f"         {field}: {visible(one) if isinstance(one, str) else json_text(one)}", file=file)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 import uuid
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, duration, filled, key_values, with_client
 from odradek.cli.inputs import add_inputs, input_options, inputs_of
-from odradek.cli.output import is_json, output_options, print_for_people, print_one, print_value
+from odradek.cli.output import is_json, output_options, print_for_people, print_one, print_value, visible
 from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
 from odradek.cli.workflow.options import add_one, add_timeout, handle_of, member, names
+from odradek.cli.workflow.outcome import close_event, friendly, history_json, result_with_progress, status_word
 from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
 from odradek.client import Client, WorkflowFailureError
-from odradek.client.verdicts import noting_pending
+from odradek.client.verdicts import noting_outcomes, noting_pending
 from odradek.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -22,10 +26,12 @@ from odradek.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from odradek.exceptions import CancelledError, TerminatedError, TimeoutError
+from odradek.wire.outcomes import WorkflowResult
 
 STATUSES = (*COMMON[:4], Status.ALREADY_STARTED, Status.INTERRUPTED)
 _KINDS = {bool: "Bool", int: "Int", float: "Double", str: "Keyword", list: "KeywordList"}
+_OUTCOME = """stdout has the result alone, as JSON; what `execute` started stands on stderr. -o json is what `temporal` writes, with
+`status`, `closeEvent` (null once the history is deleted) and `result`; a `failure` in words, and the status TERMINATED, are ours."""
 
 
 def register(actions: Commands) -> None:
@@ -55,12 +61,15 @@ def register(actions: Commands) -> None:
         examples=(
             """odradek workflow execute -w order-1 --type OrderWorkflow -t orders -i '{"product": "spool"}'""",
             "odradek workflow execute -w order-2 --type OrderWorkflow -t orders --input-file order.json -o json",
+            "odradek workflow execute --type OrderWorkflow -t orders --input-file order.json --detailed",
         ),
+        notes=_OUTCOME,
         statuses=STATUSES,
         parents=parents,
     )
     _start_options(parser)
     _start_signal_options(parser)
+    parser.add_argument("--detailed", action="store_true", help="its events as they happen, on stderr; with -o json its `history`")
     parser = add_command(
         actions,
         "signal-with-start",
@@ -83,6 +92,7 @@ def register(actions: Commands) -> None:
             result,
             help="wait for a workflow's result",
             examples=("odradek workflow result -w order-1", "odradek workflow result -w order-1 -o json --rpc-timeout 30s"),
+            notes=_OUTCOME,
             statuses=ONE_WORKFLOW,
             parents=[cluster_options(), output_options()],
         )
@@ -152,13 +162,22 @@ def execute(options: argparse.Namespace) -> int:
     keywords = start_keywords(options)
 
     async def use(client: Client) -> None:
-        outcome = {"workflowId": options.workflow_id, **_started(options, client)}
-        try:
-            value = await client.execute_workflow(options.type, **keywords)
-        except WorkflowFailureError as error:
-            _print_failure(options, outcome, error)
-            raise
-        _print_result(options, outcome, value)
+        began_s = time.monotonic()
+        handle = await client.start_workflow(options.type, **keywords)
+        told = {"workflowId": handle.id, "runId": handle.result_run_id or "", **_started(options, client)}
+        if not is_json(options):
+            _print_running(told)
+
+        async def more() -> dict[str, Any]:
+            return await history_json(client, handle.id, told["runId"], options.task_queue)
+
+        await _print_outcome(
+            options,
+            client,
+            result_with_progress(client, handle) if options.detailed and not is_json(options) else handle.result(),
+            lambda outcome: {**told, "durationMillis": round((time.monotonic() - began_s) * 1000)},
+            more if options.detailed else None,
+        )
 
     with_client(options, use, creates=True)
     return 0
@@ -168,13 +187,14 @@ def result(options: argparse.Namespace) -> int:
     """Wait, and print the result."""
 
     async def use(client: Client) -> None:
-        outcome = {"workflowId": options.workflow_id, "runId": options.run_id}
-        try:
-            value = await handle_of(client, options).result(rpc_timeout=options.rpc_timeout)
-        except WorkflowFailureError as error:
-            _print_failure(options, outcome, error)
-            raise
-        _print_result(options, outcome, value)
+        await _print_outcome(
+            options,
+            client,
+            handle_of(client, options).result(rpc_timeout=options.rpc_timeout),
+            lambda outcome: {
+                "workflowId": options.workflow_id, "runId": options.run_id or outcome.run_id, "namespace": client.namespace
+            },
+        )  # fmt: skip
 
     with_client(options, use)
     return 0
@@ -183,24 +203,49 @@ def result(options: argparse.Namespace) -> int:
 # --- parts
 
 
-def _print_result(options: argparse.Namespace, outcome: dict[str, Any], value: Any) -> None:
-    """The value alone for people: it goes on into `jq`, or a file, as it is."""
+async def _print_outcome(
+    options: argparse.Namespace,
+    client: Client,
+    awaited: Coroutine[Any, Any, Any],
+    told: Callable[[WorkflowResult], dict[str, Any]],
+    history: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None,
+) -> None:
+    """For people the value alone, which goes on into `jq`, or a file, as it is; of a failure the line on stderr that comes by itself.
+
+    For programs what `temporal` writes: `told` of the run that was the last, its status, close event and result, and the history. Of a
+    failure also its words, which are ours.
+    """
+    failed: WorkflowFailureError | None = None
+    with noting_outcomes() as outcomes:
+        try:
+            value = await awaited
+        except WorkflowFailureError as error:
+            failed = error
     if not is_json(options):
+        if failed is not None:
+            raise failed
         print_for_people(value)
         return
-    print_value(options, {name: one for name, one in outcome.items() if one} | {"status": "COMPLETED", "result": value})
+    last = outcomes[-1]
+    written = {**told(last), "status": status_word(last.status), "closeEvent": await close_event(client, last, options.rpc_timeout)}
+    written |= {"result": friendly(last.result)} if failed is None else {"failure": _failure_json(failed)}
+    if history is not None:
+        written["history"] = await history()
+    print_value(options, written)
+    if failed is not None:
+        raise failed
 
 
-def _print_failure(options: argparse.Namespace, outcome: dict[str, Any], error: WorkflowFailureError) -> None:
-    """Programs get the failure on stdout as well; the line on stderr and the exit status come by themselves."""
-    if not is_json(options):
-        return
-    cause = error.cause
-    status = {CancelledError: "CANCELED", TerminatedError: "TERMINATED", TimeoutError: "TIMED_OUT"}.get(type(cause), "FAILED")
-    failure: dict[str, Any] = {"message": str(cause)}
-    if isinstance(kind := getattr(cause, "type", None), str):
-        failure["type"] = kind
-    print_value(options, {name: one for name, one in outcome.items() if one} | {"status": status, "failure": failure})
+def _failure_json(error: WorkflowFailureError) -> dict[str, Any]:
+    kind = getattr(error.cause, "type", None)
+    return {"message": str(error.cause), **({"type": kind} if isinstance(kind, str) else {})}
+
+
+def _print_running(told: dict[str, Any]) -> None:
+    """On stderr: what is printed on stdout is the result."""
+    print("Running execution:", file=sys.stderr)
+    for name, value in told.items():
+        print(f"  {name[:1].upper()}{name[1:]:<11}{visible(value)}", file=sys.stderr, flush=True)
 
 
 def start_keywords(options: argparse.Namespace) -> dict[str, Any]:

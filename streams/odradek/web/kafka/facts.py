@@ -95,7 +95,7 @@ class ActivityPartitionView(msgspec.Struct):
 
 
 class MemberView(msgspec.Struct):
-    """A processor or service, as it said itself. `alive`: it has said something lately."""
+    """A processor or service, as it said itself. `alive`: it has said something lately. `timer_backlog`: timers due soon, in its memory."""
 
     member_id: str
     kind: str
@@ -118,7 +118,8 @@ class MemberView(msgspec.Struct):
 class QueueView(msgspec.Struct):
     """A task queue. `served`: every partition of its `events` has a living owner. `activity_group`: "classic" or "share", the kind of
     group that its services are in, "" without activities; with a share group `activity_lag` is None, since nobody can tell it.
-    `restore_remaining`, `timer_backlog` and `open_runs` are None as long as they are unknown for one of its partitions.
+    `restore_remaining`, `timer_backlog` (timers due soon: see `PartitionView`) and `open_runs` are None as long as they are unknown for one
+    of its partitions.
     `stuck_partitions`: those whose owner is silent or whose lane makes no progress, see `PartitionView`.
     """
 
