@@ -19,6 +19,7 @@ from odradek.visibility.changelog import keeper
 from odradek.visibility.intake import app
 from odradek.visibility.reader import VisibilityReader
 from odradek.visibility.store.windows import WindowStatistics
+from tests.kafka.fake_registry import fake_registry
 from tests.kafka.lane_records import until
 from tests.kafka.test_visibility_intake import (  # fixtures among them
     T0,
@@ -91,7 +92,16 @@ def delete(settings: Settings, topic: str) -> None:
     admin.delete_topics([topic], operation_timeout=30)[topic].result(timeout=30)
 
 
-def test_windows_outlive_the_runs_and_the_disk(settings: Settings, runs: Runs) -> None:
+@pytest.mark.parametrize("registry", ["", pytest.param("registry", marks=pytest.mark.slow)])
+def test_windows_outlive_the_runs_and_the_disk(settings: Settings, runs: Runs, registry: str) -> None:
+    with fake_registry() as framing:
+        if registry:
+            settings = settings.replace(schema_registry_url=framing.url)
+        outlive(settings, runs)
+        assert any("WindowsCheckpoint" in schema for schema in framing.schemas) == bool(registry)
+
+
+def outlive(settings: Settings, runs: Runs) -> None:
     with reading(settings) as reader:
         write_and_purge(runs, reader, "a")
         runs.write(run("open", start_time_ms=OPEN_SINCE))
