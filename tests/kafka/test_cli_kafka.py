@@ -13,7 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,11 @@ from confluent_kafka.admin import AdminClient
 
 from odradek import cli
 from odradek.client import Client
+from odradek.config import Settings
+from odradek.contrib.pydantic import pydantic_data_converter
 from odradek.converter import DataConverter, PayloadCodec
 from odradek.wire.payload import Payload
+from tests.kafka.priced_workflows import Line, Priced
 
 REPOSITORY = Path(__file__).parents[2]
 TARGET = "tests.kafka.client_workflows"
@@ -66,8 +71,8 @@ def odradek(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys
 def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "odradek.cli", "worker", f"{TARGET}:WORKFLOWS", "--activities", TARGET, "-t", "q", *arguments]
+    def start(*arguments: str, target: str = TARGET) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "odradek.cli", "worker", f"{target}:WORKFLOWS", "--activities", target, "-t", "q", *arguments]
         process = subprocess.Popen(command, env=environment, start_new_session=True)
         started.append(process)
         return process
@@ -228,6 +233,19 @@ def test_start_first_worker_later(odradek: Run, start_worker: Callable[..., subp
     start_worker()
     done = odradek("workflow", "result", "-w", "g", "-t", "q")
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+async def test_a_worker_with_a_data_converter(bootstrap: str, namespace: str, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    """In each of its processes."""
+    name = "odradek.contrib.pydantic:pydantic_data_converter"
+    worker = start_worker("--data-converter", name, "--processes", "2", target="tests.kafka.priced_workflows")
+    settings = Settings(address=bootstrap, namespace=namespace, partitions=2)
+    async with await Client.connect(settings=settings, data_converter=pydantic_data_converter) as client:
+        lines = [Line(product=uuid.uuid4(), price=Decimal(f"{number}.10")) for number in range(3)]
+        runs = [client.execute_workflow(Priced.run, lines, id=f"priced-{number}", task_queue="q") for number in range(6)]
+        assert await asyncio.wait_for(asyncio.gather(*runs), 60) == [Decimal("3.30")] * 6
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
 
 
 def test_worker_drains_on_sigterm(odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:

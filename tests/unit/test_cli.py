@@ -368,6 +368,36 @@ def test_an_interceptor_that_cannot_be_is_said_before_anything_starts(
     assert says in said and said.count("\n") == 1 and "decorator" not in said
 
 
+CONVERTERS = """
+    from odradek.converter import DataConverter
+
+    class Own(DataConverter): ...
+
+    own = Own()
+    BOTH = [Own, own]
+    other = 7
+"""
+
+
+@pytest.mark.parametrize(
+    ("suffix", "says"),
+    [
+        ("", "which data converter? MODULE:NAME"),
+        (":BOTH", "2 data converters; a worker has one"),
+        (":other", "7 is no data converter: a `Da"),
+    ],
+)
+def test_a_data_converter_that_cannot_be_is_said_before_anything_starts(
+    module: str, tmp_path: Path, suffix: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{module}_c"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(CONVERTERS))
+    assert cli.main(["worker", f"{module}:A", "-t", "q", "--data-converter", f"{name}{suffix}"]) == Status.USAGE
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert [type(worker.data_converter_of(f"{name}:{one}")).__name__ for one in ("Own", "own")] == ["Own", "Own"]
+
+
 def test_interceptors_are_made_of_their_classes(module: str, tmp_path: Path) -> None:
     name = f"{module}_i"
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(INTERCEPTORS))

@@ -19,6 +19,7 @@ from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, settings_of
 from odradek.cli.status import SERVING, Status, UsageError, status_of
 from odradek.config import Settings
+from odradek.converter import DataConverter
 from odradek.exceptions import OdradekError
 from odradek.telemetry.logs import log_as_set
 
@@ -31,6 +32,7 @@ EXAMPLES = """examples:
   odradek worker shop.workflows --activities shop.activities --task-queue orders
   odradek worker --activities stock:ACTIVITIES --task-queue inventory --config stock.yaml
   odradek worker shop.workflows --task-queue orders --interceptor odradek.contrib.opentelemetry:TracingInterceptor
+  odradek worker shop.workflows --task-queue orders --data-converter odradek.contrib.pydantic:pydantic_data_converter
 
 MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines (of interceptors one is named).
 Modules are looked for in the present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace (setting
@@ -55,6 +57,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--interceptor", action="append", metavar="MODULE:NAME", help="interceptor, its class, or a list of them; may be given again"
     )
+    parser.add_argument("--data-converter", metavar="MODULE:NAME", help="the `DataConverter` of its clients (default: JSON)")
     parser.add_argument("--task-queue", "-t", help="task queue (setting `task_queue`)")
     parser.add_argument("--processes", type=POSITIVE, default=1, metavar="N", help="processes, each a member of the group (default: 1)")
     parser.add_argument(
@@ -78,9 +81,10 @@ def run(options: argparse.Namespace) -> int:
     workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
     activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]
     interceptors = [one for name in options.interceptor or [] for one in interceptors_of(name)]
+    converter = data_converter_of(options.data_converter) if options.data_converter else DataConverter.default
     if options.processes > 1 or options.supervise:
         return _supervise(settings, options.arguments, options.processes)
-    return asyncio.run(_serve(settings, settings.task_queue, workflows, activities, interceptors))
+    return asyncio.run(_serve(settings, settings.task_queue, workflows, activities, interceptors, converter))
 
 
 def load(name: str, wanted: Callable[[Any], bool], what: str, cure: str = "; is its decorator missing?") -> list[Any]:
@@ -122,6 +126,17 @@ def interceptors_of(name: str) -> list[Any]:
     return [_made(name, one) for one in found]
 
 
+def data_converter_of(name: str) -> DataConverter:
+    """The one that `MODULE:NAME` names, made where it names a class. Raises `UsageError`."""
+    if not name.partition(":")[2]:
+        raise UsageError(f"{name}: which data converter? MODULE:NAME")
+    found = load(name, _is_data_converter, "data converter", ": a `DataConverter` of `odradek.converter`, or a class derived from it")
+    if len(found) > 1:
+        raise UsageError(f"{name}: {len(found)} data converters; a worker has one")
+    converter: DataConverter = _made(name, found[0])
+    return converter
+
+
 def _made(name: str, one: Any) -> Any:
     if not inspect.isclass(one):
         return one
@@ -150,6 +165,10 @@ def _is_interceptor(value: Any) -> bool:
     return issubclass(value, kinds) and value not in kinds if inspect.isclass(value) else isinstance(value, kinds)
 
 
+def _is_data_converter(value: Any) -> bool:
+    return issubclass(value, DataConverter) if inspect.isclass(value) else isinstance(value, DataConverter)
+
+
 def _supervise(settings: Settings, arguments: list[str], processes: int) -> int:
     """N processes of this same command, each in its own interpreter."""
     from odradek.kafka.refused import check_kafka_settings
@@ -174,7 +193,14 @@ def _without(arguments: list[str], flag: str, option: str) -> list[str]:
     return kept
 
 
-async def _serve(settings: Settings, task_queue: str, workflows: list[Any], activities: list[Any], interceptors: list[Any]) -> int:
+async def _serve(
+    settings: Settings,
+    task_queue: str,
+    workflows: list[Any],
+    activities: list[Any],
+    interceptors: list[Any],
+    data_converter: DataConverter,
+) -> int:
     """One worker, until it is told to stop."""
     from odradek.cli import garbage
     from odradek.client import Client, Interceptor
@@ -185,7 +211,7 @@ async def _serve(settings: Settings, task_queue: str, workflows: list[Any], acti
     garbage.tune()
     clients = [one for one in interceptors if isinstance(one, Interceptor)]  # those of workers too are used by the client's workers
     others: list[Any] = [one for one in interceptors if one not in clients]
-    client = await Client.connect(settings=settings, interceptors=clients)
+    client = await Client.connect(settings=settings, interceptors=clients, data_converter=data_converter)
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
         logged: list[BaseException] = []
 
