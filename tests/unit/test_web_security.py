@@ -92,6 +92,63 @@ def test_hosts(listens: str, allowed: list[str], host: str, answered: bool, monk
     assert is_allowed_host(host, ServerOptions(host=listens, allowed_hosts=allowed)) is answered
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("a.example.com", "a.example.com"),
+        ("A.Example.com/", "a.example.com"),
+        ("c.example.com:8443", "c.example.com"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("[2001:DB8::5]:8088", "[2001:db8::5]"),
+        ("*", "*"),
+        ("https://a.example.com", "write the name alone: a.example.com"),
+        ("*.d.example.com", "there are no patterns"),
+        ("a b", "it is no host name"),
+        ("", "it is no host name"),
+        ("http://[", "write the name alone"),
+    ],
+)
+def test_names_as_they_are_written(given: str, meant: str) -> None:
+    if " " in meant:
+        with pytest.raises(ConfigurationError, match=f"^--allowed-host .*{meant}"):
+            ServerOptions(allowed_hosts=[given])
+    else:
+        assert ServerOptions(allowed_hosts=[given]).allowed_hosts == (meant,)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("https://ops.example.com/", "https://ops.example.com"),
+        ("HTTPS://Ops.Example.com", "https://ops.example.com"),
+        ("https://ops.example.com:443", "https://ops.example.com"),
+        ("http://ops.example.com:80/", "http://ops.example.com"),
+        ("https://ops.example.com:8443", "https://ops.example.com:8443"),
+        ("https://[2001:DB8::5]:8088", "https://[2001:db8::5]:8088"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("moz-extension://ab-cd", "moz-extension://ab-cd"),
+        *[(bad, "") for bad in ("foo", "*", "null", "", "ops.example.com", "https://a/b", "https://u@a", "https://a?b", "https://a:99999")],
+        *[(bad, "") for bad in ("https://*.a.com", "htps://a", "https://", "http://[", "https://a b")],
+    ],
+)
+def test_origins_as_they_are_written(given: str, meant: str) -> None:
+    if meant:
+        assert ServerOptions(trusted_origins=[given]).trusted_origins == (meant,)
+    else:
+        with pytest.raises(ConfigurationError, match=r"^--trusted-origin .*scheme, host and port alone"):
+            ServerOptions(trusted_origins=[given])
+
+
+async def test_a_refused_origin_names_the_setting(tmp_path: Path) -> None:
+    async with web(tmp_path).client() as client:
+        for sent, said in (
+            ("https://ops.example", "--trusted-origin https://ops.example (`trusted_origins`)"),
+            ("null", "names no origin"),
+        ):
+            response = await client.post("/login", headers={"origin": sent, "sec-fetch-site": "cross-site"})
+            assert response.status_code == 403 and said in response.json()["message"]
+
+
 @pytest.mark.parametrize("listens", ["127.0.0.1", "0.0.0.0"])
 async def test_rebound_name_is_refused(tmp_path: Path, listens: str) -> None:
     async with web(tmp_path, host=listens).client() as client:

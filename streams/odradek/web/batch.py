@@ -168,10 +168,12 @@ class BatchJobs:
         self._clock_ms = clock_ms
 
     def get(self, job_id: str) -> BatchJob:
-        """A job. NOT_FOUND when the process was started anew since."""
+        """A job. NOT_FOUND for one of another process, or of this one before it was started anew."""
         job = self.find(job_id)
         if job is None:
-            raise not_found("this batch is not known here: the server was started anew since, and what it had done is done")
+            raise not_found(
+                "this batch is not known here: it is another server's, or the server was started anew since. What it had done is done"
+            )
         return job
 
     def find(self, job_id: str) -> BatchJob | None:

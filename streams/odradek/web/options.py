@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from odradek.web.security.names import host_name, origin
+
 if TYPE_CHECKING:
     from odradek.web.security.authentication import Authenticator
 
@@ -53,4 +55,7 @@ class ServerOptions:
     loopback: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        """Raises ConfigurationError for a name or an origin that could never match."""
+        object.__setattr__(self, "allowed_hosts", tuple(host_name(one) for one in self.allowed_hosts))
+        object.__setattr__(self, "trusted_origins", tuple(origin(one) for one in self.trusted_origins))
         object.__setattr__(self, "loopback", self.host in ("127.0.0.1", "::1", "localhost"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+_SHOWN_MAX = 200
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -25,3 +26,11 @@ def is_cross_site(method: str, headers: Mapping[str, str], trusted_origins: Coll
     if not origin:
         return False
     return origin == "null" or urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+
+
+def refused_origin(headers: Mapping[str, str]) -> str:
+    """What to say of such a request."""
+    origin = headers.get("origin", "")[:_SHOWN_MAX]
+    if not origin or origin == "null":
+        return "cross-site request refused: its browser names no origin that could be trusted"
+    return f"cross-site request refused: if {origin!r} is yours, start the server with --trusted-origin {origin} (`trusted_origins`)"

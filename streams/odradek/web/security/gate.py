@@ -23,7 +23,7 @@ from odradek.web.errors import ApiError, api_error
 from odradek.web.options import ServerOptions
 from odradek.web.paths import path_problem
 from odradek.web.security.authentication import Anonymous, Principal
-from odradek.web.security.cross_site import SAFE_METHODS, is_cross_site
+from odradek.web.security.cross_site import SAFE_METHODS, is_cross_site, refused_origin
 from odradek.web.security.headers import new_nonce, security_headers
 from odradek.web.security.hosts import is_allowed_host, refused_host
 
@@ -78,7 +78,7 @@ class Gate:
         if problem := path_problem(scope):
             return self._answer(scope, ApiError(RPCStatusCode.INVALID_ARGUMENT, problem))
         if is_cross_site(method, headers, self._options.trusted_origins):
-            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "cross-site request refused"))
+            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, refused_origin(headers)))
         if _OPEN.fullmatch(path):
             scope["state"]["principal"] = None
             return None

@@ -11,8 +11,8 @@ import ipaddress
 import socket
 
 from odradek.web.options import ServerOptions
+from odradek.web.security.names import ANY
 
-ANY = "*"
 _SHOWN_MAX = 100
 
 
@@ -23,7 +23,7 @@ def is_allowed_host(host: str, options: ServerOptions) -> bool:
     name = _without_port(host).lower()
     if not name:
         return False
-    return name == "localhost" or _is_address(name) or name in {own.lower() for own in (*options.allowed_hosts, *_own_names(options))}
+    return name == "localhost" or _is_address(name) or name in {*options.allowed_hosts, *(own.lower() for own in _own_names(options))}
 
 
 def refused_host(host: str) -> str:

@@ -127,7 +127,7 @@ class HistoryBook:
         """An imported history. NOT_FOUND once it is gone."""
         history = self._histories.get(("imported", name, ""))
         if history is None:
-            raise not_found("this imported history is no longer kept: import the file again")
+            raise not_found("this imported history is not kept here (any more), or is another server's: import the file again")
         self._histories.move_to_end(("imported", name, ""))
         return history
 
