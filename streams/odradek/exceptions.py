@@ -501,12 +501,15 @@ class TopicError(OdradekError):
 
 
 class TopicMissingError(TopicError):
-    """A topic does not exist and may not, or could not, be created."""
+    """A topic does not exist and may not, or could not, be created. text: what to say instead to somebody who only looks."""
 
-    def __init__(self, topic: str, *, partitions: int | None = None, reason: str = "creation is off (`create_topics`)") -> None:
+    def __init__(
+        self, topic: str, *, partitions: int | None = None, reason: str = "creation is off (`create_topics`)", text: str = ""
+    ) -> None:
         count = f" with {partitions} partitions" if partitions else ""
         super().__init__(
-            f"topic {topic} does not exist and was not created: {reason}. "
+            text
+            or f"topic {topic} does not exist and was not created: {reason}. "
             f"Create it{count} and the settings of docs/operate.md (Topics made by hand), or set `create_topics` and "
             f"give this principal the right to create topics",
             topic=topic,

@@ -16,6 +16,8 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
 from odradek.web.errors import ApiError
 from odradek.web.kafka import trail as trail_module
+from odradek.web.kafka.cluster import QueueReader
+from odradek.web.kafka.follower import Board
 from odradek.web.kafka.trail import RecordReader
 from odradek.wire.codec import Codec, encode
 from odradek.wire.events import DescribeWorkflow, Request, StartWorkflow, TerminateWorkflow
@@ -81,8 +83,14 @@ def test_a_partition_that_is_not_there_is_no_missing_topic(settings: Settings) -
     with pytest.raises(ApiError) as refused:
         reader.record(topic, 99, 0, timeout_s=10)
     assert refused.value.http_status == 404 and refused.value.message == f"topic {topic} has no partition 99: it has 1, counted from 0"
-    with pytest.raises(TopicMissingError, match="reading a record creates no topic"):
+    with pytest.raises(TopicMissingError, match=r"does not exist: task queue 'absent' was never used, or was deleted$"):
         reader.record(absent, 0, 0, timeout_s=10)
+    with pytest.raises(TopicMissingError, match=r"^'__consumer_offsets' is no topic of .*: other topics of the cluster are not shown$"):
+        reader.record("__consumer_offsets", 0, 0, timeout_s=10)
+    queues = QueueReader(settings, admin, Board())
+    with pytest.raises(TopicMissingError, match=r"^task queue 'absent' was never used in namespace .* list` shows those that are there$"):
+        queues.queue("absent")
+    queues.close()
 
 
 def test_a_follower_that_was_held_up_says_what_was_deleted_before_it_and_goes_on(

@@ -117,6 +117,7 @@ OPERATIONAL = [
     ),
     (exceptions.TopicRecreatedError("t", expected_id="A", found_id="B"), ["topic t", "made anew", "A", "B", "`state`"]),
     (exceptions.LaneFencedError("lost", topic="t", partition=3), ["t[3]", "lost"]),
+    (exceptions.TopicMissingError("t", text="never used"), ["never used"]),
     (exceptions.InputGapError(position=5, log_start=9, topic="t", partition=0), ["t[0]", "5 to 8", "retention"]),
     (exceptions.StateStoreError("/x", "locked", topic="t", partition=0), ["/x", "locked", "`state_dir`", "Nothing is lost"]),
     (exceptions.StateFormatError(found=3, supported=2), ["format 3", "up to 2"]),

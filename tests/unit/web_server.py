@@ -219,7 +219,7 @@ class FakeKafka:
 
     def queue(self, name: str) -> QueueDetail:
         if name != "orders":
-            raise TopicMissingError(self.topics.events(name), reason="never used")
+            raise TopicMissingError(self.topics.events(name), text=f"task queue {name!r} was never used")
         partition = PartitionView(0, 0, 10, 8, 2, "member-1", "worker", "RUNNING")
         activities = [ActivityPartitionView(0, 0, 5, 2, 3)]
         return QueueDetail("orders", True, True, True, 1, 1, 1, 2, 3, 100, 1, 0, 0, 5, 1, "classic", 0, [partition], activities, [])
@@ -231,7 +231,7 @@ class FakeKafka:
 
     def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
         if topic != self.topics.events("orders"):
-            raise TopicMissingError(topic, reason="it is no topic of this namespace")
+            raise TopicMissingError(topic, text="other topics are not shown")
         return self.record_view if (partition, offset) == (1, 7) else None
 
     def trail(self, workflow_id: str, **options: Any) -> Trail:

@@ -69,7 +69,8 @@ class QueueReader:
         """One queue. Raises TopicMissingError when it has neither topics nor members."""
         kinds = self.kinds().get(name)
         if kinds is None:
-            raise TopicMissingError(self.topics.events(name), reason=f"task queue {name!r} was never used in namespace {self._namespace!r}")
+            text = f"task queue {name!r} was never used in namespace {self._namespace!r}, or was deleted"
+            raise TopicMissingError(self.topics.events(name), text=f"{text}: `odradek task-queue list` shows those that are there")
         return self._detail(name, kinds)
 
     def share_groups(self, names: Iterable[str]) -> set[str]:

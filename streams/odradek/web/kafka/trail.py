@@ -48,10 +48,12 @@ class RecordReader:
         """One record; None when there is no committed one at that offset. Only topics of this namespace are read."""
         parsed = self._topics.parse(topic)
         if parsed is None or parsed.namespace != self._settings.namespace:
-            raise TopicMissingError(topic, reason="it is no topic of this namespace")
+            text = f"{topic!r} is no topic of namespace {self._settings.namespace!r}: other topics of the cluster are not shown"
+            raise TopicMissingError(topic, text=text)
         facts = self._admin.describe([topic]).get(topic)
         if facts is None:
-            raise TopicMissingError(topic, reason="reading a record creates no topic")
+            queue = f": task queue {parsed.task_queue!r} was never used, or was deleted" if parsed.task_queue else ""
+            raise TopicMissingError(topic, text=f"topic {topic} does not exist{queue}")
         if not 0 <= partition < facts.partitions:
             raise not_found(f"topic {topic} has no partition {partition}: it has {facts.partitions}, counted from 0")
         start = self._admin.start_offsets(topic, [partition])[partition]

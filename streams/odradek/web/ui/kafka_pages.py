@@ -48,7 +48,8 @@ async def dead_letters(visit: Visit) -> Response:
     if chosen:
         before = visit.number("before", 0) if visit.text("before") else None
         letters = await api.list_dead_letters(visit.asked(api.DeadLettersParameters(chosen, before)))
-    return visit.render("dead_letters.html", queues=listed, chosen=chosen, letters=letters)
+    unknown = chosen if chosen not in {one.name for one in listed} else ""
+    return visit.render("dead_letters.html", status=404 if unknown else 200, queues=listed, chosen=chosen, letters=letters, unknown=unknown)
 
 
 async def dead_letter(visit: Visit) -> Response:
