@@ -332,6 +332,21 @@ async def test_start_that_exists(server: WebServer) -> None:
     assert detail["runId"] == "run-of-order-1"
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"requestId": "a", "requestId": "b", %s', "requestId"),
+        ('{"input": [{"amount": 1, "amount": 2}], %s', "amount"),  # none of both is meant, in whosever JSON
+    ],
+)
+async def test_a_member_that_is_given_twice(server: WebServer, body: str, field: str) -> None:
+    async with server.client() as client:
+        for path in (f"{API}/workflows/order-1", "/api/odradek/v1/workflows/order-1/unpark"):
+            refused = await client.post(path, content=body % json.dumps(START)[1:], headers={"content-type": "application/json"})
+            assert refused.status_code == 400 and f'duplicate field "{field}"' in refused.json()["message"], refused.text
+    assert server.transport.records(StartWorkflow) == []
+
+
 async def test_repeated_request_id_gives_the_same_run(server: WebServer) -> None:
     async with server.client() as client:
         for _ in range(2):
@@ -347,6 +362,8 @@ async def test_repeated_request_id_gives_the_same_run(server: WebServer) -> None
         ({"taskQueue": {"name": ""}}, "TaskQueue"),
         ({"workflowTyp": {}}, 'unknown field "workflowTyp"'),
         ({"workflowType": {"nam": "x"}}, 'unknown field "workflowType.nam"'),
+        ({"request_id": "a", "requestId": "a"}, 'proto: duplicate field "requestId"'),
+        ({"taskQueue": {"normal_name": None, "name": "q", "normalName": ""}}, 'proto: duplicate field "taskQueue.normalName"'),
         ({"workflowRunTimeout": "fast"}, "workflowRunTimeout"),
         ({"workflowRunTimeout": "-1s"}, "negative"),
         ({"workflowIdReusePolicy": "SOMETIMES"}, "workflowIdReusePolicy"),
@@ -579,6 +596,21 @@ def test_payloads_with_more_to_say_keep_the_long_form(metadata: dict[str, bytes]
     long = {"metadata": {key: base64.b64encode(value).decode() for key, value in metadata.items()}, "data": "MQ=="}
     assert shorten(long) == long
     assert shorten({"payloads": [long, long]}) == {"payloads": [long, long]}
+
+
+@pytest.mark.parametrize(
+    ("given", "payload"),
+    [
+        ({"data": "AAEC"}, Payload({}, b"\x00\x01\x02")),
+        ({"metadata": None, "data": "AAEC"}, Payload({}, b"\x00\x01\x02")),
+        ({"metadata": {"encoding": "anNvbi9wbGFpbg=="}}, Payload({"encoding": b"json/plain"}, b"")),
+        ({}, Payload({}, b"")),
+    ],
+)
+def test_payloads_without_one_half(given: dict[str, Any], payload: Payload) -> None:
+    """Legal to protobuf's reader. In the short form such an object stands for itself, as in Temporal."""
+    assert read_payload(given, "x", short=False) == payload
+    assert read_payload(given, "x").metadata == {"encoding": b"json/plain"}
 
 
 def test_user_data_that_looks_like_a_payload() -> None:

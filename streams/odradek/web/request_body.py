@@ -42,13 +42,23 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 async def read_json(request: Request, limit: int, timeout_s: float) -> Any:
-    """The body as a JSON value; an empty one is an empty object."""
+    """The body as a JSON value; an empty one is an empty object. INVALID_ARGUMENT for what is none, or has a member twice."""
     raw = await read_body(request, limit, timeout_s)
     if not raw.strip():
         return {}
     try:
-        return standard_json.loads(raw)
+        return standard_json.loads(raw, object_of=_each_once)
     except RecursionError:
         raise invalid("the body is nested too deeply") from None
     except ValueError as error:
         raise invalid(f"the body is not JSON: {error}") from None
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a member that is given twice none is meant: protobuf's reader refuses it too."""
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise invalid(f'duplicate field "{doubled}": it stands more than once in one object of the body')
+    return found

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 
-def loads(text: str | bytes) -> Any:
-    """The value. ValueError for what is no JSON, NaN and numbers beyond a double among it; RecursionError for what is nested too deeply."""
-    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+def loads(text: str | bytes, *, object_of: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value. ValueError for what is no JSON, NaN and numbers beyond a double among it; RecursionError for what is nested too deeply.
+    object_of: makes an object of its members (default: the last of a name counts).
+    """
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=object_of)
 
 
 def decoder() -> json.JSONDecoder:

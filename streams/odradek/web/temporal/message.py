@@ -40,8 +40,12 @@ class Message:
         self.what = what
         self._short = short
         self._members: dict[str, Any] = {}
+        given: set[str] = set()
         for name, part in value.items():
             member = camel(name)
+            if member in given:  # in both its spellings
+                raise invalid(f'proto: duplicate field "{self._path(name)}"')
+            given.add(member)
             if member not in known and member not in ignored and member not in refused:
                 raise invalid(f'proto: unknown field "{self._path(name)}"')
             if part is None:
@@ -210,6 +214,8 @@ def _with_long_payloads(value: dict[str, Any], what: str, *, short: bool) -> dic
     found: dict[str, Any] = {}
     for raw, part in value.items():
         name, where = camel(raw), f"{what}.{raw}"
+        if name in found:
+            raise invalid(f'proto: duplicate field "{where}"')
         if part is None:
             continue
         if name in ("details", "lastHeartbeatDetails"):

@@ -64,7 +64,7 @@ def _short(value: dict[str, Any]) -> Any:
 
 def read_payload(value: Any, what: str, *, short: bool = True) -> Payload:
     """A payload in either form; `short` False: the long one only. ApiError names `what` when it is neither."""
-    long = _read_long(value)
+    long = _read_long(value, whole=short)
     if long is not None:
         for name in long.metadata:
             check_text(name, f"a name in {what}.metadata")
@@ -90,17 +90,21 @@ def read_payloads(value: Any, what: str, *, short: bool = True) -> list[Payload]
     raise invalid(f"{what}: payloads are a list of JSON values, or an object with a list named `payloads`")
 
 
-def _read_long(value: Any) -> Payload | None:
+def _read_long(value: Any, *, whole: bool) -> Payload | None:
+    """A payload in its long form, None when it is not in it. whole: with metadata, and with data where it is not null, or else it is taken
+    for a JSON value that stands for itself.
+    """
     if not isinstance(value, dict) or not value.keys() <= {"metadata", "data"}:
         return None
-    metadata, data = value.get("metadata"), value.get("data", "")
-    if not isinstance(metadata, dict) or not metadata or not isinstance(data, str):
+    metadata, data = value.get("metadata"), value.get("data")
+    if not isinstance(metadata, dict | None) or not isinstance(data, str | None):
         return None
     try:
-        payload = Payload({key: from_base64(text) for key, text in metadata.items()}, from_base64(data))
-    except (binascii.Error, ValueError, TypeError):
+        payload = Payload({key: from_base64(text) for key, text in (metadata or {}).items()}, from_base64(data or ""))
+    except (binascii.Error, ValueError, TypeError, AttributeError):
         return None
-    return payload if payload.data or payload.metadata.get("encoding") == b"binary/null" else None
+    is_whole = bool(payload.metadata) and bool(payload.data or payload.metadata.get("encoding") == b"binary/null")
+    return payload if is_whole or not whole else None
 
 
 def from_base64(text: str) -> bytes:
