@@ -215,6 +215,13 @@ def test_metadata(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -
     assert json.loads(odradek("workflow", "metadata", "-o", "json")[1]) == {"queryResult": [METADATA]}
 
 
+def test_a_query_that_is_rejected(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
+    owner.add(summary("order-1", status="TIMED_OUT", close_time_ms=START_MS + 9))
+    line = ["workflow", "query", "-w", "order-1", "-t", "orders", "--name", "state", "--reject-condition", "not_open"]
+    assert cli.main(line) == 1
+    assert capsys.readouterr().err == "odradek: query was rejected (--reject-condition), workflow has status: TimedOut\n"
+
+
 def test_metadata_that_a_codec_wrote(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = Payload({"encoding": b"binary/encrypted"}, b"1234")
     owner.add(summary("order-1"))

@@ -141,7 +141,7 @@ def test_command_line_shows_them(text: str, form: str, monkeypatch: pytest.Monke
             assert out.startswith("unreadable: ") and out.count("\n") == 1, out
             continue
         value = strict(out)
-        found = [value, *(value.values() if isinstance(value, dict) else value)]
+        found = [value, *value.values(), *value.get("queryResult", {}).get("payloads", [])]
         assert long_form(text) in found, found
 
 

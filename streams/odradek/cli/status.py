@@ -104,7 +104,10 @@ def status_of(error: BaseException) -> tuple[Status, str]:
         return Status.USAGE, str(error)
     if isinstance(error, CommandFailedError):
         return error.status, str(error)
-    if isinstance(error, WorkflowQueryFailedError | WorkflowQueryRejectedError):
+    if isinstance(error, WorkflowQueryRejectedError):
+        status = error.status.name.title().replace("_", "") if error.status is not None else "unknown"
+        return Status.FAILED, f"query was rejected (--reject-condition), workflow has status: {status}"
+    if isinstance(error, WorkflowQueryFailedError):
         return Status.FAILED, f"query failed: {error}"
     if isinstance(error, OdradekError):
         return Status.FAILED, str(error)
