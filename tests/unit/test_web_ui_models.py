@@ -286,7 +286,8 @@ def test_payloads_are_shown_as_what_they_hold() -> None:
     assert text.shown({"input": [readable, closed], "empty": [], "none": None, "false": False}) == {
         "input": [{"a": 1}, "⟨written by a codec⟩"]
     }
-    assert text.brief_payloads([closed]) == '"⟨written by a codec⟩"'
+    assert text.brief_payloads([closed]) == text.brief(closed) == "⟨written by a codec⟩", "no text, so without quotes"
+    assert text.brief_payloads([readable, closed]) == '[{"a": 1}, ⟨written by a codec⟩]' and text.brief_payloads(["a"]) == '"a"'
     assert text.failure_line({"message": "a", "type": "A", "cause": {"message": "b", "type": "B", "cause": None}}) == "B: b"
 
 

@@ -113,7 +113,7 @@ def test_a_long_history_opens_as_its_address_says(site: Site, new_page: NewPage)
     site.server.add(run, long_history(run, 700))
     page = new_page()
     page.goto(f"{site.url}/workflows/order-1/{run.run_id}?view=full&order=newest")
-    page.wait_for_selector(f".chunk > details.ev[data-row='{run.history_length}']:first-child")
+    page.wait_for_selector(f".chunk > :first-child > details.ev[data-row='{run.history_length}']")
 
 
 def test_marks_of_a_run(site: Site, new_page: NewPage) -> None:

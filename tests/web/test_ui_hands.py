@@ -125,7 +125,7 @@ def test_a_page_of_a_history_that_was_lost_comes_when_the_server_does(site: Site
         route.fulfill(status=503, body="") if len(refused) < 3 else route.continue_()
 
     page.goto(f"{site.url}/workflows/long/run-of-long/history?view=full")
-    page.wait_for_selector(".chunk > details.ev")
+    page.wait_for_selector(".chunk > .event > details.ev")
     page.context.set_offline(True)
     chunk = page.evaluate("(one => { one.scrollIntoView(); return one.dataset.first; })(document.querySelectorAll('.chunk')[15])")
     page.wait_for_selector("#content > [role=alert]:has-text('does not answer')")

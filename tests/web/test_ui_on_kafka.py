@@ -84,7 +84,7 @@ async def _kafka_beside(page: Any, settings: Settings) -> None:
     await page.wait_for_selector(f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).events(QUEUE)}')")
     await page.keyboard.press("Escape")
     # And from what was scheduled to its command, as the service that read it said.
-    await page.click("details.ev:has-text('Activity task scheduled') .came a")
+    await page.click(".event:has-text('Activity task scheduled') .came a")
     await page.wait_for_selector("#sheet h2:has-text('ActivityTask')")
     await page.wait_for_selector(f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).commands(QUEUE)}')")
     await page.keyboard.press("Escape")

@@ -43,6 +43,9 @@ def test_login_with_a_token(new_site: NewSite, new_page: NewPage) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector(f"h1:text-is('{TROUBLED}')")  # where it was going
     assert page.get_by_role("link", name="Signal…").is_visible()
+    text_of = "(one) => { const range = document.createRange(); range.selectNodeContents(one); return range.getBoundingClientRect(); }"
+    bottoms = f"[...document.querySelectorAll('.foot > a, .foot button')].map({text_of}).map(box => Math.round(box.bottom))"
+    assert len(set(page.evaluate(bottoms))) == 1  # on the line of its neighbours
     page.get_by_role("button", name="Log out").click()
     page.wait_for_selector("h1:text-is('Log in')")
     page.fill("input[name=token]", "only for looking at things")

@@ -126,12 +126,16 @@ def is_payload(value: Any) -> bool:
     return isinstance(value, dict) and "encoding" in value and "metadata" in value and "size" in value
 
 
+class _Placeholder(str):
+    """Stands for a value that is not shown, and is no text: nothing puts it into quotes."""
+
+
 def shown(value: Any, *, empties: bool = False) -> Any:
     """A value for people: payloads as what they hold, and without fields that hold nothing."""
     if is_payload(value):
         if "value" in value:
             return value["value"]
-        return f"⟨{value.get('unreadable') or value['encoding'] + ', ' + size(value['size'])}⟩"
+        return _Placeholder(f"⟨{value.get('unreadable') or value['encoding'] + ', ' + size(value['size'])}⟩")
     if isinstance(value, dict):
         parts = {name: shown(part, empties=empties) for name, part in value.items()}
         return parts if empties else {name: part for name, part in parts.items() if part not in _EMPTY and part not in ([], {})}
@@ -151,7 +155,7 @@ def pretty(value: Any) -> Markup:
 
 def brief(value: Any, length: int = 160) -> str:
     """A value on one line."""
-    text = value if isinstance(value, str) else _json(shown(value, empties=True), separators=(", ", ": "))
+    text = value if isinstance(value, str) else _on_a_line(shown(value, empties=True))
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
@@ -170,8 +174,12 @@ def brief_payloads(payloads: Any, length: int = 160) -> str:
     """Arguments or results on one line: without brackets when there is one."""
     if not payloads:
         return ""
-    values = [shown(one, empties=True) for one in payloads]
-    return brief(_json(values[0] if len(values) == 1 else values, separators=(", ", ": ")), length)
+    texts = [_on_a_line(shown(one, empties=True)) for one in payloads]
+    return brief(texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]", length)
+
+
+def _on_a_line(value: Any) -> str:
+    return value if isinstance(value, _Placeholder) else _json(value, separators=(", ", ": "))
 
 
 def failure_line(failure: Any) -> str:
