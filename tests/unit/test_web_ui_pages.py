@@ -543,6 +543,8 @@ async def test_queries_with_arguments(server: UiServer) -> None:
         asked = [record for record in server.owner.seen if isinstance(record, QueryWorkflow) and record.query_type == "state"]
         assert [json.loads(payload.data) for payload in asked[0].input] == ["a", 1, {"x": [2]}]
         assert "ValueError" in text_of((await client.get(f"{RUN}/queries?type=broken")).text)
+        early = text_of((await client.get(f"{RUN}/queries?type=early")).text)  # its workflow task fails: why, and with what
+        assert "Its workflow task is in a failed state" in early and "ValueError" in early and "bug" in early
         wrong = await client.get(f"{RUN}/queries", params={"type": "state", "args": "{"})
         assert wrong.status_code == 400 and "line 1" in text_of(wrong.text)
 

@@ -335,6 +335,7 @@ async def _ask(visit: Visit, facts: RunFacts, name: str, arguments: str) -> dict
             return {
                 "error": reply.message or (reply.failure.message if reply.failure is not None else reply.status),
                 "failure": record_value(reply.failure),
+                "unready": reply.status == FAILED_PRECONDITION,
             }
         check_reply(reply)
     except Exception as error:
