@@ -357,5 +357,7 @@ def test_statistics_that_were_not_measured() -> None:
     detail, _ = queue()
     written = task_queue._written(detail, QueueRates(Rates(), Rates()), task_queue.TYPES)
     assert written["stats"] is None and written["pollers"], "as `temporal` with --disable-stats"
+    alone = task_queue._written(msgspec.structs.replace(detail, has_activities=False, activity_lag=None), queue()[1], task_queue.TYPES)
+    assert alone["stats"][1]["approximateBacklogCount"] == alone["stats"][1]["tasksAddRate"] == 0, "of no tasks none waits"
     share = task_queue._written(msgspec.structs.replace(detail, activity_lag=None), QueueRates(Rates(1, 1, 0, 9), None), task_queue.TYPES)
     assert share["stats"][1]["approximateBacklogCount"] is share["stats"][1]["tasksAddRate"] is None, "what nobody knows"

@@ -208,6 +208,8 @@ def _written(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> di
 
 def _as_temporal(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> dict[str, Any]:
     """What `temporal task-queue describe -o json` says, as far as it is known here."""
+    from odradek.web.kafka.rates import Rates
+
     kinds = {_MEMBERS[one]: one for one in types}
     pollers = [
         {"buildId": _BUILD_ID, "taskQueueType": kinds[one.kind], "identity": one.identity, "lastAccessTime": iso_text(one.seen_ms)}
@@ -215,8 +217,11 @@ def _as_temporal(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -
         if one.alive and one.kind in kinds
     ]
     measured = {WORKFLOW: (detail.lag, rates.workflow), ACTIVITY: (detail.activity_lag, rates.activity)}
-    stats = [_stats(one, *measured[one]) for one in types]
     was_measured = any(one is not None and one.interval_ms for _, one in measured.values())
+    for kind, there in ((WORKFLOW, detail.has_workflows), (ACTIVITY, detail.has_activities)):
+        if not there:  # of no tasks none waits
+            measured[kind] = 0, Rates()
+    stats = [_stats(one, *measured[one]) for one in types]
     return {"reachability": None, "pollers": pollers or None, "stats": stats if was_measured else None}
 
 
