@@ -70,25 +70,28 @@ def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out, start_new_session=True)
-    died, ending = threading.Event(), threading.Event()
+    died, ending, deciding = threading.Event(), threading.Event(), threading.Lock()
 
     def watch() -> None:
         process.wait()
-        if not ending.is_set():
-            died.set()
-            signal.pthread_kill(main_thread, signal.SIGINT)  # whatever it waits for will not come
+        with deciding:
+            if not ending.is_set():
+                died.set()
+                signal.pthread_kill(main_thread, signal.SIGINT)  # whatever it waits for will not come
 
     main_thread = threading.get_ident()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is behind a `&` with it ignored
-    threading.Thread(target=watch, name=f"watch-{name}", daemon=True).start()
     try:
         try:
-            yield Part(process.pid)
+            try:
+                threading.Thread(target=watch, name=f"watch-{name}", daemon=True).start()  # it may interrupt at once
+                yield Part(process.pid)
+            finally:
+                with deciding:
+                    ending.set()
         except KeyboardInterrupt:
             if not died.is_set():
                 raise
-        finally:
-            ending.set()
         if died.is_set():
             raise RuntimeError(f"{name} ended with status {process.returncode}; its log ends:\n{log.read_text(errors='replace')[-3000:]}")
     finally:
