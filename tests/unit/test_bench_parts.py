@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,19 @@ def test_early_death_interrupts_what_waits_and_tells_the_cause(tmp_path: Path) -
         _process("slow", _WAITS, tmp_path),
     ):
         asyncio.run(asyncio.sleep(600))  # the test's own timeout is shorter
+
+
+def test_one_that_dies_before_its_body_begins_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupt came out as it was, and ended whoever ran the tests."""
+    start = threading.Thread.start
+
+    def slow(self: threading.Thread) -> None:
+        start(self)
+        time.sleep(600)
+
+    monkeypatch.setattr(threading.Thread, "start", slow)
+    with pytest.raises(RuntimeError, match=r"(?s)quick ended with status 3.*the cause"), _process("quick", _DIES, tmp_path):
+        raise AssertionError("it had ended before")
 
 
 def test_a_body_that_ends_first_ends_the_process(tmp_path: Path) -> None:
