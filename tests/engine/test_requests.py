@@ -121,6 +121,9 @@ def test_terminate_existing(policy: dict[str, str]) -> None:
     assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (outcomes.OK, "run-2", True)
     assert w.run_row("run-1").status == "TERMINATED" and w.run().run_id == "run-2"
     assert [(result.run_id, result.status) for result in w.results] == [("run-1", "TERMINATED")]
+    (terminated,) = [event.attributes for event in w.history("run-1") if isinstance(event.attributes, WorkflowExecutionTerminated)]
+    assert terminated.reason == "TerminateIfRunning WorkflowIdReusePolicy"
+    assert [payload.data for payload in terminated.details] == [b'"terminated by new runID: run-2"']
 
 
 @pytest.mark.parametrize(

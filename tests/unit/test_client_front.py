@@ -184,6 +184,7 @@ async def test_policies() -> None:
             "id_reuse_policy": WorkflowIDReusePolicy.TERMINATE_IF_RUNNING,
             "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
         },
+        {"start_signal": "s", "id_conflict_policy": WorkflowIDConflictPolicy.FAIL},
     ],
 )
 async def test_invalid_starts_are_refused_before_they_are_sent(wrong: dict[str, Any]) -> None:

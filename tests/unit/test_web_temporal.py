@@ -419,6 +419,9 @@ async def test_signal_cancel_terminate(server: WebServer) -> None:
 async def test_signal_with_start(server: WebServer) -> None:
     async with server.client() as client:
         body = {**START, "input": [1], "signalInput": ["now"]}
+        refused = {**body, "workflowIdConflictPolicy": "WORKFLOW_ID_CONFLICT_POLICY_FAIL"}
+        problem = await client.post(f"{API}/workflows/order-1/signal-with-start/go", json=refused)
+        assert problem.status_code == 400 and "CONFLICT_POLICY_FAIL is not supported" in problem.json()["message"]
         answer = ok(await client.post(f"{API}/workflows/order-1/signal-with-start/go", json=body))
     (record,) = server.transport.records(StartWorkflow)
     assert answer == {"runId": record.run_id, "started": True}

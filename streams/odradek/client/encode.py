@@ -123,6 +123,9 @@ async def start_record(
     return record
 
 
+NO_FAIL_WITH_SIGNAL = "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
+
+
 def _policies(input: StartWorkflowInput) -> tuple[str, str]:
     """Reuse and conflict policy with the defaults filled in: FAIL for a plain start, the open run for signal-with-start."""
     reuse, conflict = input.id_reuse_policy, input.id_conflict_policy
@@ -135,6 +138,8 @@ def _policies(input: StartWorkflowInput) -> tuple[str, str]:
         return "ALLOW_DUPLICATE", "TERMINATE_EXISTING"
     if conflict == WorkflowIDConflictPolicy.UNSPECIFIED:
         conflict = WorkflowIDConflictPolicy.FAIL if input.start_signal is None else WorkflowIDConflictPolicy.USE_EXISTING
+    elif conflict == WorkflowIDConflictPolicy.FAIL and input.start_signal is not None:
+        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, NO_FAIL_WITH_SIGNAL)
     return reuse.name, conflict.name
 
 

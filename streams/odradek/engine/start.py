@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from odradek.engine import cron, retry
 from odradek.engine.chain import create_run
 from odradek.engine.closing import terminate
@@ -18,6 +20,7 @@ from odradek.engine.waiters import WAIT_DEFAULT_MS, Waiter
 from odradek.wire import outcomes
 from odradek.wire.history import WorkflowExecutionStarted
 from odradek.wire.limits import DURATION_MAX_MS
+from odradek.wire.payload import Payload
 from odradek.wire.search_attributes import reserved_problem, values_problem
 from odradek.wire.state import RunRow
 
@@ -73,18 +76,19 @@ def apply_start(step: WorkflowStep, event: StartWorkflow) -> None:
             step, event, outcomes.INVALID_ARGUMENT, f"run_id {event.run_id} belongs to another workflow; choose a new UUID for each start"
         )
         return
+    # What has the id of the run, and does not answer, was made by a start without this one's signal, and keeps its id.
+    run_id = derived_run_id(step.input.origin_id) if taken is not None or not event.run_id else event.run_id
     exists = step.current() is not None or taken is not None
-    if exists and _answered_by_existing(step, event):
+    if exists and _answered_by_existing(step, event, run_id):
         return
-    # What has the id of the run has not answered: it was made by a start without this one's signal, and keeps its id.
-    run = _create(step, event, derived_run_id(step.input.origin_id) if taken is not None or not event.run_id else event.run_id)
+    run = _create(step, event, run_id)
     if event.signal_name:
         _add_signal(step, event, run, ends_delay=False)
     verdict(step, event, outcomes.OK, row=run.row, started=True)
     _await_result(step, event, run)
 
 
-def _answered_by_existing(step: WorkflowStep, event: StartWorkflow) -> bool:
+def _answered_by_existing(step: WorkflowStep, event: StartWorkflow, new_run_id: str) -> bool:
     """Whether a run that exists answers the request: a repeated one, a policy, or a signal to it. Terminates it if a policy says so."""
     entry = remembered(step, event)
     if entry is not None:
@@ -103,7 +107,7 @@ def _answered_by_existing(step: WorkflowStep, event: StartWorkflow) -> bool:
     if run is None:
         return False
     if run.is_open:
-        return _answered_by_open(step, event, run)
+        return _answered_by_open(step, event, run, new_run_id)
     message = _reuse_problem(event, run.row)
     if message:
         verdict(step, event, outcomes.ALREADY_EXISTS, message, row=run.row)
@@ -111,10 +115,11 @@ def _answered_by_existing(step: WorkflowStep, event: StartWorkflow) -> bool:
     return bool(message)
 
 
-def _answered_by_open(step: WorkflowStep, event: StartWorkflow, run: LiveRun) -> bool:
+def _answered_by_open(step: WorkflowStep, event: StartWorkflow, run: LiveRun, new_run_id: str) -> bool:
     policy = event.id_conflict_policy
     if event.id_reuse_policy == "TERMINATE_IF_RUNNING" or policy == "TERMINATE_EXISTING":
-        terminate(step, run, "TerminateIfRunning WorkflowIdReusePolicy Policy", [], "odradek")
+        details = [Payload({"encoding": b"json/plain"}, msgspec.json.encode(f"terminated by new runID: {new_run_id}"))]
+        terminate(step, run, "TerminateIfRunning WorkflowIdReusePolicy", details, "odradek")
         return False
     if policy == "USE_EXISTING" or (event.signal_name and policy in ("", "UNSPECIFIED")):
         if event.signal_name:

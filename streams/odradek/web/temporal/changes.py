@@ -56,7 +56,9 @@ async def signal_with_start(call: Call) -> dict[str, Any]:
     record.signal_name = call.path("signal_name")
     record.signal_input = body.payloads("signalInput")
     record.signal_headers = record.headers
-    if not body.enum("workflowIdConflictPolicy", "WORKFLOW_ID_CONFLICT_POLICY_", _CONFLICT) and record.id_conflict_policy == "FAIL":
+    if record.id_conflict_policy == "FAIL":
+        if body.enum("workflowIdConflictPolicy", "WORKFLOW_ID_CONFLICT_POLICY_", _CONFLICT):
+            raise invalid("Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.")
         record.id_conflict_policy = "USE_EXISTING"
     reply = await _send_start(call, record, queue)
     if reply is None:
