@@ -100,7 +100,7 @@ def test_a_table_has_the_same_text_with_colors(take: Take, capsys: pytest.Captur
 def test_a_table_on_a_narrow_terminal_is_cut_by_what_is_seen(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((40, 24)))
     take("always")
     output.print_table(["STATUS", "MESSAGE"], [[status_text("FAILED"), Painted("word " * 20, RED)], ["-", "short"]])
     lines = [ESCAPE.sub("", line) for line in terminal.getvalue().splitlines()]

@@ -301,7 +301,7 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_run_closes(
 
     transport.serve("orders", answered)
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((100, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((100, 24)))
     assert cli.main(COMMAND) == 0
     frames = terminal.getvalue().split("Progress:")[1]
     erased = re.findall(r"\x1b\[(\d+)A\x1b\[0G\x1b\[0J", frames)
@@ -313,7 +313,7 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_run_closes(
 def test_a_tree_that_is_too_large_for_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 12)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((30, 12)))
     run = traced(*(history.ActivityTaskScheduled("a", f"activity-{number}-{'x' * 40}", "payments") for number in range(40)))
     drawing = trace._Drawing()
     drawing.draw(run)
