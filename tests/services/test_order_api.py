@@ -33,7 +33,8 @@ def shop(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         shop.start_services(*SERVICES, inventory={"slow_products": {"engraved-mug": 1.5}})
         shop.fleet.start_processor("processor")
         shop.start_api()
-        until(lambda: shop.http.get("/orders/none").status_code == 404, what="the processor has come")
+        # Before its queue has topics nobody is asked, and the answer is the same.
+        until(lambda: shop.http.get("/orders/none").status_code == 404 and requests_of(shop), what="the processor has come")
         yield shop
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from odradek import cli, client
+from odradek.activation.logs import logger as workflow_logger
+from odradek.activities.log import logger as activity_logger
 from odradek.cli import Status, app, common, inputs, output, worker
 from odradek.cli.status import UsageError, chain, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
@@ -466,6 +468,8 @@ def test_a_worker_says_its_error_once(
     monkeypatch.setattr("odradek.worker.Worker", Failing)
     monkeypatch.setattr(client.Client, "connect", connect)
     monkeypatch.setattr("odradek.cli.garbage.tune", lambda: None)
+    for own, name in ((workflow_logger, "workflow_info_on_message"), (activity_logger, "activity_info_on_message")):
+        monkeypatch.setattr(own, name, True)  # JSON lines change them, for good
     assert cli.main(["worker", f"{module}:A", "-t", "q", "--log-format", log_format]) == Status.UNAVAILABLE
     said = [line for line in capsys.readouterr().err.splitlines() if "orders.events" in line]
     assert len(said) == lines

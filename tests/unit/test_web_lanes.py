@@ -165,7 +165,7 @@ def test_the_command_line_names_them(capsys: pytest.CaptureFixture[str]) -> None
     said = capsys.readouterr().out
     assert re.search(r"Stuck +partition 2: whoever has it says nothing; partition 1: no progress", said), said
     table = [line.split() for line in said.partition("Partitions (of workflows)")[2].splitlines()[1:5]]
-    assert table[0][9] == "PROGRESS"
+    assert table[0][10] == "PROGRESS"  # DUE SOON are two words
     assert [" ".join(row[9:12]) for row in table[1:]] == ["700 ms ago", "none for 45.0", "silent for 9.0"]
     task_queue._print_queue(detail(given[0]), QueueRates(None, None))
     assert "Stuck" not in capsys.readouterr().out
