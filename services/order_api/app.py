@@ -17,7 +17,6 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -46,7 +45,6 @@ from services.orders.workflow import OrderSaga
 
 logger = logging.getLogger(__name__)
 
-ANSWER_WITHIN = timedelta(seconds=10)
 OVER = ("completed", "compensated", "cancelled", "stopped")
 OVER_IS_200: dict[int | str, dict[str, Any]] = {200: {"model": OrderOut, "description": "The order is over"}}
 
@@ -166,7 +164,7 @@ async def _outcome_or(known: OrderOut, handle: WorkflowHandle[Any, Any], wait_se
 async def _under_way(handle: WorkflowHandle[Any, Any], order_no: str) -> OrderOut | None:
     """How far it is; None once it is over, however it ended: the last status of a run that was terminated says nothing."""
     try:
-        status = await handle.query(OrderSaga.status, reject_condition=QueryRejectCondition.NOT_OPEN, rpc_timeout=ANSWER_WITHIN)
+        status = await handle.query(OrderSaga.status, reject_condition=QueryRejectCondition.NOT_OPEN)
     except WorkflowQueryRejectedError:
         return None
     except WorkflowQueryFailedError as error:

@@ -148,6 +148,7 @@ def test_what_was_counted_from_a_topic_that_is_no_more_is_not_taken(
         assert reader.store.windows_complete_since_ms > T0 - 4 * DAY_MS
 
 
+@pytest.mark.slow
 def test_a_changelog_that_is_deleted_is_written_anew(settings: Settings, runs: Runs) -> None:
     admin = ClusterAdmin(settings)
     with reading(settings) as reader:
