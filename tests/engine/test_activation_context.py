@@ -114,6 +114,7 @@ class Logs:
 
 
 def test_the_logger_names_the_workflow_and_is_silent_at_replay(caplog: pytest.LogCaptureFixture) -> None:
+    assert workflow.logger.workflow_info_on_message, "another test has left it changed"
     caplog.set_level(logging.INFO, "odradek.workflow")
     run = Driver(Logs)
     run.start()

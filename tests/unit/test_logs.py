@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from odradek.activation.logs import logger as workflow_logger
+from odradek.activities.log import logger as activity_logger
 from odradek.client.call import Unanswered
 from odradek.client.transport import Owner
 from odradek.client.verdicts import accept
@@ -62,8 +64,10 @@ def test_what_json_has_no_form_for_is_text(value: Any, written: Any) -> None:
 
 
 @pytest.fixture
-def root() -> Iterator[None]:
-    """Handlers and level of the root logger come back."""
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Handlers and level of the root logger come back, and what JSON lines change of our own."""
+    monkeypatch.setattr(workflow_logger, "workflow_info_on_message", True)
+    monkeypatch.setattr(activity_logger, "activity_info_on_message", True)
     logger, kafka = logging.getLogger(), logging.getLogger("odradek.kafka")
     levels, handlers = (logger.level, kafka.level), list(logger.handlers)
     yield
