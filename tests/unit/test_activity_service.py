@@ -798,16 +798,18 @@ async def test_shutdown_cancels_and_the_attempt_is_retried_elsewhere() -> None:
 async def test_deadline_gives_the_slot_back(threaded: bool) -> None:
     """Said as the engine would: that one may have been away, and hear of it with Started. A cancellation would be final."""
 
+    running = threading.Event()
+
     @activity.defn
     def threaded_forever() -> None:
+        running.set()
         while True:
             time.sleep(0.01)
 
     bench = Bench([*ALL, threaded_forever])
     attempt = bench.give(bench.task("threaded_forever" if threaded else "forever"))
     bench.service.pump()
-    await bench.until(lambda: attempt.entered and (not threaded or attempt.context is not None))
-    await asyncio.sleep(0.05 * threaded)
+    await bench.until(lambda: running.is_set() if threaded else attempt.entered)
     assert bench.service.timer_due(TimerKind.DEADLINE, attempt) is None
     await asyncio.wait_for(bench.service.idle.wait(), 10)
     outcome = bench.answers.records[-1]

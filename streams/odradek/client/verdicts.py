@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import TypeVar
 
 from odradek.client.call import Unanswered
 from odradek.client.transport import Owner
@@ -49,6 +50,7 @@ def check_start(reply: Reply, *, workflow_id: str, workflow_type: str, task_queu
     return check(reply, task_queue=task_queue)
 
 
+T = TypeVar("T")
 _pending: ContextVar[list[str] | None] = ContextVar("odradek_pending", default=None)
 _outcomes: ContextVar[list[WorkflowResult] | None] = ContextVar("odradek_outcomes", default=None)
 
@@ -56,12 +58,8 @@ _outcomes: ContextVar[list[WorkflowResult] | None] = ContextVar("odradek_outcome
 @contextlib.contextmanager
 def noting_outcomes() -> Iterator[list[WorkflowResult]]:
     """The outcomes that were awaited in this `with`, as their owners told them, run by run: which run it was, its payloads as they came."""
-    noted: list[WorkflowResult] = []
-    token = _outcomes.set(noted)
-    try:
+    with _noting(_outcomes) as noted:
         yield noted
-    finally:
-        _outcomes.reset(token)
 
 
 def note_outcome(outcome: WorkflowResult) -> None:
@@ -75,12 +73,18 @@ def noting_pending() -> Iterator[list[str]]:
     """The task queues whose processors left a request without a verdict in this `with`: those requests are accepted, not applied. Whoever
     uses it tells so, and no warning is logged.
     """
-    noted: list[str] = []
-    token = _pending.set(noted)
+    with _noting(_pending) as noted:
+        yield noted
+
+
+@contextlib.contextmanager
+def _noting(variable: ContextVar[list[T] | None]) -> Iterator[list[T]]:
+    noted: list[T] = []
+    token = variable.set(noted)
     try:
         yield noted
     finally:
-        _pending.reset(token)
+        variable.reset(token)
 
 
 def accept(unanswered: Unanswered, *, what: str, workflow_id: str, task_queue: str, address: str, explicit: bool) -> None:

@@ -72,7 +72,9 @@ class Care:
         deaths = self.deaths_over(name)
         if deaths:
             self._accused = ""
-        self.deaths, self._named = deaths if alone else max(0, deaths - 1), name if alone or not deaths else ""
+        counts = alone or not deaths
+        self.deaths = deaths if counts else deaths - 1
+        self._named = name if counts else ""
         return deaths
 
     def progress(self) -> None:

@@ -10,7 +10,7 @@ import json
 import uuid
 from typing import Any
 
-from odradek.client.encode import check_id
+from odradek.client.encode import NO_FAIL_WITH_SIGNAL, check_id
 from odradek.client.verdicts import check_start
 from odradek.web.context import identity_of
 from odradek.web.errors import invalid
@@ -58,7 +58,7 @@ async def signal_with_start(call: Call) -> dict[str, Any]:
     record.signal_headers = record.headers
     if record.id_conflict_policy == "FAIL":
         if body.enum("workflowIdConflictPolicy", "WORKFLOW_ID_CONFLICT_POLICY_", _CONFLICT):
-            raise invalid("Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.")
+            raise invalid(NO_FAIL_WITH_SIGNAL)
         record.id_conflict_policy = "USE_EXISTING"
     reply = await _send_start(call, record, queue)
     if reply is None:
