@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from services.demo.interruption import Interruption
 
 
 def main() -> int:
-    for number in SIGNALS:
-        signal.signal(number, _interrupt)
+    interruption = Interruption()
+    interruption.listen()
     try:
         parser = argparse.ArgumentParser(description=__doc__)
         parser.add_argument("--keep", action="store_true", help="leave everything running, and say what to try next")
@@ -28,17 +26,10 @@ def main() -> int:
             print(f"demo: has a Kafka of its own; not used of the environment: {', '.join(ignored)}", file=sys.stderr)
         from services.demo.run import run
 
-        return run(keep=keep)
+        return run(interruption, keep=keep)
     except KeyboardInterrupt:
         print("demo: interrupted", file=sys.stderr)
         return 130
-
-
-def _interrupt(number: int, _: object) -> NoReturn:
-    """Once: another signal must not interrupt what ends the processes."""
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from services.demo import keep as keep_up
 from services.demo.audit import OrderAudit, audit, summary
 from services.demo.board import Board
 from services.demo.fleet import Fleet, ProcessFailed
+from services.demo.interruption import Interruption
 from services.demo.plan import RAW, PlannedOrder, plan
 from services.demo.raw_client import RawProducer, TopicReader, events_topic, members_topic, results_topic
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, workflow_id
@@ -185,29 +185,26 @@ async def _status(handle: Handle) -> str | None:
         return None
 
 
-def run(*, keep: bool) -> int:
+def run(interruption: Interruption, *, keep: bool) -> int:
     """Run it to its end; the exit status. `keep`: leave everything running until a signal comes.
 
     Its folder goes with it, unless there is something to look into. Raises KeyboardInterrupt, when all has ended.
     """
     folder = Path(tempfile.mkdtemp(prefix="odradek-demo-"))
-    good = interrupted = False
+    good = False
     try:
-        good = _run_in(folder, keep=keep)
+        good = _run_in(folder, interruption, keep=keep)
     except (ProcessFailed, TimeoutError) as error:
         print(f"demo: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        interrupted = True
-        raise
     finally:
-        if good or interrupted:
+        if good or interruption.came:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             print(f"demo: what it left behind is in {folder}", file=sys.stderr)
     return 0 if good else 1
 
 
-def _run_in(folder: Path, *, keep: bool) -> bool:
+def _run_in(folder: Path, interruption: Interruption, *, keep: bool) -> bool:
     """Whether nothing was lost and nothing doubled."""
     orders = plan()
     began = time.monotonic()
@@ -219,19 +216,20 @@ def _run_in(folder: Path, *, keep: bool) -> bool:
             board.say(f"broker: {broker.bootstrap}")
             demo = Demo(broker.bootstrap, folder, orders, board)
             fleet = demo.fleet
-            audits = asyncio.run(demo.run())
+            audits = interruption.run(demo.run())
             board.final(audits)
             print(f"took {time.monotonic() - began:.0f} s")
             print(summary(audits), flush=True)
             if keep:
                 print(keep_up.start(fleet), flush=True)  # not through the board, which folds lines
                 keep_up.wait_for_end(fleet)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not interruption.came:
+            raise
         logging.disable()  # clients that were interrupted complain about a broker that ends
-        raise
+        raise KeyboardInterrupt from error  # whatever it broke on its way
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # what has begun to end ends
+        interruption.ignore()  # what has begun to end ends
         if fleet is not None:
             fleet.stop()
         broker.stop()

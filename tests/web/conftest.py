@@ -26,6 +26,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 NO_BROWSER = "no browser for tests of the UI: `apt-get install chromium` or `playwright install chromium`, and `pip install playwright`"
 #: Set it, and tests write what they see there: `docs/screenshots` is made this way.
 SCREENSHOTS = os.environ.get("ODRADEK_TEST_SCREENSHOTS", "")
+#: Set it to a number, and pages compute so many times slower, over a thin line: what a test does not wait for is not there yet.
+SLOWER = int(os.environ.get("ODRADEK_TEST_SLOWER_BROWSER", "0"))
 #: For `add_init_script`: the page's clocks run ten times as fast, so what it asks again every few seconds, it asks at once.
 HURRIED = """for (const name of ["setTimeout", "setInterval"]) {
     const real = window[name];
@@ -70,12 +72,22 @@ def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.on("console", heard)
         page.on("pageerror", lambda error: complaints.append(str(error)))
+        if SLOWER:
+            slow_down(context.new_cdp_session(page))
         return page
 
     yield make
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+def slow_down(session: Any) -> None:
+    """A page that has `session`: as on a machine that is `SLOWER` times slower, behind a line of 40 kB/s."""
+    session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    session.send("Network.enable")
+    line = {"offline": False, "latency": 150, "downloadThroughput": 40_000, "uploadThroughput": 40_000}
+    session.send("Network.emulateNetworkConditions", line)
 
 
 class Site:
