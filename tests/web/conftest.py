@@ -26,8 +26,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 NO_BROWSER = "no browser for tests of the UI: `apt-get install chromium` or `playwright install chromium`, and `pip install playwright`"
 #: Set it, and tests write what they see there: `docs/screenshots` is made this way.
 SCREENSHOTS = os.environ.get("ODRADEK_TEST_SCREENSHOTS", "")
-#: Set it to a number, and pages compute so many times slower, over a thin line: what a test does not wait for is not there yet.
+#: Set it to a number, and pages compute so many times slower and come in pieces: what a test does not wait for is not there yet.
 SLOWER = int(os.environ.get("ODRADEK_TEST_SLOWER_BROWSER", "0"))
+PIECE = 4_000  # bytes of a page that come at a time
 #: For `add_init_script`: the page's clocks run ten times as fast, so what it asks again every few seconds, it asks at once.
 HURRIED = """for (const name of ["setTimeout", "setInterval"]) {
     const real = window[name];
@@ -67,13 +68,13 @@ def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
 
     def make(**options: Any) -> Any:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 820}, "timezone_id": "UTC", **options})
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000 * (1 + SLOWER))
         contexts.append(context)
         page = context.new_page()
         page.on("console", heard)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if SLOWER:
-            slow_down(context.new_cdp_session(page))
+            context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
         return page
 
     yield make
@@ -82,12 +83,23 @@ def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
     assert complaints == []
 
 
-def slow_down(session: Any) -> None:
-    """A page that has `session`: as on a machine that is `SLOWER` times slower, behind a line of 40 kB/s."""
-    session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
-    session.send("Network.enable")
-    line = {"offline": False, "latency": 150, "downloadThroughput": 40_000, "uploadThroughput": 40_000}
-    session.send("Network.emulateNetworkConditions", line)
+class InPieces:
+    """An ASGI application whose pages come bit by bit: the first of it is shown long before the last of it is there."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_pieces(message: Any) -> None:
+            body = message.get("body", b"")
+            if body.startswith(b"<!doctype"):
+                for at in range(0, len(body), PIECE):
+                    await send({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
+                    await asyncio.sleep(0.05)
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app(scope, receive, send_pieces)
 
 
 class Site:
@@ -97,7 +109,8 @@ class Site:
         self.server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._uvicorn = uvicorn.Server(uvicorn.Config(server.app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2))
+        app = InPieces(server.app) if SLOWER else server.app
+        self._uvicorn = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

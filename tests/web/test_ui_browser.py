@@ -321,6 +321,7 @@ def test_import(site: Site, new_page: NewPage, tmp_path: Path) -> None:
     page.goto(f"{site.url}/import")
     page.set_input_files("#import-file", str(file))
     page.wait_for_selector("text=offline")
+    page.wait_for_load_state()
     assert page.locator(".tl:not(.axis)").count() == 40 + 4 * 2 + 1
     page.goto(f"{site.url}/import")
     page.fill("textarea", '{"events": 1}')

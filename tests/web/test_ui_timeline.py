@@ -112,7 +112,9 @@ def test_buttons_keep_the_focus_and_work_without_scripts(site: Site, new_page: N
     page = new_page(java_script_enabled=False)
     page.goto(f"{site.url}{LONG}/history")
     page.get_by_role("link", name="Show less time").click()
-    assert page.get_by_role("link", name="Show all of it").is_visible() and page.locator(".tl").count() > 5
+    page.get_by_role("link", name="Show all of it").wait_for()
+    page.wait_for_load_state()
+    assert page.locator(".tl").count() > 5
 
 
 def test_the_mouse_picks_a_part(site: Site, new_page: NewPage) -> None:
