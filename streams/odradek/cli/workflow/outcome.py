@@ -58,9 +58,10 @@ async def history_json(client: Client, workflow_id: str, run_id: str, task_queue
     return WorkflowHistory(workflow_id, [event async for event in events]).to_json_dict()
 
 
-async def result_with_progress(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
-    """Its result; until then its events in detail, on stderr, also those of the runs that follow."""
-    printing = asyncio.create_task(_print_progress(client, handle.id, handle.result_run_id or "", handle.task_queue or ""))
+async def result_with_progress(client: Client, handle: WorkflowHandle[Any, Any], *, detailed: bool) -> Any:
+    """Its result; until then its events on stderr, also those of the runs that follow. `detailed`: with what they hold."""
+    told = _print_progress(client, handle.id, handle.result_run_id or "", handle.task_queue or "", detailed=detailed)
+    printing = asyncio.create_task(told)
     try:
         return await handle.result()
     finally:
@@ -68,11 +69,11 @@ async def result_with_progress(client: Client, handle: WorkflowHandle[Any, Any])
             await asyncio.wait_for(printing, _LAST_EVENTS_S)
 
 
-async def _print_progress(client: Client, workflow_id: str, run_id: str, task_queue: str) -> None:
+async def _print_progress(client: Client, workflow_id: str, run_id: str, task_queue: str, *, detailed: bool) -> None:
     while run_id:
         run_id, current = "", run_id
         async for event in _handle(client, workflow_id, current, task_queue).fetch_history_events(wait_new_event=True):
-            print_event(event, detailed=True, file=sys.stderr)
+            print_event(event, detailed=detailed, file=sys.stderr)
             run_id = getattr(event.attributes, "new_execution_run_id", "")
 
 

@@ -69,7 +69,7 @@ def register(actions: Commands) -> None:
     )
     _start_options(parser)
     _start_signal_options(parser)
-    parser.add_argument("--detailed", action="store_true", help="its events as they happen, on stderr; with -o json its `history`")
+    parser.add_argument("--detailed", action="store_true", help="what each event holds as well; with -o json its `history`")
     parser = add_command(
         actions,
         "signal-with-start",
@@ -158,7 +158,7 @@ def signal_with_start(options: argparse.Namespace) -> int:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Start, wait, and print the result."""
+    """Start, wait, and print the result; until then its events on stderr, as they happen."""
     keywords = start_keywords(options)
 
     async def use(client: Client) -> None:
@@ -174,7 +174,7 @@ def execute(options: argparse.Namespace) -> int:
         await _print_outcome(
             options,
             client,
-            result_with_progress(client, handle) if options.detailed and not is_json(options) else handle.result(),
+            handle.result() if is_json(options) else result_with_progress(client, handle, detailed=options.detailed),
             lambda outcome: {**told, "durationMillis": round((time.monotonic() - began_s) * 1000)},
             more if options.detailed else None,
         )
