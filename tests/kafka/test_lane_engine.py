@@ -34,8 +34,7 @@ from odradek.engine.engine import WorkflowEngine
 from odradek.engine.ports import EngineLimits
 from odradek.engine.step import WorkflowStep
 from odradek.kafka.windows import BATCH_BYTES
-from odradek.processor import Processor
-from odradek.processor import lane as lane_module
+from odradek.processor import Processor, transaction
 from odradek.processor.errors import Refused
 from odradek.processor.held import held_reason
 from odradek.processor.lane import Lane
@@ -96,16 +95,16 @@ def _running(wire: Wire, script: Script) -> Processor:
 
 def _time_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first transaction with several parts."""
-    monkeypatch.setattr(lane_module, "LONG_SECONDS", 0.0)
-    produce, late = Lane._produce, [False]
+    monkeypatch.setattr(transaction, "LONG_SECONDS", 0.0)
+    produce, late = transaction.Transactions._produce, [False]
 
-    def slow(self: Lane, parts: list[list[Record]], report: Any) -> None:
+    def slow(self: transaction.Transactions, parts: list[list[Record]], report: Any) -> None:
         produce(self, parts, report)
         if len(parts) > 1 and not late[0]:
             late[0] = True
             raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))
 
-    monkeypatch.setattr(Lane, "_produce", slow)
+    monkeypatch.setattr(transaction.Transactions, "_produce", slow)
 
 
 def _set_limit(bootstrap: str, topic: str, limit: int) -> None:
@@ -411,7 +410,7 @@ def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
     bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, parts_max: int, dropped: int, late: bool
 ) -> None:
     """`commands` of another queue takes ten activities at a time: of many runs, and of one that wants forty."""
-    monkeypatch.setattr(lane_module, "PARTS_MAX", parts_max)
+    monkeypatch.setattr(transaction, "PARTS_MAX", parts_max)
     if late:
         _time_out_once(monkeypatch)
     stepped, step = [0], WorkflowEngine.step
@@ -438,13 +437,13 @@ def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
         expected = 40 if dropped else 440
         until(lambda: len(wire.records(other)) == expected)
         if dropped == 2:
-            monkeypatch.setattr(lane_module, "NARROW_SECONDS", 0.0)
+            monkeypatch.setattr(transaction, "NARROW_SECONDS", 0.0)
         until(lambda: processor.statistics().totals.dropped == dropped)
         assert processor.statistics().totals.refused == 0
         if not dropped:
             assert stepped == [401], "each input once"
         [lane] = processor._group.lanes.values()
-        until(lambda: lane.state is LaneState.RUNNING and lane._batch == (30_000 if dropped == 1 else BATCH_BYTES))
+        until(lambda: lane.state is LaneState.RUNNING and lane._transactions.batch == (30_000 if dropped == 1 else BATCH_BYTES))
     finally:
         processor.stop()
 

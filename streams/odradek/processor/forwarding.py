@@ -21,13 +21,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from odradek.engine.ports import Effects
 from odradek.exceptions import InputGapError, LaneError, OdradekError
 from odradek.processor import faults
-from odradek.processor.errors import Refused
-from odradek.processor.lane import COMMIT_TIMEOUT_SECONDS, Lane
+from odradek.processor.care import Care
+from odradek.processor.lane import Lane
 from odradek.processor.lane_state import LaneState
-from odradek.processor.outlet import Record
 from odradek.processor.outputs import output_records
 from odradek.processor.services import LaneServices
 from odradek.processor.timers import Timers
+from odradek.processor.transaction import COMMIT_TIMEOUT_SECONDS, Parts, Rows, Transactions
 from odradek.processor.work import CLUSTER_ERRORS, Work, dropped, now_ms
 from odradek.wire.state import Row, RunRow
 
@@ -44,8 +44,11 @@ TEXT = (
 class ForwardingLane(Lane):
     """See the module. States, drops, stops and statistics are those of every lane."""
 
-    _offsets: Consumer | None = None
+    _transactions: _Forwards
     _deleted = 0  # records before this offset are gone
+
+    def _new_transactions(self) -> _Forwards:
+        return _Forwards(self._services, self.partition, self.tally, self._fault)
 
     # ------------------------------------------------------------------------------------------------ own
 
@@ -55,20 +58,14 @@ class ForwardingLane(Lane):
         services, partition = self._services, self.partition
         self._become(LaneState.RESTORING)
         try:
-            identity = self._identity_row = services.topic_identity()
-            self.position = forwarded_until(services, partition)
+            identity = services.topic_identity()
+            self._transactions.stand(None, identity, forwarded_until(services, partition))
         except CLUSTER_ERRORS as error:
             raise dropped(error) from error
-        self._offsets = services.new_offsets_consumer()
+        self._transactions.offsets = services.new_offsets_consumer()
         self._take_from(Timers(_NoRows()), identity)
         self._seek()
         logger.error("%s", self.blocked_text())
-
-    def _let_go(self) -> None:
-        super()._let_go()
-        consumer, self._offsets = self._offsets, None
-        if consumer is not None:
-            consumer.close()
 
     # ------------------------------------------------------------------------------------------------ work
 
@@ -76,7 +73,7 @@ class ForwardingLane(Lane):
         try:
             while True:
                 self._check_stop()
-                self._widen()
+                self._transactions.widen(time.monotonic() - self._owned_at)
                 if self._unended:
                     self._end_unended()
                 work = self.intake.next(self.position, one=False, wait_seconds=WAKE_SECONDS, gathering=_at_once)
@@ -92,57 +89,18 @@ class ForwardingLane(Lane):
         now = time.monotonic()
         if self.intake.began or now - self._owned_at > 2 * WAKE_SECONDS:
             self.progress_at = now
-        if now - self._committed_at >= WAKE_SECONDS:
+        if now - self._transactions.committed_at >= WAKE_SECONDS:
             self._delete_forwarded()
 
     def _transact(self, work: Work, refused: dict[str, str]) -> None:
         """Forwards, and dead letters for what belongs nowhere. Raises Refused or Dropped."""
-        records = output_records(self._services, work, Effects(), self.partition, self._identity_row.partitions)
-        self._commit({}, self._services.outlet.parts(self._batch, records), work.next_offset(self.position))
+        transactions = self._transactions
+        records = output_records(self._services, work, Effects(), self.partition, transactions.identity.partitions)
+        transactions.commit({}, transactions.parts(records), work.next_offset(self.position), self._care)
         self._defects, self.progress_at = 0, time.monotonic()
         if work.sorted.replies:
             self._services.replies.send(work.sorted.replies)
         self.tally.committed(work, Effects(), now_ms())
-
-    def _commit(
-        self,
-        rows: dict[bytes, bytes | None],
-        parts: list[list[Record]],
-        position: int,
-        *,
-        processing: str = "",
-        opened: int = 0,
-        size: int = 0,
-    ) -> None:
-        """The transaction: begin; forwards and dead letters; the group's offset; commit. Raises as `Lane._commit`."""
-        assert self._producer is not None and self._offsets is not None and not rows
-        self._require_few(parts)
-        producer, fault, began = self._producer, self._fault, time.monotonic()
-        offset = TopicPartition(self._services.events_topic, self.partition, position)
-        report = self._reports.begin(several_parts=len(parts) > 1)
-        try:
-            producer.begin_transaction()
-            if fault is not None:
-                fault(faults.AFTER_BEGIN)
-            self._produce(parts, report)
-            # No member id and no generation: as in every lane, the transactional id decides who may, not the group.
-            producer.send_offsets_to_transaction([offset], self._offsets.consumer_group_metadata(), COMMIT_TIMEOUT_SECONDS)
-            if fault is not None:
-                fault(faults.AFTER_PRODUCE)
-                fault(faults.BEFORE_COMMIT)
-            producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
-        except KafkaException as error:
-            self._note_late(parts, began)
-            raise self._reports.classify(error) from error
-        except BufferError as error:
-            raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
-        if fault is not None:
-            fault(faults.AFTER_COMMIT)
-        self.position = position
-        self._committed_at = time.monotonic()
-        self.tally.commit_seconds.observe(self._committed_at - began)
-        self.counters.transactions += 1
-        self.counters.records += sum(map(len, parts))
 
     def _delete_forwarded(self) -> None:
         """What stands elsewhere by now. Not urgent: purging by age, or the next owner, comes to it too."""
@@ -164,6 +122,42 @@ class ForwardingLane(Lane):
     def blocked_text(self) -> str:
         """Why this partition is a matter for a person, for `members`, lists and the log."""
         return TEXT % (self._services.events_topic, self.partition, self._services.partitions)
+
+
+class _Forwards(Transactions):
+    """Transactions of a partition without rows: forwards and dead letters, and the group's offset in place of a position row."""
+
+    offsets: Consumer | None = None
+
+    def let_go(self) -> None:
+        super().let_go()
+        consumer, self.offsets = self.offsets, None
+        if consumer is not None:
+            consumer.close()
+
+    def commit(self, rows: Rows, parts: Parts, position: int, care: Care, *, processing: str = "", opened: int = 0, size: int = 0) -> None:
+        """The transaction: begin; forwards and dead letters; the group's offset; commit. Raises as `Transactions.commit`."""
+        assert self.offsets is not None and not rows
+        self.require_few(parts)
+        producer, fault, began = self.producer, self._fault, time.monotonic()
+        offset = TopicPartition(self._services.events_topic, self._partition, position)
+        report = self._reports.begin(several_parts=len(parts) > 1)
+        try:
+            producer.begin_transaction()
+            if fault is not None:
+                fault(faults.AFTER_BEGIN)
+            self._produce(parts, report)
+            # No member id and no generation: as in every lane, the transactional id decides who may, not the group.
+            producer.send_offsets_to_transaction([offset], self.offsets.consumer_group_metadata(), COMMIT_TIMEOUT_SECONDS)
+            if fault is not None:
+                fault(faults.AFTER_PRODUCE)
+                fault(faults.BEFORE_COMMIT)
+            producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
+        except (KafkaException, BufferError) as error:
+            raise self._why(error, parts, began) from error
+        if fault is not None:
+            fault(faults.AFTER_COMMIT)
+        self._committed(position, began, sum(map(len, parts)))
 
 
 def forwarded_until(services: LaneServices, partition: int) -> int:

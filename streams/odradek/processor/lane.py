@@ -5,7 +5,7 @@
            read the position row, check that it fits, seek there         tripwires, never a guess
     work:  drain inputs and released timers -> engine.step               the engine runs before the transaction begins
            encode and check everything                                   one bad output never stops a batch
-           begin; produce rows, outputs, position row; commit            open for milliseconds
+           begin; produce rows, outputs, position row; commit            open for milliseconds (`transaction.py`)
            apply to the local store -> replies -> next                   the store may lag the changelog, never lead it
     Refused (a record is refused):   abort, evict what was touched, go again in halves; the guilty run's task fails; else it is held
     Dropped (anything else):         no abort: nothing of the last transaction is believed; own anew if still assigned
@@ -24,8 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException
 
 from odradek.engine import ports
 from odradek.engine.ports import Batch, Effects, Engine, OutletUnavailableError, RowChange
@@ -35,7 +34,6 @@ from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
 from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, DEATHS_BEFORE_HOLDING, PROVEN_AFTER_SECONDS, Care
-from odradek.processor.delivery_reports import DeliveryReports, Report
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
 from odradek.processor.held import HeldRuns, held_rows, held_summary
@@ -43,12 +41,12 @@ from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.intake import Intake
 from odradek.processor.lane_state import LaneState, check_transition
 from odradek.processor.left_open import end_left_open
-from odradek.processor.outlet import UNBOUNDED, Record
 from odradek.processor.outputs import dead_letter, encode_rows, output_records, size_of
-from odradek.processor.pacing import LONG_SECONDS, ByteBound, Pacing
+from odradek.processor.pacing import Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
 from odradek.processor.timers import Timers
+from odradek.processor.transaction import POSITION_KEY, Transactions
 from odradek.processor.trials import moment
 from odradek.processor.tripwires import first_start, known_start
 from odradek.processor.unended import Place, open_ends, says_nothing_at
@@ -57,7 +55,6 @@ from odradek.processor.work import (
     Work,
     dropped,
     now_ms,
-    offset_of,
     timer_row_key,
 )
 from odradek.wire.dead_letters import NOT_APPLIED
@@ -69,10 +66,7 @@ from odradek.wire.state import PositionRow, RunRow, TimerRow
 
 logger = logging.getLogger(__name__)
 
-# Longer than `transaction.timeout.ms` (10 s): the broker decides first, and says so.
-COMMIT_TIMEOUT_SECONDS = 15.0
 INIT_TIMEOUT_SECONDS = 15.0
-ABORT_TIMEOUT_SECONDS = 10.0
 PARKED_A_BATCH = 10  # parked runs that a new owner tries at once: each may keep the lane until the watchdog ends it
 
 WAITERS_EVERY_SECONDS = 0.25
@@ -84,15 +78,8 @@ IDLE_COMMIT_SECONDS = 86_400.0
 BLOCKED_AFTER_MS = 15_000  # longer than a transaction of ours may be open
 BLOCKED_TEXT = "lane %s/%d: due timers have waited for %.0f s behind an open transaction of somebody else"
 
-# Of the records of a transaction, for topics that take less than a batch of the producer. A part costs a round trip, and 100 of them should
-# fit into the transaction's time. What makes more, or has taken long in vain, gets a producer with smaller batches, for a while.
-PARTS_MAX = 100
-NARROW_SECONDS = 600.0
-
 DEFECTS_MAX = 8  # more than it takes to name an input, hold its run, and set it aside
 
-POSITION_KEY = ""
-_POSITION_STATE_KEY = state_key(ports.POSITION, POSITION_KEY)
 _BACKOFF_FIRST_SECONDS, _BACKOFF_MAX_SECONDS = 0.05, 5.0
 
 
@@ -118,7 +105,6 @@ class Lane(threading.Thread):
         self.intake = Intake(services, partition, self._check_stop)
         self.inbox = self.intake.inbox
         self.epoch = 0
-        self.position = -1  # next input to apply; -1 before it is known
         self.has_row = False  # a position row is durable: before that a group offset would trip the next first start
         self.tally = services.tallies.of(partition)
         self.counters = self.tally.counters
@@ -135,29 +121,21 @@ class Lane(threading.Thread):
         self._fault = faults.fault_hook()
         self._drops = 0
         self._pacing = Pacing()
-        self._bytes = ByteBound()
         self._defects = 0  # in a row, without progress
         self._unended: deque[Place] = deque()
         self._restore_remaining = 0
+        self._transactions = self._new_transactions()
         # What an own gives and a drop takes.
-        self._producer: Producer | None = None
         self._store: LaneStore | None = None
         self._engine: Engine | None = None
         self._timers: Timers | None = None
         self._sorter: Sorter | None = None
-        self.open_runs = 0  # of the partition, as committed
-        self._identity_row = PositionRow(offset=0, events_topic_id="", state_topic_id="", partitions=0)
         self._touched: list[str] = []  # run ids of the step that is being committed
         self._refused: list[str] = []  # ... of the one that was refused last
-        self._changelog_offset = -1
         self._care = Care()
         self._parked_after: str | None = ""  # the last mark of a parked run that this own has tried; None: all of them
         self._held_runs = HeldRuns()
-        self._reports = DeliveryReports()
-        self._batch = services.batch_bytes  # what batches of the producer have at most
-        self._lowered = 0  # the outlet's count when that was found out
-        self._narrow = UNBOUNDED  # what a topic takes that needed too many parts
-        self._owned_at = self._committed_at = self._waiters_at = self._alarmed_at = 0.0
+        self._owned_at = self._waiters_at = self._alarmed_at = 0.0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
     # ------------------------------------------------------------------------------------------------ life
@@ -165,6 +143,19 @@ class Lane(threading.Thread):
     @property
     def state(self) -> LaneState:
         return self._state
+
+    @property
+    def position(self) -> int:
+        """The next input to apply; -1 before it is known."""
+        return self._transactions.position
+
+    @property
+    def open_runs(self) -> int:
+        """Of the partition, as committed."""
+        return self._transactions.open_runs
+
+    def _new_transactions(self) -> Transactions:
+        return Transactions(self._services, self.partition, self.tally, self._fault)
 
     def _become(self, state: LaneState) -> None:
         check_transition(self._state, state)
@@ -274,9 +265,8 @@ class Lane(threading.Thread):
 
         row = store.get(ports.POSITION, POSITION_KEY)
         assert row is None or isinstance(row, PositionRow)
-        self.position = first_start(services, partition, store) if row is None else known_start(services, partition, row, identity)
-        self._identity_row = identity
-        self.open_runs = row.open_runs if row else 0
+        position = first_start(services, partition, store) if row is None else known_start(services, partition, row, identity)
+        self._transactions.stand(store, identity, position, row.open_runs if row else 0)
         self._care.own(row)
         if self._care.careful:
             level = logging.WARNING if self._care.accused else logging.INFO
@@ -297,9 +287,7 @@ class Lane(threading.Thread):
         self.epoch = self.intake.seeks()
         self._seat.hold(partition)
 
-        self._lowered = services.outlet.lowered
-        self._batch = min(services.batch_bytes, services.outlet.batch_limit(), self._narrow)
-        producer = self._producer = services.transactional_producer(partition, self._batch)
+        producer = self._transactions.new_producer()
         try:
             with services.fencing:
                 producer.init_transactions(INIT_TIMEOUT_SECONDS)
@@ -351,13 +339,13 @@ class Lane(threading.Thread):
 
     def _end_left_open(self, start: int, end: int) -> None:
         """Restore does not pass `start`: if a transaction of ours lost its end there, give it one; the same one wherever it reached."""
-        assert self._producer is not None
         services = self._services
         try:
             others = list(open_ends(services.admin))
         except (KafkaException, OdradekError) as error:
             raise Dropped(f"ends of topics: {error}", blameless=True) from error
-        end_left_open(self._producer, services.new_uncommitted_reader, services.state_topic, start, end, self.partition, others)
+        producer = self._transactions.producer
+        end_left_open(producer, services.new_uncommitted_reader, services.state_topic, start, end, self.partition, others)
 
     # ------------------------------------------------------------------------------------------------ work
 
@@ -365,7 +353,7 @@ class Lane(threading.Thread):
         """Until told to stop (Stopping) or dropped."""
         while True:
             self._check_stop()
-            self._widen()
+            self._transactions.widen(time.monotonic() - self._owned_at)
             if self._unended and not self._care.careful:
                 self._end_unended()
             parked = self._take_parked()
@@ -397,7 +385,7 @@ class Lane(threading.Thread):
         return WAITERS_EVERY_SECONDS if waiters else IDLE_WAKE_SECONDS
 
     def _gather(self) -> None:
-        self._stopping.wait(self._pacing.wait_seconds(time.monotonic() - self._committed_at, len(self.inbox)))
+        self._stopping.wait(self._pacing.wait_seconds(time.monotonic() - self._transactions.committed_at, len(self.inbox)))
 
     def _apply(self, work: Work, refused: dict[str, str] | None = None) -> None:
         """One transaction; in halves when a record of it is refused, down to the one that is guilty. `refused`: see `Batch`."""
@@ -444,16 +432,16 @@ class Lane(threading.Thread):
         self._touched = effects.touched
         try:
             rows = encode_rows(self._services, effects.rows, work.timers)
-            records = output_records(self._services, work, effects, self.partition, self._identity_row.partitions)
+            records = output_records(self._services, work, effects, self.partition, self._transactions.identity.partitions)
         except (WireError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
-        size, parts = size_of(rows, records), self._services.outlet.parts(self._batch, records)
-        if len(work) > 1 and (size > self._bytes.limit or len(parts) > PARTS_MAX):
+        size, parts = size_of(rows, records), self._transactions.parts(records)
+        if len(work) > 1 and not self._transactions.fits(size, parts):
             raise TooMuch
         position = work.next_offset(self.position)
         if self._parked_after is None:  # an owner that dies over a parked run has applied inputs between others, and the next does it again
             self._care.progress()
-        self._commit(rows, parts, position, opened=effects.opened, size=size)
+        self._transactions.commit(rows, parts, position, self._care, opened=effects.opened, size=size)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
         self._defects, self.progress_at = 0, time.monotonic()
@@ -465,113 +453,6 @@ class Lane(threading.Thread):
         log_failed_tasks(effects.failed_tasks, self._services.namespace, self._services.task_queue)
         log_without_details(effects.without_details, self._services.namespace, self._services.task_queue)
 
-    # ------------------------------------------------------------------------------------------------ the transaction
-
-    def _commit(
-        self,
-        rows: dict[bytes, bytes | None],
-        parts: list[list[Record]],
-        position: int,
-        *,
-        processing: str = "",
-        opened: int = 0,
-        size: int = 0,
-    ) -> None:
-        """The transaction: begin; rows, outputs, position row; commit; then the local store. Everything is encoded and checked already.
-        parts: of the outputs, see `TopicOutlet.parts`.  size: bytes of rows and records, 0 where they are few.
-
-        Raises Refused or Dropped. An error at commit leaves its outcome unknown unless the broker named a record: never guess.
-        """
-        self._require_few(parts)
-        assert self._producer is not None and self._store is not None
-        producer, topic, partition, fault = self._producer, self._services.state_topic, self.partition, self._fault
-        time_ms, began, open_runs = now_ms(), time.monotonic(), self.open_runs + opened
-        row = msgspec.structs.replace(
-            self._identity_row,
-            offset=position,
-            time_ms=time_ms,
-            processing=processing,
-            deaths=self._care.deaths if processing else 0,
-            owns=self._care.owns,
-            open_runs=open_runs,
-        )
-        position_value = self._services.codec.encode_row(row)
-        self._changelog_offset = -1
-        report = self._reports.begin(several_parts=len(parts) > 1)
-        try:
-            producer.begin_transaction()
-            if fault is not None:
-                fault(faults.AFTER_BEGIN)
-            produce = producer.produce
-            for key, value in rows.items():
-                produce(topic, value, key, partition, report)
-            self._produce(parts, report)
-            produce(topic, position_value, _POSITION_STATE_KEY, partition, on_delivery=self._note_changelog)
-            if fault is not None:
-                fault(faults.AFTER_PRODUCE)
-                producer.flush(COMMIT_TIMEOUT_SECONDS)
-                fault(faults.AFTER_FLUSH)
-                fault(faults.BEFORE_COMMIT)
-            producer.commit_transaction(COMMIT_TIMEOUT_SECONDS)
-        except KafkaException as error:
-            self._bytes.failed(size, time.monotonic() - began)
-            self._note_late(parts, began)
-            raise self._reports.classify(error) from error
-        except BufferError as error:  # more than the client's queue holds: smaller batches fit
-            raise Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True) from error
-        if fault is not None:
-            fault(faults.AFTER_COMMIT)
-        if self._changelog_offset < 0:
-            raise Dropped("committed, but the broker did not tell the offset of the position row")
-
-        rows[_POSITION_STATE_KEY] = position_value
-        self._store.apply(rows.items(), self._changelog_offset + 1, time_ms)
-        self.position, self.open_runs = position, open_runs
-        self._bytes.committed(size)
-        self._committed_at = time.monotonic()
-        self.tally.commit_seconds.observe(self._committed_at - began)
-        self.counters.transactions += 1
-        self.counters.records += len(rows) + sum(map(len, parts))
-        if fault is not None:
-            fault(faults.AFTER_APPLY)
-
-    def _produce(self, parts: list[list[Record]], report: Report | None) -> None:
-        """Each part once the one before has arrived. Raises KafkaException."""
-        assert self._producer is not None
-        produce = self._producer.produce
-        for number, part in enumerate(parts):
-            if number and self._producer.flush(COMMIT_TIMEOUT_SECONDS):
-                raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))
-            for record in part:
-                produce(record.topic, record.value, record.key, record.partition, report, headers=record.headers)
-
-    def _require_few(self, parts: list[list[Record]]) -> None:
-        """So many that they are through in time. Raises Dropped: the next own has smaller batches, for a while."""
-        if len(parts) > PARTS_MAX:
-            topic = self._note_narrow(parts)
-            raise Dropped(f"batches of {self._batch} bytes are much more than {topic} takes: going on with smaller ones", blameless=True)
-
-    def _note_late(self, parts: list[list[Record]], began: float) -> None:
-        """A transaction has failed that began then: where parts may have been too slow, the next own has smaller batches."""
-        if len(parts) > 1 and time.monotonic() - began >= LONG_SECONDS:
-            self._note_narrow(parts)
-
-    def _note_narrow(self, parts: list[list[Record]]) -> str:
-        """What the topic takes that needs most parts, for the next own. Its name."""
-        topic = parts[-1][0].topic
-        self._narrow = self._services.outlet.last_limit(topic)
-        return topic
-
-    def _widen(self) -> None:
-        """After a while with smaller batches, the next own has the usual ones again. Raises Dropped."""
-        if self._batch == self._narrow and time.monotonic() - self._owned_at >= NARROW_SECONDS:
-            self._narrow = UNBOUNDED
-            raise Dropped(f"batches of {self._batch} bytes have been enough for a while: going on with larger ones", blameless=True)
-
-    def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            self._changelog_offset = offset_of(message)
-
     def _timers_note(self, changes: list[RowChange], taken: list[TimerRow]) -> None:
         assert self._timers is not None
         if taken:
@@ -581,7 +462,7 @@ class Lane(threading.Thread):
     def _commit_position(self, *, processing: str = "") -> None:
         """The position row alone."""
         try:
-            self._commit({}, [], self.position, processing=processing)
+            self._transactions.commit({}, [], self.position, self._care, processing=processing)
         except Refused as refusal:
             raise Dropped(f"position row: {refusal}") from refusal
 
@@ -589,7 +470,6 @@ class Lane(threading.Thread):
 
     def _abort(self, refusal: Refused) -> None:
         """A record was refused: as if the transaction had never been."""
-        assert self._producer is not None
         self.counters.refused += 1
         logger.warning("lane %s/%d: refused: %s", self._services.events_topic, self.partition, refusal)
         if self._state is LaneState.RUNNING:
@@ -597,13 +477,7 @@ class Lane(threading.Thread):
         if self._engine is not None:  # a lane that forwards has none
             self._engine.evict(self._touched)
         self._refused, self._touched = self._touched, []
-        if refusal.in_transaction:
-            try:
-                self._producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
-            except KafkaException as error:
-                raise dropped(error) from error
-        if refusal.too_large and self._services.outlet.narrowed(self._lowered):  # good records may have been together in it
-            raise Dropped(f"a topic takes less than batches of {self._batch} bytes by now: going on with smaller ones", blameless=True)
+        self._transactions.abort(refusal)
 
     def _give_up(self, work: Work, refusal: Refused, *, consume: bool = False) -> None:
         """The guilty one: its run is held, its input goes to dead letters, the partition goes on.
@@ -624,11 +498,8 @@ class Lane(threading.Thread):
         if not letters:
             letters = [Letter(m, NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
         try:
-            self._commit(
-                rows | tombstones,
-                [[dead_letter(self._services, letter, self.partition) for letter in letters]],
-                work.next_offset(self.position),
-            )
+            records = [dead_letter(self._services, letter, self.partition) for letter in letters]
+            self._transactions.commit(rows | tombstones, [records], work.next_offset(self.position), self._care)
         except Refused as again:
             self._abort(again)
             raise LaneError(
@@ -653,7 +524,7 @@ class Lane(threading.Thread):
         record = held_summary(self._services.outlet, self._services.namespace, self._services.task_queue, held)
         if record is not None:  # lists learn of it before its next input; in a transaction of its own, so that the rest stands
             try:
-                self._commit({}, [[record]], self.position)
+                self._transactions.commit({}, [[record]], self.position, self._care)
             except Refused as again:
                 self._abort(again)
 
@@ -701,7 +572,7 @@ class Lane(threading.Thread):
             if not rows:
                 self._held_runs.from_birth[whose] = reason
         if rows:
-            self._commit(rows, [], self.position, processing=name)
+            self._transactions.commit(rows, [], self.position, self._care, processing=name)
         else:
             self._commit_position(processing=name)
         try:
@@ -740,7 +611,6 @@ class Lane(threading.Thread):
 
     def _let_go(self) -> None:
         """Give back what an own took. The producer goes without a flush or an abort: its transaction is the next owner's to decide."""
-        producer, self._producer = self._producer, None
         store, self._store = self._store, None
         engine, self._engine = self._engine, None
         self._timers = None
@@ -751,8 +621,7 @@ class Lane(threading.Thread):
             engine.evict_all()
         if store is not None:
             store.close()
-        if producer is not None:
-            producer.purge()
+        self._transactions.let_go()
 
     # ------------------------------------------------------------------------------------------------ chores
 
@@ -764,7 +633,7 @@ class Lane(threading.Thread):
         self._alarm(now)
         if self._care.careful and (self.intake.began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
             self._end_care()  # all that was there has been taken
-        if self._care.proven(now - self._owned_at) or now - self._committed_at >= IDLE_COMMIT_SECONDS:
+        if self._care.proven(now - self._owned_at) or now - self._transactions.committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()
         self._store.flush_if_older(STORE_FLUSH_SECONDS)
 
@@ -773,7 +642,7 @@ class Lane(threading.Thread):
         places = dict.fromkeys(self._unended.popleft() for _ in range(len(self._unended)))
         self._touched = []  # those of the last step stand: nothing of it is undone with this
         try:
-            self._commit({}, [[says_nothing_at(place) for place in places]], self.position)
+            self._transactions.commit({}, [[says_nothing_at(place) for place in places]], self.position, self._care)
         except Refused as refusal:
             self._abort(refusal)
             self._become(LaneState.RUNNING)
