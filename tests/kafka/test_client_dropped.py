@@ -12,12 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from odradek import activity, workflow
 from odradek.client import Client, WorkflowHandle
 from odradek.config import Settings
 from odradek.service import RPCError
+from odradek.worker import Worker
 
 SHORT = timedelta(seconds=1)
 QUEUE = "nobody"
@@ -119,3 +122,35 @@ def test_no_descriptor_left_is_said_so(bootstrap: str, namespace: str) -> None:
     )
     assert "no file descriptor left" in done.stdout, (done.stdout, done.stderr[-2000:])
     assert "Start the broker" not in done.stdout
+
+
+@activity.defn
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@workflow.defn
+class Greeting:
+    @workflow.run
+    async def run(self, name: str) -> str:
+        return await workflow.execute_activity(greet, name, start_to_close_timeout=timedelta(seconds=20))
+
+
+@pytest.mark.parametrize("group", ["classic", "share"])
+def test_a_worker_that_ended(bootstrap: str, namespace: str, tmp_path: Path, without_collector: None, group: str) -> None:
+    """A test suite that has one a test: nothing of it stays."""
+    settings = Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=1, activity_group=group)
+
+    async def work(number: int) -> None:
+        client = await Client.connect(settings=settings)
+        async with Worker(client, task_queue="greetings", workflows=[Greeting], activities=[greet]):
+            assert await client.execute_workflow(Greeting.run, "you", id=f"w{number}", task_queue="greetings") == "hello you"
+
+    def of_kafka() -> list[str]:
+        names = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
+        return sorted(name for name in names if name.startswith("rdk:"))
+
+    before = of_kafka()
+    for number in range(2):
+        asyncio.run(work(number))
+    eventually(lambda: len(of_kafka()) <= len(before))

@@ -115,7 +115,7 @@ class Answers:
 
         `undeliverable`: takes what has no topic to go to. `batch`: bytes that a batch of the producer may have.
         """
-        self._producer = producer
+        self._producer: Producer | None = producer
         self._codec = codec
         self._limit_of = limit_of
         self._undeliverable = undeliverable
@@ -190,11 +190,14 @@ class Answers:
                 return
             record.entered = True
         headers: Any = record.headers
+        if self._producer is None:
+            raise KafkaException(KafkaError(KafkaError._DESTROY))
         self._producer.produce(record.topic, record.value, record.key, record.place[1], on_delivery=record, headers=headers)
 
     def serve(self, timeout: float = 0.0) -> None:
         """Take delivery reports; then send what waits. The consumer's thread calls it every few milliseconds."""
-        self._producer.poll(timeout)
+        if self._producer is not None:
+            self._producer.poll(timeout)
         while self._again and time.monotonic() - self._again[0][0] >= AGAIN_S:
             self._overflow.append(self._again.popleft()[1])
         while self._doubted:
@@ -218,14 +221,20 @@ class Answers:
     def _look(self, topic: str) -> None:
         """Have the producer learn of a topic anew. What it does not learn is told by the next try."""
         try:
-            self._producer.list_topics(topic, timeout=LOOK_TIMEOUT_S)
+            if self._producer is not None:
+                self._producer.list_topics(topic, timeout=LOOK_TIMEOUT_S)
         except KafkaException as error:
             logger.debug("topic %s cannot be looked up: %s", topic, error)
 
     @property
     def pending(self) -> int:
         """Answers not yet durable."""
-        return max(0, len(self._producer) + len(self._overflow) + len(self._again) + self._windows.held - len(self._statuses))
+        sent = len(self._producer) if self._producer is not None else 0
+        return max(0, sent + len(self._overflow) + len(self._again) + self._windows.held - len(self._statuses))
+
+    def close(self) -> None:
+        """What is not durable by now is given up: its commands come again. The producer's threads end with this."""
+        self._producer = None
 
     @property
     def statuses_pending(self) -> int:

@@ -126,6 +126,11 @@ class Attempt:
         for twin in self.twins:
             twin.acknowledged = True
 
+    def end(self) -> None:
+        """User code has ended, and what it gave is reported. Nothing of it refers back to it: the collector has no part in it."""
+        self.done = self.reported = True
+        self.context = self.on_heartbeat = self.task_handle = None
+
     def add_twin(self, cell: Cell) -> None:
         """The same command was read again. Safe against a concurrent `acknowledge`: one of the two sees the other."""
         self.twins.append(cell)

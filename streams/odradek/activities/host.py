@@ -317,6 +317,8 @@ class ActivityHost:
             thread.finish()
             await asyncio.to_thread(self._end, thread)
         await asyncio.to_thread(self._schemas.close)
+        self._admin.close()
+        self._runner.client = None  # who made it needs it no longer than it lives
         if self._slot is not None:
             self._slot.release()
 
@@ -326,6 +328,8 @@ class ActivityHost:
         deadline = time.monotonic() + FAILED_FLUSH_S
         while self._answers is not None and self._answers.pending and time.monotonic() < deadline:
             self._answers.serve(0.05)
+        if self._answers is not None:
+            self._answers.close()
 
     # --- what the parts ask for
 

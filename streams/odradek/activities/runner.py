@@ -251,5 +251,6 @@ class _InnermostOutbound(ActivityOutboundInterceptor):
         return self._attempt.info()
 
     def heartbeat(self, *details: Any) -> None:
-        assert self._attempt.on_heartbeat is not None
-        self._attempt.on_heartbeat(*details)
+        on_heartbeat = self._attempt.on_heartbeat
+        if on_heartbeat is not None:  # else its activity has ended: a thread that it left behind beats on
+            on_heartbeat(*details)

@@ -193,7 +193,7 @@ class Service:
             else:
                 self._report(attempt, outcome)
         finally:
-            attempt.done = attempt.reported = True
+            attempt.end()
             del self.running[attempt.key]
             if self.waiting:
                 self.pump()
@@ -270,7 +270,8 @@ class Service:
 
     def _heartbeat(self, attempt: Attempt, *details: Any) -> None:
         """`activity.heartbeat(...)`. Any thread."""
-        if attempt.done:
+        context = attempt.context
+        if attempt.done or context is None:
             return
         if self._converter.payload_codec is not None:
             if threading.get_ident() == self._loop_thread:
@@ -278,9 +279,8 @@ class Service:
             else:
                 self._from_thread(self._encode_on_loop, attempt, details)
             return
-        assert attempt.context is not None
         try:
-            payloads = attempt.context.payload_converter.to_payloads(details) if details else []
+            payloads = context.payload_converter.to_payloads(details) if details else []
         except Exception as error:
             self._from_thread(self._heartbeat_failed, attempt, error)
             return
@@ -381,7 +381,7 @@ class Service:
         """Forget attempts that wait for their Started to become durable: their commands are delivered again."""
         for key, attempt in list(self.running.items()):
             if attempt.task_handle is None:
-                attempt.done = attempt.reported = True
+                attempt.end()
                 del self.running[key]
         if not self.running:
             self.idle.set()

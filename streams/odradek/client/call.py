@@ -46,6 +46,7 @@ class Call:
     """One request, one reply: asked again until it comes or the deadline passes."""
 
     __slots__ = (
+        "__weakref__",
         "asked",
         "channel",
         "deadline",

@@ -22,6 +22,7 @@ class ResultWait:
     """
 
     __slots__ = (
+        "__weakref__",
         "asked",
         "asleep",
         "channel",

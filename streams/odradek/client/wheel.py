@@ -1,12 +1,14 @@
 """One timer for many deadlines: a coarse timer wheel on an asyncio loop.
 
 Thousands of requests wait at once, each with a time to ask again; one `call_later` each would cost more than the request itself.
-Buckets of 50 ms are exact enough for that. Entries are never removed: what is done already ignores its call.
+Buckets of 50 ms are exact enough for that. Entries are never removed: what is done already ignores its call. None keeps alive what it is
+for: a client whose last call was answered, and whose loop is closed, would stay with its threads until the garbage collector comes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Protocol
 
 TICK_S = 0.05
@@ -23,7 +25,7 @@ class TimerWheel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._buckets: dict[int, list[Timed]] = {}
+        self._buckets: dict[int, list[weakref.ref[Timed]]] = {}
         self._armed: int | None = None
         self._handle: asyncio.TimerHandle | None = None
 
@@ -31,13 +33,13 @@ class TimerWheel:
         return sum(len(bucket) for bucket in self._buckets.values())
 
     def schedule(self, item: Timed, at: float) -> None:
-        """Call `item.due` once `at` (seconds on the loop's clock) has passed."""
+        """Call `item.due` once `at` (seconds on the loop's clock) has passed, if the item is still there."""
         tick = int(at / TICK_S) + 1
         bucket = self._buckets.get(tick)
         if bucket is not None:
-            bucket.append(item)
+            bucket.append(weakref.ref(item))
             return
-        self._buckets[tick] = [item]
+        self._buckets[tick] = [weakref.ref(item)]
         if self._armed is None or tick < self._armed:
             self._arm(tick)
 
@@ -61,8 +63,10 @@ class TimerWheel:
         passed = int((now + 0.001) / TICK_S)
         now = max(now, passed * TICK_S)
         for tick in sorted(tick for tick in self._buckets if tick <= passed):
-            for item in self._buckets.pop(tick):
-                item.due(now)
+            for entry in self._buckets.pop(tick):
+                item = entry()
+                if item is not None:
+                    item.due(now)
         if self._buckets:
             earliest = min(self._buckets)
             if self._armed is None or earliest < self._armed:

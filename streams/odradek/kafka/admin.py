@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
@@ -119,6 +119,12 @@ class ClusterAdmin:
         self._readers: dict[str, Consumer] = {}  # group id -> who asks for its offsets; none of them is a member
         self._readers_lock = threading.Lock()
         self.topics = topics_of(settings)
+
+    def close(self) -> None:
+        """Its threads and connections end with this, not when the garbage collector comes to whoever holds it. Calls fail from now on."""
+        self._admin = cast(AdminClient, _Closed())
+        with self._readers_lock:
+            self._readers.clear()
 
     # --- the cluster
 
@@ -570,6 +576,13 @@ class ClusterAdmin:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
             self._reason = error.str()
+
+
+class _Closed:
+    """In the place of an AdminClient that is gone."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise KafkaException(KafkaError(KafkaError._DESTROY, f"{name}: this client is closed"))
 
 
 def _is_refused_group(error: OdradekError) -> bool:

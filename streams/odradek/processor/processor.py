@@ -104,6 +104,7 @@ class Processor:
         # In the order in which `start` makes them.
         self._slot: Slot | None = None
         self._producer: PlainProducer | None = None
+        self._admin: ClusterAdmin | None = None
         self._schemas: SchemasTopic | None = None
         self._services: LaneServices | None = None
         self._group: Group | None = None
@@ -127,7 +128,7 @@ class Processor:
 
     def _start(self) -> None:
         settings, queue = self._settings, self._task_queue
-        admin = ClusterAdmin(settings)
+        admin = self._admin = ClusterAdmin(settings)
         admin.cluster_id()  # whether a broker answers at all
         topics = admin.topics
         events_facts, state_facts = admin.ensure_queue(queue)
@@ -245,8 +246,11 @@ class Processor:
             self._schemas.close()
         if self._producer is not None:
             self._producer.close(5.0 if drain else 0.5)
-        if self._slot is not None and (self._group is None or not self._group.is_alive()):
-            self._slot.release()
+        if self._group is None or not self._group.is_alive():
+            if self._slot is not None:
+                self._slot.release()
+            if self._admin is not None:
+                self._admin.close()
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Until the group has assigned and every lane of this process runs. Raises the error of one that failed, or TimeoutError."""

@@ -91,6 +91,7 @@ def make_processor(
         # Better no worker than one whose workflows cannot read a single argument.
         raise ValueError("a data converter with a payload_codec cannot be used for workflows yet: use one without a codec")
     debug = config.get("debug_mode") or os.environ.get(DEBUG_VARIABLE, "").lower() not in ("", "0", "false")
+    cached_runs = config.get("max_cached_workflows")  # not the whole of it, which has the client: a processor may outlive that
     watchdog = None if debug else Watchdog(settings.deadlock_timeout.total_seconds(), on_stuck=_report_stuck)
 
     def new_activator() -> Activator:
@@ -99,8 +100,8 @@ def make_processor(
     def new_engine(activator: Activator, limits: EngineLimits) -> Engine:
         from odradek.engine.engine import WorkflowEngine
 
-        if (most := config.get("max_cached_workflows")) is not None:
-            limits = msgspec.structs.replace(limits, max_cached_workflows=most)
+        if cached_runs is not None:
+            limits = msgspec.structs.replace(limits, max_cached_workflows=cached_runs)
         return WorkflowEngine(activator, namespace=settings.namespace, task_queue=task_queue, limits=limits)
 
     return Processor(

@@ -20,6 +20,7 @@ from odradek.client import Client
 from odradek.common import VersioningBehavior
 from odradek.exceptions import OdradekError
 from odradek.processor import Processor
+from odradek.weak_method import weak_method
 from odradek.wire.topics import Topics
 from odradek.worker._checks import check_values
 from odradek.worker._config import WorkerConfig, WorkerDeploymentConfig
@@ -153,7 +154,7 @@ class Worker:
         if config.get("activities") and not config.get("no_remote_activities"):
             self._activity_host = make_activity_host(settings, client, config, interceptors)
         if config.get("workflows"):
-            self._processor = make_processor(settings, client, config, interceptors, self._processor_failed)
+            self._processor = make_processor(settings, client, config, interceptors, weak_method(self._processor_failed))
 
     # --- what it is
 
