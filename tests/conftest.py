@@ -7,6 +7,7 @@ broker, which starts with the first test that asks for `bootstrap`: `ODRADEK_TES
 from __future__ import annotations
 
 import gc
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -58,6 +59,15 @@ QUICK_FILES_BETWEEN = 2
 CLEANUP_TIMEOUT_S = 20
 
 DESCRIPTORS, DESCRIPTORS_MANY = Path("/proc/self/fd"), 250
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_left() -> Iterator[None]:
+    """Commands that a test runs in this process have the root logger write to a stream that is closed with the test."""
+    yield
+    for handler in logging.getLogger().handlers[:]:
+        if type(handler) is logging.StreamHandler:
+            logging.getLogger().removeHandler(handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

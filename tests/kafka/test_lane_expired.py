@@ -41,8 +41,10 @@ def test_it_is_dropped_and_nothing_is_aborted(wire: Wire, monkeypatch: pytest.Mo
             wire.send(SignalWorkflow(f"w{number % 10}", "count"))
         wire.flush()
         wire.assert_exactly_once(200, 10)
-        assert processor.statistics().totals.dropped == 2
-        assert caplog.text.count("dropped: INVALID_PRODUCER_ID_MAPPING") == 2
+        # Each lane once; on a machine that stands still for a second, the id that it owned anew is forgotten before its first transaction.
+        over_ids = caplog.text.count("dropped: INVALID_PRODUCER_ID_MAPPING")
+        assert processor.statistics().totals.dropped == over_ids >= 2
+        assert all(f".events/{partition} dropped: INVALID" in caplog.text for partition in range(2))
         assert (aborts, processor.statistics().totals.refused) == ([], 0)
     finally:
         processor.stop()
