@@ -432,6 +432,42 @@ def test_close_fails_what_a_thread_puts_back_just_then(bench: Bench, monkeypatch
     assert sorted(value for value, _ in bench.results) == values(*range(BURSTS + 3)) and len(bench.producer) == 0
 
 
+@pytest.mark.parametrize("who", ["sender", "flusher"])
+def test_close_fails_what_a_thread_is_just_handing_over(bench: Bench, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    """It reaches the client when `close` has told all others their failure, and nobody polls any more."""
+    handing, go_on = threading.Event(), threading.Event()
+    given = bench.client.produce
+    first = values(0 if who == "sender" else BURSTS)
+
+    def produce(topic: str, value: bytes, *args: Any, **options: Any) -> None:
+        if value in first:
+            handing.set()
+            assert go_on.wait(10)
+        given(topic, value, *args, **options)
+
+    monkeypatch.setattr(bench.client, "produce", produce)
+    if who == "sender":
+        thread = threading.Thread(target=bench.send, args=(0,))
+    else:  # its flush serves the reports that let the next burst go
+        polling = threading.Event()
+        monkeypatch.setattr(bench.client, "poll", lambda timeout: polling.set() or time.sleep(min(timeout, 0.01)))  # type: ignore[func-returns-value]
+        assert polling.wait(10)
+        monkeypatch.setattr(bench.client, "flush", lambda timeout: FakeClient.poll(bench.client, min(timeout, 0.01)))
+        bench.send(*range(BURSTS + 3))
+        bench.client.deliver()
+        thread = threading.Thread(target=bench.producer.flush, args=(1.0,))
+    thread.start()
+    assert handing.wait(10)
+    if who == "sender":
+        bench.send(1, 2, 3)
+    bench.producer.close(0.0)
+    go_on.set()
+    thread.join(10)
+    told = sorted(value for value, _ in bench.results)
+    assert told == values(*range(4 if who == "sender" else BURSTS + 3)) and len(bench.producer) == 0
+    assert sum(error is None for _, error in bench.results) == (who == "flusher")
+
+
 async def test_futures_of_a_loop(bench: Bench) -> None:
     futures = [bench.producer.send("t", b"k", b"%d" % number) for number in range(4)]
     bench.client.deliver(1)

@@ -110,6 +110,7 @@ class PlainProducer:
         self._delivered = self._failed = 0  # by the polling thread
         self._backlog: list[_Record] = []
         self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
+        self._serving: set[int] = set()  # threads in librdkafka's flush: callbacks may run on them
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="odradek-producer", daemon=True)
         self._thread.start()
@@ -162,6 +163,8 @@ class PlainProducer:
             raise
         finally:
             self._send_backlog(handing=True)
+            if self._ended:
+                self._fail_late_ones()
 
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: KafkaHeaders = (), *, partition: int = _HASHED
@@ -181,7 +184,13 @@ class PlainProducer:
         deadline_s = time.monotonic() + timeout_s
         while True:  # a burst that is through lets the next one go
             left_s = deadline_s - time.monotonic()
-            self._producer.flush(max(0.0, min(_POLL_S, left_s)))
+            self._serving.add(threading.get_ident())
+            try:
+                self._producer.flush(max(0.0, min(_POLL_S, left_s)))
+            finally:
+                self._serving.discard(threading.get_ident())
+            if self._ended:
+                self._fail_late_ones()
             self._wake_loops()
             remaining = len(self)
             if not remaining or left_s <= 0:
@@ -217,8 +226,7 @@ class PlainProducer:
         remaining = len(waiting) + len(self)
         if remaining:
             logger.warning("producer closed with %d records undelivered after %g s", remaining, timeout_s)
-            self._producer.purge()
-            self._producer.flush(1.0)
+            self._purge()
         for record in waiting:
             self._report_safely(record, self._closed())
         self._wake_loops()
@@ -231,6 +239,19 @@ class PlainProducer:
         self.close()
 
     # --- inside
+
+    def _purge(self) -> None:
+        """What librdkafka has is reported as failed, on this thread."""
+        self._producer.purge()
+        self._producer.flush(1.0)
+
+    def _fail_late_ones(self) -> None:
+        """This thread handed records over while `close` ended: they may have come behind its purge, and nobody polls any more.
+
+        In a callback there is no polling: whoever serves it looks for itself then, and `close` waits for the polling thread."""
+        if self._unreported and threading.get_ident() not in self._serving and threading.current_thread() is not self._thread:
+            self._purge()
+            self._wake_loops()
 
     def _hand_over(self, record: _Record, burst: _Burst) -> None:
         """To librdkafka. Raises as `produce`; then there will be no report."""
