@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from odradek.activities.commands import COUNT_AGAIN_S, CommandConsumer
 from odradek.activities.ownership import StartGate
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.settling import Settling
+from odradek.kafka.settling import FILE_NAME, Settling
 
 TOPIC = "commands"
 
@@ -30,8 +31,8 @@ class Broker:
         self.polling = False
         self.time_s = 100.0
 
-    def subscribe(self, topics: list[str], *, on_assign: Any, **others: Any) -> None:
-        self.on_assign = on_assign
+    def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, **others: Any) -> None:
+        self.on_assign, self.on_revoke = on_assign, on_revoke
 
     def poll(self, timeout: float) -> Message | None:
         if self.given is not None:
@@ -62,6 +63,16 @@ class Broker:
     def incremental_assign(self, places: list[TopicPartition]) -> None:
         pass
 
+    def incremental_unassign(self, places: list[TopicPartition]) -> None:
+        pass
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        pass
+
+    def close(self) -> None:
+        """As the client: what it has is given back."""
+        self.on_revoke(self, [TopicPartition(TOPIC, 0)])
+
     def commit(self, **options: Any) -> None:
         if self.refusal:
             raise KafkaException(KafkaError(self.refusal))
@@ -72,8 +83,7 @@ def broker() -> Broker:
     return Broker()
 
 
-@pytest.fixture
-def commands(broker: Broker) -> CommandConsumer:
+def member(broker: Broker, settling: Settling) -> CommandConsumer:
     made = CommandConsumer(
         lambda: cast(Consumer, broker),
         cast(ClusterAdmin, None),
@@ -82,10 +92,15 @@ def commands(broker: Broker) -> CommandConsumer:
         gate=StartGate(60.0, lambda: broker.time_s),
         clock=lambda: broker.time_s,
         on_revoking=lambda leaving: None,
-        settling=Settling(None, 3.0),
+        settling=settling,
     )
     made.subscribe()
     return made
+
+
+@pytest.fixture
+def commands(broker: Broker) -> CommandConsumer:
+    return member(broker, Settling(None, 3.0))
 
 
 def turn(commands: CommandConsumer, broker: Broker, after_s: float = 0.0) -> None:
@@ -151,3 +166,23 @@ def test_a_take_over_that_waits_for_its_broker_says_so_once(
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert ["no offsets yet" in line for line in said] == [True, True]
     assert sorted(commands.owned) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("moves_s_ago", "left"), [(None, "[0, 1]"), (4.0, "[0]"), (1.0, '"moving"')])
+def test_one_that_leaves_marks_no_move_but_one_that_was_under_way(
+    broker: Broker, tmp_path: Path, moves_s_ago: float | None, left: str
+) -> None:
+    """What moves while it drains, which may take an hour, is over after a while, as before."""
+    commands = member(broker, Settling(tmp_path, 3.0, lambda: broker.time_s))
+    broker.given, broker.partitions = [0, 1], 2
+    turn(commands, broker)
+    turn(commands, broker, 4.0)
+    assert (tmp_path / FILE_NAME).read_text() == "[0, 1]"
+    commands.drain()
+    if moves_s_ago is not None:
+        broker.on_revoke(broker, [TopicPartition(TOPIC, 1)])
+        broker.given = []
+        turn(commands, broker)
+        turn(commands, broker, moves_s_ago)
+    commands.close()
+    assert (tmp_path / FILE_NAME).read_text() == left

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, TopicPartition
 
 from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.engine.ports import Effects
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.registry import SchemaRegistryUnreachableError
-from odradek.kafka.settling import Settling
+from odradek.kafka.settling import FILE_NAME, Settling
 from odradek.kafka.slots import group_identity, take_slot
 from odradek.processor import faults, restore
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
@@ -201,6 +201,42 @@ def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
     group.seek(0, 200, new.epoch)
     group._drain_requests(run=True)
     assert seeks == [200]
+
+
+@pytest.mark.parametrize(("taken", "left"), [([], "[0, 1]"), ([1], '"moving"')])
+def test_a_processor_that_leaves_marks_no_move_but_one_that_was_under_way(tmp_path: Path, taken: list[int], left: str) -> None:
+    """Closing gives everything back, by the callback that the group's moves come by."""
+    places = [TopicPartition("t", number) for number in (0, 1)]
+    turns = iter(["joins", "ends"])
+    rests: Any = {"has_row": False, "intake": SimpleNamespace(awaited_end=-1), "state": LaneState.RUNNING}
+
+    def lane(partition: int, _: object) -> Any:
+        return SimpleNamespace(partition=partition, start=lambda: None, stop=lambda: None, is_alive=lambda: False, **rests)
+
+    def subscribe(_: object, *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
+        consumer.on_assign, consumer.on_revoke = on_assign, on_revoke
+
+    def poll(_: float) -> None:
+        if next(turns) == "joins":
+            consumer.on_assign(consumer, places)
+            return
+        if taken:
+            consumer.on_revoke(consumer, [places[number] for number in taken])
+        group.stop()
+
+    consumer: Any = SimpleNamespace(
+        subscribe=subscribe,
+        poll=poll,
+        incremental_assign=lambda _: None,
+        incremental_unassign=lambda _: None,
+        pause=lambda _: None,
+        position=lambda _: [],
+        close=lambda: consumer.on_revoke(consumer, [places[number] for number in group.lanes]),
+    )
+    rest: Any = {"settling": Settling(tmp_path, 0.0), "partitions": 2}
+    group = Group(lambda: consumer, "t", "me", lane, lambda _: {}, lambda _: None, **rest)
+    group.run()
+    assert not group.lanes and (tmp_path / FILE_NAME).read_text() == left
 
 
 def test_place_is_given_back_once_and_by_its_holder_alone() -> None:

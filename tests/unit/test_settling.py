@@ -106,6 +106,23 @@ def test_from_the_first_move_on_it_is_known_to_move_until_the_group_is_at_rest(t
     assert kept(tmp_path) == "[1]"
 
 
+@pytest.mark.parametrize(("moves", "left"), [(False, "[0, 1]"), (True, MOVES)])
+def test_what_a_consumer_gives_back_when_it_closes_is_no_move(tmp_path: Path, clock: Clock, moves: bool, left: str) -> None:
+    """The broker keeps it for a static member: one that is back finds it, unless the group took something of it before."""
+    settling = back(tmp_path, clock, had="[0, 1]")
+    assert not settling.must_rejoin([0, 1], ALL)
+    if moves:
+        settling.moved()
+    settling.end()
+    settling.moved()
+    assert kept(tmp_path) == left
+    again = back(tmp_path, clock, had=None)
+    assert again.must_rejoin([0, 1], ALL) is moves
+    settling.begin()  # or it goes on, with another consumer
+    settling.moved()
+    assert kept(tmp_path) == MOVES
+
+
 def test_a_new_consumer_of_the_same_process_asks_as_one_that_was_killed(tmp_path: Path, clock: Clock) -> None:
     settling = back(tmp_path, clock, had="[0, 1]")
     assert not settling.must_rejoin([0, 1], ALL)

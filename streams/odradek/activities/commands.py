@@ -143,8 +143,7 @@ class CommandConsumer:
         if len(self._fenced) == FENCED_MAX and now - self._fenced[0] < FENCED_WINDOW_S:
             raise DuplicateIdentityError(self._instance_id, reason=error.str())
         logger.warning("%s: fenced as %s, joining the group anew: %s", self._topic, self._instance_id, error.str())
-        self._release(list(self.owned))
-        self._consumer.close()
+        self.close()
         self._consumer = self._new_consumer()
         self._settling.begin()
         self._commits_in_flight = 0
@@ -322,7 +321,7 @@ class CommandConsumer:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_INTERVAL_S
             self._purge()
-        if not self._paused and self._settling.must_rejoin(self.owned, self.partitions_total):
+        if self._settling.must_rejoin(self.owned, self.partitions_total) and not self._paused:  # paused, it keeps what it has all the same
             logger.info("%s: %s may have come back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
             self._consumer.unsubscribe()  # leaves, as `close` would not
             self.subscribe()
@@ -417,4 +416,5 @@ class CommandConsumer:
     def close(self) -> None:
         """Leave. A static member's partitions stay its own until the session times out, or its successor comes."""
         self._release(list(self.owned))
+        self._settling.end()
         self._consumer.close()

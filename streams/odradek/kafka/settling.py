@@ -39,17 +39,29 @@ class Settling:
         self._clock = clock
         self._kept, self._moving = self._read()
         self._came_back_moving = False
+        self._closing = False
         self._rounds = 0
         self._moved_at = clock()
 
     def begin(self) -> None:
         """A new consumer joins. Not for one that leaves and joins once more: the group shares out anew then."""
+        self._closing = False
         self._rounds = 0
         self._came_back_moving = self._moving
         self._moved_at = self._clock()
 
+    def end(self) -> None:
+        """The consumer is about to close, which gives back all it has: to nobody, the broker keeps it for a static member.
+
+        A mark of before stays. If a round of the group comes to light while it closes, one at most, what the broker has for it then is not
+        what is kept here.
+        """
+        self._closing = True
+
     def moved(self) -> None:
         """The group takes something: told before it is given back."""
+        if self._closing:
+            return
         self._moved_at = self._clock()
         if not self._moving:
             self._moving = True

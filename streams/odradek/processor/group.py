@@ -144,6 +144,7 @@ class Group(threading.Thread):
         finally:
             self._stop_lanes(list(self.lanes), lost=False)
             self._commit_offsets(final=True)
+            self._settling.end()
             try:
                 consumer.close()
             except (KafkaException, RuntimeError) as error:
