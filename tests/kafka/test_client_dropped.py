@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
@@ -74,7 +75,8 @@ async def test_one_a_request_in_a_loop_that_goes_on(bootstrap: str, namespace: s
     threads, descriptors = of_this_process()
     for _ in range(3):
         await ask(await Client.connect(settings=settings))
-    await asyncio.to_thread(eventually, lambda: of_this_process()[0] <= threads and of_this_process()[1] <= descriptors)
+    # A client has 17 threads and 25 descriptors; the loop's executor and the one that is kept may have a few more by now.
+    await asyncio.to_thread(eventually, lambda: of_this_process()[0] <= threads + 6 and of_this_process()[1] <= descriptors + 9)
     await ask(kept)  # nobody else's connection went with them
     kept.close()
 
@@ -147,8 +149,11 @@ def test_a_worker_that_ended(bootstrap: str, namespace: str, tmp_path: Path, wit
             assert await client.execute_workflow(Greeting.run, "you", id=f"w{number}", task_queue="greetings") == "hello you"
 
     def of_kafka() -> list[str]:
-        names = [Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
-        return sorted(name for name in names if name.startswith("rdk:"))
+        names = []
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it ended just now
+                names.append((task / "comm").read_text().strip())
+        return [name for name in names if name.startswith("rdk:")]
 
     before = of_kafka()
     for number in range(2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 
 import pytest
 
@@ -53,6 +54,19 @@ async def test_wheel_is_armed_for_the_earliest() -> None:
     assert soon.called and not late.called
     wheel.close()
     assert len(wheel) == 0
+
+
+async def test_wheel_keeps_nobody_alive() -> None:
+    """A call that was answered goes at once; its client would stay with it, with seventeen threads."""
+    loop = asyncio.get_running_loop()
+    wheel = TimerWheel(loop)
+    entry = Entry(loop.time() + 0.05)
+    gone = weakref.ref(entry)
+    wheel.schedule(entry, entry.at)
+    del entry
+    assert gone() is None
+    while len(wheel):  # its turn comes, and finds nobody
+        await asyncio.sleep(TICK_S)
 
 
 # --- members

@@ -395,6 +395,7 @@ class KafkaTransport:
         for reader in readers:
             reader.join(2.0)
         self._schemas.close()
+        self._admin.close()
 
 
 class _Queue:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
@@ -31,6 +31,7 @@ from confluent_kafka.admin import (
 from odradek.exceptions import BrokerUnreachableError, OdradekError, PartitionCountError, TopicError, TopicMissingError
 from odradek.kafka.asking import BrokerAwayError, first_answered, given_up
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
+from odradek.kafka.closed import Closed
 from odradek.kafka.errors import UNREACHABLE, kafka_error, missing_acl, translate, unreachable
 from odradek.kafka.refused import check_kafka_settings
 from odradek.kafka.settings import KafkaSettings
@@ -121,8 +122,8 @@ class ClusterAdmin:
         self.topics = topics_of(settings)
 
     def close(self) -> None:
-        """Its threads and connections end with this, not when the garbage collector comes to whoever holds it. Calls fail from now on."""
-        self._admin = cast(AdminClient, _Closed())
+        """Its threads and connections end. Calls fail from now on."""
+        self._admin = cast(AdminClient, Closed())
         with self._readers_lock:
             self._readers.clear()
 
@@ -576,13 +577,6 @@ class ClusterAdmin:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
             self._reason = error.str()
-
-
-class _Closed:
-    """In the place of an AdminClient that is gone."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise KafkaException(KafkaError(KafkaError._DESTROY, f"{name}: this client is closed"))
 
 
 def _is_refused_group(error: OdradekError) -> bool:

@@ -20,13 +20,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLargeError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config
+from odradek.kafka.closed import Closed
 from odradek.kafka.errors import kafka_error, translate
 from odradek.kafka.settings import KafkaSettings
 from odradek.kafka.windows import ANY, Place, Windows, batch_bytes
@@ -182,7 +183,7 @@ class PlainProducer:
     def flush(self, timeout_s: float) -> int:
         """Wait until everything handed over is delivered or has failed; how many records are still on the way at the time-out."""
         deadline_s = time.monotonic() + timeout_s
-        while True:  # a burst that is through lets the next one go
+        while not self._closing.is_set():  # a burst that is through lets the next one go
             left_s = deadline_s - time.monotonic()
             self._serving.add(threading.get_ident())
             try:
@@ -195,6 +196,7 @@ class PlainProducer:
             remaining = len(self)
             if not remaining or left_s <= 0:
                 return remaining
+        return len(self)
 
     def __len__(self) -> int:
         """Records without a report yet, wherever they are: a thread may have some in its hands."""
@@ -230,6 +232,10 @@ class PlainProducer:
         for record in waiting:
             self._report_safely(record, self._closed())
         self._wake_loops()
+        if not self._unreported:  # else a thread has a record of it in its hands just now, and purges for itself
+            self._producer = cast(Producer, Closed())
+        if self._admin is not None:
+            self._admin.close()
         return remaining
 
     def __enter__(self) -> PlainProducer:

@@ -1,0 +1,18 @@
+"""In the place of a client of librdkafka that was closed.
+
+librdkafka's clients end their threads and connections with the object, not by a call. Whoever closes one of ours drops it for this, so
+that they end then, and not when the garbage collector comes to whoever still holds ours.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from confluent_kafka import KafkaError, KafkaException
+
+
+class Closed:
+    """Every call raises KafkaException (`_DESTROY`)."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise KafkaException(KafkaError(KafkaError._DESTROY, f"{name}: this client is closed"))
