@@ -94,10 +94,24 @@ def test_what_arguments_hold_is_their_own_affair() -> None:
     assert decode_json(text, b"w") == SignalWorkflow("w", "s", input=[Payload(JSON, argument)])
 
 
-@pytest.mark.parametrize("text", [b'{"kind": "CancelWorkflow", "reason": "\xff"}', b"{\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[b'{"kind": "CancelWorkflow", "reason": "\xff"}', b"{\xff", b'{"kind": "CancelWorkflow", "\xff": 1}'],
+        b'{"kind": "SignalWorkflow", "signal_name": "s", "input": ["caf\xe9"]}',
+        b'{"kind": "SignalWorkflow", "signal_name": "s", "input": [{"a": [{"caf\xe9": 1}]}]}',
+        b'{"kind": "SignalWorkflow", "signal_name": "s", "input": ["\xed\xa0\x80"]}',  # half a surrogate pair
+        b'{"kind": "StartWorkflow", "workflow_type": "t", "memo": {"a": "caf\xe9"}}',
+        b'{"kind": "StartWorkflow", "workflow_type": "t", "signal_name": "s", "signal_input": ["caf\xe9"]}',
+    ],
+)
 def test_not_utf8(text: bytes) -> None:
-    with pytest.raises(JsonInputError):
+    """Wherever it stands, in what travels unread too."""
+    with pytest.raises(JsonInputError, match=r"JSON event: not UTF-8: .* in position"):
         decode_json(text, b"w")
+
+
+def test_a_key_that_is_not_utf8() -> None:
     with pytest.raises(JsonInputError, match="is not UTF-8"):
         decode_json(b'{"kind": "CancelWorkflow"}', b"\xff")
 

@@ -6,7 +6,7 @@
 
 Field names are those of the Avro records of the same name; arguments are plain JSON values and become `json/plain` payloads. Nothing
 is guessed: an unknown field, one given twice or a value of the wrong type is an error that names the field, and the record goes to dead
-letters with it.
+letters with it; so does one that is not UTF-8, wherever.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ def decode_json(data: bytes, key: bytes | None) -> StartWorkflow | SignalWorkflo
     that it gives.  Raises JsonInputError, whose text names the field.
     """
     try:
+        if not data.isascii():
+            data.decode()  # arguments travel unread: their owner's code would meet what stands in them, with nobody left to tell
         parsed = _decoder.decode(data)
     except msgspec.DecodeError as error:  # malformed JSON and, as ValidationError, wrong fields
         raise JsonInputError(f"JSON event: {error}") from error
