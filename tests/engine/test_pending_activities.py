@@ -146,6 +146,9 @@ def test_attempts_leave_no_history_until_the_end() -> None:
         (RetryPolicy(maximum_attempts=1), {}, "MAXIMUM_ATTEMPTS_REACHED"),
         (RetryPolicy(), {"non_retryable": True}, "NON_RETRYABLE_FAILURE"),
         (RetryPolicy(non_retryable_error_types=["Boom"]), {}, "NON_RETRYABLE_FAILURE"),
+        (RetryPolicy(), {"kind": "TIMEOUT", "timeout_type": ""}, "NON_RETRYABLE_FAILURE"),
+        (RetryPolicy(), {"kind": "TIMEOUT", "timeout_type": "BOGUS"}, "NON_RETRYABLE_FAILURE"),
+        (RetryPolicy(maximum_attempts=1), {"kind": "BOGUS"}, "MAXIMUM_ATTEMPTS_REACHED"),
     ],
 )
 def test_no_more_attempts(policy: RetryPolicy, failure: dict[str, Any], state: str) -> None:
@@ -750,6 +753,9 @@ def test_policy_defaults_are_those_of_temporal() -> None:
         (Failure(kind="TIMEOUT", timeout_type="HEARTBEAT"), True),
         (Failure(kind="TIMEOUT", timeout_type="SCHEDULE_TO_START"), False),
         (Failure(kind="TIMEOUT", timeout_type="SCHEDULE_TO_CLOSE"), False),
+        (Failure(kind="TIMEOUT"), False),  # Temporal's server: of timeouts these two alone
+        (Failure(kind="TIMEOUT", timeout_type="BOGUS"), False),
+        (Failure(kind="BOGUS"), True),
         (Failure(kind="CANCELED"), False),
         (Failure(kind="TERMINATED"), False),
         (Failure(kind="SERVER"), True),

@@ -20,6 +20,9 @@ EXPIRED = "TIMEOUT"
 # Timeouts after which no attempt follows: schedule-to-close has no time for one, schedule-to-start would only wait again.
 FINAL_TIMEOUTS = ("SCHEDULE_TO_START", "SCHEDULE_TO_CLOSE")
 
+# How policies name the others. A failure that names no type that is known is not tried again, as on Temporal's server.
+_RETRYABLE_TIMEOUTS = {name: f"TemporalTimeout:{TIMEOUT_NAMES[name]}" for name in ("START_TO_CLOSE", "HEARTBEAT")}
+
 # An interval never grows beyond this, whatever the coefficient: 100 years.
 INTERVAL_MAX_MS = 100 * 365 * 86_400_000
 
@@ -58,16 +61,15 @@ def problem_of(policy: RetryPolicy | None) -> str:
 
 
 def is_retryable(failure: Failure, policy: RetryPolicy) -> bool:
-    """Whether this failure may be retried under the policy. Schedule-to-start and schedule-to-close timeouts never are."""
+    """Whether this failure may be retried under the policy: of timeouts start-to-close and heartbeat alone. Unknown kinds may."""
     kind = failure.kind
     if kind == APPLICATION:
         return not failure.non_retryable and failure.type not in policy.non_retryable_error_types
     if kind in (CANCELED, TERMINATED):
         return False
     if kind == TIMEOUT:
-        if failure.timeout_type in FINAL_TIMEOUTS:
-            return False
-        return f"TemporalTimeout:{TIMEOUT_NAMES[failure.timeout_type]}" not in policy.non_retryable_error_types
+        named = _RETRYABLE_TIMEOUTS.get(failure.timeout_type)
+        return named is not None and named not in policy.non_retryable_error_types
     if kind == SERVER:
         return not failure.non_retryable
     return True
