@@ -64,7 +64,8 @@ def test_what_passes_is_taken(name: str, headers: dict[str, Payload]) -> None:
         if isinstance(value, Refusal):
             refused += 1
             assert written > LIMIT - 2 * OVERHEAD_BYTES - len(name.encode())  # of some kinds of records the key has the run id too
-            assert f"takes {LIMIT}" in value.message or f"{LIMIT} bytes" in value.message
+            assert value.message.startswith(f"ActivityTask of {value.size} bytes, with its key, headers and batch,")
+            assert value.limit == LIMIT < value.size and f"exceeds the {LIMIT} bytes" in value.message
         else:
             passed += 1
             assert written <= LIMIT

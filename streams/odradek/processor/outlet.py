@@ -112,11 +112,11 @@ class TopicOutlet:
         if len(value) > known.limit // 4:  # key and headers repeat fields of the value: three times its size at most, all in all
             size += _around(record)
         if size > known.limit:
-            what = f"{type(record).__name__} of {size - OVERHEAD_BYTES} bytes"
+            what = f"{type(record).__name__} of {size} bytes, with its key, headers and batch,"
             return Refusal(
                 f"{what} exceeds the {known.limit} bytes that topic {topic} takes (`max.message.bytes`). "
                 "Raise it on the topic, compress with a payload codec, or pass a reference instead of the data",
-                size=size - OVERHEAD_BYTES,
+                size=size,
                 limit=known.limit,
             )
         return value
