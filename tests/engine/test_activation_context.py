@@ -49,6 +49,7 @@ class Looks:
         assert (info.run_timeout, info.execution_timeout, info.task_timeout) == (MINUTE, None, timedelta(seconds=10))
         assert info.retry_policy is not None and info.retry_policy.maximum_attempts == 3
         assert info.parent is not None and info.root is None
+        assert info.search_attributes == {"Tier": ["gold"]} and [pair.key.name for pair in info.typed_search_attributes] == ["Tier"]
         with pytest.raises(AttributeError):
             info.attempt = 5  # type: ignore[misc]
         return [
@@ -79,6 +80,7 @@ def test_info() -> None:
         retry_policy=RetryPolicy(maximum_attempts=3),
         parent=ParentExecution(workflow_id="parent", run_id="parent-run"),
         headers={"trace": Payload()},
+        search_attributes={"Tier": Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"gold"'), "Unreadable": Payload({}, b"x")},
     )
     assert result_of(run.start()) == [
         "wf", "run", "Looks", "default", "queue", 2, "parent", "default", "run", None, ["trace"], 3, 300, False, ""

@@ -40,7 +40,11 @@ GOOD_VALUES = [
 
 def test_search_attributes_of_their_types_start() -> None:
     w = world()
-    values = {f"A{n}": typed(*value) for n, value in enumerate(GOOD_VALUES)} | {"untyped": payloads(["x", 1])[0]}
+    values = {f"A{n}": typed(*value) for n, value in enumerate(GOOD_VALUES)} | {
+        "untyped": payloads(["x", 1])[0],
+        "no index": payloads({"a": 1})[0],
+        "removed": Payload({"encoding": b"binary/null"}),
+    }
     w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes=values))
     assert w.replies[-1].status == outcomes.OK and w.run().search_attributes == values
 
@@ -51,6 +55,29 @@ def test_a_start_with_a_value_that_is_not_of_its_type_is_refused(value: tuple[st
     w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes={"A": typed(*value)}))
     assert w.replies[-1].status == outcomes.INVALID_ARGUMENT
     assert f"invalid value for search attribute A of type {value[0]}: {why}" in w.replies[-1].message
+    assert w.tables.table("run") == {}
+
+
+UNREADABLE = [
+    ({}, b"x", "its encoding is '', not json/plain"),
+    ({"encoding": b""}, b'"x"', "its encoding is '', not json/plain"),
+    ({"encoding": b"\xff\xfe"}, b'"x"', "its encoding is '\ufffd\ufffd', not json/plain"),
+    ({"encoding": b"binary/encrypted"}, b"x", "its encoding is 'binary/encrypted', not json/plain"),
+    ({"encoding": b"json/plain"}, b"{bad", "Expecting property name"),
+    ({"encoding": b"json/plain"}, b"[NaN]", "NaN is no JSON value"),
+    ({"encoding": b"json/plain"}, b'"caf\xe9"', "'utf-8' codec can't decode byte 0xe9"),
+    ({"encoding": b"json/plain"}, '"x"'.encode("utf-16"), "'utf-8' codec can't decode byte 0xff"),
+    ({"encoding": b"json/plain"}, b"[" * 100_000, "maximum recursion depth exceeded"),
+]
+
+
+@pytest.mark.parametrize(("metadata", "data", "why"), UNREADABLE)
+def test_a_value_of_no_type_can_be_read_at_least(metadata: dict[str, bytes], data: bytes, why: str) -> None:
+    """Temporal's server knows its type from elsewhere, and decodes it by that: what does not decode is refused."""
+    w = world()
+    w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes={"A": Payload(metadata, data)}))
+    assert w.replies[-1].status == outcomes.INVALID_ARGUMENT
+    assert w.replies[-1].message.startswith(f"invalid value for search attribute A: {why}")
     assert w.tables.table("run") == {}
 
 

@@ -97,6 +97,16 @@ TABLE: dict[str, tuple[Callable[[], Awaitable[Any]], str, str]] = {
         "BAD_SEARCH_ATTRIBUTES",
         "UpsertSearchAttributes: search_attributes: invalid value for search attribute Size of type Int: 1180591620717411303424 is no Int",
     ),
+    "search attribute without type that is no JSON": (
+        lambda: upsert(attributes={"Size": [float("nan")]}),
+        "BAD_SEARCH_ATTRIBUTES",
+        "UpsertSearchAttributes: search_attributes: invalid value for search attribute Size: NaN is no JSON value",
+    ),
+    "next run's search attribute without type": (
+        lambda: again(search_attributes={"Size": [float("inf")]}),
+        AGAIN,
+        "ContinueAsNew: search_attributes: invalid value for search attribute Size: Infinity is no JSON value",
+    ),
     "next run's search attribute": (lambda: again(search_attributes={"RunId": ["x"]}), AGAIN, "RunId attribute can't be set"),
     "next run's type": (lambda: again(workflow=BAD), AGAIN, "ContinueAsNew: workflow_type"),
     "next run's memo": (lambda: again(memo={BAD: 1}), AGAIN, "ContinueAsNew: memo"),

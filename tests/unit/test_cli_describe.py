@@ -69,6 +69,16 @@ def test_times_are_relative_unless_told_otherwise(owner: Owner, odradek: Run) ->
     assert fields(odradek("workflow", "describe", "--time-format", "raw")[1])["StartTime"] == "2026-09-21 14:13:20 +0000 UTC"
 
 
+def test_search_attributes_that_cannot_be_read(owner: Owner, odradek: Run) -> None:
+    good = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"gold"')
+    owner.add(summary("order-1", search_attributes={"Tier": good, "None": Payload({}, b"x"), "Json": Payload(good.metadata, b"{")}))
+    assert json.loads(fields(odradek("workflow", "describe")[1])["SearchAttributes"]) == {
+        "Tier": "gold",
+        "None": "unreadable: encoding none, 1 bytes, written by a payload codec",
+        "Json": "unreadable: encoding json/plain, 1 bytes, damaged",
+    }
+
+
 def test_its_colors(owner: Owner, odradek: Run) -> None:
     owner.add(summary("order-1"))
     owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])

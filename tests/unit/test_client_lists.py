@@ -96,6 +96,24 @@ async def test_problems_of_a_run_come_through(web: WebServer) -> None:
     assert one.raw_info.reported_problems == problems and one.raw_info.search_attributes == {}
 
 
+async def test_a_search_attribute_that_nobody_can_read_is_left_out(web: WebServer) -> None:
+    """Of a run that an older processor took: the others, and the list, are there all the same."""
+    good = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"gold"')
+    bad = {
+        "None": Payload({}, b"x"),
+        "Type": Payload({"encoding": b"json/plain", "type": b"\xff"}, b"1"),
+        "Json": Payload(good.metadata, b"{"),
+    }
+    web.add(summary("order-1", search_attributes={"Tier": good, **bad}), owner=False)
+    web.add(summary("order-2"), owner=False)
+    async with serving(web) as address:
+        found = [one async for one in client_of(address).list_workflows("ORDER BY WorkflowId")]
+    assert [(one.id, one.search_attributes) for one in found] == [("order-1", {"Tier": ["gold"], "Type": [1]}), ("order-2", {})]
+    assert [pair.key.name for pair in found[0].typed_search_attributes] == ["Tier"]
+    assert found[0].raw_info.search_attributes.keys() == {"Tier", *bad}
+    assert lists._row(found[0]) and lists.info_json(found[0])
+
+
 @pytest.mark.parametrize(
     ("problems", "says"),
     [([], "Running"), (["category=WorkflowTaskFailed"], "Running (task failing)"), (["category=Parked"], "Running (parked)")],

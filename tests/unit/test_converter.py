@@ -380,6 +380,27 @@ def test_search_attributes_round_trip() -> None:
     assert {pair.key.name for pair in decode_typed_search_attributes(fields)} == {"b", "d", "l"}
 
 
+def test_search_attributes_that_nobody_can_read_are_left_out() -> None:
+    """Starts had them before they were refused: one of them must not take a whole list along."""
+
+    def json_of(value_type: bytes, data: bytes) -> Payload:
+        return Payload({"encoding": b"json/plain", "type": value_type}, data)
+
+    fields = {
+        "no encoding": Payload({}, b"x"),
+        "bad encoding": Payload({"encoding": b"\xff\xfe", "type": b"Keyword"}, b'"x"'),
+        "no JSON": json_of(b"Keyword", b"{bad"),
+        "deep": json_of(b"KeywordList", b"[" * 100_000),
+        "no time": json_of(b"Datetime", b'"yesterday"'),
+        "number as time": json_of(b"Datetime", b"7"),
+        "too large": json_of(b"Double", b"1" * 400),
+        "bad type": json_of(b"\xff", b'"x"'),
+        "good": json_of(b"Keyword", b'"x"'),
+    }
+    assert decode_search_attributes(fields) == {"good": ["x"], "bad type": ["x"], "too large": [int("1" * 400)]}
+    assert [(pair.key.name, pair.value) for pair in decode_typed_search_attributes(fields)] == [("good", "x")]
+
+
 def test_search_attribute_errors() -> None:
     count = SearchAttributeKey.for_int("n")
     assert encode_typed_search_attribute_value(count, None) == payload("binary/null")

@@ -1,10 +1,12 @@
 """Search attributes to payloads and back. Never through a user's converter or codec: the read side has to read them.
 
-An attribute's payload is json/plain with its index type in the `type` metadata; a removed one is binary/null without it.
+An attribute's payload is json/plain with its index type in the `type` metadata; a removed one is binary/null without it. Starts of programs
+in any language bring others, and what cannot be read is left out: a list of runs, or a run's own code, must not fail over it.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -61,13 +63,14 @@ def _iso(value: datetime) -> str:
 
 
 def decode_search_attributes(fields: Mapping[str, Payload]) -> SearchAttributes:
-    """The older form, a list of values by name, from payloads by name."""
+    """The older form, a list of values by name, from payloads by name. What cannot be read is left out."""
     result: dict[str, Any] = {}
     for name, payload in fields.items():
-        value = default().payload_converter.from_payload(payload)
-        values = value if isinstance(value, list) else [value]
-        is_time = payload.metadata.get("type") == b"Datetime"
-        result[name] = [datetime.fromisoformat(item) for item in values] if is_time else values
+        with contextlib.suppress(Exception):
+            value = default().payload_converter.from_payload(payload)
+            values = value if isinstance(value, list) else [value]
+            is_time = payload.metadata.get("type") == b"Datetime"
+            result[name] = [datetime.fromisoformat(item) for item in values] if is_time else values
     return result
 
 
@@ -75,19 +78,25 @@ def decode_typed_search_attributes(fields: Mapping[str, Payload]) -> TypedSearch
     """Typed search attributes from payloads by name. What carries no known type, or a value of another one, is left out."""
     pairs: list[SearchAttributePair[Any]] = []
     for name, payload in fields.items():
-        key = SearchAttributeKey._from_metadata_type(name, payload.metadata.get("type", b"").decode())
-        if key is None:
-            continue
-        value: Any = default().payload_converter.from_payload(payload)
-        kind = key.indexed_value_type
-        if isinstance(value, list) and kind != SearchAttributeIndexedValueType.KEYWORD_LIST:
-            if len(value) != 1:
-                continue
-            value = value[0]
-        if kind == SearchAttributeIndexedValueType.DATETIME:
-            value = datetime.fromisoformat(value)
-        elif kind == SearchAttributeIndexedValueType.DOUBLE and type(value) is int:
-            value = float(value)  # a whole number loses its point in JSON
-        if isinstance(value, key.origin_value_type):
-            pairs.append(SearchAttributePair(key, value))
+        with contextlib.suppress(Exception):
+            pair = _typed_pair(name, payload)
+            if pair is not None:
+                pairs.append(pair)
     return TypedSearchAttributes(pairs)
+
+
+def _typed_pair(name: str, payload: Payload) -> SearchAttributePair[Any] | None:
+    key = SearchAttributeKey._from_metadata_type(name, payload.metadata.get("type", b"").decode())
+    if key is None:
+        return None
+    value: Any = default().payload_converter.from_payload(payload)
+    kind = key.indexed_value_type
+    if isinstance(value, list) and kind != SearchAttributeIndexedValueType.KEYWORD_LIST:
+        if len(value) != 1:
+            return None
+        value = value[0]
+    if kind == SearchAttributeIndexedValueType.DATETIME:
+        value = datetime.fromisoformat(value)
+    elif kind == SearchAttributeIndexedValueType.DOUBLE and type(value) is int:
+        value = float(value)  # a whole number loses its point in JSON
+    return SearchAttributePair(key, value) if isinstance(value, key.origin_value_type) else None

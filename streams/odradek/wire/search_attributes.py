@@ -1,7 +1,7 @@
 """Search attributes that a run may have: the names that are the system's are nobody else's, a value is of the type that it says.
 
 What an index could not hold is refused where it is given, at the start or the upsert: later nobody would be told (Temporal's server: an
-error of the start, a failed workflow task). A value that says no type is taken as it is.
+error of the start, a failed workflow task). A value that says no type is taken if it can be read: an index guesses its type, or has it not.
 
 The system's names are what every list knows of a run without asking it (`WorkflowId`, `ExecutionStatus`, ...), and what Temporal's
 servers alone write.
@@ -64,29 +64,29 @@ _INT64 = 2**63
 
 
 def values_problem(attributes: Mapping[str, Payload]) -> str:
-    """Why a run cannot have these values, in Temporal's words; "" when it can. Of values that say their type; for others see `rows.py`."""
+    """Why a run cannot have these values, in Temporal's words; "" when it can. What an index makes of those without a type: `rows.py`."""
     for name, payload in attributes.items():
         raw = payload.metadata.get("type")
-        if raw is None:
-            continue
-        given = raw.decode("utf-8", "replace")
-        value_type = _ENUM_NAMES.get(given, given)
-        if value_type not in TYPES:
+        given = None if raw is None else raw.decode("utf-8", "replace")
+        value_type = None if given is None else _ENUM_NAMES.get(given, given)
+        if value_type is not None and value_type not in TYPES:
             return f"search attribute {name} is of the unknown type {given!r}; types are {', '.join(sorted(TYPES))}"
         try:
             _check(value_type, payload)
         except (ValueError, OverflowError, RecursionError) as error:
-            return f"invalid value for search attribute {name} of type {given}: {error}"
+            return f"invalid value for search attribute {name}{'' if given is None else f' of type {given}'}: {error}"
     return ""
 
 
-def _check(value_type: str, payload: Payload) -> None:
+def _check(value_type: str | None, payload: Payload) -> None:
     encoding = payload.metadata.get("encoding", b"")
     if encoding == b"binary/null":
         return
     if encoding != b"json/plain":
         raise ValueError(f"its encoding is {encoding.decode('utf-8', 'replace')!r}, not json/plain")
-    indexable_values(value_type, loads(payload.data))
+    value = loads(payload.data.decode())  # from bytes Python reads UTF-16 too, which nobody else does
+    if value_type is not None:
+        indexable_values(value_type, value)
 
 
 def indexable_values(value_type: str, value: Any) -> tuple[Any, ...]:

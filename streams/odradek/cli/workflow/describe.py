@@ -26,6 +26,7 @@ from odradek.client import (
 )
 from odradek.client.verdicts import noting_outcomes
 from odradek.wire.outcomes import WorkflowResult
+from odradek.wire.problems import shown_search_attributes
 
 _OUTCOME_TIMEOUT = timedelta(seconds=10)
 _OF_STATE = {"STARTED": BLUE, "CANCEL_REQUESTED": YELLOW}
@@ -166,7 +167,7 @@ async def _fields(found: WorkflowExecutionDescription) -> dict[str, Any]:
         "Summary": await found.static_summary(),
         "Details": await found.static_details(),
         "Memo": {key: str(value) if isinstance(value, Unreadable) else value for key, value in (await found.memo()).items()},
-        "SearchAttributes": {name: value[0] if len(value) == 1 else value for name, value in found.search_attributes.items()},
+        "SearchAttributes": {name: value[0] if len(value) == 1 else value for name, value in _search_attributes(found).items()},
         "CancelRequested": "yes" if raw.cancel_requested else None,
         "Parked": Painted(found.parked_reason, RED) if found.parked_reason else None,
         "FailingTask": Painted(f"attempt {raw.pending_task_attempt}: {raw.pending_task_failure.message}", RED)
@@ -174,6 +175,13 @@ async def _fields(found: WorkflowExecutionDescription) -> dict[str, Any]:
         else None,
         "NextTry": since_text(raw.pending_task_next_attempt_time_ms) if raw.pending_task_next_attempt_time_ms else None,
     }
+
+
+def _search_attributes(found: WorkflowExecutionDescription) -> dict[str, list[Any]]:
+    """Of each its values. Those that nobody can read, which the client leaves out, are there in words."""
+    read: Mapping[str, list[Any]] = found.search_attributes
+    shown = shown_search_attributes(found.raw_info)
+    return {name: read[name] if name in read else [str(Unreadable(payload))] for name, payload in shown.items()}
 
 
 def _print_description(fields: dict[str, Any], found: WorkflowExecutionDescription) -> None:
