@@ -19,6 +19,7 @@ from odradek.visibility.changelog import keeper
 from odradek.visibility.intake import app
 from odradek.visibility.reader import VisibilityReader
 from odradek.visibility.store.windows import WindowStatistics
+from odradek.wire.headers import headers_for
 from tests.kafka.fake_registry import fake_registry
 from tests.kafka.lane_records import until
 from tests.kafka.test_visibility_intake import (  # fixtures among them
@@ -133,6 +134,37 @@ def test_each_of_two_servers_restores_what_the_other_one_wrote(settings: Setting
     shutil.rmtree(second.state_dir)
     with reading(second) as reader:
         assert windows(published(reader)) == before and reader.store.changelog.since_ms == 0
+
+
+def test_a_server_that_was_away_while_a_run_closed_and_was_deleted(
+    settings: Settings, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compaction left the tombstone alone: the run was not deleted open, and what is told to others and by them is right."""
+    monkeypatch.setattr(keeper, "SETTLED_MS", -120_000)  # also of this minute
+    away, new = settings.replace(state_dir=tmp_path / "away"), settings.replace(state_dir=tmp_path / "new")
+    with reading(away) as reader:
+        published(reader)
+        runs.write(run("a0", "RUNNING", **{**when(0), "close_time_ms": 0}))
+        listed(reader)
+        published(reader)
+    with reading(settings) as there:
+        runs.write(run("a0", "COMPLETED", **when(0)))
+        listed(there)
+        compact(runs)
+        runs.write_raw(b"w-a0/a0", None, headers_for(run("a0", "COMPLETED")))
+        listed(there)
+        before = windows(published(there))
+        assert sum(w.completed for w in before) == 1
+        checkpoint = there.store.now_ms()
+        with reading(away) as reader:
+            listed(reader)
+            assert abs(reader.store.changelog.since_ms - checkpoint) < 120_000 and not reader.store.changelog.restored
+            assert sum(w.deleted for w in reader.store.windows(OLD, there.store.now_ms() + 60_000, together=True, step_ms=DAY_MS)) == 0
+            monkeypatch.setattr(keeper, "VOUCHED_S", -120.0)
+            assert windows(published(reader)) == before
+            assert reader.store.windows_complete_since_ms == there.store.windows_complete_since_ms
+    with reading(new) as reader:
+        assert windows(published(reader)) == before
 
 
 def test_what_was_counted_from_a_topic_that_is_no_more_is_not_taken(

@@ -28,6 +28,7 @@ from odradek.visibility.intake.app import FETCH_RECORDS, WAITING_RECORDS_MAX
 from odradek.visibility.reader import VisibilityReader, store_path
 from odradek.visibility.store.writer import Applied
 from odradek.wire.codec import encode
+from odradek.wire.headers import Headers
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.state import PositionRow
 from tests.kafka.lane_records import until
@@ -59,10 +60,10 @@ class Runs:
             assert self._producer.flush(30) == 0  # the records are in the log
             self._producer.abort_transaction(30)
 
-    def write_raw(self, key: bytes | None, value: bytes | None) -> None:
+    def write_raw(self, key: bytes | None, value: bytes | None, headers: Headers | tuple[()] = ()) -> None:
         """A record that no processor writes."""
         self._producer.begin_transaction()
-        self._producer.produce(self.topic, key=key, value=value)
+        self._producer.produce(self.topic, key=key, value=value, headers=list(headers))
         self._producer.commit_transaction(30)
 
 

@@ -136,6 +136,9 @@ def test_parts_are_not_published(opened: Callable[..., VisibilityStore]) -> None
         assert store.changelog.since_ms == T0 + 60_000 and not store.changelog.restored
         assert [window.start_ms for window in unpublished(store)] == [T0 + 60_000, T0 + 120_000]
         store.changelog.forget_parts()
+        assert store.changelog.waiting == 4, "another server may have what makes them whole"
+        restore(store, [], store.changelog.since_ms)
+        store.changelog.forget_parts()
         assert store.changelog.waiting == 2
 
 
@@ -227,6 +230,76 @@ def test_a_store_that_was_away_for_longer_than_runs_are_kept_restores_again(open
         assert not store.changelog.restored and store.changelog.since_ms == T0 + HOUR_MS
     with opened() as store:
         assert not store.changelog.restored
+
+
+MINUTE_MS = 60_000
+
+
+@pytest.mark.parametrize(
+    ("run", "status", "minute", "back", "deleted", "whole_from"),
+    [
+        # It closed and was deleted: nobody knows when it closed.
+        ("open", "COMPLETED", 8.5, 10, 0, 9),
+        ("open", "COMPLETED", 8, 10, 0, 9),
+        ("open", "COMPLETED", 1.1, 1.2, 0, 2),
+        ("open", "COMPLETED", None, 10, 0, 11),  # a tombstone without a time
+        ("open", "COMPLETED", 90, 10, 0, 11),  # the clock of who deleted it is ahead
+        # Its retention may have ended, an hour after it closed: that is before all that is whole in any case.
+        ("open", "COMPLETED", 110, 120, 0, 0),
+        # It was open.
+        ("open", "RUNNING", 8.5, 10, 1, 0),
+        ("open", "RUNNING", 110, 120, 1, 0),
+        # A tombstone that does not say it.
+        ("open", "", 8.5, 10, 0, 9),
+        ("open", "", 110, 120, 0, 111),
+        # All that was told before it came and went meanwhile.
+        ("new", "COMPLETED", 8.5, 10, 0, 9),
+        ("new", "RUNNING", 8.5, 10, 0, 9),
+        ("new", "", 8.5, 10, 0, 9),
+        ("new", "COMPLETED", 110, 120, 0, 0),
+        ("new", "RUNNING", 110, 120, 0, 111),
+        # It comes twice to who was there, or nobody could read its summaries.
+        ("new", "RUNNING", 1, 1, 0, 0),
+        ("open", "COMPLETED", 1, 1, 0, 0),
+        ("open", "", 1, 1, 1, 0),
+        ("closed", "COMPLETED", 8.5, 10, 0, 0),
+    ],
+)
+def test_what_a_store_that_was_away_makes_of_a_tombstone(
+    opened: Callable[..., VisibilityStore], run: str, status: str, minute: float | None, back: float, deleted: int, whole_from: int
+) -> None:
+    """It was whole, and there, until minute 1. Compaction may have taken what came since."""
+
+    def after(minutes: float) -> int:
+        return T0 + round(minutes * MINUTE_MS)
+
+    with opened(now_ms=T0) as store:
+        store.caught_up()
+        store.apply([change(0, "open"), change(1, "closed", "COMPLETED")])
+        restore(store, [])
+    with opened(now_ms=after(1)) as store:
+        store.caught_up()
+    with opened(now_ms=after(back)) as store:
+        if back == 1:  # it never was away
+            store.caught_up()
+        store.apply([change(9, run, None, time_ms=0 if minute is None else after(minute))._replace(status=status)])
+    with opened(now_ms=after(back)) as store:  # killed right after it
+        assert store.changelog.since_ms == (after(whole_from) if whole_from else 0)
+        assert store.changelog.restored == (whole_from == 0)
+        store.caught_up()
+        windows = store.windows(T0, after(back) + 1)
+        assert [sum(counts) for counts in zip(*((w.started, w.completed, w.deleted) for w in windows), strict=True)] == [2, 1, deleted]
+        longer = back - 1 > 60  # than runs are kept
+        assert store.changelog.since_ms == (after(max(whole_from, back - 60)) if longer else after(whole_from) if whole_from else 0)
+
+
+def test_tombstones_that_a_first_copy_cannot_explain(opened: Callable[..., VisibilityStore]) -> None:
+    """Of runs that were deleted open; those that had closed are gone with their retention, before the time that is whole by itself."""
+    for name, status, expected in (("a", "COMPLETED", LATER - HOUR_MS), ("b", "RUNNING", LATER - 60_000)):
+        with opened(name) as store:
+            store.apply([change(0, "a"), change(7, "gone", None, time_ms=LATER - 61_000)._replace(status=status)])
+            store.caught_up()
+            assert store.changelog.since_ms == expected
 
 
 counts = st.integers(0, 3)
@@ -399,3 +472,68 @@ async def test_what_is_in_the_way_is_said_once_and_nothing_is_published_before_t
             topic.rights |= {"Read"}
             await kept.until(lambda: not kept.keeper.error and store.changelog.restored)
         assert caplog.records[1].getMessage().endswith("are kept there again")
+
+
+async def test_who_lacks_runs_is_whole_by_what_others_vouch_for_and_misleads_nobody(
+    quick: None, opened: Callable[..., VisibilityStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One server was away while a run closed and was deleted; another one was there. And a third one that begins after it."""
+    back_ms = T0 + 10 * MINUTE_MS
+    gone = change(9, "r", None, time_ms=back_ms - 30_000)._replace(status="COMPLETED")
+    closed = change(5, "r", "COMPLETED", close_time_ms=T0 + 120_000)
+
+    def shown(store: VisibilityStore) -> list[tuple[int, int, int, int]]:
+        return [(w.started, w.completed, w.deleted, w.open_runs) for w in store.windows(T0, T0 + 180_000, together=True)]
+
+    topic, later_ms = Topic(), back_ms + 10 * MINUTE_MS
+    with opened("there", T0) as store:
+        store.caught_up()
+    with opened("away", T0) as store:
+        store.apply([change(0, "r")])  # it read the topic from its first record on
+        store.caught_up()
+        store.changelog.begin_at(0)
+        restore(store, [])
+    with opened("there", later_ms) as store:
+        store.caught_up()  # it never was away
+        store.changelog.begin_at(0)
+        store.apply([change(0, "r"), closed])
+        store.apply([gone])
+        async with Kept(store, topic) as kept:
+            await kept.until(lambda: WindowsCheckpoint in map(type, topic.held))
+        expected = shown(store)
+        assert expected == [(1, 0, 0, 1), (0, 0, 0, 1), (0, 1, 0, 0)]
+    held = list(topic.held)
+    with opened("away", back_ms) as store:
+        store.apply([gone])
+        store.caught_up()
+        assert store.changelog.since_ms == back_ms
+        async with Kept(store, topic) as kept:
+            reads = topic.reads
+            await kept.until(lambda: not kept.keeper.error and kept.keeper._expires_after_ms is not None)
+            for _ in range(5):
+                await asyncio.sleep(0.02)
+                kept.look()
+            assert topic.reads == reads and not store.changelog.restored, "others vouch for that moment some minutes later"
+    with opened("away", later_ms) as store:
+        store.caught_up()
+        async with Kept(store, topic) as kept:
+            await kept.until(lambda: store.changelog.restored and len(topic.held) > len(held))
+        assert shown(store) == expected and store.changelog.since_ms == 0
+    with opened("new", later_ms) as store:
+        store.apply([gone])
+        store.caught_up()
+        async with Kept(store, topic) as kept:
+            await kept.until(lambda: store.changelog.restored)
+        assert shown(store) == expected and store.changelog.since_ms == 0
+
+
+async def test_what_comes_to_lack_while_others_windows_are_read_is_not_taken_for_whole(
+    quick: None, opened: Callable[..., VisibilityStore]
+) -> None:
+    with opened() as store:
+        store.apply([change(0, "a")])
+        store.caught_up()
+        bound_ms = store.changelog.since_ms
+        store.changelog.begin_at(LATER - 60_000)
+        assert store.changelog.restore(0, bound_ms) == 0
+        assert not store.changelog.restored and store.changelog.since_ms == LATER - 60_000

@@ -205,3 +205,12 @@ async def test_a_broker_that_goes_while_the_app_starts_is_an_error_of_the_start_
     finally:
         await app.stop()
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
+def test_tombstones_say_what_the_run_was_when_it_went() -> None:
+    def record(offset: int, data: bytes | None, **more: Any) -> Any:
+        return SimpleNamespace(key=b"w/r", value=data, offset=offset, timestamp=-1, **more)
+
+    headers = (("odradek-kind", b"ExecutionSummary"), ("odradek-status", b"COMPLETED"))
+    records = [record(0, value("r"), headers=headers), record(1, None, headers=headers), record(2, None, headers=()), record(3, None)]
+    assert [change.status for change in SummaryDecoder(Codec()).changes(0, records)] == ["", "COMPLETED", "", ""]

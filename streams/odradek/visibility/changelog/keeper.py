@@ -40,6 +40,8 @@ T = TypeVar("T")
 EVERY_S = 60.0
 #: So long ago a window ended when it is published: its last records have come by then, and it is not published for each of them.
 SETTLED_MS = 2 * 60_000
+#: So long after a moment other servers have vouched for what came before it: who lacks something from before waits for that.
+VOUCHED_S = SETTLED_MS / 1_000 + 2 * EVERY_S
 BATCH = 5_000  # windows that are published together
 _LOOK_S = 0.25
 
@@ -91,6 +93,8 @@ class WindowsKeeper:
         if self._expires_after_ms is None:
             self._expires_after_ms = await self._look_at_settings(topic)
         if not self._changelog.restored:
+            if self._store.now_ms() < self._changelog.since_ms + 1_000 * VOUCHED_S:
+                return
             await self._restore(topic, self._expires_after_ms)
         await self._publish(topic.require("Write"))
 
@@ -115,7 +119,7 @@ class WindowsKeeper:
         since_ms = bound_ms if found.unreadable else complete_since_ms(bound_ms, found.checkpoints.values())
         if expires_after_ms < RETENTION_MS:  # what checkpoints say of the time before is true no more
             since_ms = min(bound_ms, max(since_ms, now_ms - round(expires_after_ms)))
-        windows = await self._write(self._changelog.restore, since_ms)
+        windows = await self._write(self._changelog.restore, since_ms, bound_ms)
         if windows:
             logger.info("%d windows of the statistics were restored from %s", windows, topic.name)
 

@@ -10,6 +10,7 @@ from odradek.visibility.store.rows import Change
 from odradek.wire import nothing
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
+from odradek.wire.headers import STATUS, header
 from odradek.wire.outcomes import ExecutionSummary
 
 logger = logging.getLogger("odradek.visibility")
@@ -30,7 +31,7 @@ class SummaryDecoder:
         self.undecodable = 0
 
     def changes(self, partition: int, records: Iterable[Any]) -> list[Change]:
-        """Changes of records that have `key`, `value`, `offset` and `timestamp` (ms, below 0 for none)."""
+        """Changes of records that have `key`, `value`, `offset` and `timestamp` (ms, below 0 for none). A tombstone may have `headers`."""
         decode = self._codec.decode
         changes = []
         for record in records:
@@ -45,7 +46,8 @@ class SummaryDecoder:
                 summary = self._again(partition, record, error)
                 if summary is None:
                     continue
-            changes.append(Change(partition, record.offset, key, summary, max(0, record.timestamp)))
+            status = header(getattr(record, "headers", None), STATUS) if value is None else ""
+            changes.append(Change(partition, record.offset, key, summary, max(0, record.timestamp), status))
         return changes
 
     def _came(self, error: UnknownSchemaError) -> bool:

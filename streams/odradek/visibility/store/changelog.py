@@ -70,6 +70,12 @@ def note(connection: sqlite3.Connection, keys: Iterable[tuple[int, str]]) -> Non
     connection.executemany(_NOTE, keys)
 
 
+def note_lack(connection: sqlite3.Connection, before_ms: int) -> None:
+    """Windows may lack runs before this, in the transaction that is open; then `Changelog.look_again`."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('windows_since_ms', ?)", (str(_begin_of_whole(before_ms)),))
+    connection.execute("DELETE FROM meta WHERE key = 'windows_restored'")
+
+
 def prune(connection: sqlite3.Connection, before_ms: int) -> None:
     """Windows that began before this are no more."""
     connection.execute("DELETE FROM unpublished_windows WHERE start_ms < ?", (before_ms,))
@@ -109,11 +115,14 @@ class Changelog:
 
     def begin_at(self, since_ms: int) -> None:
         """Windows may lack runs before this."""
-        self.since_ms = _begin_of_whole(since_ms)
-        self.restored = False
         with self._transaction():
-            self._set_meta(windows_since_ms=self.since_ms)
-            self._connection.execute("DELETE FROM meta WHERE key = 'windows_restored'")
+            note_lack(self._connection, since_ms)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """A batch has noted that windows lack runs."""
+        meta = dict(self._connection.execute("SELECT key, value FROM meta"))
+        self.since_ms, self.restored = int(meta["windows_since_ms"]), "windows_restored" in meta
 
     # --- publishing
 
@@ -152,8 +161,9 @@ class Changelog:
             self._connection.executemany(gone, [(each.window.start_ms, each.window.workflow_type, each.changes) for each in windows])
 
     def forget_parts(self) -> None:
-        """Windows that are not whole are never published: no longer note them."""
-        prune(self._connection, self.since_ms)
+        """Windows that are not whole are never published: no longer note them, unless others may make them whole."""
+        if self.restored:
+            prune(self._connection, self.since_ms)
 
     @property
     def waiting(self) -> int:
@@ -176,9 +186,13 @@ class Changelog:
             self._connection.executemany(_KEEP, counts)
             self._connection.executemany(_KEEP_LATENCY, latencies)
 
-    def restore(self, since_ms: int) -> int:
-        """Take over what was kept: windows are whole since then. How many windows it was. See above for when."""
+    def restore(self, since_ms: int, bound_ms: int | None = None) -> int:
+        """Take over what was kept: windows are whole since then. How many windows it was. See above for when.
+
+        bound_ms: from when on the store had all when that was found out. It may lack more by now: then nothing is taken over yet."""
         since_ms = _begin_of_whole(since_ms)
+        if bound_ms is not None and bound_ms != self.since_ms:
+            return 0
         with self._transaction():
             kept: int = self._connection.execute("SELECT count(*) FROM restored_windows").fetchone()[0]
             for statement in _TAKE_OVER.split(";"):

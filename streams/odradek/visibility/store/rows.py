@@ -29,13 +29,14 @@ _WIRE_STATUSES = {name: wire for wire, name in STATUS_NAMES.items()}
 
 class Change(NamedTuple):
     """What a record says: the run of this key now stands so; None: it is gone. Offset, partition and time are the record's; time 0: not
-    known."""
+    known. status: of a tombstone, what the run was when it went, on the wire; "": not known."""
 
     partition: int
     offset: int
     key: bytes
     summary: ExecutionSummary | None
     time_ms: int = 0
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from odradek.visibility.store.lock import StoreLock
 from odradek.visibility.store.reader import StoreReader
 from odradek.visibility.store.rows import Change
 from odradek.visibility.store.schema import FORMAT, TABLES, WRITER_PRAGMAS
+from odradek.visibility.store.seen import GAP_MS, Seen
 from odradek.visibility.store.writer import Applied, Writer
 from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
 
@@ -33,7 +34,6 @@ logger = logging.getLogger("odradek.visibility")
 _PRUNE_EVERY_MS = 3_600_000
 _ANALYZE_FROM = 1_000  # rows; then at each doubling
 _RUNS_KEPT_MS = 3 * 24 * 3_600_000  # the default of the setting `retention`
-_GAP_MS = 60_000  # shorter ones miss nothing: compaction is not as quick
 _CHANGELOG_TIMEOUT_S = 60.0  # to read windows that are to be published: nobody waits for it
 Listener = Callable[[Applied], None]
 
@@ -69,6 +69,7 @@ class VisibilityStore(StoreReader):
         #: Whether it ever held everything that its topic held: from then on it may lag, before it is a part that means nothing.
         self.complete = False
         self._caught_up_ms = 0
+        self._follows = False  # it had everything since it was opened
         self._runs_kept_ms = runs_kept_ms
         self._clock_ms = clock_ms
         self._tombstone_retention_ms = tombstone_retention_ms
@@ -125,7 +126,10 @@ class VisibilityStore(StoreReader):
     def apply(self, changes: Iterable[Change]) -> Applied:
         """Apply changes in one transaction, see `Writer.apply`; then tell the listeners."""
         self._check_open()
-        applied = self._writer.apply(changes)
+        seen = Seen(self._clock_ms(), self._caught_up_ms, self.complete, self._follows, self._runs_kept_ms, self.changelog.since_ms)
+        applied = self._writer.apply(changes, seen)
+        if applied.whole_from_ms:
+            self.changelog.look_again()
         self.rows_written += applied.written
         self.rows_deleted += applied.deleted
         self.records_skipped += applied.skipped
@@ -160,11 +164,12 @@ class VisibilityStore(StoreReader):
         now_ms = self._clock_ms()
         kept_since_ms = now_ms - self._runs_kept_ms
         if not self.complete:
-            self.changelog.begin_at(0 if first and not self._writer.positions else kept_since_ms)
-        elif now_ms - self._caught_up_ms > max(self._runs_kept_ms, _GAP_MS):  # runs may have come and gone meanwhile
+            self.changelog.begin_at(0 if first and not self._writer.positions else max(self.changelog.since_ms, kept_since_ms))
+        elif now_ms - self._caught_up_ms > max(self._runs_kept_ms, GAP_MS):  # runs may have come and gone meanwhile
             self.changelog.begin_at(max(self.changelog.since_ms, kept_since_ms))
         self._set_meta("caught_up_ms", str(now_ms))
         self._caught_up_ms = now_ms
+        self._follows = True
         if not self.complete:
             self._set_meta("complete", "1")
             self.complete = True
@@ -238,7 +243,8 @@ class VisibilityStore(StoreReader):
             delete_files(self.path)
         connection = _connect(self.path)
         connection.executescript(f"BEGIN;\n{TABLES}{changelog.TABLES}")
-        facts = {**self._identity(), "caught_up_ms": str(self._clock_ms()), "store_id": changelog.new_store_id()}
+        self._caught_up_ms = self._clock_ms()
+        facts = {**self._identity(), "caught_up_ms": str(self._caught_up_ms), "store_id": changelog.new_store_id()}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
         connection.execute("COMMIT")
         return connection

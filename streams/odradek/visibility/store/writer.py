@@ -18,6 +18,7 @@ from odradek.visibility.query.columns import ValueType, tie_of
 from odradek.visibility.store import changelog, zones
 from odradek.visibility.store.rows import Change, IndexedValue, Row, indexed_values, is_open, key_of, row_of
 from odradek.visibility.store.schema import ROW_COLUMNS
+from odradek.visibility.store.seen import Seen
 from odradek.visibility.store.windows import WindowChanges
 
 _AT = {name: index for index, name in enumerate(ROW_COLUMNS)}
@@ -52,11 +53,13 @@ _COMPARED: dict[tuple[str, ...], tuple[int, ...]] = {
 
 @dataclass(slots=True)
 class Applied:
-    """What a batch did. `changes`: those that changed a row, the last of each run."""
+    """What a batch did. `changes`: those that changed a row, the last of each run. `whole_from_ms`: windows from before may lack runs that
+    compaction took before they were read; 0: it lacks nothing that was not known."""
 
     written: int = 0
     deleted: int = 0
     skipped: int = 0
+    whole_from_ms: int = 0
     changes: list[Change] = field(default_factory=list)
 
 
@@ -74,7 +77,7 @@ class Writer:
         #: Search attributes that could not be indexed: damaged, or of no known type.
         self.refused_attributes: Counter[str] = Counter()
 
-    def apply(self, changes: Iterable[Change]) -> Applied:
+    def apply(self, changes: Iterable[Change], seen: Seen) -> Applied:
         """Apply changes in one transaction. Changes of a partition come in order of their offsets, and may come again."""
         applied = Applied()
         positions: dict[int, int] = {}
@@ -94,21 +97,21 @@ class Writer:
                 ended[change.key] = before
             latest[change.key] = change
         if positions:
-            self._transaction(latest, ended, positions, applied)
+            self._transaction(positions, latest, _Batch(self, self._connection, applied, ended, seen))
         return applied
 
     def advance(self, positions: dict[int, int]) -> None:
         """Move positions on without a change: records that were read and hold nothing for us."""
         further = {partition: offset for partition, offset in positions.items() if offset > self.positions.get(partition, -1)}
         if further:
-            self._transaction({}, {}, further, Applied())
+            self._transaction(further, {})
 
-    def _transaction(self, latest: dict[bytes, Change], ended: dict[bytes, Change], positions: dict[int, int], applied: Applied) -> None:
+    def _transaction(self, positions: dict[int, int], latest: dict[bytes, Change], batch: _Batch | None = None) -> None:
         attributes, next_id = dict(self._attributes), self._next_id
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            if latest:
-                _Batch(self, self._connection, applied, ended).write(latest)
+            if batch is not None:
+                batch.write(latest)
             self._connection.executemany("INSERT OR REPLACE INTO positions (partition, offset) VALUES (?, ?)", positions.items())
             self._connection.execute("COMMIT")
         except BaseException:
@@ -167,9 +170,10 @@ class _Batch:
     had a batch ended between the two.
     """
 
-    def __init__(self, writer: Writer, connection: sqlite3.Connection, applied: Applied, ended: dict[bytes, Change]) -> None:
+    def __init__(self, writer: Writer, connection: sqlite3.Connection, applied: Applied, ended: dict[bytes, Change], seen: Seen) -> None:
         self._writer = writer
         self._ended = ended
+        self._seen = seen
         self._connection = connection
         self._applied = applied
         self._inserts: list[Row] = []
@@ -199,6 +203,10 @@ class _Batch:
             [(*group, runs) for group, runs in self._counts.items() if runs],
         )
         changelog.note(connection, self._windows.write(connection))
+        if self._applied.whole_from_ms > self._seen.since_ms:
+            changelog.note_lack(connection, self._applied.whole_from_ms)
+        else:
+            self._applied.whole_from_ms = 0
 
     def _existing(self, ties: list[int]) -> dict[bytes, Row]:
         """Rows of these ties by key, each with its id in front."""
@@ -220,6 +228,7 @@ class _Batch:
                 self._count_deleted(change, last)
             else:
                 self._applied.skipped += 1  # a tombstone of a run that is not here
+                self._lack(change, here=False)
             return
         number, old = existing[0], existing[1:]
         if _is_older(change, old):
@@ -264,8 +273,15 @@ class _Batch:
         self._windows.add(new[_TYPE], new[_STATUS], new[_START], new[_CLOSE], new[_DURATION], 1, restarted)
 
     def _count_deleted(self, tombstone: Change, last: Row) -> None:
-        if is_open(last[_STATUS]):
+        if not is_open(last[_STATUS]):
+            return
+        if self._seen.deleted_open(tombstone):
             self._windows.delete_open(last[_TYPE], last[_START], tombstone.time_ms)
+        else:
+            self._lack(tombstone, here=True)
+
+    def _lack(self, tombstone: Change, *, here: bool) -> None:
+        self._applied.whole_from_ms = max(self._applied.whole_from_ms, self._seen.whole_from_ms(tombstone, here=here))
 
     def _delete(self, change: Change, number: int, old: Row) -> None:
         self._deletes.append((number,))
