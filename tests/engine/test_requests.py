@@ -779,6 +779,46 @@ def test_repeated_start_without_an_ear_is_one_start_and_no_dead_letter() -> None
     assert [len(w.step(refused).dead_letters) for _ in range(2)] == [1, 0]
 
 
+@pytest.mark.parametrize("again_ms", [0, 2 * 3_600_000])
+@pytest.mark.parametrize("signal", [{}, {"signal_name": "tick"}])
+def test_start_that_was_put_back_makes_one_run(signal: dict[str, Any], again_ms: int) -> None:
+    """Also when its run is over, others have begun, and the ring has forgotten."""
+    w = world()
+    put_back = StartWorkflow("w", "waiting", request_id="redriven-x", run_id="derived", **signal)
+    w.step(put_back, redriven=True)
+    w.step(w.signal("finish"))
+    w.step(w.start("waiting", run_id="later"))
+    w.advance(again_ms)
+    assert not w.step(put_back, redriven=True).dead_letters
+    assert w.run_id() == "later" and "WorkflowExecutionSignaled" not in w.names()
+
+
+def test_start_that_was_refused_may_be_put_back_once_nothing_is_in_its_way() -> None:
+    w = world()
+    w.step(w.start("waiting", run_id="first"))
+    for request_id in ("mine", "redriven-00000000-0000-5000-8000-000000000000"):
+        put_back = StartWorkflow("w", "waiting", request_id=request_id, run_id=f"of-{request_id}")
+        for redriven in (False, True, True):
+            assert len(w.step(put_back, redriven=redriven).dead_letters) == 1
+        w.step(w.signal("finish"))
+        for _ in range(2):
+            assert not w.step(put_back, redriven=True).dead_letters
+        assert w.run_id() == f"of-{request_id}"
+
+
+def test_request_that_was_put_back_does_not_reach_the_next_chain() -> None:
+    w = world()
+    signal = SignalWorkflow("w", "tick", request_id="redriven-00000000-0000-5000-8000-000000000000")
+    cancel = TerminateWorkflow("w", request_id="redriven-00000000-0000-5000-8000-000000000001")
+    for run_id, count in (("run-1", 1), ("run-2", 0)):
+        w.step(w.start("waiting", run_id=run_id))
+        w.advance(1_000)  # it is another record
+        w.step(signal, redriven=True)
+        w.step(signal, cancel, redriven=True)
+        assert w.names(run_id).count("WorkflowExecutionSignaled") == count
+    assert w.run().status == "RUNNING"
+
+
 def test_read_that_nobody_waits_for_is_nothing() -> None:
     w = world()
     effects = w.step(DescribeWorkflow("w"))

@@ -105,12 +105,12 @@ class World:
 
     # ---------------------------------------------------------------- steps
 
-    def step(self, *events: Event, timers: bool | list[TimerRow] = True) -> Effects:
-        """One batch: these inputs, and the timers that are due, or these."""
+    def step(self, *events: Event, timers: bool | list[TimerRow] = True, redriven: bool = False) -> Effects:
+        """One batch: these inputs (dead letters that were put back: `redriven`), and the timers that are due, or these."""
         inputs = []
         for event in events:
             arrived = CODEC.decode(CODEC.encode(event)) if self.encoded else event
-            inputs.append(Input(arrived, self.offset, f"topic/0/{self.offset}", self.now_ms))
+            inputs.append(Input(arrived, self.offset, f"topic/0/{self.offset}", self.now_ms, redriven))
             self.offset += 1
         due = timers if isinstance(timers, list) else self.due() if timers else []
         batch = Batch(self.now_ms, inputs, due)

@@ -32,6 +32,7 @@ from odradek.wire.codec import encode
 from odradek.wire.dead_letters import NOT_APPLIED, dead_letter_headers
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
+from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import Topics
 from tests.kafka.server_commands import get
 
@@ -546,8 +547,37 @@ def test_dead_letters(world: World, odradek: Run) -> None:
     done = odradek("dead-letter", "redrive", "-t", QUEUE, "-w", "letter", "--yes", "-o", "json")
     told = json.loads(done.stdout)
     assert done.returncode == 1 and [one["offset"] for one in told["redriven"]] == [offset] and len(told["failed"]) == 1
-    assert "it came from" in done.stderr
+    assert "it came from" in done.stderr and told["leftOut"] == []
+    done = odradek("dead-letter", "redrive", "-t", QUEUE, "--reason", "not_applied", "--yes", "-o", "json")
+    assert json.loads(done.stdout) == {"taskQueue": QUEUE, "redriven": [], "failed": [], "leftOut": [offset]}
+    assert done.returncode == 0 and "left out, put back before: 1 " in done.stderr
+    assert odradek("dead-letter", "redrive", "-t", QUEUE, "--offset", str(offset)).returncode == 0
     assert json.loads(odradek("workflow", "result", "-w", "letter", "--rpc-timeout", "30s").stdout) == []
+
+
+def test_dead_letter_without_an_id_counts_once(world: World, odradek: Run) -> None:
+    """A signal from a shell: put back while its cause lasts, then twice, with the letter that came of it."""
+    topics = Topics(world.settings.namespace)
+    producer = Producer(producer_config(world.settings))
+    of_shell = ("-t", QUEUE, "-w", "shell", "-o", "json")
+    signal = b'{"kind": "SignalWorkflow", "signal_name": "address", "input": ["here"]}'
+    producer.produce(topics.events(QUEUE), signal, b"shell", partition=partition_for(b"shell", 2))
+    assert producer.flush(20) == 0
+
+    def put_back(count: int) -> None:
+        listed = ("dead-letter", "list", *of_shell)
+        letters = until(lambda: len(found := json.loads(odradek(*listed).stdout)) == count and found)
+        offsets = [text for letter in letters for text in ("--offset", str(letter["place"]["offset"]))]
+        assert odradek("dead-letter", "redrive", "-t", QUEUE, *offsets, "--yes").returncode == 0
+
+    put_back(1)  # nobody is there yet: it dies again
+    started(odradek, "shell")
+    put_back(2)
+    put_back(2)
+    assert odradek("workflow", "signal", "-w", "shell", "--name", "go").returncode == 0
+    assert json.loads(odradek("workflow", "result", "-w", "shell", "--rpc-timeout", "30s").stdout) == ["here"]
+    told = json.loads(odradek("dead-letter", "redrive", *of_shell, "--yes").stdout)
+    assert (len(told["redriven"]), len(told["leftOut"])) == (0, 2)
 
 
 def test_no_broker(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:

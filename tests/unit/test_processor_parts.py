@@ -28,8 +28,18 @@ from odradek.processor.lane_state import TRANSITIONS, LaneState, check_transitio
 from odradek.processor.outputs import output_records
 from odradek.processor.restore import Places, Restorer
 from odradek.wire.codec import Codec, encode
-from odradek.wire.events import QueryWorkflow, SignalWorkflow
-from odradek.wire.headers import FORWARDED_FROM
+from odradek.wire.events import (
+    ActivityTaskCompleted,
+    CancelWorkflow,
+    DeleteWorkflow,
+    QueryWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+    UnparkWorkflow,
+)
+from odradek.wire.headers import FORWARDED_FROM, REDRIVEN_FROM
+from odradek.wire.request_ids import is_made_once
 
 # ---------------------------------------------------------------- sorting
 
@@ -47,10 +57,12 @@ class Raises(Codec):
         return super().decode(data)
 
 
-def record(value: bytes, offset: int, written_ms: int = 1_000, kind: int = TIMESTAMP_CREATE_TIME) -> Any:
+def record(value: bytes, offset: int, written_ms: int = 1_000, kind: int = TIMESTAMP_CREATE_TIME, headers: Any = ()) -> Any:
     """What a Sorter reads of a message."""
     timestamp = (kind, written_ms)
-    return SimpleNamespace(value=lambda: value, key=lambda: b"w", headers=list, offset=lambda: offset, timestamp=lambda: timestamp)
+    return SimpleNamespace(
+        value=lambda: value, key=lambda: b"w", headers=lambda: list(headers), offset=lambda: offset, timestamp=lambda: timestamp
+    )
 
 
 def test_a_sender_that_counts_other_partitions_is_a_warning_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -84,6 +96,43 @@ def test_what_is_no_fault_of_the_record_passes(error: Exception) -> None:
     sorter = Sorter(Raises(error), topic="t", topic_id="id", partition=0, partitions=1)
     with pytest.raises(type(error)):
         sorter.sort([record(b"strange", 6)], 0)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        StartWorkflow("w", "t"),
+        StartWorkflow("w", "t", signal_name="s"),
+        SignalWorkflow("w", "s"),
+        CancelWorkflow("w"),
+        TerminateWorkflow("w"),
+        UnparkWorkflow("w"),
+        DeleteWorkflow("w"),
+    ],
+)
+def test_dead_letter_that_was_put_back_has_the_ids_of_its_first_place(event: Any) -> None:
+    """Wherever, however often and over however many letters: one request."""
+
+    def ids(value: bytes, offset: int, *marks: bytes) -> tuple[str, str, bool]:
+        (found,) = sorted_by([record(value, offset, headers=[("x", None), *((REDRIVEN_FROM, mark) for mark in marks)])]).inputs
+        made: Any = found.event
+        return made.request_id, made.run_id, found.redriven
+
+    value = encode(event)
+    first = ids(value, 5, b"letters/0/3")
+    assert first[2] and is_made_once(first[0]) and bool(first[1]) == isinstance(event, StartWorkflow)
+    assert ids(value, 6, b"letters/0/3") == ids(value, 7, b"letters/0/3", b"letters/0/9") == first
+    assert ids(value, 8, b"letters/0/4")[0] != first[0]
+    assert ids(value, 5) == ("", "", False)
+    event.identity = "another letter, of a topic that was made anew"
+    assert ids(encode(event), 5, b"letters/0/3")[0] != first[0]
+
+
+def test_dead_letter_that_was_put_back_keeps_the_ids_that_it_has() -> None:
+    mark = [(REDRIVEN_FROM, b"letters/0/3")]
+    start, report = StartWorkflow("w", "t", request_id="mine", run_id="own"), ActivityTaskCompleted("w", "r", 5, "a", 1)
+    found = sorted_by([record(encode(start), 5, headers=mark), record(encode(report), 6, headers=mark)])
+    assert [each.event for each in found.inputs] == [start, report]
 
 
 NOW_MS = 1_700_000_000_000

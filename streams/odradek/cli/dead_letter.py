@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,11 @@ def register(commands: Commands) -> None:
             "odradek dead-letter redrive -t orders --reason UNKNOWN_SCHEMA --yes",
             "odradek dead-letter redrive -t orders --all",
         ),
-        notes="""With key, value and headers as they came. A dead letter stays where it lies until its retention; putting it back twice
-is harmless: its reader drops what it has applied. Status 1 if one could not be put back.""",
+        notes="""With key, value and headers as they came. A dead letter stays where it lies until its retention. Put back twice, a start
+makes one run as long as that run is kept, and any other request counts once within an hour and 1,000 requests of its
+workflow id: the next one would be a second signal. An answer of an activity counts once, whenever; a command may run its
+attempt again. What was refused is tried again. --all and filters leave out what was put back before, as far as the topic
+still tells (`events`: `audit_window`, an hour); --offset puts it back all the same. Status 1 if one could not be put back.""",
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
@@ -157,15 +161,22 @@ def redrive(options: argparse.Namespace) -> int:
     check_may_ask(options)
     queue = options.task_queue
     with _reader(options) as (_, reader):
-        offsets = options.offset or sorted(letter.place.offset for letter in _matching(options, reader, queue, None))
+        offsets, left_out = options.offset, []
         if not offsets:
-            raise CommandFailedError(f"task queue {queue!r} has no such dead letter", Status.NOT_FOUND)
-        if len(offsets) > 1 or not options.offset:
+            letters = sorted(_matching(options, reader, queue, None), key=lambda letter: letter.place.offset)
+            if not letters:
+                raise CommandFailedError(f"task queue {queue!r} has no such dead letter", Status.NOT_FOUND)
+            offsets = [letter.place.offset for letter in letters if not letter.redriven]
+            left_out = [letter.place.offset for letter in letters if letter.redriven]
+            if left_out:
+                print(f"left out, put back before: {len(left_out)} (--offset puts one back again)", file=sys.stderr)
+        if len(offsets) > 1 or (offsets and not options.offset):
             confirm(options, f"put {len(offsets)} dead letter{'s' if len(offsets) != 1 else ''} of task queue {queue!r} back?")
         results = [_put_back(reader, queue, offset) for offset in offsets]
     failed = [one for one in results if "message" in one]
     if is_json(options):
-        print_value(options, {"taskQueue": queue, "redriven": [one for one in results if "message" not in one], "failed": failed})
+        redriven = [one for one in results if "message" not in one]
+        print_value(options, {"taskQueue": queue, "redriven": redriven, "failed": failed, "leftOut": left_out})
     else:
         for one in results:
             print(visible(f"{queue} offset {one['offset']}: {one.get('message') or 'put back to ' + _place_text(one['place'])}"))

@@ -63,12 +63,16 @@ class Outlet(Protocol):
 
 
 class Input(msgspec.Struct, gc=False):
-    """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that nobody gave derive from it (UUIDv5)."""
+    """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that nobody gave derive from it (UUIDv5).
+
+    `redriven`: it was a dead letter and was put back. Its host gave it the ids that it had not, the same ones each time.
+    """
 
     event: Event
     offset: int
     origin_id: str
     time_ms: int = 0  # record timestamp
+    redriven: bool = False
 
 
 class Batch(msgspec.Struct, gc=False):

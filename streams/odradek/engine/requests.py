@@ -10,6 +10,8 @@ A request is a repeated one if it has the kind (`request_kind`) and the id of on
 - It is certainly the same, though its chain is over and another has begun: plain producers are not idempotent, and clients ask again.
   Either nobody makes its id twice (`is_made_once`), or its deadline is the same, or, without one, its record's timestamp.
 - The row was written by a version that did not say of which chain it was.
+
+A refusal counts for no record that was a dead letter and was put back: it changed nothing, and its cause may be gone.
 """
 
 from __future__ import annotations
@@ -237,10 +239,15 @@ def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:
     if run is None:
         return None
     oldest, chain = run.row.request_seq - step.limits.request_window, _chain(request, run)
+    put_back = step.input is not None and step.input.redriven
     known = [
         entry
         for entry in ring(step, run).get(request.request_id, ())
-        if entry.seq >= oldest and entry.time_ms >= oldest_ms and _same_kind(request, entry) and is_same(step, request, entry, chain)
+        if (entry.status == outcomes.OK or not put_back)
+        and entry.seq >= oldest
+        and entry.time_ms >= oldest_ms
+        and _same_kind(request, entry)
+        and is_same(step, request, entry, chain)
     ]
     if known:
         made_ms = _made_ms(step, request)

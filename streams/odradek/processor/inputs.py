@@ -9,6 +9,7 @@ Never: lose a record silently, apply an event where it does not belong, or wait 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import typing
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message
 
+from odradek.engine.keys import derived_run_id
 from odradek.engine.ports import Input
 from odradek.exceptions import OdradekError
 from odradek.wire import dead_letters, headers
@@ -26,6 +28,8 @@ from odradek.wire.events import (
     ActivityReport,
     ActivityTaskFailed,
     AwaitResult,
+    CancelWorkflow,
+    DeleteWorkflow,
     DescribeWorkflow,
     Event,
     FetchHistory,
@@ -33,6 +37,7 @@ from odradek.wire.events import (
     Request,
     SignalWorkflow,
     StartWorkflow,
+    TerminateWorkflow,
     UnparkWorkflow,
 )
 from odradek.wire.json_input import decode_json, is_json
@@ -40,12 +45,15 @@ from odradek.wire.nothing import says_nothing
 from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.payload import Failure
+from odradek.wire.request_ids import REDRIVEN
 from odradek.wire.tracing import TRACER_DATA, tracer_data
 
 logger = logging.getLogger(__name__)
 
 _EVENT_TYPES = frozenset(typing.get_args(Event))
 _TRACED = frozenset({StartWorkflow, SignalWorkflow, QueryWorkflow})
+_Changing = StartWorkflow | SignalWorkflow | CancelWorkflow | TerminateWorkflow | UnparkWorkflow | DeleteWorkflow
+_CHANGING = frozenset(typing.get_args(_Changing))
 _REQUEST_KINDS = frozenset(t.__name__ for t in typing.get_args(Request))
 # A heartbeat that cannot be read fails nothing: the next one, or the heartbeat timeout, speaks for the attempt.
 _FAILING_KINDS = frozenset(t.__name__ for t in typing.get_args(ActivityReport)) - {"ActivityTaskHeartbeat"}
@@ -133,7 +141,8 @@ class Sorter:
                     if type(event) in _TRACED:
                         _take_trace(event, message)
                     offset = typing.cast(int, message.offset())
-                    inputs.append(Input(event, offset, f"{origin}{offset}", written_ms))
+                    redriven = type(event) in _CHANGING and _take_redriven(event, message)
+                    inputs.append(Input(event, offset, f"{origin}{offset}", written_ms, redriven))
                     if type(event) is UnparkWorkflow:
                         result.unparks.append(event.workflow_id)
             result.taken += 1
@@ -224,6 +233,24 @@ def _take_trace(event: StartWorkflow | SignalWorkflow | QueryWorkflow, message: 
         event.headers = {**event.headers, TRACER_DATA: payload}
         if type(event) is StartWorkflow and event.signal_name:
             event.signal_headers = {**event.signal_headers, TRACER_DATA: payload}
+
+
+def _take_redriven(event: _Changing, message: Message) -> bool:
+    """Whether it was a dead letter that somebody put back. The ids that nobody gave are then those of the letter, not of this record:
+    put back again it is the same request. Of a letter that became another one each time the first place counts.
+    """
+    for name, raw in _headers(message):
+        if name == headers.REDRIVEN_FROM and raw:
+            place = raw if isinstance(raw, bytes) else raw.encode()
+            break
+    else:
+        return False
+    value = message.value() or b""  # too: places come again where a topic is made anew
+    letter = derived_run_id(f"redriven/{hashlib.blake2b(place + b'/' + value, digest_size=16).hexdigest()}")
+    event.request_id = event.request_id or REDRIVEN + letter
+    if type(event) is StartWorkflow:
+        event.run_id = event.run_id or letter
+    return True
 
 
 RawHeaders = list[tuple[str, bytes | str | None]]

@@ -1,8 +1,8 @@
 """Dead letters: list, show, and put back where they came from.
 
-A dead letter stays where it lies (the topic forgets it after its retention): putting it back twice is harmless, its reader drops what it
-has applied already. Only topics of this namespace are written to, with the key, value and headers it came with, and one that says which
-dead letter it was: by that it is found again where it was put.
+A dead letter stays where it lies (the topic forgets it after its retention). Put back twice it is one request, as far as its reader
+remembers (`processor/inputs.py`, `engine/requests.py`). Only topics of this namespace are written to, with the key, value and headers it
+came with, and one that says which dead letter it was: by that it is found again where it was put.
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ class DeadLetterReader:
             done.set()
 
         key, mark = _bytes(message.key()), place(message.topic() or "", message.partition() or 0, message.offset() or 0)
-        headers = [(name, raw) for name, raw in original_headers(headers_of(message)) if name != REDRIVEN_FROM] + [(REDRIVEN_FROM, mark)]
+        headers = original_headers(headers_of(message))
+        # One that was put back before and died again keeps its first mark: ids that nobody gave derive from it. The last one tells of now.
+        marks = [*[raw for name, raw in headers if name == REDRIVEN_FROM][:1], mark]
+        headers = [(name, raw) for name, raw in headers if name != REDRIVEN_FROM] + [(REDRIVEN_FROM, raw) for raw in marks]
         partition = self._partition(facts, key, letter.partition)
         end = self._admin.end_offsets(letter.topic, [partition], committed=False)[partition]
         self._producer.refresh(letter.topic, max(0.1, deadline_s - time.monotonic()))  # it may have been made anew
