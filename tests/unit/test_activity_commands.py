@@ -73,9 +73,10 @@ class Broker:
         """As the client: what it has is given back."""
         self.on_revoke(self, [TopicPartition(TOPIC, 0)])
 
-    def commit(self, **options: Any) -> None:
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         if self.refusal:
             raise KafkaException(KafkaError(self.refusal))
+        return offsets
 
 
 @pytest.fixture
@@ -186,3 +187,17 @@ def test_one_that_leaves_marks_no_move_but_one_that_was_under_way(
         turn(commands, broker, moves_s_ago)
     commands.close()
     assert (tmp_path / FILE_NAME).read_text() == left
+
+
+@pytest.mark.parametrize(("refusal", "known"), [(0, 1), (KafkaError.ILLEGAL_GENERATION, 0)])
+def test_what_is_committed_while_partitions_are_given_back_is_known(
+    commands: CommandConsumer, broker: Broker, refusal: int, known: int
+) -> None:
+    """An attempt that is about to begin must begin here if nobody else gets its command."""
+    broker.given = [0]
+    turn(commands, broker)
+    owner = commands.owned[0]
+    owner.prefix.add(0).acknowledged = True
+    broker.refusal = refusal
+    broker.on_revoke(broker, [TopicPartition(TOPIC, 0)])
+    assert not owner.owned and owner.prefix.committed_offset == known

@@ -29,7 +29,7 @@ from odradek.activities.interceptor import (
 from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
 from odradek.activities.runner import ActivityRunner
-from odradek.activities.service import Service, TimerKind
+from odradek.activities.service import GATE_AGAIN_S, Service, TimerKind
 from odradek.common import MetricMeter, RawValue
 from odradek.converter import DataConverter, DefaultPayloadConverter, PayloadCodec
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory
@@ -256,9 +256,85 @@ async def test_possible_redelivery_runs_only_once_its_started_is_durable() -> No
     await asyncio.sleep(0.02)
     assert bench.answers.kinds == ["Started"] and not attempt.entered
     bench.answers.deliver()
-    assert attempt.cell.acknowledged
+    assert attempt.cell.acknowledged and not attempt.entered, "one that kills the process at once is not delivered again"
     await bench.service.idle.wait()
     assert bench.answers.kinds == ["Started", "Completed"]
+
+
+async def test_one_that_others_took_while_its_started_was_on_its_way_is_left_to_them() -> None:
+    """They have its command: what is not begun is not acknowledged. It also begins neither beside them nor later."""
+    bench = Bench(ALL, slots=1)
+    theirs = bench.give(bench.task("add", 1, 1), redelivery=True)
+    bench.service.pump()
+    theirs.owner.owned = False
+    bench.answers.deliver()
+    await bench.service.idle.wait()
+    assert bench.answers.kinds == ["Started"] and not theirs.entered
+    assert not theirs.cell.acknowledged and theirs.cell.returned and bench.service.counts["dropped"] == 1
+    assert not bench.service.running and bench.service.timer_due(TimerKind.STARTED, theirs) is None
+    bench.owner = OwnedPartition(0, start=0, end_at_assignment=100)
+    again = bench.give(theirs.task)  # they went away too
+    bench.service.pump()
+    bench.answers.deliver()
+    await bench.service.idle.wait()
+    assert bench.answers.kinds == ["Started", "Started", "Completed"] and again.cell.acknowledged
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_one_whose_partition_goes_before_it_can_begin_begins_if_nobody_else_gets_it(committed: bool) -> None:
+    """The loop was busy with other code meanwhile. Others would never see what is committed: it would stay started until its timeout."""
+    bench = Bench(ALL)
+    attempt = bench.give(bench.task("add", 1, 1), redelivery=True)
+    bench.service.pump()
+    bench.answers.deliver()
+    if committed:
+        attempt.owner.prefix.committed(attempt.cell.offset + 1)
+        bench.clock.now += 30  # nor need it be known whose the partition is
+    attempt.owner.owned = False
+    await bench.service.idle.wait()
+    assert bench.answers.kinds == (["Started", "Completed"] if committed else ["Started"])
+
+
+async def test_one_that_is_left_makes_room_for_what_waits() -> None:
+    bench = Bench(ALL, slots=1)
+    theirs = bench.give(bench.task("add", 1, 1), redelivery=True, owner=OwnedPartition(1, start=0, end_at_assignment=0))
+    bench.give(bench.task("add", 2, 2))
+    bench.service.pump()
+    theirs.owner.owned = False
+    bench.answers.deliver()
+    await bench.until(lambda: bench.answers.kinds == ["Started", "Completed"])
+    assert value_of(bench.answers.records[-1]) == 4
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_after_a_pause_one_whose_started_is_durable_waits_until_ownership_is_known(taken: bool) -> None:
+    bench = Bench(ALL)
+    attempt = bench.give(bench.task("add", 1, 1), redelivery=True)
+    bench.service.pump()
+    bench.clock.now += 30  # stopped, while its Started was on its way
+    bench.answers.deliver()
+    await asyncio.sleep(2.5 * GATE_AGAIN_S)
+    assert not bench.gate.polled()
+    assert not attempt.entered and not attempt.cell.acknowledged and bench.service.running
+    attempt.owner.owned = not taken
+    bench.gate.prove()
+    await bench.service.idle.wait()
+    assert attempt.cell.acknowledged is not taken
+    assert bench.answers.kinds == (["Started"] if taken else ["Started", "Completed"])
+
+
+async def test_one_that_was_lost_and_read_again_while_its_started_was_on_its_way_begins_once() -> None:
+    bench = Bench(ALL)
+    task = bench.task("add", 1, 1)
+    first = bench.give(task, redelivery=True)
+    bench.service.pump()
+    first.owner.owned = False
+    second = bench.give(task, redelivery=True, owner=OwnedPartition(0, start=0, end_at_assignment=100))
+    bench.service.pump()
+    bench.answers.deliver()
+    await bench.service.idle.wait()
+    assert bench.answers.kinds == ["Started", "Completed"] and bench.service.counts["dropped"] == 0
+    assert first.entered and second.cell.acknowledged
 
 
 async def test_the_time_of_one_whose_started_waits_for_a_broker_begins_with_it() -> None:
@@ -271,6 +347,8 @@ async def test_the_time_of_one_whose_started_waits_for_a_broker_begins_with_it()
     bench.clock.now = due
     assert bench.service.timer_due(kind, attempt) is None and not bench.service.timer_requests
     bench.clock.now += 3_600
+    bench.gate.polled()
+    bench.gate.prove()
     bench.answers.deliver()
     await bench.service.idle.wait()
     assert bench.answers.kinds == ["Started", "Completed"]

@@ -112,8 +112,8 @@ class Attempt:
         self.on_heartbeat: Callable[..., None] | None = None
         self.started_values: Sequence[Any] = ()
         self.info_cache: Info | None = None
-        #: Cells of the same command read once more while it runs here: it is not run twice, they share its acknowledgement.
-        self.twins: list[Cell] = []
+        #: The same command read once more while it runs here: it is not run twice, they share its acknowledgement.
+        self.twins: list[Attempt] = []
 
     @property
     def key(self) -> AttemptKey:
@@ -124,18 +124,34 @@ class Attempt:
         """Its outcome or its Started event is durable: the command need not be delivered again."""
         self.cell.acknowledged = True
         for twin in self.twins:
-            twin.acknowledged = True
+            twin.cell.acknowledged = True
+
+    def hand_back(self) -> None:
+        """It does not begin here: the command is for somebody else."""
+        self.cell.returned = True
+        for twin in self.twins:
+            twin.cell.returned = True
+
+    @property
+    def owned(self) -> bool:
+        """Whether its command is this member's still, or again."""
+        return self.owner.owned or any(twin.owner.owned for twin in self.twins)
+
+    @property
+    def committed(self) -> bool:
+        """Whether it is known that the group goes on behind its command: then nobody else gets it. Classic groups alone know."""
+        return any(one.cell.offset < one.owner.prefix.committed_offset for one in (self, *self.twins))
 
     def end(self) -> None:
         """User code has ended, and what it gave is reported. Nothing of it refers back to it: the collector has no part in it."""
         self.done = self.reported = True
         self.context = self.on_heartbeat = self.task_handle = None
 
-    def add_twin(self, cell: Cell) -> None:
+    def add_twin(self, twin: Attempt) -> None:
         """The same command was read again. Safe against a concurrent `acknowledge`: one of the two sees the other."""
-        self.twins.append(cell)
+        self.twins.append(twin)
         if self.cell.acknowledged:
-            cell.acknowledged = True
+            twin.cell.acknowledged = True
 
     @property
     def hears_cancellation(self) -> bool:

@@ -286,9 +286,13 @@ class CommandConsumer:
         offsets = self._offsets(leaving)
         if offsets:
             try:
-                self._consumer.commit(offsets=offsets, asynchronous=False)
+                stored = self._consumer.commit(offsets=offsets, asynchronous=False)
             except KafkaException as error:  # the next owner begins earlier: some attempts run twice, none is lost
                 logger.warning("%s: offsets could not be committed while partitions were given back: %s", self._topic, error)
+            else:
+                for place in stored or ():
+                    if place.error is None:
+                        self.owned[place.partition].prefix.committed(place.offset)
         self._release([place.partition for place in revoked])
         self._consumer.incremental_unassign(revoked)
 

@@ -40,6 +40,8 @@ from odradek.wire.topics import Topics
 logger = logging.getLogger("odradek.activities")
 
 CANCEL_MESSAGE = "Activity cancelled"
+#: How soon one whose Started is durable looks again, after a pause of the process, whether it may begin.
+GATE_AGAIN_S = 0.05
 #: `CancelActivityTask.reason`, as the engine writes it -> details; any other reason is a request of the workflow.
 _REASONS = {
     "timed out": ActivityCancellationDetails(not_found=True, timed_out=True),
@@ -136,7 +138,7 @@ class Service:
         twin = self.running.get(attempt.key)
         if twin is not None:
             self.counts["twins"] += 1
-            twin.add_twin(attempt.cell)
+            twin.add_twin(attempt)
             return
         barred = self._barred.why(attempt.key)
         if (barred is not None and barred.not_found) or is_long_over(attempt.task, int(time.time() * 1_000)):
@@ -155,7 +157,7 @@ class Service:
         attempt.on_heartbeat = functools.partial(self._heartbeat, attempt)
         if attempt.redelivery:
             # If it kills this process, it has cost an attempt: the engine knows that it began.
-            self.say_started(attempt, functools.partial(self._from_thread, self._start_late, attempt))
+            self.say_started(attempt, functools.partial(self._may_start, attempt))
         else:
             self._start(attempt)
         self.timer_requests.append((self._clock() + started_delay(attempt.task, now_ms), TimerKind.STARTED, attempt))
@@ -163,10 +165,34 @@ class Service:
     def _start(self, attempt: Attempt) -> None:
         attempt.task_handle = self._loop.create_task(self._run(attempt))
 
+    def _may_start(self, attempt: Attempt) -> None:
+        """Its Started is durable. On the thread that is told what the group gives and takes.
+
+        Acknowledged before it begins, or one that kills this process at once would come again and again; and not if others may have it.
+        """
+        if attempt.owned and self._gate.is_open and not attempt.reported:
+            attempt.acknowledge()
+        self._from_thread(self._start_late, attempt)
+
     def _start_late(self, attempt: Attempt) -> None:
-        """Its Started is durable, which may have taken as long as no broker was there: its time begins now, as for the engine."""
+        """Its Started is durable, which may have taken as long as no broker was there: its time begins now, as for the engine.
+
+        Or others get its command by now: it is theirs to begin, and their Started changes nothing. If nobody gets it, it begins here.
+        """
         if attempt.reported:  # given up meanwhile
             return
+        owned = attempt.owned  # first: what is taken back is committed before
+        if not attempt.committed:
+            if not owned:
+                logger.info("activity %s of workflow %s was taken before it began", attempt.task.activity_id, attempt.task.workflow_id)
+                self.counts["dropped"] += 1
+                self._give_up(attempt)
+                self.pump()
+                return
+            if not self._gate.is_open:
+                self._loop.call_later(GATE_AGAIN_S, self._start_late, attempt)
+                return
+            attempt.acknowledge()
         attempt.started_ms = int(time.time() * 1_000)
         self._start(attempt)
         deadline = self._deadline(attempt)
@@ -225,17 +251,11 @@ class Service:
         self.tally.ended(attempt.task.activity_type, counted, time.time() - attempt.started_ms / 1_000)
 
     def say_started(self, attempt: Attempt, on_durable: Callable[[], None] | None = None) -> None:
-        """Send Started, once; its durability acknowledges the command. Any thread."""
+        """Send Started, once. Its durability acknowledges the command, or calls `on_durable`, which is to see to that. Any thread."""
         with self._said_lock:
             if attempt.started_said:
                 return
             attempt.started_said = True
-
-        def durable() -> None:
-            attempt.acknowledge()
-            if on_durable is not None:
-                on_durable()
-
         task = attempt.task
         record = ActivityTaskStarted(
             task.workflow_id,
@@ -248,7 +268,7 @@ class Service:
             attempt.owner.partition,
             attempt.cell.offset,
         )
-        self._answers.report(self.events_topic(attempt), record, durable)
+        self._answers.report(self.events_topic(attempt), record, on_durable or attempt.acknowledge)
 
     def timer_due(self, kind: TimerKind, attempt: Attempt) -> TimerRequest | None:
         """A timer of an attempt is due. Returns the timer to set next, if any. Called on the consumer's thread."""
@@ -379,10 +399,15 @@ class Service:
 
     def abandon_unstarted(self) -> None:
         """Forget attempts that wait for their Started to become durable: their commands are delivered again."""
-        for key, attempt in list(self.running.items()):
+        for attempt in list(self.running.values()):
             if attempt.task_handle is None:
-                attempt.end()
-                del self.running[key]
+                self._give_up(attempt)
+
+    def _give_up(self, attempt: Attempt) -> None:
+        """It does not begin here. In a share group its command goes to another member at once."""
+        attempt.hand_back()
+        attempt.end()
+        del self.running[attempt.key]
         if not self.running:
             self.idle.set()
 
