@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -158,6 +159,7 @@ def test_reuse_of_a_closed_id(type: str, policy: str, status: str) -> None:
         ({"cron_schedule": "every day"}, "five fields"),
         ({"cron_schedule": "0 0 30 2 *"}, "never fires"),
         ({"retry_policy": RetryPolicy(backoff_coefficient=0.5)}, "backoff_coefficient"),
+        ({"retry_policy": RetryPolicy(backoff_coefficient=math.nan)}, "backoff_coefficient"),
         ({"search_attributes": {"ExecutionStatus": payloads("x")[0]}}, "ExecutionStatus attribute can't be set in SearchAttributes"),
         ({"search_attributes": {"TemporalWorkerDeployment": payloads("x")[0]}}, "TemporalWorkerDeployment attribute can't be set"),
     ],

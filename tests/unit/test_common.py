@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -62,6 +63,7 @@ def test_retry_policy_round_trip(initial_ms: int, factor: float, extra_ms: int, 
     [
         (RetryPolicy(initial_interval=timedelta(seconds=-1)), "Initial interval cannot be negative"),
         (RetryPolicy(backoff_coefficient=0.5), "Backoff coefficient cannot be less than 1"),
+        (RetryPolicy(backoff_coefficient=math.nan), "Backoff coefficient cannot be less than 1"),
         (RetryPolicy(maximum_interval=timedelta(seconds=-1)), "Maximum interval cannot be negative"),
         (RetryPolicy(maximum_interval=timedelta(milliseconds=1)), "Maximum interval cannot be less than initial interval"),
         (RetryPolicy(maximum_attempts=-1), "Maximum attempts cannot be negative"),

@@ -48,7 +48,7 @@ class RetryPolicy:
             raise ValueError("Maximum attempts cannot be negative")
         if self.initial_interval < timedelta(0):
             raise ValueError("Initial interval cannot be negative")
-        if self.backoff_coefficient < 1:
+        if not self.backoff_coefficient >= 1:  # NaN is not
             raise ValueError("Backoff coefficient cannot be less than 1")
         if self.maximum_interval:
             if self.maximum_interval < timedelta(0):

@@ -49,7 +49,7 @@ def problem_of(policy: RetryPolicy | None) -> str:
         return ""
     if policy.initial_interval_ms < 0:
         return "retry policy: initial_interval must not be negative"
-    if policy.backoff_coefficient != 0 and policy.backoff_coefficient < 1:
+    if policy.backoff_coefficient != 0 and not policy.backoff_coefficient >= 1:  # NaN is not
         return "retry policy: backoff_coefficient must be at least 1"
     if policy.maximum_interval_ms < 0 or (policy.maximum_interval_ms and policy.maximum_interval_ms < policy.initial_interval_ms):
         return "retry policy: maximum_interval must not be below initial_interval"
@@ -81,7 +81,7 @@ def interval_ms(policy: RetryPolicy, attempt: int) -> int:
         interval = policy.initial_interval_ms * policy.backoff_coefficient ** (attempt - 1)
     except OverflowError:
         interval = INTERVAL_MAX_MS
-    return int(min(interval, policy.maximum_interval_ms, INTERVAL_MAX_MS))
+    return int(min(policy.maximum_interval_ms, INTERVAL_MAX_MS, interval))  # in this order: an interval that is NaN is none
 
 
 def decide(policy: RetryPolicy | None, failure: Failure, *, attempt: int, now_ms: int, expiration_ms: int) -> tuple[str, int]:
