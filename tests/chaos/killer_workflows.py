@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from odradek import workflow
@@ -19,10 +20,20 @@ class Killer:
 
 
 @workflow.defn
+class TimerKiller:
+    """Kills its process from a timer, which comes behind the inputs that are there."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.sleep(1)
+        os._exit(9)
+
+
+@workflow.defn
 class Harmless:
     @workflow.run
     async def run(self) -> str:
         return "done"
 
 
-WORKFLOWS = [Killer, Harmless]
+WORKFLOWS = [Killer, TimerKiller, Harmless]

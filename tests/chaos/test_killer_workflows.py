@@ -1,4 +1,6 @@
-"""Code that kills its process in its very first task: the run is begun all the same, held, and goes on once somebody has mended it."""
+"""Code that kills its process is held: in its very first task (the run is begun all the same, and goes on once somebody has mended it),
+and from a timer, whatever else arrives on its partition.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +10,51 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from odradek.client import Client, WorkflowExecutionStatus
+from odradek.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from odradek.service import RPCError
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+def environment(bootstrap: str, namespace: str, tmp_path: Path, **more: str) -> dict[str, str]:
+    """Of a command line of these tests."""
     ours = {
         "ODRADEK_ADDRESS": bootstrap,
         "ODRADEK_NAMESPACE": namespace,
         "ODRADEK_STATE_DIR": str(tmp_path / "state"),
         "PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}",
     }
+    return os.environ | ours | more
+
+
+async def worker_of(ours: dict[str, str], log: Path) -> asyncio.subprocess.Process:
+    """A supervised worker of all of these workflows."""
     command = [sys.executable, "-m", "odradek.cli", "worker", "tests.chaos.killer_workflows:WORKFLOWS", "-t", "q", "--supervise"]
-    with (tmp_path / "log").open("w") as log:
-        worker = await asyncio.create_subprocess_exec(*command, env=os.environ | ours, stderr=log)
+    with log.open("w") as stderr:
+        return await asyncio.create_subprocess_exec(*command, env=ours, stderr=stderr)
+
+
+async def held(run: WorkflowHandle[Any, Any]) -> None:
+    """Wait until it is; the test's own timeout bounds that."""
+    reason = ""
+    while "owners of the partition died in a row" not in reason:
+        try:
+            found = await run.describe(rpc_timeout=timedelta(seconds=5))
+        except RPCError:  # no owner lives just now
+            continue
+        assert found.status is WorkflowExecutionStatus.RUNNING
+        reason = found.parked_reason
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    ours = environment(bootstrap, namespace, tmp_path)
+    worker = await worker_of(ours, tmp_path / "log")
     try:
         client = await Client.connect(bootstrap, namespace=namespace)
         mended = tmp_path / "mended"
@@ -41,21 +67,48 @@ async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, n
         ]
 
         for each in (killer, second):
-            reason = ""
-            while "owners of the partition died in a row" not in reason:  # the test's own timeout bounds the wait
-                try:
-                    found = await each.describe(rpc_timeout=timedelta(seconds=5))
-                except RPCError:  # no owner lives just now
-                    continue
-                assert found.status is WorkflowExecutionStatus.RUNNING
-                reason = found.parked_reason
+            await held(each)
         assert [await other.result() for other in others] == ["done"] * 40  # none of them is held
         mended.touch()
         unpark = [sys.executable, "-m", "odradek.cli", "workflow", "unpark", "-w", "killer"]
-        assert await (await asyncio.create_subprocess_exec(*unpark, env=os.environ | ours)).wait() == 0
+        assert await (await asyncio.create_subprocess_exec(*unpark, env=ours)).wait() == 0
         assert await killer.result() == "mended"
-        assert await (await asyncio.create_subprocess_exec(*unpark[:-1], "killer-2", env=os.environ | ours)).wait() == 0
+        assert await (await asyncio.create_subprocess_exec(*unpark[:-1], "killer-2", env=ours)).wait() == 0
         assert await second.result() == "mended"
+        worker.send_signal(signal.SIGTERM)
+        assert await worker.wait() == 0
+    finally:
+        if worker.returncode is None:
+            worker.kill()  # its child ends with its pipe
+            await worker.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(
+    bootstrap: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs arrive all the time: each owner applies some before it comes to the timer."""
+    monkeypatch.setenv("ODRADEK_PARTITIONS", "1")
+    log = tmp_path / "log"
+    worker = await worker_of(environment(bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="1"), log)
+    try:
+        client = await Client.connect(bootstrap, namespace=namespace)
+        killer = await client.start_workflow("TimerKiller", id="killer", task_queue="q")
+
+        async def other(number: int) -> str:
+            run = await client.start_workflow("Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=60))
+            return str(await run.result())
+
+        holding = asyncio.create_task(held(killer))
+        others: list[asyncio.Task[str]] = []
+        while not (await asyncio.wait([holding], timeout=0.2))[0]:
+            others.append(asyncio.create_task(other(len(others))))
+        await holding
+        deaths = log.read_text().count("died with status")
+        assert deaths == 6, "three before an owner was careful, three over the timer"
+        assert len(others) > 5 * deaths
+        assert await asyncio.gather(*others) == ["done"] * len(others)  # none of them is held
         worker.send_signal(signal.SIGTERM)
         assert await worker.wait() == 0
     finally:

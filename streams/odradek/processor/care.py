@@ -1,19 +1,23 @@
 """Owners that die in a row: who is to blame.
 
-Workflow code can keep the interpreter or kill its process, and then the next owner meets the same input. So each own counts itself in
-the position row until there is progress; from the third on, a lane takes one thing a transaction and names it in the row first. What
-three in a row died over is held, and set aside if that does not help: a guilty one is what each of them names, an innocent one is named
-when somebody kills the process just then, which happens, and thrice in a row does not. An own that ended over the cluster is no death.
+Workflow code can keep the interpreter or kill its process, and then the next owner meets the same again. So each own counts itself in the
+position row until it has come through what was there when it began, or fell due soon after: inputs, parked runs, and timers, which come
+behind inputs, so that inputs alone prove nothing. From the third in a row on, a lane takes one thing a transaction and names it in the row
+first. What three in a row died over is held, and set aside if that does not help: a guilty one is what each of them names, an innocent one
+is named when somebody kills the process just then, which happens, and thrice in a row does not. An own that ended over the cluster is no
+death.
 """
 
 from __future__ import annotations
 
 from odradek.wire.state import PositionRow
 
-OWNS_BEFORE_CARE = 2  # owners in a row without progress
+OWNS_BEFORE_CARE = 2  # owners in a row that did not come through
 DEATHS_BEFORE_HOLDING = 3  # of owners in a row, all over the same
 DEATHS_BEFORE_GIVING_UP = 4  # ... the last although no code of its run ran
-CAREFUL_INPUTS = 250
+# An owner dies within a batch, 200 inputs and 100 timers: what it died over is among so many of either.
+CAREFUL_INPUTS = CAREFUL_TIMERS = 250
+SOON_MS = 5_000  # after the own: a timer that took the last owner along may fall due a little later by the clock of this one
 PROVEN_AFTER_SECONDS = 30.0  # an owner that lived this long without inputs did not die over one
 
 
@@ -22,22 +26,40 @@ class Care:
 
     def __init__(self) -> None:
         self.owns = 0  # in a row, this one included
-        self.deaths = 0  # what the position row says of what it names
-        self._left = 0
-        self._accused = ""
-        self._accused_deaths = 0
-        self._named = ""  # by this own
+        self._inputs_left = self._timers_left = 0  # to be taken with care
+        self._accused, self._accused_deaths = "", 0
+        self._at_hand, self._at_hand_deaths = "", 0
+        self._named = ""  # last, by this own
         self._blameless = False
 
     @property
     def careful(self) -> bool:
-        """One thing a transaction, named beforehand."""
-        return self._left > 0
+        """One thing a transaction, named beforehand: inputs, timers or both."""
+        return self.careful_of_inputs or self.careful_of_timers
+
+    @property
+    def careful_of_inputs(self) -> bool:
+        return self._inputs_left > 0
+
+    @property
+    def careful_of_timers(self) -> bool:
+        """Longer than of inputs, if those come without end: a timer comes behind those that were there when it fell due."""
+        return self._timers_left > 0
 
     @property
     def accused(self) -> str:
-        """What was named when the last owner died; "" for nothing."""
+        """What was named when the last owner died; "" for nothing, or once it has been tried."""
         return self._accused
+
+    @property
+    def processing(self) -> str:
+        """For the position row: what is at hand, else what an owner died over and this one has not come to yet."""
+        return self._at_hand or self._accused
+
+    @property
+    def deaths(self) -> int:
+        """For the position row: what the next owner counts one on to if this one dies now."""
+        return self._at_hand_deaths if self._at_hand else max(0, self._accused_deaths - 1)
 
     def deaths_over(self, name: str) -> int:
         """Of owners in a row, all over this."""
@@ -47,17 +69,18 @@ class Care:
     def reason(self) -> str:
         """Why it is careful."""
         over = f", {self._accused_deaths} of them over {self._accused}" if self._accused else ""
-        return f"{self.owns - (not self._blameless)} owners in a row made no progress{over}"
+        return f"{self.owns - (not self._blameless)} owners in a row did not come through what was there{over}"
 
     def own(self, row: PositionRow | None) -> None:
         """A new own begins, with the row that the last owner left."""
         self.owns = row.owns if row else 0
-        self._left = CAREFUL_INPUTS if self.owns >= OWNS_BEFORE_CARE else 0
-        named = row.processing if row and self._left else ""
+        careful = self.owns >= OWNS_BEFORE_CARE
+        self._inputs_left, self._timers_left = (CAREFUL_INPUTS, CAREFUL_TIMERS) if careful else (0, 0)
+        named = row.processing if row and careful else ""
         spared = self._blameless and self._named == named  # who named it is this lane, and lives
         deaths = row.deaths + (not spared) if row and named else 0
         self._accused, self._accused_deaths = (named, deaths) if deaths else ("", 0)
-        self.deaths, self._named = max(0, deaths - 1), ""
+        self._at_hand = self._named = ""
         if not self._blameless:
             self.owns += 1
 
@@ -71,25 +94,39 @@ class Care:
         alone: as it has to be tried once somebody has died over it. Else this owner's death would count for nothing."""
         deaths = self.deaths_over(name)
         if deaths:
-            self._accused = ""
-        counts = alone or not deaths
-        self.deaths = deaths if counts else deaths - 1
-        self._named = name if counts else ""
+            self._accused, self._accused_deaths = "", 0
+        self._at_hand, self._at_hand_deaths, self._named = name, deaths, name
+        if deaths and not alone:
+            self.spare()
         return deaths
 
-    def progress(self) -> None:
-        """A transaction is about to be committed: whoever dies from now on is the first."""
-        if not self._left:
-            self.owns = 0
+    def spare(self) -> None:
+        """What is tried is not alone, or not any more: whoever dies now may have died over something else."""
+        self._at_hand_deaths, self._named = self._at_hand_deaths - 1, ""
 
-    def took_one(self) -> bool:
+    def done(self) -> None:
+        """What was at hand is about to be committed."""
+        self._at_hand = ""
+
+    def took_one(self, *, timer: bool) -> bool:
         """One more thing has gone through with care. True: that was enough."""
-        self._left -= 1
-        return self._left == 0
+        if timer:
+            self._timers_left = max(0, self._timers_left - 1)
+        else:
+            self._inputs_left = max(0, self._inputs_left - 1)
+        return not self.careful
+
+    def came_through(self) -> None:
+        """About to commit, and no timer and no parked run waits that might be guilty: whoever dies from now on is the first.
+
+        Not while it is careful of inputs: one went through, the next may still be the guilty one."""
+        if not self.careful_of_inputs:
+            self.over()
 
     def over(self) -> None:
         """Nothing is left that could be guilty."""
-        self._left = self.owns = 0
+        self.owns = self._inputs_left = self._timers_left = self._accused_deaths = 0
+        self._accused = self._at_hand = ""
 
     def proven(self, lived_seconds: float) -> bool:
         """This owner lived long enough without inputs; True once."""

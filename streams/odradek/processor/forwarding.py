@@ -76,7 +76,7 @@ class ForwardingLane(Lane):
                 self._transactions.widen(time.monotonic() - self._owned_at)
                 if self._unended:
                     self._end_unended()
-                work = self.intake.next(self.position, one=False, wait_seconds=WAKE_SECONDS, gathering=_at_once)
+                work = self.intake.next(self.position, wait_seconds=WAKE_SECONDS, gathering=_at_once)
                 if work is not None:
                     self._apply(work)
                 else:
@@ -135,7 +135,7 @@ class _Forwards(Transactions):
         if consumer is not None:
             consumer.close()
 
-    def commit(self, rows: Rows, parts: Parts, position: int, care: Care, *, processing: str = "", opened: int = 0, size: int = 0) -> None:
+    def commit(self, rows: Rows, parts: Parts, position: int, care: Care, *, opened: int = 0, size: int = 0) -> None:
         """The transaction: begin; forwards and dead letters; the group's offset; commit. Raises as `Transactions.commit`."""
         assert self.offsets is not None and not rows
         self.require_few(parts)

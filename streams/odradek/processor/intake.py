@@ -50,6 +50,7 @@ class Intake:
         self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
         self._question = 0
         self._gave_up_at = -SCHEMA_AGAIN_SECONDS  # on a schema that did not come
+        self._timers_came = False  # where the two come apart: last time
 
     def __len__(self) -> int:
         """Records that wait to be taken."""
@@ -71,15 +72,27 @@ class Intake:
         self._timers = self._sorter = None
         self.awaited_end = -1
 
-    def next(self, position: int, *, one: bool, wait_seconds: float, gathering: Callable[[], object]) -> Work | None:
+    def next(
+        self,
+        position: int,
+        *,
+        one_input: bool = False,
+        one_timer: bool = False,
+        wait_seconds: float,
+        gathering: Callable[[], object],
+    ) -> Work | None:
         """Inputs from `position` on and released timers; None when there is neither, after a wait of `wait_seconds` at most.
 
-        one: a single input or timer. gathering: called before inputs are taken out of the inbox, for more of them to come together.
+        one_input, one_timer: of these one at a time, and the two apart, in turns, so that neither keeps the other waiting.
+        gathering: called before inputs are taken out of the inbox, for more of them to come together.
         """
         assert self._timers is not None and self._sorter is not None
-        time_ms = now_ms()
-        released = self._release(position, time_ms, 1 if one else TIMERS_MAX)
-        limit = 1 if one else INPUTS_MAX
+        time_ms, apart = now_ms(), one_input or one_timer
+        released = self._release(position, time_ms, 1 if one_timer else TIMERS_MAX)
+        self._timers_came = apart and bool(released) and not self._timers_came
+        if self._timers_came:
+            return Work([], Sorted(), released)
+        limit = 1 if one_input else INPUTS_MAX
         messages, self._left = self._left[:limit], self._left[limit:]
         if not messages:
             gathering()
@@ -94,7 +107,7 @@ class Intake:
             messages = messages[: found.taken]
         if not messages:
             return Work([], Sorted(), released) if released else None
-        return Work(messages, found, [] if one else released)
+        return Work(messages, found, [] if apart else released)
 
     # ---------------------------------------------------------------- timers
 

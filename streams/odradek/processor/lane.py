@@ -33,7 +33,7 @@ from odradek.engine.timers import removes_rows
 from odradek.exceptions import LaneError, OdradekError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
-from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, DEATHS_BEFORE_HOLDING, PROVEN_AFTER_SECONDS, Care
+from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, DEATHS_BEFORE_HOLDING, PROVEN_AFTER_SECONDS, SOON_MS, Care
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
 from odradek.processor.held import HeldRuns, held_rows, held_summary
@@ -113,6 +113,7 @@ class Lane(threading.Thread):
         self.error: OdradekError | None = None
         self.settled = threading.Event()  # RUNNING or FAILED was reached once
         self._services = services
+        self._place = (services.events_topic, partition)
         self._seat = seat
         self._failed = failed
         self._state = LaneState.ASSIGNED
@@ -136,6 +137,7 @@ class Lane(threading.Thread):
         self._parked_after: str | None = ""  # the last mark of a parked run that this own has tried; None: all of them
         self._held_runs = HeldRuns()
         self._owned_at = self._waiters_at = self._alarmed_at = 0.0
+        self._owned_ms = 0
         self._blocked = 0.0  # seconds that due timers have waited behind an open transaction, once it is worth an alarm
 
     # ------------------------------------------------------------------------------------------------ life
@@ -275,7 +277,7 @@ class Lane(threading.Thread):
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
         self._take_from(self._timers, identity)
-        self._commit_position(processing=self._care.accused)
+        self._commit_position()
         self.has_row = True
         self._seek()
 
@@ -313,7 +315,7 @@ class Lane(threading.Thread):
         """Inputs from the position on: owned."""
         self._become(LaneState.SEEKING)
         self._seat.seek(self.partition, self.position, self.epoch)
-        self._owned_at = time.monotonic()
+        self._owned_at, self._owned_ms = time.monotonic(), now_ms()
         self.error = None
         self._become(LaneState.RUNNING)
 
@@ -354,13 +356,19 @@ class Lane(threading.Thread):
         while True:
             self._check_stop()
             self._transactions.widen(time.monotonic() - self._owned_at)
-            if self._unended and not self._care.careful:
+            if self._unended:
                 self._end_unended()
             parked = self._take_parked()
             if parked is not None:
                 self._take(parked)
             wait = self._wake_seconds() if parked is None else 0.0
-            work = self.intake.next(self.position, one=self._care.careful, wait_seconds=wait, gathering=self._gather)
+            work = self.intake.next(
+                self.position,
+                one_input=self._care.careful_of_inputs,
+                one_timer=self._care.careful_of_timers,
+                wait_seconds=wait,
+                gathering=self._gather,
+            )
             self._answer_expired_waiters()
             if work is not None:
                 self._take(work)
@@ -368,7 +376,8 @@ class Lane(threading.Thread):
                 self._idle()
 
     def _take(self, work: Work) -> None:
-        (self._apply_carefully if self._care.careful else self._apply)(work)
+        careful = self._care.careful_of_timers if work.timers else self._care.careful_of_inputs
+        (self._apply_carefully if careful else self._apply)(work)
 
     def _take_parked(self) -> Work | None:
         """A new owner may have new code for what an earlier one parked: it tries each once, a few between inputs. None: no more of them."""
@@ -420,7 +429,7 @@ class Lane(threading.Thread):
         if work.sorted.inputs or work.timers:
             batch = Batch(time_ms, work.sorted.inputs, work.timers, refused)
             try:
-                with self._services.trials.step(self.partition, self._check_stop):
+                with self._services.trials.step(self._place, self._check_stop):
                     effects = self._engine.step(self._store, self._services.outlet, batch)
                 self.tally.step_seconds.observe(time.monotonic() - began)
             except (Stopping, LaneError, OutletUnavailableError):
@@ -439,8 +448,9 @@ class Lane(threading.Thread):
         if len(work) > 1 and not self._transactions.fits(size, parts):
             raise TooMuch
         position = work.next_offset(self.position)
-        if self._parked_after is None:  # an owner that dies over a parked run has applied inputs between others, and the next does it again
-            self._care.progress()
+        self._care.done()
+        if self._care.owns and self._came_through():
+            self._care.came_through()
         self._transactions.commit(rows, parts, position, self._care, opened=effects.opened, size=size)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)
@@ -459,10 +469,22 @@ class Lane(threading.Thread):
             self._timers.note([RowChange(ports.TIMER, timer_row_key(t), None) for t in taken])
         self._timers.note(changes)
 
-    def _commit_position(self, *, processing: str = "") -> None:
+    def _came_through(self) -> bool:
+        """Whether all parked runs have been tried, and all timers taken, that were there when the own began, or fell due soon after.
+
+        An owner that dies over one of them has applied inputs before, and the next does it again. Inputs come in their order: the next
+        owner begins with those that this one died over.
+        """
+        assert self._timers is not None
+        if self._parked_after is not None:
+            return False
+        due = self._timers.next_due_ms(now_ms())
+        return due is None or due > self._owned_ms + SOON_MS
+
+    def _commit_position(self) -> None:
         """The position row alone."""
         try:
-            self._transactions.commit({}, [], self.position, self._care, processing=processing)
+            self._transactions.commit({}, [], self.position, self._care)
         except Refused as refusal:
             raise Dropped(f"position row: {refusal}") from refusal
 
@@ -497,6 +519,7 @@ class Lane(threading.Thread):
         letters = list(work.sorted.letters)
         if not letters:
             letters = [Letter(m, NOT_APPLIED, reason.partition("\n")[0], None, reason) for m in work.messages]
+        self._care.done()
         try:
             records = [dead_letter(self._services, letter, self.partition) for letter in letters]
             self._transactions.commit(rows | tombstones, [records], work.next_offset(self.position), self._care)
@@ -552,9 +575,9 @@ class Lane(threading.Thread):
         else:
             self._stopping.wait(moment())
             self._check_stop()
-            with self._services.trials.alone(self.partition, self._check_stop) as alone:
+            with self._services.trials.alone(self._place, self._check_stop, self._spare) as alone:
                 self._try(work, name, alone=alone)
-        if self._parked_after is None and self._care.took_one():
+        if self._parked_after is None and self._care.took_one(timer=bool(work.timers)):
             self._end_care()
 
     def _try(self, work: Work, name: str, *, alone: bool = True) -> None:
@@ -572,13 +595,22 @@ class Lane(threading.Thread):
             if not rows:
                 self._held_runs.from_birth[whose] = reason
         if rows:
-            self._transactions.commit(rows, [], self.position, self._care, processing=name)
+            self._transactions.commit(rows, [], self.position, self._care)
         else:
-            self._commit_position(processing=name)
+            self._commit_position()
         try:
             self._apply(work)
         finally:
             self._held_runs.from_birth.clear()
+
+    def _spare(self) -> None:
+        """What is tried takes so long that other lanes go on beside it: in a thread of theirs, while this one is in a step, and stays."""
+        logger.warning("lane %s/%d: what is tried takes long; other partitions go on", self._services.events_topic, self.partition)
+        self._care.spare()
+        try:
+            self._commit_position()
+        except (Dropped, OdradekError) as error:  # this lane learns of it when it commits
+            logger.warning("lane %s/%d: %s", self._services.events_topic, self.partition, error)
 
     def _end_care(self) -> None:
         logger.info("lane %s/%d: no owner died over these inputs: several at a time again", self._services.events_topic, self.partition)
@@ -615,7 +647,7 @@ class Lane(threading.Thread):
         engine, self._engine = self._engine, None
         self._timers = None
         self.intake.end()
-        self._services.trials.let_go(self.partition)
+        self._services.trials.let_go(self._place)
         if engine is not None:
             self.tally.engine_gone(engine.statistics())
             engine.evict_all()
@@ -631,9 +663,10 @@ class Lane(threading.Thread):
         if self.intake.began or now - self._owned_at > 2 * IDLE_WAKE_SECONDS:  # an empty inbox just after the seek says nothing yet
             self.progress_at = now
         self._alarm(now)
-        if self._care.careful and (self.intake.began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
+        came_through = self._care.owns > 0 and self._came_through()
+        if came_through and self._care.careful and (self.intake.began or now - self._owned_at >= PROVEN_AFTER_SECONDS):
             self._end_care()  # all that was there has been taken
-        if self._care.proven(now - self._owned_at) or now - self._transactions.committed_at >= IDLE_COMMIT_SECONDS:
+        if (came_through and self._care.proven(now - self._owned_at)) or now - self._transactions.committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()
         self._store.flush_if_older(STORE_FLUSH_SECONDS)
 

@@ -21,7 +21,7 @@ from odradek.processor.outlet import TopicOutlet
 from odradek.processor.replies import Replies
 from odradek.processor.restore import Restorer
 from odradek.processor.tally import Tallies
-from odradek.processor.trials import Trials
+from odradek.processor.trials import OF_PROCESS, Trials
 from odradek.wire.codec import Codec
 from odradek.wire.state import PositionRow
 
@@ -57,7 +57,7 @@ class LaneServices:
     batch_bytes: int = BATCH_BYTES  # that the settings allow a batch of it
     tallies: Tallies = field(default_factory=Tallies)
     fencing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME))
-    trials: Trials = field(default_factory=Trials)
+    trials: Trials = OF_PROCESS  # of all queues
     restoring: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORING_AT_A_TIME))
 
     @property

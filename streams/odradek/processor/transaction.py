@@ -95,11 +95,11 @@ class Transactions:
 
     # ------------------------------------------------------------------------------------------------ the transaction
 
-    def commit(self, rows: Rows, parts: Parts, position: int, care: Care, *, processing: str = "", opened: int = 0, size: int = 0) -> None:
+    def commit(self, rows: Rows, parts: Parts, position: int, care: Care, *, opened: int = 0, size: int = 0) -> None:
         """Rows, outputs and the position row, in one; then the local store.
 
-        parts: of the outputs, see `TopicOutlet.parts`.  processing: what the position row names.  opened: so many runs more.
-        size: bytes of rows and records, 0 where they are few. Raises Refused or Dropped.
+        parts: of the outputs, see `TopicOutlet.parts`.  opened: so many runs more.  size: bytes of rows and records, 0 where they are few.
+        Raises Refused or Dropped.
         """
         self.require_few(parts)
         assert self._store is not None
@@ -109,8 +109,8 @@ class Transactions:
             self.identity,
             offset=position,
             time_ms=time_ms,
-            processing=processing,
-            deaths=care.deaths if processing else 0,
+            processing=care.processing,
+            deaths=care.deaths,
             owns=care.owns,
             open_runs=open_runs,
         )

@@ -25,8 +25,8 @@ class PositionRow(msgspec.Struct, gc=False):
     format: int = FORMAT
     identity: str = ""
     time_ms: int = 0
-    processing: str = ""  # what is taken alone (owners died here): `input/{offset}/{workflow id}` or `timer/{row key}`; else ""
-    owns: int = 0  # owners in a row that took the partition and committed no input
+    processing: str = ""  # what is tried, or will be (owners died here): `input/{offset}/{workflow id}` or `timer/{row key}`; else ""
+    owns: int = 0  # owners in a row that did not come through what was there when they took the partition
     open_runs: int = 0  # runs of the partition that have not closed
     deaths: int = 0  # owners in a row that died over what `processing` names
 
