@@ -22,7 +22,8 @@
     │   ├── TopicMissingError             it does not exist and may not be created
     │   ├── TopicSettingError             a setting of it loses records, or takes none
     │   ├── PartitionCountError           its number of partitions changed
-    │   └── TopicRecreatedError           it was deleted and made anew
+    │   ├── TopicRecreatedError           it was deleted and made anew
+    │   └── ClockError                    it does not take records with the time of this machine
     ├── LaneError                         one partition cannot go on; the others do
     │   ├── LaneFencedError               another owner took the partition, or the broker gave up on this one
     │   ├── InputGapError                 records were deleted before they were read
@@ -45,7 +46,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -59,6 +60,7 @@ __all__ = [
     "BrokerUnreachableError",
     "CancelledError",
     "ChildWorkflowError",
+    "ClockError",
     "ConfigurationError",
     "DecodeError",
     "DiskFullError",
@@ -563,6 +565,21 @@ class TopicRecreatedError(TopicError):
         )
         self.expected_id = expected_id
         self.found_id = found_id
+
+
+class ClockError(TopicError):
+    """A topic does not take records with the time of this machine: its clock is wrong, or the broker's. Nothing was written."""
+
+    def __init__(self, topic: str, *, reason: str) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        whose = f"topic {topic}" if topic else "a topic"
+        super().__init__(
+            f"{whose} refuses records for their time ({reason.rstrip('.')}): the clock of this machine says {now}. Set it, or the "
+            f"broker's (NTP): brokers take records up to an hour ahead of their own clock (`message.timestamp.after.max.ms`), and of "
+            f"any age unless `message.timestamp.before.max.ms` is set",
+            topic=topic,
+        )
+        self.reason = reason
 
 
 class LaneError(OdradekError):

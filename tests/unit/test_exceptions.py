@@ -116,6 +116,7 @@ OPERATIONAL = [
         ],
     ),
     (exceptions.TopicRecreatedError("t", expected_id="A", found_id="B"), ["topic t", "made anew", "A", "B", "`state`"]),
+    (exceptions.ClockError("t", reason="Invalid timestamp"), ["topic t", "Invalid timestamp", "clock of this machine", "UTC", "NTP"]),
     (exceptions.LaneFencedError("lost", topic="t", partition=3), ["t[3]", "lost"]),
     (exceptions.TopicMissingError("t", text="never used"), ["never used"]),
     (exceptions.InputGapError(position=5, log_start=9, topic="t", partition=0), ["t[0]", "5 to 8", "retention"]),

@@ -22,8 +22,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from odradek.activities.gathering import Gathering
-from odradek.exceptions import RecordTooLargeError
-from odradek.kafka.errors import missing_acl
+from odradek.exceptions import ClockError, RecordTooLargeError
+from odradek.kafka.errors import WRONG_TIME, missing_acl
+from odradek.kafka.log_filter import RepeatedLines
 from odradek.kafka.windows import ANY, BATCH_BYTES, Windows
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityOutcome, ActivityReport
@@ -31,6 +32,9 @@ from odradek.wire.headers import Headers, headers_for
 from odradek.wire.record_size import record_size
 
 logger = logging.getLogger("odradek.activities")
+#: Of records that are sent again: each of them, four times a second, for as long as its cause lasts.
+refusals = logging.getLogger("odradek.activities.refused")
+refusals.addFilter(RepeatedLines())
 
 _NO_SUCH_TOPIC = {
     KafkaError._UNKNOWN_TOPIC,
@@ -307,7 +311,8 @@ class Answers:
         elif code in _PURGED:
             return  # the process is closing; the command is not acknowledged and will be delivered again
         else:
-            logger.warning("a record for %s was not delivered (%s), sending it again", record.topic, error.str())
+            why = ClockError(record.topic, reason=error.str()) if code in WRONG_TIME else error.str()
+            refusals.warning("a record for %s was not delivered (%s), sending it again", record.topic, why)
             self._again.append((time.monotonic(), record))
 
     def _too_large(self, record: _Record) -> None:

@@ -26,12 +26,13 @@ from odradek.client.reply_reader import ReplyReader
 from odradek.client.transport import SILENCE_S, OnDelivery, OnOwners, OnReplies, Owner
 from odradek.client.unapplied import queues_with_requests
 from odradek.config import Settings
-from odradek.exceptions import OdradekError, RecordTooLargeError, TopicMissingError
+from odradek.exceptions import ClockError, OdradekError, RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.upkeep import TopicUpkeep
+from odradek.service import RPCError, RPCStatusCode
 from odradek.weak_method import weak_method
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UnencodableRecord, WireError
@@ -241,6 +242,9 @@ class KafkaTransport:
     def _refused(self, task_queue: str, queue: _Queue, on_delivery: OnDelivery | None, error: BaseException) -> None:
         if isinstance(error, TopicMissingError):
             self._forget(task_queue, queue)
+        elif isinstance(error, ClockError):
+            cause, error = error, RPCError(str(error), RPCStatusCode.UNAVAILABLE)
+            error.__cause__ = cause
         if on_delivery is not None:
             on_delivery(error)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from odradek.exceptions import BrokerUnreachableError, ConfigurationError, OdradekError, TopicError, TopicMissingError
+from odradek.exceptions import BrokerUnreachableError, ClockError, ConfigurationError, OdradekError, TopicError, TopicMissingError
 from odradek.kafka.settings import KafkaSettings
 
 ADDRESS_SETTING = "address` or `ODRADEK_ADDRESS"  # stands between backquotes in the message
@@ -24,6 +24,9 @@ FORBIDDEN = {
 }
 #: The topic or partition is not there.
 MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+#: A plain producer's records are refused for their time. Of several in one batch that are all refused, the reports say `INVALID_RECORD` and
+#: no more; ours have nothing else that a broker could check (keys, where a topic is compacted).
+WRONG_TIME = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD})
 
 
 def kafka_error(error: KafkaException | KafkaError) -> KafkaError:
@@ -47,6 +50,8 @@ def translate(
         return unreachable(settings, f"authentication failed: {inner.str()}")
     if code in FORBIDDEN:
         return forbidden(inner, topic=topic, what=what)
+    if code in WRONG_TIME:
+        return ClockError(topic, reason=inner.str())
     if code in MISSING and topic:
         return TopicMissingError(topic, reason=inner.str())
     return error if isinstance(error, KafkaException) else KafkaException(error)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
+from odradek.exceptions import ClockError
 from odradek.kafka.errors import FORBIDDEN, UNAUTHENTICATED, UNREACHABLE
 from odradek.wire.clean import clean_text
 
@@ -120,4 +121,6 @@ def dropped_over(error: KafkaError) -> Dropped:
 
 
 def _text(error: KafkaError) -> str:
+    if error.code() == KafkaError.INVALID_TIMESTAMP:
+        return str(ClockError("", reason=f"{error.name()}: {error.str()}"))
     return f"{error.name()}: {error.str()}"
