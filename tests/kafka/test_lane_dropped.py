@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.kafka.client_config import transactional_producer_config
-from odradek.processor import Processor, faults, intake, lane
+from odradek.processor import Processor, faults, intake, lane, transaction
 from odradek.processor.care import Care
 from odradek.processor.group import Group
 from odradek.wire.events import SignalWorkflow
@@ -56,11 +56,11 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
 
 def test_unknown_outcome_of_a_commit(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that times out may have happened. Each drop restores from `state` what is true."""
-    monkeypatch.setattr(lane, "COMMIT_TIMEOUT_SECONDS", 0.0005)
+    monkeypatch.setattr(transaction, "COMMIT_TIMEOUT_SECONDS", 0.0005)
     monkeypatch.setattr(intake, "INPUTS_MAX", 5)
     wire.signals(100, 10)
     until(lambda: _dropped(processor) >= 4)
-    monkeypatch.setattr(lane, "COMMIT_TIMEOUT_SECONDS", 15.0)
+    monkeypatch.setattr(transaction, "COMMIT_TIMEOUT_SECONDS", 15.0)
     wire.assert_exactly_once(100, 10)
 
 
@@ -86,7 +86,7 @@ def test_owner_slower_than_the_transaction_timeout(namespace: str, tmp_path: Pat
                 until(lambda: ends(partition, committed=True) == ends(partition, committed=False))
 
             for partition, each in processor._group.lanes.items():
-                each._fault = partial(stand_still, partition)
+                each._transactions._fault = partial(stand_still, partition)
             wire.signals(100, 10)
             wire.assert_exactly_once(100, 10, timeout=60)
             assert stood and _dropped(processor) == 1

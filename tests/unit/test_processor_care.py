@@ -8,9 +8,8 @@ from odradek.wire.state import PositionRow
 
 def _row(care: Care) -> PositionRow:
     """What an owner leaves that dies now."""
-    return PositionRow(
-        offset=0, events_topic_id="e", state_topic_id="s", partitions=1, owns=care.owns, processing=care.processing, deaths=care.deaths
-    )
+    counts = {"owns": care.owns, "input_owns": care.input_owns, "processing": care.processing, "deaths": care.deaths}
+    return PositionRow(offset=0, events_topic_id="e", state_topic_id="s", partitions=1, **counts)
 
 
 def _deaths(count: int, processing: str = "") -> Care:
@@ -122,6 +121,24 @@ def test_who_comes_through_what_was_there_ends_the_count_but_not_the_care_of_inp
     assert not careful.careful_of_inputs and careful.careful_of_timers, "inputs without end keep no timer from being named"
     careful.came_through()
     assert not careful.careful and careful.owns == 0
+
+
+def test_owners_that_applied_inputs_make_timers_suspect_alone() -> None:
+    """Killed from outside every few seconds, a partition goes on with its inputs as fast as ever."""
+    row = None
+    for _ in range(10):
+        care = Care()
+        care.own(row)
+        assert not care.careful_of_inputs
+        care.took_inputs()
+        row = _row(care)
+    assert care.careful_of_timers and care.owns == 10
+    for _ in range(OWNS_BEFORE_CARE):  # these do not come to their first
+        care = _next(care)
+    assert _next(care).careful_of_inputs
+    care = _next(care)
+    care.took_inputs()  # one of them, with care: the next may still be the guilty one
+    assert _next(care).careful_of_inputs
 
 
 def test_so_many_timers_are_enough_too() -> None:

@@ -2,10 +2,10 @@
 
 Workflow code can keep the interpreter or kill its process, and then the next owner meets the same again. So each own counts itself in the
 position row until it has come through what was there when it began, or fell due soon after: inputs, parked runs, and timers, which come
-behind inputs, so that inputs alone prove nothing. From the third in a row on, a lane takes one thing a transaction and names it in the row
-first. What three in a row died over is held, and set aside if that does not help: a guilty one is what each of them names, an innocent one
-is named when somebody kills the process just then, which happens, and thrice in a row does not. An own that ended over the cluster is no
-death.
+behind inputs, so that inputs that were applied clear inputs alone. From the third in a row on, a lane takes what is suspect, inputs or
+timers, one a transaction, and names it in the row first. What three in a row died over is held, and set aside if that does not help: a
+guilty one is what each of them names, an innocent one is named when somebody kills the process just then, which happens, and thrice in a
+row does not. An own that ended over the cluster is no death.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Care:
 
     def __init__(self) -> None:
         self.owns = 0  # in a row, this one included
+        self.input_owns = 0  # of them, the latest that applied no input
         self._inputs_left = self._timers_left = 0  # to be taken with care
         self._accused, self._accused_deaths = "", 0
         self._at_hand, self._at_hand_deaths = "", 0
@@ -73,16 +74,17 @@ class Care:
 
     def own(self, row: PositionRow | None) -> None:
         """A new own begins, with the row that the last owner left."""
-        self.owns = row.owns if row else 0
-        careful = self.owns >= OWNS_BEFORE_CARE
-        self._inputs_left, self._timers_left = (CAREFUL_INPUTS, CAREFUL_TIMERS) if careful else (0, 0)
-        named = row.processing if row and careful else ""
+        self.owns, self.input_owns = (row.owns, row.input_owns) if row else (0, 0)
+        self._inputs_left = CAREFUL_INPUTS if self.input_owns >= OWNS_BEFORE_CARE else 0
+        self._timers_left = CAREFUL_TIMERS if self.owns >= OWNS_BEFORE_CARE else 0
+        named = row.processing if row and self.careful else ""
         spared = self._blameless and self._named == named  # who named it is this lane, and lives
         deaths = row.deaths + (not spared) if row and named else 0
         self._accused, self._accused_deaths = (named, deaths) if deaths else ("", 0)
         self._at_hand = self._named = ""
         if not self._blameless:
             self.owns += 1
+            self.input_owns += 1
 
     def ended(self, *, blameless: bool) -> None:
         """This own is over, and the lane lives. blameless: the cluster was the reason."""
@@ -116,6 +118,11 @@ class Care:
             self._inputs_left = max(0, self._inputs_left - 1)
         return not self.careful
 
+    def took_inputs(self) -> None:
+        """About to commit inputs, several at a time: whoever dies from now on died over no input that was there before these."""
+        if not self.careful_of_inputs:
+            self.input_owns = 0
+
     def came_through(self) -> None:
         """About to commit, and no timer and no parked run waits that might be guilty: whoever dies from now on is the first.
 
@@ -125,12 +132,12 @@ class Care:
 
     def over(self) -> None:
         """Nothing is left that could be guilty."""
-        self.owns = self._inputs_left = self._timers_left = self._accused_deaths = 0
+        self.owns = self.input_owns = self._inputs_left = self._timers_left = self._accused_deaths = 0
         self._accused = self._at_hand = ""
 
     def proven(self, lived_seconds: float) -> bool:
         """This owner lived long enough without inputs; True once."""
         if not self.owns or lived_seconds < PROVEN_AFTER_SECONDS:
             return False
-        self.owns = 0
+        self.owns = self.input_owns = 0
         return True

@@ -272,7 +272,8 @@ class Lane(threading.Thread):
         self._care.own(row)
         if self._care.careful:
             level = logging.WARNING if self._care.accused else logging.INFO
-            logger.log(level, "lane %s/%d: %s: one input at a time", services.events_topic, partition, self._care.reason)
+            what = "input" if self._care.careful_of_inputs else "timer"
+            logger.log(level, "lane %s/%d: %s: one %s at a time", services.events_topic, partition, self._care.reason, what)
         self._parked_after = ""
         self._engine = services.new_engine(self._why_held, self.tally.activations)
         self._timers = Timers(store)
@@ -449,8 +450,11 @@ class Lane(threading.Thread):
             raise TooMuch
         position = work.next_offset(self.position)
         self._care.done()
-        if self._care.owns and self._came_through():
-            self._care.came_through()
+        if self._care.owns:
+            if work.messages:
+                self._care.took_inputs()
+            if self._came_through():
+                self._care.came_through()
         self._transactions.commit(rows, parts, position, self._care, opened=effects.opened, size=size)
         self._pacing.committed(len(work.messages))
         self._timers_note(effects.rows, work.timers)

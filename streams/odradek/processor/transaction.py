@@ -112,6 +112,7 @@ class Transactions:
             processing=care.processing,
             deaths=care.deaths,
             owns=care.owns,
+            input_owns=care.input_owns,
             open_runs=open_runs,
         )
         position_value = self._services.codec.encode_row(row)

@@ -29,6 +29,7 @@ class PositionRow(msgspec.Struct, gc=False):
     owns: int = 0  # owners in a row that did not come through what was there when they took the partition
     open_runs: int = 0  # runs of the partition that have not closed
     deaths: int = 0  # owners in a row that died over what `processing` names
+    input_owns: int = 0  # of `owns`, the latest: owners in a row that have not even applied an input
 
 
 class WorkflowRow(msgspec.Struct, gc=False):
