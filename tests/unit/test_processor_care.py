@@ -8,7 +8,7 @@ from odradek.wire.state import PositionRow
 
 def _row(care: Care) -> PositionRow:
     """What an owner leaves that dies now."""
-    counts = {"owns": care.owns, "input_owns": care.input_owns, "processing": care.processing, "deaths": care.deaths}
+    counts = {"owns": care.input_owns, "timer_owns": care.owns, "processing": care.processing, "deaths": care.deaths}
     return PositionRow(offset=0, events_topic_id="e", state_topic_id="s", partitions=1, **counts)
 
 

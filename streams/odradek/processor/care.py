@@ -74,7 +74,7 @@ class Care:
 
     def own(self, row: PositionRow | None) -> None:
         """A new own begins, with the row that the last owner left."""
-        self.owns, self.input_owns = (row.owns, row.input_owns) if row else (0, 0)
+        self.owns, self.input_owns = (max(row.owns, row.timer_owns), row.owns) if row else (0, 0)
         self._inputs_left = CAREFUL_INPUTS if self.input_owns >= OWNS_BEFORE_CARE else 0
         self._timers_left = CAREFUL_TIMERS if self.owns >= OWNS_BEFORE_CARE else 0
         named = row.processing if row and self.careful else ""

@@ -111,8 +111,8 @@ class Transactions:
             time_ms=time_ms,
             processing=care.processing,
             deaths=care.deaths,
-            owns=care.owns,
-            input_owns=care.input_owns,
+            owns=care.input_owns,
+            timer_owns=care.owns,
             open_runs=open_runs,
         )
         position_value = self._services.codec.encode_row(row)

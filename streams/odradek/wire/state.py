@@ -26,10 +26,10 @@ class PositionRow(msgspec.Struct, gc=False):
     identity: str = ""
     time_ms: int = 0
     processing: str = ""  # what is tried, or will be (owners died here): `input/{offset}/{workflow id}` or `timer/{row key}`; else ""
-    owns: int = 0  # owners in a row that did not come through what was there when they took the partition
+    owns: int = 0  # owners in a row that have not applied an input
     open_runs: int = 0  # runs of the partition that have not closed
     deaths: int = 0  # owners in a row that died over what `processing` names
-    input_owns: int = 0  # of `owns`, the latest: owners in a row that have not even applied an input
+    timer_owns: int = 0  # owners in a row that did not come through what was there when they took the partition, timers included
 
 
 class WorkflowRow(msgspec.Struct, gc=False):
