@@ -37,6 +37,10 @@ TAKING = {
 }  # fmt: skip
 
 
+#: Attributes that hold a client.
+CLIENTS = {"_producer", "_consumer"}
+
+
 def taken_in_callbacks(source: str, also: Collection[str] = ()) -> list[str]:
     """`callback: ... -> function: consumer.list_topics (line 7)`, for each such method that a callback of the module comes to."""
     tree = ast.parse(source)
@@ -55,6 +59,8 @@ def taken_in_callbacks(source: str, also: Collection[str] = ()) -> list[str]:
             name = _name(node)
             if isinstance(node, ast.Attribute) and name in TAKING:
                 found.append(f"{path}: {ast.unparse(node)} (line {node.lineno})")
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr in CLIENTS:
+                continue  # of another object: not a method of this module, though one may have its name
             known = methods if isinstance(node, ast.Attribute) else functions
             waiting += [(f"{path} -> {name}", each) for each in known.get(name, ())]
     return found
