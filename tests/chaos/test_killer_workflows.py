@@ -8,6 +8,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,20 @@ def environment(bootstrap: str, namespace: str, tmp_path: Path, **more: str) -> 
     return os.environ | ours | more
 
 
-async def worker_of(ours: dict[str, str], log: Path) -> asyncio.subprocess.Process:
-    """A supervised worker of all of these workflows."""
+@asynccontextmanager
+async def worker_of(ours: dict[str, str], log: Path) -> AsyncIterator[None]:
+    """A supervised worker of all of these workflows, which ends as it should behind the body."""
     command = [sys.executable, "-m", "odradek.cli", "worker", "tests.chaos.killer_workflows:WORKFLOWS", "-t", "q", "--supervise"]
     with log.open("w") as stderr:
-        return await asyncio.create_subprocess_exec(*command, env=ours, stderr=stderr)
+        worker = await asyncio.create_subprocess_exec(*command, env=ours, stderr=stderr)
+    try:
+        yield
+        worker.send_signal(signal.SIGTERM)
+        assert await worker.wait() == 0
+    finally:
+        if worker.returncode is None:
+            worker.kill()  # its child ends with its pipe
+            await worker.wait()
 
 
 async def held(run: WorkflowHandle[Any, Any]) -> None:
@@ -54,8 +65,7 @@ async def held(run: WorkflowHandle[Any, Any]) -> None:
 @pytest.mark.timeout(300)
 async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, namespace: str, tmp_path: Path) -> None:
     ours = environment(bootstrap, namespace, tmp_path)
-    worker = await worker_of(ours, tmp_path / "log")
-    try:
+    async with worker_of(ours, tmp_path / "log"):
         client = await Client.connect(bootstrap, namespace=namespace)
         mended = tmp_path / "mended"
         killer = await client.start_workflow("Killer", str(mended), id="killer", task_queue="q")
@@ -75,12 +85,6 @@ async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, n
         assert await killer.result() == "mended"
         assert await (await asyncio.create_subprocess_exec(*unpark[:-1], "killer-2", env=ours)).wait() == 0
         assert await second.result() == "mended"
-        worker.send_signal(signal.SIGTERM)
-        assert await worker.wait() == 0
-    finally:
-        if worker.returncode is None:
-            worker.kill()  # its child ends with its pipe
-            await worker.wait()
 
 
 @pytest.mark.slow
@@ -91,8 +95,7 @@ async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(
     """Inputs arrive all the time: each owner applies some before it comes to the timer."""
     monkeypatch.setenv("ODRADEK_PARTITIONS", "1")
     log = tmp_path / "log"
-    worker = await worker_of(environment(bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="1"), log)
-    try:
+    async with worker_of(environment(bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="1"), log):
         client = await Client.connect(bootstrap, namespace=namespace)
         killer = await client.start_workflow("TimerKiller", id="killer", task_queue="q")
 
@@ -109,9 +112,3 @@ async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(
         assert deaths == 6, "three before an owner was careful, three over the timer"
         assert len(others) > 5 * deaths
         assert await asyncio.gather(*others) == ["done"] * len(others)  # none of them is held
-        worker.send_signal(signal.SIGTERM)
-        assert await worker.wait() == 0
-    finally:
-        if worker.returncode is None:
-            worker.kill()  # its child ends with its pipe
-            await worker.wait()

@@ -17,12 +17,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from odradek.activities.gathering import Gathering
 from odradek.exceptions import ClockError, RecordTooLargeError
+from odradek.kafka.closed import Closed
 from odradek.kafka.errors import WRONG_TIME, missing_acl
 from odradek.kafka.log_filter import RepeatedLines
 from odradek.kafka.windows import ANY, BATCH_BYTES, Windows
@@ -119,7 +120,7 @@ class Answers:
 
         `undeliverable`: takes what has no topic to go to. `batch`: bytes that a batch of the producer may have.
         """
-        self._producer: Producer | None = producer
+        self._producer = producer
         self._codec = codec
         self._limit_of = limit_of
         self._undeliverable = undeliverable
@@ -194,14 +195,11 @@ class Answers:
                 return
             record.entered = True
         headers: Any = record.headers
-        if self._producer is None:
-            raise KafkaException(KafkaError(KafkaError._DESTROY))
         self._producer.produce(record.topic, record.value, record.key, record.place[1], on_delivery=record, headers=headers)
 
     def serve(self, timeout: float = 0.0) -> None:
         """Take delivery reports; then send what waits. The consumer's thread calls it every few milliseconds."""
-        if self._producer is not None:
-            self._producer.poll(timeout)
+        self._producer.poll(timeout)
         while self._again and time.monotonic() - self._again[0][0] >= AGAIN_S:
             self._overflow.append(self._again.popleft()[1])
         while self._doubted:
@@ -225,20 +223,18 @@ class Answers:
     def _look(self, topic: str) -> None:
         """Have the producer learn of a topic anew. What it does not learn is told by the next try."""
         try:
-            if self._producer is not None:
-                self._producer.list_topics(topic, timeout=LOOK_TIMEOUT_S)
+            self._producer.list_topics(topic, timeout=LOOK_TIMEOUT_S)
         except KafkaException as error:
             logger.debug("topic %s cannot be looked up: %s", topic, error)
 
     @property
     def pending(self) -> int:
         """Answers not yet durable."""
-        sent = len(self._producer) if self._producer is not None else 0
-        return max(0, sent + len(self._overflow) + len(self._again) + self._windows.held - len(self._statuses))
+        return max(0, len(self._producer) + len(self._overflow) + len(self._again) + self._windows.held - len(self._statuses))
 
     def close(self) -> None:
         """What is not durable by now is given up: its commands come again. The producer's threads end with this."""
-        self._producer = None
+        self._producer = cast(Producer, Closed())
 
     @property
     def statuses_pending(self) -> int:

@@ -12,7 +12,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 
 class Closed:
-    """Every call raises KafkaException (`_DESTROY`)."""
+    """Every call raises KafkaException (`_DESTROY`); as a producer it has nothing on the way."""
+
+    def __len__(self) -> int:
+        return 0
 
     def __getattr__(self, name: str) -> NoReturn:
         raise KafkaException(KafkaError(KafkaError._DESTROY, f"{name}: this client is closed"))
