@@ -70,6 +70,8 @@ def test_describe_shows_a_memo_that_it_cannot_read(transport: FakeTransport, cap
 )
 def test_results(arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
     def answer(_: str, record: Any) -> Any:
+        if isinstance(record, events.FetchHistory):
+            return reply_to(record, outcomes.NOT_FOUND)
         reply = closed(record)
         reply.result.result = [SECRET]  # type: ignore[union-attr]
         return reply
