@@ -29,9 +29,16 @@ def is_text(text: str) -> bool:
 
 
 class Parser(argparse.ArgumentParser):
-    """Of `odradek` and of each of its commands."""
+    """Of `odradek` and of each of its commands.
+
+    No option can be shortened, as in `temporal`: a script would break with the next option that begins alike, and whoever takes an
+    option out of a command line has to know how it is written there (`--processes`, for the members that it starts).
+    """
 
     _given: Sequence[str] = ()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As ever, but what this command does not know is its own error, not that of `odradek`: it knows what may have been meant."""
@@ -93,7 +100,9 @@ class Parser(argparse.ArgumentParser):
         name = option.partition("=")[0]
         if why := unserved_option(self._words(), name):
             return why
-        return f"unknown option {name}{did_you_mean(name, self._flags())}"
+        longer = [flag for flag in self._flags() if flag.startswith(name)] if len(name) > len("--") else []
+        meant = f": did you mean {' or '.join(f'`{flag}`' for flag in longer)}?" if longer else did_you_mean(name, self._flags())
+        return f"unknown option {name}{meant}"
 
     def _words(self) -> list[str]:
         """The command's words, without `odradek`."""
@@ -106,9 +115,7 @@ class Parser(argparse.ArgumentParser):
         return [flag for flag in known if flag.startswith("--")]
 
     def _is_option(self, word: str) -> bool:
-        """Whether it is one of this command, perhaps shortened."""
-        name = word.partition("=")[0]
-        return any(flag.startswith(name) for flag in self._option_string_actions)
+        return word.partition("=")[0] in self._option_string_actions or word[:2] in self._option_string_actions
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
