@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
 from odradek import workflow
 
@@ -29,6 +30,15 @@ class TimerKiller:
         os._exit(9)
 
 
+@workflow.defn(sandboxed=False)
+class Blocker:
+    """Calls what does not come back, and gives the interpreter to others meanwhile: a request without a timeout."""
+
+    @workflow.run
+    async def run(self) -> None:
+        time.sleep(3_600)  # noqa: ASYNC251
+
+
 @workflow.defn
 class Harmless:
     @workflow.run
@@ -36,4 +46,4 @@ class Harmless:
         return "done"
 
 
-WORKFLOWS = [Killer, TimerKiller, Harmless]
+WORKFLOWS = [Killer, TimerKiller, Blocker, Harmless]

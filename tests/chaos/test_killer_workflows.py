@@ -1,10 +1,12 @@
 """Code that kills its process is held: in its very first task (the run is begun all the same, and goes on once somebody has mended it),
-and from a timer, whatever else arrives on its partition.
+and from a timer, whatever else arrives on its partition. So is code whose process is killed for it, since it blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -14,9 +16,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from odradek.broker.ports import free_ports
 from odradek.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from odradek.config import Settings
 from odradek.service import RPCError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -112,3 +117,44 @@ async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(
         assert deaths == 6, "three before an owner was careful, three over the timer"
         assert len(others) > 5 * deaths
         assert await asyncio.gather(*others) == ["done"] * len(others)  # none of them is held
+
+
+async def not_live(port: str) -> None:
+    """Wait until the process says of itself that it should be restarted."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectionError):  # it has not begun to listen
+                async with session.get(f"http://127.0.0.1:{port}/health/live") as answer:
+                    if answer.status == 503:
+                        return
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_run_that_blocks_until_its_process_is_killed_for_it_is_held(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    """Inputs of the other partition arrive all the time, and go on beside it."""
+    port = str(free_ports(1)[0])
+    ours = environment(bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="2", ODRADEK_LIVENESS_TIMEOUT="18s", ODRADEK_TELEMETRY_PORT=port)
+    command = [sys.executable, "-m", "odradek.cli", "worker", "tests.chaos.killer_workflows:WORKFLOWS", "-t", "q"]
+    client = await Client.connect(settings=Settings(address=bootstrap, namespace=namespace, partitions=2))
+    blocker = await client.start_workflow("Blocker", id="blocker", task_queue="q", rpc_timeout=timedelta(seconds=1))  # nobody serves yet
+
+    async def others() -> None:
+        for number in itertools.count():
+            with contextlib.suppress(RPCError):  # behind the blocker, or between two lives
+                await client.start_workflow("Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=0.2))
+
+    loading, holding = asyncio.create_task(others()), asyncio.create_task(held(blocker))
+    deaths = 0
+    while not holding.done():
+        worker = await asyncio.create_subprocess_exec(*command, env=ours)
+        dying = asyncio.create_task(not_live(port))
+        await asyncio.wait([dying, holding], return_when=asyncio.FIRST_COMPLETED)
+        dying.cancel()
+        worker.kill()
+        await worker.wait()
+        deaths += not holding.done()
+    loading.cancel()
+    await holding
+    assert deaths == 5

@@ -138,6 +138,13 @@ class Greeting:
         return await workflow.execute_activity(greet, name, start_to_close_timeout=timedelta(seconds=20))
 
 
+@workflow.defn
+class Echo:
+    @workflow.run
+    async def run(self, what: str) -> str:
+        return what
+
+
 @pytest.mark.parametrize("group", ["classic", "share"])
 def test_a_worker_that_ended(bootstrap: str, namespace: str, tmp_path: Path, without_collector: None, group: str) -> None:
     """A test suite that has one a test: nothing of it stays."""
@@ -159,3 +166,21 @@ def test_a_worker_that_ended(bootstrap: str, namespace: str, tmp_path: Path, wit
     for number in range(2):
         asyncio.run(work(number))
     eventually(lambda: len(of_kafka()) <= len(before))
+
+
+async def test_a_worker_whose_task_nobody_keeps(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    """asyncio holds tasks weakly: a start-up function of a web framework or a bot begins a worker, and returns."""
+    settings = Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=1)
+
+    async def begin() -> None:
+        asyncio.create_task(Worker(await Client.connect(settings=settings), task_queue="q", workflows=[Echo]).run())  # noqa: RUF006
+
+    await begin()
+    client = await Client.connect(settings=settings)
+    for number in range(2):
+        assert await client.execute_workflow(Echo.run, "you", id=f"w{number}", task_queue="q") == "you"
+        gc.collect()
+    (task,) = (task for task in asyncio.all_tasks() if "Worker.run" in repr(task))
+    task.cancel()
+    await asyncio.wait([task])
+    client.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import weakref
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,9 @@ from odradek.client.members import SILENCE_S, MembersView
 from odradek.client.transport import Owner
 from odradek.client.wheel import TICK_S, TimerWheel
 from odradek.wire import outcomes
-from odradek.wire.events import DescribeWorkflow, SignalWorkflow
+from odradek.wire.events import DescribeWorkflow, SignalWorkflow, StartWorkflow
 from odradek.wire.outcomes import LaneStatus, MemberStatus
-from tests.unit.client_fakes import FakeTransport, connect, reply_to
+from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
 
 # --- wheel
 
@@ -67,6 +69,32 @@ async def test_wheel_keeps_nobody_alive() -> None:
     assert gone() is None
     await asyncio.sleep(0.05 + 3 * TICK_S)
     assert len(wheel) == 0, "its turn came, and found nobody"
+
+
+@pytest.mark.parametrize("waits", ["for its start", "for its result"])
+async def test_what_only_the_loop_runs_is_kept_while_it_waits(waits: str) -> None:
+    """asyncio holds tasks weakly; here nobody holds the task that asks, and the client is its local variable."""
+    transport, asked, waiting, got, gone = FakeTransport(), list[Any](), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def answer(_: str, record: Any) -> Any:
+        asked[:] = [record]
+        if waits == "for its start" or not isinstance(record, StartWorkflow):
+            waiting.set()
+        return reply_to(record, run_id="r") if isinstance(record, StartWorkflow) and waits == "for its result" else None
+
+    async def ask() -> None:
+        handle = await connect(transport, rpc_timeout=30).start_workflow("W", id="w", task_queue="q")
+        if waits == "for its result":
+            assert await handle.result() == 42
+        got.set()
+
+    transport.serve("q", answer)
+    weakref.finalize(asyncio.get_running_loop().create_task(ask()), gone.set)
+    await asyncio.wait_for(waiting.wait(), 10)
+    gc.collect()
+    transport.on_replies([reply_to(asked[0], run_id="r") if waits == "for its start" else closed(asked[0], value=42)])
+    await asyncio.wait_for(got.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 10)  # without the collector
 
 
 # --- members

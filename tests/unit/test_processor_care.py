@@ -93,9 +93,6 @@ def test_a_trial_beside_others_counts_for_nothing() -> None:
     assert care.accuse("input/1/w", alone=False) == 2
     care = _next(care)
     assert care.accuse("input/1/w") == 2
-    care.spare()  # it took so long that others went on beside it
-    care = _next(care)
-    assert care.accuse("input/1/w") == 2
     assert _next(care).accuse("input/1/w") == 3
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,21 +15,17 @@ import pytest
 from odradek.processor import trials
 from odradek.processor.errors import Stopping
 from odradek.processor.services import LaneServices
-from odradek.processor.trials import OF_PROCESS, SPREAD_SECONDS, Place, Trials, moment
+from odradek.processor.trials import OF_PROCESS, SPREAD_SECONDS, Trials, moment
 
 
 def goes_on() -> None:
     """Nobody has to stop."""
 
 
-def counts() -> None:
-    """Nobody goes on beside the trial."""
-    raise AssertionError("it was alone")
-
-
-def at(partition: int, queue: str = "q") -> Place:
-    """Where a lane stands."""
-    return (f"{queue}.events", partition)
+@functools.cache
+def at(partition: int, queue: str = "q") -> object:
+    """In place of that lane."""
+    return object()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -51,7 +50,7 @@ def test_nobody_runs_while_one_tries_alone_but_itself() -> None:
             ran.set()
 
     with ThreadPoolExecutor() as pool:
-        with of_process.alone(at(0), goes_on, counts) as alone:
+        with of_process.alone(at(0), goes_on) as alone:
             assert alone
             waiting = pool.submit(other)
             with of_process.step(at(0), goes_on):
@@ -65,7 +64,7 @@ def test_a_trial_waits_for_steps_that_run_and_for_other_trials() -> None:
     of_process, tried, order = Trials(), threading.Event(), list[int]()
 
     def trial(partition: int) -> None:
-        with of_process.alone(at(partition), goes_on, counts) as alone:
+        with of_process.alone(at(partition), goes_on) as alone:
             assert alone and tried.is_set()
             order.append(partition)
             with of_process.step(at(partition), goes_on):
@@ -91,7 +90,7 @@ def test_lanes_of_other_queues_wait_too() -> None:
             ran.set()
 
     with ThreadPoolExecutor() as pool:
-        with of_process.alone(at(0), goes_on, counts):
+        with of_process.alone(at(0), goes_on):
             waiting = pool.submit(other)
             assert not ran.wait(0.05)
         waiting.result(10)
@@ -103,7 +102,7 @@ def test_a_step_that_does_not_end_is_told_and_keeps_nobody(monkeypatch: pytest.M
     with ThreadPoolExecutor() as pool, of_process.step(at(0), goes_on):
 
         def trial() -> bool:
-            with of_process.alone(at(1), goes_on, counts) as alone, of_process.step(at(1), goes_on):
+            with of_process.alone(at(1), goes_on) as alone, of_process.step(at(1), goes_on):
                 return alone or pool.submit(other).result(10)
 
         def other() -> bool:
@@ -115,31 +114,48 @@ def test_a_step_that_does_not_end_is_told_and_keeps_nobody(monkeypatch: pytest.M
         assert pool.submit(trial).result(10) is False, "nor does the next wait for what is known not to end"
 
 
-def test_others_go_on_beside_a_trial_that_takes_too_long_and_its_death_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_go_on_beside_a_trial_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.05)
-    of_process, ran, spared, ended = Trials(), threading.Event(), list[str](), threading.Event()
+    of_process, ran = Trials(), threading.Event()
 
     def other() -> None:
         with of_process.step(at(1), goes_on):
-            assert len(spared) == 1, "before it goes on"
             ran.set()
 
-    def spare() -> None:
-        assert not ended.wait(0.1), "the step does not end meanwhile"
-        spared.append(threading.current_thread().name)
-
-    with ThreadPoolExecutor() as pool, of_process.alone(at(0), goes_on, spare) as alone:
+    with ThreadPoolExecutor() as pool, of_process.alone(at(0), goes_on) as alone:
         assert alone
         others = [pool.submit(other)]
         with of_process.step(at(0), goes_on):
-            until(lambda: of_process._alone is None)
-        ended.set()
-        assert len(spared) == 1 and spared[0] != threading.current_thread().name
+            assert ran.wait(10), "beside it"
         for each in others:
             each.result(10)
-        assert ran.is_set()
         with of_process.step(at(0), goes_on):  # its other halves
             pass
+
+
+def test_the_successor_of_a_lane_that_does_not_come_back_says_nothing_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have the same partition; the successor is dropped again and again, since the store is still locked."""
+    monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.05)
+    of_process = Trials()
+    with of_process.step(at(0), goes_on):
+        of_process.let_go(at(0, "its successor"))
+        with of_process.alone(at(1), goes_on) as alone:
+            assert not alone
+
+
+def test_a_child_process_has_none_of_the_lanes() -> None:
+    """Forked while one lane tries something, another has the lock and a third is in a step."""
+    with OF_PROCESS.alone(at(0), goes_on), OF_PROCESS._changed:
+        child = os.fork()
+        if not child:
+            with OF_PROCESS.alone(at(1), goes_on) as alone:
+                os._exit(0 if alone else 1)
+        deadline = time.monotonic() + 10
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.002)
+    assert ended == (child, 0)
 
 
 def test_a_lane_that_has_to_stop_waits_for_nobody() -> None:
@@ -154,10 +170,10 @@ def test_a_lane_that_has_to_stop_waits_for_nobody() -> None:
             raise AssertionError("another lane tries something alone")
 
     def trial() -> None:
-        with of_process.alone(at(2), check, counts):
+        with of_process.alone(at(2), check):
             raise AssertionError("another lane tries something alone")
 
-    with ThreadPoolExecutor() as pool, of_process.alone(at(0), goes_on, counts):
+    with ThreadPoolExecutor() as pool, of_process.alone(at(0), goes_on):
         waiting = [pool.submit(step), pool.submit(trial)]
         stop.set()
         for each in waiting:
@@ -167,12 +183,12 @@ def test_a_lane_that_has_to_stop_waits_for_nobody() -> None:
 
 def test_a_lane_that_is_dropped_leaves_nothing_claimed() -> None:
     of_process = Trials()
-    claim = of_process.alone(at(0), goes_on, counts)
+    claim = of_process.alone(at(0), goes_on)
     claim.__enter__()
     of_process.let_go(at(0))
     with of_process.step(at(1), goes_on):
         of_process.let_go(at(0))
-    with of_process.alone(at(1), goes_on, counts) as alone:
+    with of_process.alone(at(1), goes_on) as alone:
         assert alone
 
 

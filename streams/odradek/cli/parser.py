@@ -37,8 +37,8 @@ class Parser(argparse.ArgumentParser):
 
     _given: Sequence[str] = ()
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, allow_abbrev=False, **options)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As ever, but what this command does not know is its own error, not that of `odradek`: it knows what may have been meant."""

@@ -323,7 +323,9 @@ class RequestChannel:
 
     def register(self, request_id: str, call: Call | ResultWait) -> None:
         """Replies to that request go to `call`."""
+        assert self._wheel is not None
         self._waiting.setdefault(request_id, []).append(call)
+        self._wheel.keeps = self
 
     def unregister(self, request_id: str, call: Call | ResultWait) -> None:
         """It wants no more replies."""
@@ -332,6 +334,8 @@ class RequestChannel:
             calls.remove(call)
             if not calls:
                 del self._waiting[request_id]
+        if not self._waiting and self._wheel is not None:
+            self._wheel.keeps = None
 
     def _calls(self) -> set[Call | ResultWait]:
         return {call for calls in self._waiting.values() for call in calls}

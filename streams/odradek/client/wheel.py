@@ -3,6 +3,9 @@
 Thousands of requests wait at once, each with a time to ask again; one `call_later` each would cost more than the request itself.
 Buckets of 50 ms are exact enough for that. Entries are never removed: what is done already ignores its call. None keeps alive what it is
 for: a client whose last call was answered, and whose loop is closed, would stay with its threads until the garbage collector comes.
+
+But somebody has to keep what waits: asyncio itself holds tasks weakly, and a task that nobody else holds, its call and their client are a
+ring. So the loop has the timer's handle, and the wheel has `keeps`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ class TimerWheel:
     """Calls `item.due(now)` once the loop's clock has passed the time given for it. Loop thread only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        #: Whose entries these are, while it waits for something; None while it does not.
+        self.keeps: object = None
         self._loop = loop
         self._buckets: dict[int, list[weakref.ref[Timed]]] = {}
         self._armed: int | None = None
@@ -47,7 +52,7 @@ class TimerWheel:
         """Forget everything; nothing is called any more."""
         if self._handle is not None:
             self._handle.cancel()
-        self._handle, self._armed = None, None
+        self._handle, self._armed, self.keeps = None, None, None
         self._buckets.clear()
 
     def _arm(self, tick: int) -> None:

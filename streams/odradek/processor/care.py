@@ -93,18 +93,15 @@ class Care:
     def accuse(self, name: str, *, alone: bool = True) -> int:
         """`name` comes next: how many owners in a row died over it. Once; another thing may come before what is accused.
 
-        alone: as it has to be tried once somebody has died over it. Else this owner's death would count for nothing."""
+        alone: as it has to be tried once somebody has died over it. Else this owner's death counts for nothing: it may be somebody
+        else's."""
         deaths = self.deaths_over(name)
         if deaths:
             self._accused, self._accused_deaths = "", 0
         self._at_hand, self._at_hand_deaths, self._named = name, deaths, name
         if deaths and not alone:
-            self.spare()
+            self._at_hand_deaths, self._named = deaths - 1, ""
         return deaths
-
-    def spare(self) -> None:
-        """What is tried is not alone, or not any more: whoever dies now may have died over something else."""
-        self._at_hand_deaths, self._named = self._at_hand_deaths - 1, ""
 
     def done(self) -> None:
         """What was at hand is about to be committed."""

@@ -113,7 +113,6 @@ class Lane(threading.Thread):
         self.error: OdradekError | None = None
         self.settled = threading.Event()  # RUNNING or FAILED was reached once
         self._services = services
-        self._place = (services.events_topic, partition)
         self._seat = seat
         self._failed = failed
         self._state = LaneState.ASSIGNED
@@ -430,7 +429,7 @@ class Lane(threading.Thread):
         if work.sorted.inputs or work.timers:
             batch = Batch(time_ms, work.sorted.inputs, work.timers, refused)
             try:
-                with self._services.trials.step(self._place, self._check_stop):
+                with self._services.trials.step(self, self._check_stop):
                     effects = self._engine.step(self._store, self._services.outlet, batch)
                 self.tally.step_seconds.observe(time.monotonic() - began)
             except (Stopping, LaneError, OutletUnavailableError):
@@ -579,7 +578,7 @@ class Lane(threading.Thread):
         else:
             self._stopping.wait(moment())
             self._check_stop()
-            with self._services.trials.alone(self._place, self._check_stop, self._spare) as alone:
+            with self._services.trials.alone(self, self._check_stop) as alone:
                 self._try(work, name, alone=alone)
         if self._parked_after is None and self._care.took_one(timer=bool(work.timers)):
             self._end_care()
@@ -606,15 +605,6 @@ class Lane(threading.Thread):
             self._apply(work)
         finally:
             self._held_runs.from_birth.clear()
-
-    def _spare(self) -> None:
-        """What is tried takes so long that other lanes go on beside it: in a thread of theirs, while this one is in a step, and stays."""
-        logger.warning("lane %s/%d: what is tried takes long; other partitions go on", self._services.events_topic, self.partition)
-        self._care.spare()
-        try:
-            self._commit_position()
-        except (Dropped, OdradekError) as error:  # this lane learns of it when it commits
-            logger.warning("lane %s/%d: %s", self._services.events_topic, self.partition, error)
 
     def _end_care(self) -> None:
         logger.info("lane %s/%d: no owner died over these inputs: several at a time again", self._services.events_topic, self.partition)
@@ -651,7 +641,7 @@ class Lane(threading.Thread):
         engine, self._engine = self._engine, None
         self._timers = None
         self.intake.end()
-        self._services.trials.let_go(self._place)
+        self._services.trials.let_go(self)
         if engine is not None:
             self.tally.engine_gone(engine.statistics())
             engine.evict_all()

@@ -37,6 +37,9 @@ _SANDBOXED = SandboxedWorkflowRunner()
 _UNSANDBOXED = UnsandboxedWorkflowRunner()
 _POLLERS = PollerBehaviorSimpleMaximum()
 
+#: Those that run: asyncio holds tasks weakly, and a worker whose task nobody keeps, as of a start-up function, serves all the same.
+_running: set[Worker] = set()
+
 
 class Worker:
     """A worker. `async with Worker(client, task_queue=…, workflows=[…], activities=[…]):`, or `run` and `shutdown`."""
@@ -206,8 +209,12 @@ class Worker:
         self._started = True
         self._loop = asyncio.get_running_loop()
         self._processor_fatal = self._loop.create_future()
-        with telemetry_of(self._settings, self._processor, self._activity_host):
-            await self._serve()
+        _running.add(self)
+        try:
+            with telemetry_of(self._settings, self._processor, self._activity_host):
+                await self._serve()
+        finally:
+            _running.discard(self)
 
     async def _serve(self) -> None:
         assert self._processor_fatal is not None
