@@ -468,6 +468,13 @@ def test_close_fails_what_a_thread_is_just_handing_over(bench: Bench, monkeypatc
     assert sum(error is None for _, error in bench.results) == (who == "flusher")
 
 
+def test_a_flush_that_meets_the_end_of_a_close_finds_nothing(bench: Bench) -> None:
+    bench.producer.close(0.0)
+    bench.producer._closing.clear()  # as it was when the flush looked
+    assert bench.producer.flush(1.0) == 0
+    bench.producer._purge()
+
+
 async def test_futures_of_a_loop(bench: Bench) -> None:
     futures = [bench.producer.send("t", b"k", b"%d" % number) for number in range(4)]
     bench.client.deliver(1)

@@ -12,10 +12,17 @@ from confluent_kafka import KafkaError, KafkaException
 
 
 class Closed:
-    """Every call raises KafkaException (`_DESTROY`); as a producer it has nothing on the way."""
+    """As a producer it has nothing on the way: a `flush` or `purge` that comes with the close finds that. Every other call raises
+    KafkaException (`_DESTROY`)."""
 
     def __len__(self) -> int:
         return 0
+
+    def flush(self, timeout: float = -1) -> int:
+        return 0
+
+    def purge(self, **_: bool) -> None:
+        pass
 
     def __getattr__(self, name: str) -> NoReturn:
         raise KafkaException(KafkaError(KafkaError._DESTROY, f"{name}: this client is closed"))
