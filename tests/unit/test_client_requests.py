@@ -16,6 +16,7 @@ from odradek.client import call as call_module
 from odradek.client.connection import Connection
 from odradek.client.pacing import FIRST_MIN_S, ResponseTimes, poll_interval
 from odradek.client.transport import Owner
+from odradek.common import WorkflowIDConflictPolicy
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError, WorkflowAlreadyStartedError
 from odradek.wire import outcomes
@@ -116,6 +117,29 @@ async def test_refusal_of_an_accepted_start_comes_from_result(fast: None) -> Non
     with pytest.raises(WorkflowAlreadyStartedError) as caught:
         await handle.result()
     assert caught.value.run_id == "other" and caught.value.workflow_type == "W"
+    transport.serve("q", lambda _, r: [started(r), closed(r, value="done")])  # the other one has closed: asked again, it would start
+    sent = len(transport.sent)
+    with pytest.raises(WorkflowAlreadyStartedError) as again:
+        await handle.result()
+    assert again.value.run_id == "other" and again.value.workflow_type == "W" and len(transport.sent) == sent
+
+
+async def test_an_accepted_start_that_found_another_run_is_a_handle_of_that_run(fast: None) -> None:
+    transport = FakeTransport()
+    handle = await connect(transport, rpc_timeout=0.2).start_workflow(
+        "W", id="w", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
+    )
+
+    def answer(_: str, record: Any) -> Any:
+        found = closed(record, value="done")
+        found.result.run_id, found.result.first_execution_run_id = "other", "first"  # type: ignore[union-attr]
+        if isinstance(record, StartWorkflow):
+            return [reply_to(record, run_id="other"), found]
+        return found if record.run_id == "other" else reply_to(record, outcomes.NOT_FOUND)
+
+    transport.serve("q", answer)
+    assert [await handle.result() for _ in range(2)] == ["done", "done"]
+    assert (handle.run_id, handle.result_run_id, handle.first_execution_run_id) == (None, "other", "first")
 
 
 async def test_own_deadline_with_a_living_owner_is_deadline_exceeded() -> None:

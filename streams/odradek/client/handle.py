@@ -61,8 +61,9 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         self._result_type = result_type
         self._start_workflow_response = start_workflow_response
         self._task_queue = task_queue
-        # A start that was accepted while no owner was alive: its verdict comes with the result.
+        # A start that was accepted while no owner was alive: its verdict comes with the result, once. A refusal stays what `result` says.
         self._unconfirmed_start = unconfirmed_start
+        self._refusal: Reply | None = None
 
     @property
     def id(self) -> str:
@@ -88,6 +89,15 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     def task_queue(self) -> str | None:
         """The task queue that owns the workflow; None: it is located at each use (and then remembered by the client)."""
         return self._task_queue
+
+    def _decided(self, reply: Reply) -> None:
+        """The verdict on a start that was accepted without one: which run it is, that of another start perhaps, or why none."""
+        if reply.result is None:
+            self._refusal = reply
+            return
+        self._unconfirmed_start = None
+        self._result_run_id = reply.result.run_id
+        self._first_execution_run_id = reply.result.first_execution_run_id or reply.result.run_id
 
     def __repr__(self) -> str:
         runs = f"run_id={self._run_id!r}, result_run_id={self._result_run_id!r}"

@@ -164,6 +164,8 @@ class ClientImpl(OutboundInterceptor):
             record = handle._unconfirmed_start
             record.await_result = True
             workflow_type = record.workflow_type
+            if handle._refusal is not None:  # asked again, it might be taken by now, and start
+                check_start(handle._refusal, workflow_id=handle.id, workflow_type=workflow_type, task_queue=handle.task_queue or "")
         else:
             record = AwaitResult(workflow_id=handle.id, run_id=handle.result_run_id or "")
             workflow_type = ""
@@ -173,7 +175,8 @@ class ClientImpl(OutboundInterceptor):
             return await self._poll(queue, record, timeout_s)
 
         queue, reply = await self._located(handle.id, run_id, handle._task_queue, self._timeout(rpc_timeout), attempt)
-        handle._unconfirmed_start = None
+        if isinstance(record, StartWorkflow):
+            handle._decided(reply)
         converter = self.converter_for(handle.id)
         return await self._follow(
             reply, handle.id, workflow_type, queue, converter, handle._result_type, follow_runs=follow_runs, timeout_s=timeout_s
