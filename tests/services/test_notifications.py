@@ -1,16 +1,23 @@
-"""The `notifications` consumer over results that are none of its orders': whatever a workflow of the namespace returns."""
+"""The `notifications` consumer over results that are none of its orders', and over those that were never committed."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
+from odradek.config import Settings
+from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.topics import Topics
 from services.avro_wire import Schemas, schemas_folder
+from services.demo.fleet import Fleet
 from services.notifications.__main__ import Reader, _row, results_topic, schemas_topic
 from services.topic_names import topic_of_queue
+from tests.kafka.server_commands import until
 
 
 class Record:
@@ -101,3 +108,37 @@ def test_topics_are_those_of_the_namespace(namespace: str) -> None:
     ours = Topics(namespace)
     assert (results_topic(namespace), schemas_topic(namespace)) == (ours.results, ours.schemas)
     assert topic_of_queue(namespace, "order_queue", "events") == ours.events("order_queue")
+
+
+def test_result_of_an_aborted_transaction_is_never_told(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    """A processor that dies before its commit has closed nothing: whoever takes over says how the run ended."""
+    admin = ClusterAdmin(Settings(address=bootstrap, namespace=namespace, partitions=1))
+    admin.ensure([admin.topics.results])
+    schemas = Schemas(schemas_folder())
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": namespace, "linger.ms": 0})
+    producer.init_transactions(20)
+
+    def close(workflow_id: str, status: str, *, commit: bool) -> None:
+        fields = dict.fromkeys(("namespace", "task_queue", "run_id", "workflow_type"), "x") | {"workflow_id": workflow_id, "status": status}
+        producer.begin_transaction()
+        producer.produce(admin.topics.results, schemas.encode("WorkflowResult", fields), partition=0)
+        assert producer.flush(20) == 0  # in the log, whatever becomes of it
+        producer.commit_transaction(20) if commit else producer.abort_transaction(20)
+
+    def told() -> list[tuple[str, str]]:
+        with sqlite3.connect(fleet.database("notifications")) as database:
+            return database.execute("SELECT workflow_id, status FROM notifications ORDER BY offset").fetchall()
+
+    close("order-1", "FAILED", commit=False)
+    close("order-1", "COMPLETED", commit=True)
+    fleet = Fleet(tmp_path, bootstrap, namespace)
+    try:
+        fleet.start_service("notifications")
+        until(lambda: "reading results" in fleet.log("notifications").read_text())
+        until(lambda: ("order-1", "COMPLETED") in told())
+        close("order-2", "FAILED", commit=False)  # while it reads
+        close("order-2", "COMPLETED", commit=True)
+        until(lambda: ("order-2", "COMPLETED") in told())
+        assert told() == [("order-1", "COMPLETED"), ("order-2", "COMPLETED")]
+    finally:
+        fleet.stop()
