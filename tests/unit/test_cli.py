@@ -66,6 +66,13 @@ def test_chain_of_causes_is_one_line() -> None:
     assert chain(outer) == "T: outer <- ValueError: two lines"
 
 
+def test_failed_query_names_the_type_of_what_its_handler_raised() -> None:
+    error = WorkflowQueryFailedError("'oops'")
+    assert status_of(error) == (Status.FAILED, "query failed: 'oops'")
+    error.__cause__ = ApplicationError("'oops'", type="KeyError")
+    assert status_of(error) == (Status.FAILED, "query failed: KeyError: 'oops'")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

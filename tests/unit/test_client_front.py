@@ -339,6 +339,11 @@ async def test_queries() -> None:
     transport.serve("q", lambda _, r: reply_to(r, outcomes.QUERY_FAILED, message="no such query"))
     with pytest.raises(WorkflowQueryFailedError, match="no such query"):
         await handle.query("x")
+    transport.serve("q", lambda _, r: reply_to(r, outcomes.QUERY_FAILED, message="'oops'", failure=Failure("'oops'", type="KeyError")))
+    with pytest.raises(WorkflowQueryFailedError) as failed:
+        await handle.query("x")
+    assert (str(failed.value), failed.value.message) == ("'oops'", "'oops'"), "as temporalio"
+    assert isinstance(failed.value.__cause__, ApplicationError) and str(failed.value.__cause__) == "KeyError: 'oops'"
     transport.serve("q", lambda _, r: reply_to(r, outcomes.FAILED_PRECONDITION, message="Unable to query workflow", failure=Failure("bug")))
     with pytest.raises(RPCError, match="Unable to query workflow") as caught:  # as temporalio: only INVALID_ARGUMENT is QueryFailed
         await handle.query("x")
@@ -423,6 +428,26 @@ async def test_history_goes_on_while_it_is_awaited(monkeypatch: pytest.MonkeyPat
 
 
 # --- codecs and headers
+
+
+class Keyless(PayloadCodec):
+    """Of a client that lost its key."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        raise LookupError("no key")
+
+
+async def test_failed_query_whose_details_cannot_be_read() -> None:
+    transport = FakeTransport()
+    failure = Failure("sealed", type="T", details=[Payload({}, b"x")])
+    transport.serve("q", lambda _, r: reply_to(r, outcomes.QUERY_FAILED, failure=failure))
+    client = connect(transport, data_converter=dataclasses.replace(DataConverter.default, payload_codec=Keyless()))
+    with pytest.raises(WorkflowQueryFailedError, match="sealed") as failed:
+        await client.get_workflow_handle("w", task_queue="q").query("x")
+    assert isinstance(failed.value.__cause__, LookupError)
 
 
 class Reverse(PayloadCodec):

@@ -108,7 +108,8 @@ def status_of(error: BaseException) -> tuple[Status, str]:
         status = error.status.name.title().replace("_", "") if error.status is not None else "unknown"
         return Status.FAILED, f"query was rejected (--reject-condition), workflow has status: {status}"
     if isinstance(error, WorkflowQueryFailedError):
-        return Status.FAILED, f"query failed: {error}"
+        cause = error.__cause__
+        return Status.FAILED, f"query failed: {chain(cause) if isinstance(cause, FailureError) else error}"
     if isinstance(error, OdradekError):
         return Status.FAILED, str(error)
     raise error

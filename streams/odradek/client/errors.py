@@ -51,7 +51,10 @@ class WorkflowQueryRejectedError(OdradekError):
 
 
 class WorkflowQueryFailedError(OdradekError):
-    """The query handler raised, is unknown, or could not decode its arguments."""
+    """The query handler raised, is unknown, or could not decode its arguments.
+
+    Its message is that of what the handler raised, alone, as in Temporal; `__cause__` is that, with its type.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -19,7 +19,7 @@ from odradek.client.call import Gone, Unanswered
 from odradek.client.description import WorkflowExecutionDescription, status_of
 from odradek.client.durations import seconds_of
 from odradek.client.encode import headers_of, payloads_of, single_value, start_record
-from odradek.client.errors import WorkflowQueryFailedError, WorkflowQueryRejectedError
+from odradek.client.errors import WorkflowQueryRejectedError
 from odradek.client.handle import WorkflowHandle
 from odradek.client.history import WorkflowHistoryEventAsyncIterator
 from odradek.client.inputs import (
@@ -42,7 +42,7 @@ from odradek.client.inputs import (
 from odradek.client.interceptor import OutboundInterceptor
 from odradek.client.locate import locate
 from odradek.client.requests import RequestChannel
-from odradek.client.result import next_run, value_of
+from odradek.client.result import next_run, query_failed, value_of
 from odradek.client.same_request import request_id_of_caller
 from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
 from odradek.client.verdicts import accept, check, check_start, never_used, note_outcome, rpc_error, unavailable
@@ -269,8 +269,7 @@ class ClientImpl(OutboundInterceptor):
         if reply.status == QUERY_REJECTED:
             raise WorkflowQueryRejectedError(status_of(reply.workflow_status))
         if reply.status in (QUERY_FAILED, INVALID_ARGUMENT):
-            failure = reply.failure
-            raise WorkflowQueryFailedError(reply.message or (failure.message if failure is not None else "query failed"))
+            raise await query_failed(reply, converter)
         check(reply, task_queue=queue)
         return await single_value(converter, reply.payloads, input.ret_type, "query result")
 

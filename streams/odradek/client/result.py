@@ -1,15 +1,15 @@
-"""The outcome of a closed run: its value, its failure as an exception, or the run to follow."""
+"""The outcome of a closed run: its value, its failure as an exception, or the run to follow; the failure of a query."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from odradek.client.encode import single_value
-from odradek.client.errors import WorkflowContinuedAsNewError, WorkflowFailureError
+from odradek.client.errors import WorkflowContinuedAsNewError, WorkflowFailureError, WorkflowQueryFailedError
 from odradek.converter import DataConverter
 from odradek.exceptions import CancelledError, TerminatedError, TimeoutError, TimeoutType
 from odradek.wire import outcomes
-from odradek.wire.outcomes import WorkflowResult
+from odradek.wire.outcomes import Reply, WorkflowResult
 from odradek.wire.payload import Failure
 
 # Outcomes after which a newer run may carry on: a retry, the next cron run, or continue-as-new.
@@ -44,6 +44,18 @@ async def _cause(result: WorkflowResult, converter: DataConverter) -> BaseExcept
     if failure is None:
         failure = Failure(message=f"Workflow closed as {result.status}")
     return await converter.decode_failure(failure)
+
+
+async def query_failed(reply: Reply, converter: DataConverter) -> WorkflowQueryFailedError:
+    """The error of a failed query, caused by what its handler raised: the message alone may say little (`'oops'` of a KeyError)."""
+    failure = reply.failure
+    error = WorkflowQueryFailedError(reply.message or (failure.message if failure is not None else "") or "query failed")
+    if failure is not None:
+        try:
+            error.__cause__ = await converter.decode_failure(failure)
+        except Exception as unreadable:  # it has failed all the same, and this is why no more is said
+            error.__cause__ = unreadable
+    return error
 
 
 async def _details(result: WorkflowResult, converter: DataConverter) -> list[Any]:
