@@ -23,7 +23,8 @@ from odradek.config import Settings
 from odradek.engine.activation import Activation
 from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects, Input, Output, RowChange
 from odradek.exceptions import ConfigurationError
-from odradek.kafka.log_filter import RepeatedLines
+from odradek.kafka.client_config import logger as kafka_logger
+from odradek.kafka.log_filter import MomentaryLines, RepeatedLines
 from odradek.kafka.producer import ProducerStatistics
 from odradek.log_fields import set_log_fields
 from odradek.processor.inputs import Letter, Sorted
@@ -443,6 +444,30 @@ def test_repeated_lines_of_librdkafka_come_once_a_minute_with_their_number() -> 
     now[0] = 61.0
     assert passes(line.format(8, "Connection refused")).endswith("(and 9 more like this in 61 s)")
     assert passes("x", logging.DEBUG) and passes("x", logging.DEBUG)
+
+
+def test_what_a_new_broker_is_asked_again_for_is_told_only_if_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """The first program on a new broker had this line on its stderr."""
+    now = [0.0]
+    momentary = MomentaryLines(clock=lambda: now[0])
+    line = (
+        "GETPID [odradek#producer-{}] [thrd:main]: Failed to acquire transactional PID from broker TxnCoordinator/1: Broker: {}: retrying"
+    )
+
+    def passes(number: int, reason: str = "Coordinator load in progress") -> bool:
+        record = logging.LogRecord("odradek.kafka", logging.WARNING, "f", 1, line.format(number, reason), (), None)
+        return momentary.filter(record)
+
+    for now[0] in (0.0, 0.5, 9.5):
+        assert not passes(1) and not passes(2)
+    now[0] = 10.0
+    assert passes(1), "it goes on"
+    now[0] = 100.0
+    assert not passes(1), "another moment"
+    assert passes(1, "Transactional Id authorization failed") and passes(1, "Request timed out"), "what is no matter of time"
+    with caplog.at_level(logging.DEBUG, kafka_logger.name):
+        assert passes(1)
+    assert any(isinstance(one, MomentaryLines) for one in kafka_logger.filters)
 
 
 @pytest.mark.parametrize("text", ["a-", "a/1:", "[thrd:", "[#", "(after ", "GroupCoordinator: x:1:"])

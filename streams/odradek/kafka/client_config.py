@@ -11,12 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 from odradek.exceptions import ConfigurationError
-from odradek.kafka.log_filter import RepeatedLines
+from odradek.kafka.log_filter import MomentaryLines, RepeatedLines
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.topic_configs import STATE_MAX_MESSAGE_BYTES
 from odradek.wire.topics import Topics
 
 logger = logging.getLogger("odradek.kafka")
+logger.addFilter(MomentaryLines())
 logger.addFilter(RepeatedLines())
 
 #: Settings that a user cannot give, and why.
