@@ -37,7 +37,7 @@ venv: $(STAMP)
 # Complete only when every package is in: an interrupted set-up starts again, a change of pyproject.toml too.
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Odradek needs Python 3.11 or newer with venv and none is on the PATH (found: $$(python3 --version 2>&1)). Install one, or: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -c '$(USABLE)' || { echo "error: $(PYTHON) is older than Python 3.11 or lacks venv (on Debian: the package python3-venv)" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(USABLE)' 2>/dev/null || { echo "error: $(PYTHON) does not run, is older than Python 3.11, or lacks venv (on Debian: the package python3-venv)" >&2; exit 1; }
 	@$(PY) -c '$(USABLE)' >/dev/null 2>&1 || { echo "==> making $(VENV) with $(PYTHON)"; rm -rf $(VENV); "$(PYTHON)" -m venv $(VENV); }
 	@echo "==> installing packages into $(VENV) (a minute or two, once)"
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar off -e '.[all,dev]' > $(VENV)/install.log 2>&1 & pid=$$!; \
