@@ -37,7 +37,13 @@ class RawProducer:
     def __init__(self, address: str, schemas: Schemas, namespace: str = "default") -> None:
         self._events = events_topic(namespace)
         self._producer = Producer(
-            {"bootstrap.servers": address, "partitioner": "murmur2_random", "enable.idempotence": True, "log_level": 2}
+            {
+                "bootstrap.servers": address,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "allow.auto.create.topics": False,  # the queue's topics are its workers' to make
+                "log_level": 2,
+            }
         )
         self._schemas = schemas
 

@@ -134,7 +134,8 @@ class Demo:
         from confluent_kafka.admin import AdminClient
 
         topic = events_topic()
-        return len(AdminClient({"bootstrap.servers": self._address}).list_topics(topic, timeout=10).topics[topic].partitions)
+        admin = AdminClient({"bootstrap.servers": self._address, "allow.auto.create.topics": False})
+        return len(admin.list_topics(topic, timeout=10).topics[topic].partitions)
 
     async def _all(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait for all; a process that ended by itself, or too much time, ends the demo."""

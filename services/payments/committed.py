@@ -3,7 +3,7 @@
 Faust (0.15.3) reads uncommitted records unless it runs exactly_once, and has no setting for it: a command of an aborted transaction would
 run. A rebalance drops what was fetched meanwhile: Faust goes back to the committed offsets, but not where none, or 0, is committed. And it
 counts a record behind a hole (a transaction's marker) as acknowledged once it is read, so that it commits past commands without an answer,
-while of those that are answered it commits two a time.
+while of those that are answered it commits two a time. Its client has brokers make topics that are missing, with one partition.
 This transport is Faust's own with these things changed, under the URL scheme `kafka-committed://`.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 import aiokafka
@@ -108,3 +109,7 @@ class CommittedTransport(Transport):
 
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:CommittedTransport"
+
+# Of all clients in this process: aiokafka's own has a broker make missing topics, where it may (`auto.create.topics.enable`), and has no
+# setting against it.
+aiokafka.client.MetadataRequest = partial(aiokafka.client.MetadataRequest, allow_auto_topic_creation=False)

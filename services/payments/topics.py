@@ -27,7 +27,7 @@ def create_topics(address: str, names: QueueNames, partitions: int, replication_
 
     Waits until the topics show in the metadata that clients get, a moment after their creation: Faust would subscribe to nothing.
     """
-    admin = AdminClient({"bootstrap.servers": address})
+    admin = AdminClient({"bootstrap.servers": address, "allow.auto.create.topics": False})
     kept_for_ms = {names.commands: (partitions, -1), names.control: (1, DAY_MS), names.dead_letters: (1, 30 * DAY_MS)}
     wanted = [
         NewTopic(name, count, replication_factor, config={"cleanup.policy": "delete", "retention.ms": str(retention_ms)})
@@ -65,7 +65,7 @@ def purge_acknowledged(address: str, names: QueueNames) -> None:
     Asked by a consumer that never joins: librdkafka's AdminClient ends its process (SIGSEGV, 2.16.0) when the coordinator of a group that
     it is asked about has just moved.
     """
-    admin = AdminClient({"bootstrap.servers": address})
+    admin = AdminClient({"bootstrap.servers": address, "allow.auto.create.topics": False})
     partitions = admin.list_topics(names.commands, timeout=ANSWER_WITHIN_SECONDS).topics[names.commands].partitions
     consumer = Consumer({"bootstrap.servers": address, "group.id": names.activities_group, "enable.auto.commit": False})
     try:

@@ -508,11 +508,11 @@ class TopicMissingError(TopicError):
     def __init__(
         self, topic: str, *, partitions: int | None = None, reason: str = "creation is off (`create_topics`)", text: str = ""
     ) -> None:
-        count = f" with {partitions} partitions" if partitions else ""
+        count = f"{partitions} partitions and " if partitions else ""
         super().__init__(
             text
             or f"topic {topic} does not exist and was not created: {reason}. "
-            f"Create it{count} and the settings of docs/operate.md (Topics made by hand), or set `create_topics` and "
+            f"Create it with {count}the settings of docs/operate.md (Topics made by hand), or set `create_topics` and "
             f"give this principal the right to create topics",
             topic=topic,
         )
@@ -536,22 +536,45 @@ class TopicSettingError(TopicError):
 
 
 class PartitionCountError(TopicError):
-    """A topic's number of partitions is not the one that its state was written with. It is fixed for life."""
+    """A topic's number of partitions is not the one that its state was written with. It is fixed for life.
 
-    def __init__(self, topic: str, *, expected: int, found: int, set_wrong: bool = False) -> None:
-        wrong, cure = f"topic {topic} has {found} partitions, but {expected} are expected", "the number that the topic was made with"
+    set_wrong: the state was written for `expected`, and the setting is `found`.  beside_state: of an `events` topic with too few, which was
+    not made with its queue: whether the queue has a `state` topic.
+    """
+
+    def __init__(self, topic: str, *, expected: int, found: int, set_wrong: bool = False, beside_state: bool | None = None) -> None:
+        wrong = f"topic {topic} has {found} partitions, but {expected} are expected"
         if set_wrong:
-            wrong, cure = (
-                f"the state of topic {topic} was written for {expected} partitions, but the setting `partitions` is {found}",
-                f"{expected}",
+            wrong = f"the state of topic {topic} was written for {expected} partitions, but the setting `partitions` is {found}"
+        if beside_state is None:
+            number = expected if set_wrong else "the number that the topic was made with"
+            text = (
+                f"{wrong}: the number is fixed for life, since workflow ids are hashed over it. Set `partitions` to {number}; to grow, "
+                f"start a new task queue and let the old one drain"
             )
-        super().__init__(
-            f"{wrong}: the number is fixed for life, since workflow ids are hashed over it. Set `partitions` to {cure}; to grow, start "
-            f"a new task queue and let the old one drain",
-            topic=topic,
-        )
+        else:
+            text = f"{wrong}. {_of_a_stranger(topic, expected, found, beside_state)}"
+        super().__init__(text, topic=topic)
         self.expected = expected
         self.found = found
+
+
+def _of_a_stranger(topic: str, expected: int, found: int, beside_state: bool) -> str:
+    """What to do with an `events` topic that was not made with its queue."""
+    maker = "a broker by itself for whoever wrote first (`auto.create.topics.enable`), or somebody by hand"
+    more = (
+        f"give it the rest, which keeps what lies in it: kafka-topics.sh --bootstrap-server ADDRESS --alter --topic {topic} "
+        f"--partitions {expected}, and the settings of docs/operate.md (Topics made by hand)"
+    )
+    if beside_state:
+        return (
+            f"The queue's `state` has them, so `events` was made anew by {maker}. If no workflow of this queue has run yet, {more}. Else "
+            f"its records are gone: restore it from a backup, or begin again from nothing (`odradek task-queue delete`)"
+        )
+    return (
+        f"The queue has no `state` yet, so {maker}, has made it. To {more}; or delete it, if nothing in it is needed: the worker makes it "
+        f"as it has to be. If {found} is what you want, set `partitions` to it"
+    )
 
 
 class TopicRecreatedError(TopicError):

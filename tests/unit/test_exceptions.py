@@ -103,8 +103,17 @@ def test_cause_is_what_it_was_raised_from() -> None:
 
 OPERATIONAL = [
     (exceptions.BrokerUnreachableError("kafka:9092", reason="refused"), ["kafka:9092", "`address`", "refused", "odradek dev"]),
-    (exceptions.TopicMissingError("t", partitions=8), ["topic t", "8 partitions", "create_topics"]),
+    (exceptions.TopicMissingError("t", partitions=8), ["topic t", "Create it with 8 partitions and the settings of", "create_topics"]),
+    (exceptions.TopicMissingError("t"), ["Create it with the settings of docs/operate.md"]),
     (exceptions.PartitionCountError("t", expected=8, found=12), ["topic t", "12 partitions", "8 are expected", "`partitions`"]),
+    (
+        exceptions.PartitionCountError("t", expected=8, found=1, beside_state=False),
+        ["topic t", "1 partitions", "8 are expected", "auto.create.topics.enable", "--alter --topic t --partitions 8", "or delete it"],
+    ),
+    (
+        exceptions.PartitionCountError("t", expected=8, found=1, beside_state=True),
+        ["topic t", "made anew", "--alter --topic t --partitions 8", "from a backup", "`odradek task-queue delete`"],
+    ),
     (
         exceptions.TopicSettingError("t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"),
         [

@@ -112,9 +112,7 @@ class ClusterAdmin:
         self._seen: dict[str, float] = {}  # topic -> when it was last there, on the monotonic clock
         self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
         check_kafka_settings(settings)  # whoever uses a cluster has one of these first
-        # A look at a topic must not make it: a producer's client, which this is, has brokers create it where they may.
-        ours = {"error_cb": weak_method(self._on_error), "allow.auto.create.topics": False}
-        self._admin = AdminClient(admin_config(settings) | ours)
+        self._admin = AdminClient(admin_config(settings) | {"error_cb": weak_method(self._on_error)})
         self._others_at = -math.inf  # when a cluster of several brokers last answered a look, on the monotonic clock
         self._controller = -1  # as of the last look
         self._readers: dict[str, Consumer] = {}  # group id -> who asks for its offsets; none of them is a member
@@ -181,7 +179,9 @@ class ClusterAdmin:
         Names must be ours (`Topics`).  Raises TopicMissingError where `create_topics` is off or an ACL forbids it.
         """
         names = list(dict.fromkeys(topics))
-        found = self.describe(names)
+        return self._make_missing(names, self.describe(names))
+
+    def _make_missing(self, names: list[str], found: dict[str, TopicFacts]) -> dict[str, TopicFacts]:
         missing = [name for name in names if name not in found]
         if not missing:
             return found
@@ -192,10 +192,14 @@ class ClusterAdmin:
 
     def ensure_queue(self, task_queue: str) -> tuple[TopicFacts, TopicFacts]:
         """`events` and `state` of a queue, created if missing; their partitions must be the setting's number, see `check_partitions`."""
-        names = (self.topics.events(task_queue), self.topics.state(task_queue))
-        found = self.ensure(names)
-        self.check_partitions(found[names[0]], found[names[1]])
-        return found[names[0]], found[names[1]]
+        events, state = names = [self.topics.events(task_queue), self.topics.state(task_queue)]
+        found = self.describe(names)
+        if events in found and state not in found and found[events].partitions < self._settings.partitions:
+            # Before a `state` is made that rules out one of the cures.
+            raise PartitionCountError(events, expected=self._settings.partitions, found=found[events].partitions, beside_state=False)
+        found = self._make_missing(names, found)
+        self.check_partitions(found[events], found[state])
+        return found[events], found[state]
 
     def check_partitions(self, events: TopicFacts, state: TopicFacts) -> None:
         """Workflow ids of the queue are hashed over the setting's number of partitions, or somebody has added some since then.
@@ -204,9 +208,10 @@ class ClusterAdmin:
         nothing. Raises PartitionCountError, naming both numbers: never a silent re-hash.
         """
         count = self._settings.partitions
-        for topic in (state, events):
-            if topic.partitions < count:
-                raise PartitionCountError(topic.name, expected=count, found=topic.partitions)
+        if state.partitions < count:
+            raise PartitionCountError(state.name, expected=count, found=state.partitions)
+        if events.partitions < count:
+            raise PartitionCountError(events.name, expected=count, found=events.partitions, beside_state=True)
         if state.partitions > count:
             ends = self.end_offsets(state.name, range(state.partitions), committed=False)
             if not all(ends[number] for number in range(count)) or any(ends[number] for number in range(count, state.partitions)):

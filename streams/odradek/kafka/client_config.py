@@ -40,6 +40,7 @@ OURS = {
     "auto.offset.reset": "a gap must stop the reader, not be skipped",
     "enable.partition.eof": "hosts rely on it",
     "client.id": "use the setting `client_id`",
+    "allow.auto.create.topics": "topics are made with the settings that they need, or not at all (`create_topics`)",
     "session.timeout.ms": "use the setting `session_timeout`",
     "transaction.timeout.ms": "use the setting `transaction_timeout`",
     "acks": "a record that not all in-sync replicas have is not durable",
@@ -61,7 +62,7 @@ _NOT_FOR_SHARE_CONSUMERS = (
     "session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "queued.", "fetch.queue.backoff.ms",
     "fetch.error.backoff.ms", "fetch.message.max.bytes", "max.partition.fetch.bytes",
     "coordinator.query.interval.ms", "auto.commit.interval.ms", "group.", "share.",
-    "allow.auto.create.topics", "message.copy.max.bytes", "max.poll.records",
+    "message.copy.max.bytes", "max.poll.records",
 )  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def topics_of(settings: KafkaSettings) -> Topics:
 
 def admin_config(settings: KafkaSettings) -> dict[str, Any]:
     """For an AdminClient."""
-    return _common(settings) | _passed(settings, _CONSUMER_ONLY + _PRODUCER_ONLY)
+    return _common(settings) | _passed(settings, _CONSUMER_ONLY + _PRODUCER_ONLY) | _NO_NEW_TOPICS
 
 
 def producer_config(settings: KafkaSettings) -> dict[str, Any]:
@@ -162,9 +163,18 @@ def reader_config(settings: KafkaSettings, *, read_uncommitted: bool = False, pa
 #: What records of `state` may have, and room for headers and framing.
 PRODUCER_MESSAGE_MAX_BYTES = STATE_MAX_MESSAGE_BYTES + 64 * 1024
 
+# Where brokers make topics by themselves (`auto.create.topics.enable`, Kafka's default), one that was deleted would come back with one
+# partition and settings that lose records, as soon as a client that once used it asks for its leaders. Producers and AdminClients ask for
+# that unless they are told not to.
+_NO_NEW_TOPICS = {"allow.auto.create.topics": False}
 _PLAIN_PRODUCER_NEEDS = {"enable.idempotence": False, "max.in.flight.requests.per.connection": 1}
-_PRODUCER_NEEDS = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all"}
-_CONSUMER_NEEDS: dict[str, Any] = {"isolation.level": "read_committed", "enable.auto.commit": False, "enable.auto.offset.store": False}
+_PRODUCER_NEEDS = {"partitioner": "murmur2_random", "enable.idempotence": True, "acks": "all", **_NO_NEW_TOPICS}
+_CONSUMER_NEEDS: dict[str, Any] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    **_NO_NEW_TOPICS,
+}
 _FETCHING = {
     # After a full local queue librdkafka would fetch again only 1 s later, after an error 500 ms later.
     "fetch.queue.backoff.ms": 20,
