@@ -25,9 +25,9 @@ STAMP := $(VENV)/.complete
 ARGS ?=
 # Hundreds of short processes: each would compile all its modules anew (0.2 s of CPU) where the environment forbids to keep bytecode.
 test slow facts chaos demo bench: export PYTHONDONTWRITEBYTECODE :=
-# Test files run beside each other, each worker with a broker of its own: most tests wait for Kafka, not for a core. Five keep two
-# cores busy for two thirds of the time.
-WORKERS ?= 5
+# Test files run beside each other, each worker with a broker of its own: most tests wait for Kafka, not for a core. Six keep two
+# cores busy.
+WORKERS ?= 6
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,7 +62,9 @@ format: $(STAMP)
 kafka: $(STAMP)
 	@$(PY) -m odradek.broker.fetch
 
-test: lint kafka
+# Each worker would compile all tests for itself (10 s of a core, in a fresh clone): done once, beside the linters.
+test: $(STAMP)
+	@$(PY) -m pytest --collect-only -qq >/dev/null 2>&1 & $(MAKE) --no-print-directory lint kafka; status=$$?; wait; exit $$status
 	@echo "==> tests (all tiers but what is marked slow)"
 	@$(PY) -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -37,20 +37,20 @@ BROKER_TIERS = {"facts", "kafka", "services", "chaos"}
 #: Files of half a minute and more, the longest first: with several workers none is left alone with one at the end.
 LONG = (
     *("kafka/test_acls.py", "chaos/test_lane_faults.py", "kafka/test_activity_process.py", "kafka/test_cli_operate.py"),
-    *("kafka/test_activity_host.py", "web/test_ui_browser.py", "chaos/test_lane_owners.py", "kafka/test_server_process.py"),
-    *("web/test_ui_lists_on_kafka.py", "kafka/test_web_server.py", "kafka/test_cli_kafka.py", "kafka/test_lane_left_open.py"),
-    *("kafka/test_broker_restart.py", "services/test_payments.py", "web/test_ui_on_kafka.py", "web/test_ui_actions.py"),
-    *("kafka/test_local_cluster.py", "kafka/test_local_broker.py", "kafka/test_lane_group.py", "kafka/test_activity_share.py"),
-    *("kafka/test_dev_process.py", "kafka/test_activity_broker_restart.py", "services/test_order_api.py", "kafka/test_cli_watch.py"),
-    *("kafka/test_silent_lanes.py", "kafka/test_telemetry_processes.py", "kafka/test_visibility_intake.py", "chaos/test_saga_kill.py"),
-    *(
-        "kafka/test_topics_deleted.py",
-        "kafka/test_queue_remade.py",
-        "web/test_ui_many_tabs.py",
-        "web/test_ui_building.py",
-        "kafka/test_telemetry_outage.py",
-        "kafka/test_worker.py",
-    ),
+    *("kafka/test_activity_host.py", "chaos/test_lane_owners.py", "kafka/test_cli_kafka.py", "kafka/test_visibility_intake.py"),
+    *("kafka/test_web_server.py", "services/test_payments.py", "web/test_ui_browser.py", "kafka/test_server_process.py"),
+    *("kafka/test_lane_left_open.py", "web/test_ui_actions.py", "kafka/test_cli_watch.py", "kafka/test_local_broker.py"),
+    *("web/test_ui_lists_on_kafka.py", "kafka/test_bad_input_cluster.py", "services/test_registry.py", "kafka/test_topic_settings.py"),
+    *("kafka/test_telemetry_processes.py", "kafka/test_added_partitions.py", "kafka/test_bad_input_workflows.py"),
+    *("kafka/test_lane_engine.py", "kafka/test_worker.py", "services/test_order_api.py", "kafka/test_topics_deleted.py"),
+    *("web/test_ui_hands.py", "kafka/test_visibility_changelog.py", "kafka/test_bad_input_records.py", "kafka/test_dev_process.py"),
+    *("kafka/test_framings.py", "kafka/test_client_dropped.py", "kafka/test_local_cluster.py", "kafka/test_activity_broker_restart.py"),
+    *("web/test_ui_on_kafka.py", "services/test_service_config.py", "kafka/test_small_topics.py", "web/test_ui_odd_ids.py"),
+    *("kafka/test_broker_restart.py", "web/test_ui_details.py", "kafka/test_lane_group.py", "kafka/test_visibility_workflows.py"),
+    *("services/test_ending.py", "kafka/test_client_kafka.py", "kafka/test_queue_remade.py", "kafka/test_lane_inputs.py"),
+    *("kafka/test_lane_outputs_gone.py", "kafka/test_silent_lanes.py", "chaos/test_saga_kill.py", "kafka/test_activity_share.py"),
+    *("services/test_demo.py", "kafka/test_lane_restore.py", "kafka/test_large_answers.py", "web/test_ui_failing.py"),
+    *("kafka/test_telemetry_outage.py", "web/test_ui_many_tabs.py"),
 )
 #: How many quick files follow one that mostly waits, while there are any: together they keep the cores busy.
 QUICK_FILES_BETWEEN = 2
@@ -68,6 +68,18 @@ def _no_handlers_left() -> Iterator[None]:
     for handler in logging.getLogger().handlers[:]:
         if type(handler) is logging.StreamHandler:
             logging.getLogger().removeHandler(handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests stay for the whole run. The garbage collector need not walk over them while they come, nor ever after."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -226,8 +226,10 @@ def test_start_first_worker_later(odradek: Run, start_worker: Callable[..., subp
     told = json.loads(done.stdout)
     assert done.returncode == 0 and told["verdict"] == "pending" and told["runId"], "the run id that it gets, if it is applied"
     for command in (("terminate",), ("cancel",), ("delete",), ("unpark",), ("signal", "--name", "say")):
-        arguments = ("workflow", *command, "-w", "nonesuch", "-t", "q", "--rpc-timeout", "200ms")
-        told = json.loads(odradek(*arguments, "-o", "json").stdout)
+        arguments = ("workflow", *command, "-w", "nonesuch", "-t", "q", "--rpc-timeout", "1s")
+        done = odradek(*arguments, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
         assert told["verdict"] == "pending" and "done" not in told, "nothing is claimed that did not happen"
     done = odradek(*arguments)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("nonesuch: accepted: no processor")
