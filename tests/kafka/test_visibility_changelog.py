@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,12 @@ from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import admin_config
 from odradek.visibility.changelog import keeper
+from odradek.visibility.changelog.publish import WindowsPublisher
 from odradek.visibility.intake import app
 from odradek.visibility.reader import VisibilityReader
 from odradek.visibility.store.windows import WindowStatistics
 from odradek.wire.headers import headers_for
+from odradek.wire.windows import Window, WindowsCheckpoint
 from tests.kafka.fake_registry import fake_registry
 from tests.kafka.lane_records import until
 from tests.kafka.test_visibility_intake import (  # fixtures among them
@@ -40,11 +42,22 @@ OLD = T0 - 10 * DAY_MS
 OPEN_SINCE = T0 - 9 * DAY_MS
 
 
+#: Ids of stores whose checkpoints are in the topic, the latest last.
+vouched: list[str] = []
+
+
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "EVERY_S", 0.2)
     monkeypatch.setattr(keeper, "_LOOK_S", 0.05)
     monkeypatch.setattr(app, "LOOK_EVERY_S", 0.1)
+    publish = WindowsPublisher.publish
+
+    def noted(publisher: WindowsPublisher, records: Sequence[Window | WindowsCheckpoint]) -> None:
+        publish(publisher, records)
+        vouched.extend(record.store_id for record in records if isinstance(record, WindowsCheckpoint))
+
+    monkeypatch.setattr(WindowsPublisher, "publish", noted)
 
 
 def write_and_purge(runs: Runs, reader: VisibilityReader, *names: str) -> None:
@@ -84,7 +97,10 @@ def windows(reader: VisibilityReader) -> list[WindowStatistics]:
 
 
 def published(reader: VisibilityReader) -> VisibilityReader:
+    """Also the checkpoint, which comes behind the windows: without it others do not know that they are whole."""
     until(lambda: reader.store.changelog.restored and reader.store.changelog.waiting == 0, 30)
+    vouched.clear()
+    until(lambda: reader.store.changelog.store_id in vouched, 30)
     return reader
 
 
