@@ -325,6 +325,16 @@ def test_what_a_module_does_not_have(module: str, suffix: str, message: str) -> 
         worker.load(module + suffix, worker._is_workflow, "workflow class")
 
 
+@pytest.mark.parametrize("option", [None, "--activities", "--interceptor", "--data-converter"])
+@pytest.mark.parametrize("name", ["./wf.py", ".wf", ":", "", "wf.", "shop/wf.py:A", ".wf:A", "..:A", ":A"])
+def test_what_is_the_name_of_no_module(module: str, option: str | None, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [name] if option is None else [f"{module}:A", option, name]
+    assert cli.main(["worker", *arguments, "-t", "q"]) == Status.USAGE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "names no module" in said or "MODULE:" in said
+
+
 def test_what_counts_as_an_interceptor() -> None:
     found = worker.load("odradek.contrib.opentelemetry:TracingInterceptor", worker._is_interceptor, "interceptor")
     assert [one.__name__ for one in found] == ["TracingInterceptor"]

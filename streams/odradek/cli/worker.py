@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     workflows = load(options.workflows, _is_workflow, "workflow class") if options.workflows else []
     activities = [one for name in options.activities or [] for one in load(name, _is_activity, "activity function")]
     interceptors = [one for name in options.interceptor or [] for one in interceptors_of(name)]
-    converter = data_converter_of(options.data_converter) if options.data_converter else DataConverter.default
+    converter = data_converter_of(options.data_converter) if options.data_converter is not None else DataConverter.default
     if options.processes > 1 or options.supervise:
         return _supervise(settings, options.arguments, options.processes)
     return asyncio.run(_serve(settings, settings.task_queue, workflows, activities, interceptors, converter))
@@ -90,6 +90,8 @@ def run(options: argparse.Namespace) -> int:
 def load(name: str, wanted: Callable[[Any], bool], what: str, cure: str = "; is its decorator missing?") -> list[Any]:
     """What `MODULE:ATTRIBUTE` or `MODULE` names: always a list, never empty. Raises `UsageError`."""
     module_name, _, attribute = name.partition(":")
+    if os.sep in module_name or not all(module_name.split(".")):
+        raise UsageError(f"{name!r} names no module: write it as an import does, `shop.workflows` for the file shop/workflows.py")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
