@@ -41,6 +41,31 @@ serve(Settings(), ServerOptions(port=0, keep_alive_s=0.2), pages=(), opening=ope
 """
 
 
+FULL = """
+import contextlib
+from odradek.config import Settings
+from odradek.web.options import ServerOptions
+from odradek.web.server import serve
+@contextlib.asynccontextmanager
+async def opening(server):
+    yield
+def on_ready(url, stop):
+    print(url, flush=True)
+    stop()
+with open("/dev/full", "w") as full:
+    serve(Settings(), ServerOptions(port=0), pages=(), opening=opening, out=full, on_ready=on_ready)
+"""
+
+
+def test_it_serves_when_its_address_cannot_be_printed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL], capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": "streams"}, check=False
+    )
+    url = done.stdout.strip()
+    assert done.returncode == 0 and url.startswith("http://127.0.0.1:"), done.stderr
+    assert done.stderr == f"serving at {url}, which cannot be printed: No space left on device\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_signal_ends_it_cleanly_with_streams_open(number: signal.Signals) -> None:
     process = await asyncio.create_subprocess_exec(

@@ -34,6 +34,8 @@ from odradek.web.options import DEFAULT_PORT, ServerOptions
 from odradek.web.security.authentication import Authenticator, TokenAuthenticator, load_authenticator
 from odradek.web.threads import DaemonPool, calls_under_way
 
+logger = logging.getLogger(__name__)
+
 TOKEN_VARIABLE = "ODRADEK_API_KEY"  # the variable that Temporal's clients know as an API key
 
 
@@ -131,7 +133,7 @@ def serve(
         url = url_of(options.host, listener.getsockname()[1])
 
         def ready() -> None:
-            print(f"ui: {url}", file=out or sys.stdout, flush=True)
+            _tell(url, out or sys.stdout)
             loop = asyncio.get_running_loop()
             on_ready(url, lambda: None if loop.is_closed() else _later(loop, runner))
 
@@ -148,6 +150,19 @@ def serve(
         )
         runner = _Runner(config, server, ready)
         asyncio.run(_run(runner, listener, _opened(server, opening)))
+
+
+def _tell(url: str, out: TextIO) -> None:
+    """Where it serves. A full disk behind the output is no reason not to."""
+    try:
+        print(f"ui: {url}", file=out, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        logger.warning("serving at %s, which cannot be printed: %s", url, error.strerror)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, out.fileno())  # what is left in the buffer must not be written again at exit
+        os.close(nowhere)
 
 
 @contextlib.asynccontextmanager
