@@ -100,6 +100,10 @@ def _default_identity() -> str:
     return f"{os.getpid()}@{socket.gethostname()}"
 
 
+#: What passwords and tokens may stand in: no error shows their values.
+_SECRET = ("kafka", "server_token", "server_address", "schema_registry_url")
+
+
 class Settings(BaseSettings):
     """The settings of a client, worker or service. `Settings(address=...)` or `Settings.load("service.yaml", address=...)`.
 
@@ -107,7 +111,13 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True, validate_default=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,
     )
 
     # --- where
@@ -390,10 +400,17 @@ def _configuration_error(error: ValidationError, arguments: Mapping[str, Any]) -
         else:
             source = str(_current_file() or "default")
         key = ".".join(map(str, problem["loc"]))
-        given = "of the wrong kind" if name == "kafka" else repr(problem["input"])  # may be a password
+        given = _shown(name, problem["input"])
         problems.append((key, source, f"setting `{key}` ({source}) has a bad value {given}: {problem['msg']}"))
     key, source, _ = problems[0]
     return ConfigurationError("; ".join(text for _, _, text in problems), key=key, source=source)
+
+
+def _shown(name: str, value: Any) -> str:
+    """A bad value, as an error may have it: without passwords."""
+    if name == "schema_registry_url" and isinstance(value, str):
+        return repr(value.rpartition("@")[2])
+    return "of the wrong kind" if name in _SECRET else repr(value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

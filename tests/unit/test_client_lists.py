@@ -259,6 +259,24 @@ def test_addresses_that_are_none(address: str) -> None:
         url_of(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:secret@x:1/api", "http://***@x:1/api"),
+        ("me:secret@x:1", "***@x:1"),
+        ("http://me:sec@re/t@x", "http://***@x"),
+        ("//me:secret@x", "//***@x"),
+        ("https://x?token=secret", "https://x?***"),
+        ("x#secret", "x#***"),
+        ("ftp://x", "ftp://x"),
+    ],
+)
+def test_an_address_that_is_none_is_shown_without_what_may_be_secret(address: str, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        url_of(address)
+    assert f"is {shown!r}: write" in str(caught.value)
+
+
 def test_what_the_server_writes_is_read_back() -> None:
     keyword = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"blue"')
     run = ExecutionSummary(

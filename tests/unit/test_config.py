@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import pwd
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -230,6 +231,22 @@ def test_passwords_are_not_shown() -> None:
         Settings(kafka={"sasl.password": ["secret"]})
     assert "secret" not in str(caught.value)
     assert "kafka.sasl.password" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server_token: [hunter2]",
+        "server_token: {a: hunter2}",
+        "server_address: [http://me:hunter2@x]",
+        "schema_registry_url: [http://me:secret@x]",
+    ],
+)
+def test_secrets_of_the_wrong_kind_are_not_shown(write: Write, text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(write(text))
+    assert text.partition(":")[0] in str(caught.value) and "of the wrong kind" in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_replace(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -124,12 +125,18 @@ def url_of(address: str) -> str:
         parts, port = urlsplit(""), -1
     if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.query or parts.fragment or parts.username:
         raise ConfigurationError(
-            f"`server_address` is {address!r}: write HOST:PORT, or a URL such as https://odradek.example.com", key="server_address"
+            f"`server_address` is {_without_secrets(address)!r}: write HOST:PORT, or a URL such as https://odradek.example.com",
+            key="server_address",
         )
     if port is None and not named:
         port = DEFAULT_PORT
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{parts.path.rstrip('/')}"
+
+
+def _without_secrets(address: str) -> str:
+    """An address that is none, as errors show it: what stands before an `@`, in a query or behind a `#` may be a password or token."""
+    return re.sub(r"([?#]).*", r"\1***", re.sub(r"^(\w*:?//)?.*@", r"\1***@", address, flags=re.DOTALL), flags=re.DOTALL)
 
 
 def _send(url: str, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> tuple[int, bytes]:
