@@ -176,6 +176,8 @@ def test_a_workflow_by_hand(odradek: Run, start_worker: Callable[..., subprocess
     assert (kinds[0], kinds[-1]) == ("WorkflowExecutionStarted", "WorkflowExecutionCompleted") and 'result: [{"product"' in done.stderr
     done = odradek("workflow", "execute", "--type", "Buy", "-t", "q", "-i", '{"product": "a", "quantity": 1}')
     assert [line.split()[2] for line in done.stderr.splitlines()[6:]] == kinds, "progress, a line an event"
+    done = odradek("workflow", "execute", "--type", "Buy", "-t", "q", "-i", '{"product": "a", "quantity": 1}', "--detailed", "-o", "none")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = odradek("workflow", "execute", "-w", "t", "--type", "Gate", "-t", "q", "--run-timeout", "1s", "--detailed", "-o", "json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["status"], "result" in told) == (1, "TIMEOUT", False), "as `temporal` calls it"

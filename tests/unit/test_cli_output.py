@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
 import json
 import os
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from odradek import cli
 from odradek.cli import batch, confirm, output, times, topic
 from odradek.cli.status import MEANINGS, CommandFailedError, Status, UsageError, status_of, statuses_text
 from odradek.cli.width import cut, width_of
+from odradek.cli.workflow import start
 from odradek.cli.workflow.start import search_attributes
 from odradek.client import RPCError, RPCStatusCode
 from odradek.web.kafka.facts import RecordView
@@ -44,6 +47,24 @@ def test_many_in_each_form(form: str, text: str, capsys: pytest.CaptureFixture[s
 def test_one_in_each_form(form: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     output.print_one(options(form), {"Name": "x", "Empty": None}, {"n": 1})
     assert capsys.readouterr().out == text
+
+
+class Executed:
+    """A client and a handle of what was executed."""
+
+    id, result_run_id, namespace = "w", "r", "default"
+
+    async def start_workflow(self, *_: Any, **__: Any) -> Executed:
+        return self
+
+    async def result(self) -> int:
+        return 7
+
+
+def test_execute_without_output_tells_no_progress_either(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(start, "with_client", lambda options, use, **_: asyncio.run(use(Executed())))
+    assert cli.main(["workflow", "execute", "--type", "T", "-t", "q", "-o", "none", "--detailed"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_more_rows_keep_the_columns(capsys: pytest.CaptureFixture[str]) -> None:

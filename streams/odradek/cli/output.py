@@ -48,6 +48,11 @@ def is_json(options: argparse.Namespace) -> bool:
     return options.output in ("json", "jsonl")
 
 
+def is_quiet(options: argparse.Namespace) -> bool:
+    """Whether nothing is wanted but the exit status: then nothing is told of what goes on either."""
+    return bool(options.output == NONE)
+
+
 def plain(value: Any) -> Any:
     """A value as JSON can write it; what it cannot becomes text."""
     if isinstance(value, Unreadable):

@@ -12,7 +12,7 @@ from typing import Any
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, duration, filled, key_values, with_client
 from odradek.cli.inputs import add_inputs, input_options, inputs_of
-from odradek.cli.output import is_json, output_options, print_for_people, print_one, print_value, visible
+from odradek.cli.output import is_json, is_quiet, output_options, print_for_people, print_one, print_value, visible
 from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
 from odradek.cli.workflow.options import add_one, add_timeout, handle_of, member, names
 from odradek.cli.workflow.outcome import close_event, friendly, history_json, result_with_progress, status_word
@@ -165,7 +165,8 @@ def execute(options: argparse.Namespace) -> int:
         began_s = time.monotonic()
         handle = await client.start_workflow(options.type, **keywords)
         told = {"workflowId": handle.id, "runId": handle.result_run_id or "", **_started(options, client)}
-        if not is_json(options):
+        silent = is_json(options) or is_quiet(options)
+        if not silent:
             _print_running(told)
 
         async def more() -> dict[str, Any]:
@@ -174,7 +175,7 @@ def execute(options: argparse.Namespace) -> int:
         await _print_outcome(
             options,
             client,
-            handle.result() if is_json(options) else result_with_progress(client, handle, detailed=options.detailed),
+            handle.result() if silent else result_with_progress(client, handle, detailed=options.detailed),
             lambda outcome: {**told, "durationMillis": round((time.monotonic() - began_s) * 1000)},
             more if options.detailed else None,
         )
