@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,6 +93,23 @@ def load(model: type[C], description: str, argv: list[str] | None = None) -> C:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SystemExit(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SystemExit(f"{path}: {where}: {first['msg']}") from None
+        raise SystemExit(f"{path}: {_said(error, content)}") from None
+
+
+def _said(error: ValidationError, content: dict[Any, Any]) -> str:
+    """The first thing that is wrong. A key that is misspelt is two: an unknown one, and one that is missing; it is named as it stands."""
+    problems = error.errors()
+    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+    *above, key = map(str, first["loc"])
+    where = ".".join([*above, key])
+    if first["type"] == "extra_forbidden":
+        missing = [str(one["loc"][-1]) for one in problems if one["type"] == "missing" and list(map(str, one["loc"][:-1])) == above]
+        near = difflib.get_close_matches(key, missing, n=1)
+        return f"{where}: no such key" + (f"; did you mean `{near[0]}`?" if near else "")
+    if first["type"] == "missing":
+        beside: Any = content
+        for part in above:
+            beside = beside[part]
+        near = difflib.get_close_matches(key, map(str, beside), n=1)
+        return f"{where}: {first['msg']}" + (f"; is `{near[0]}` meant for it?" if near else "")
+    return f"{where}: {first['msg']}"

@@ -70,6 +70,17 @@ def test_a_missing_address_is_an_error_that_names_it(service: str, tmp_path: Pat
     assert status == 1 and "address" in said and len(said.splitlines()) == 1, said
 
 
+@pytest.mark.parametrize("service", QUEUES)
+def test_a_misspelt_key_is_named_as_it_stands(service: str, tmp_path: Path) -> None:
+    section = config_of(service, "config.yaml")["odradek"]
+    section["addres"] = section.pop("address")
+    status, said = started_with(service, config_of(service, "config.yaml") | {"odradek": section}, tmp_path)
+    assert status == 1 and len(said.splitlines()) == 1, said
+    assert said.endswith(
+        ("odradek.addres: no such key; did you mean `address`?", "odradek.address: Field required; is `addres` meant for it?")
+    )
+
+
 @pytest.mark.parametrize("service", ["orders", "inventory", "payments"])
 def test_a_missing_queue_is_an_error_that_names_it(service: str, tmp_path: Path) -> None:
     status, said = started_with(service, config_of(service, "config.yaml") | {"odradek": {"address": "localhost:1"}}, tmp_path)
