@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import json
 import logging
@@ -71,9 +72,9 @@ def odradek(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys
 def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: str, target: str = TARGET) -> subprocess.Popen[bytes]:
+    def start(*arguments: str, target: str = TARGET, stderr: Any = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "odradek.cli", "worker", f"{target}:WORKFLOWS", "--activities", target, "-t", "q", *arguments]
-        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=stderr)
         started.append(process)
         return process
 
@@ -291,6 +292,64 @@ def test_second_sigterm_ends_at_once(odradek: Run, start_worker: Callable[..., s
         worker.wait(2)  # the activity has its grace
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(5) == 128 + signal.SIGTERM
+
+
+def test_a_signal_that_reaches_parent_and_child_lets_it_drain(
+    odradek: Run, start_worker: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """As systemd sends it, to every process of a unit: the child has its own and its parent's, and drains all the same."""
+    flag, log = tmp_path / "flag", tmp_path / "log"
+    options = ("--supervise", "--log-level", "info", "--config", str(REPOSITORY / "tests" / "kafka" / "long_grace.yaml"))
+    with log.open("wb") as stderr:
+        worker = start_worker(*options, target="tests.kafka.waiting_workflows", stderr=stderr)
+    assert odradek("workflow", "start", "-w", "w", "--type", "Waits", "-t", "q", "-i", json.dumps(str(flag))).returncode == 0
+    until(Path(f"{flag}.begun").exists)
+    (child,) = psutil.Process(worker.pid).children()
+    child.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in log.read_text())
+    child.send_signal(signal.SIGTERM)
+    worker.send_signal(signal.SIGTERM)
+    with pytest.raises(psutil.TimeoutExpired):
+        child.wait(1)  # the activity has its grace
+    flag.touch()
+    assert worker.wait(30) == 0
+    start_worker(target="tests.kafka.waiting_workflows")
+    done = odradek("workflow", "result", "-w", "w", "-t", "q", "--rpc-timeout", "40s")
+    assert (done.returncode, json.loads(done.stdout)) == (0, 1), "of its first attempt"
+
+
+@contextlib.contextmanager
+def _with_full_stderr(start_worker: Callable[..., subprocess.Popen[bytes]], config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that serves, and whose log nobody reads any more."""
+    read, write = os.pipe()
+    worker = start_worker("--log-level", "info", "--config", str(config), stderr=write)
+    said = b""
+    while b"worker of task queue" not in said:
+        assert select.select([read], [], [], 60)[0], said
+        said += os.read(read, 4_096)
+    while select.select([], [write], [], 0)[1]:
+        os.write(write, b"x" * select.PIPE_BUF)
+    yield worker
+    os.close(read)
+    os.close(write)
+
+
+def test_second_sigterm_ends_a_worker_that_stands_in_a_line_of_its_log(start_worker: Callable[..., subprocess.Popen[bytes]]) -> None:
+    with _with_full_stderr(start_worker, REPOSITORY / "tests" / "kafka" / "long_grace.yaml") as worker:
+
+        def told_and_gone() -> bool:
+            worker.send_signal(signal.SIGTERM)
+            return worker.poll() is not None
+
+        until(told_and_gone, 20)
+        assert worker.returncode == 128 + signal.SIGTERM
+
+
+def test_the_end_of_the_grace_ends_it_too(start_worker: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    (tmp_path / "worker.yaml").write_text("graceful_shutdown_timeout: 0 s")
+    with _with_full_stderr(start_worker, tmp_path / "worker.yaml") as worker:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 1
 
 
 def test_result_over_a_killed_member(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import inspect
 import logging
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -250,26 +253,36 @@ async def _serve(
 
 
 def _handle_signals(stopping: asyncio.Event, supervised: bool, within_seconds: float) -> None:
-    """The first signal sets `stopping`, the second ends the process at once. So does the time, if it drains for longer than that."""
+    """The first signal sets `stopping`, the second ends the process at once. So does the time, if it drains for longer than that.
 
-    def on_signal(number: signal.Signals) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)
-        stopping.set()
-        timer = threading.Timer(within_seconds, _end, [within_seconds])  # the loop may be what an activity blocks
-        timer.daemon = True
-        timer.start()
-
+    A supervised process has one end from its parent, which kills it for a second signal; what else comes is the first one again: systemd,
+    for one, sends it to every process of a unit.
+    """
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, on_signal, signal.SIGTERM)
-    if supervised:
-        # Ctrl-C reaches the whole process group, and the parent passes it on: two signals for one.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    else:
-        loop.add_signal_handler(signal.SIGINT, on_signal, signal.SIGINT)
+    told = threading.Event()
+
+    def on_signal(number: int, _: object) -> None:
+        if told.is_set() or loop.is_closed():
+            if not supervised:
+                os._exit(128 + number)
+            return
+        told.set()
+        loop.call_soon_threadsafe(stopping.set)
+
+    # A thread that waits from now on: a handler starts none. The loop may be what an activity, or a log that nobody reads, blocks.
+    threading.Thread(target=_end_after, args=(told, within_seconds), name="odradek-ending", daemon=True).start()
+    # Not the loop's handlers, which run no sooner than what blocks it lets go.
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if supervised else on_signal)  # the parent passes its own on as SIGTERM
 
 
-def _end(within_seconds: float) -> NoReturn:
+def _end_after(told: threading.Event, within_seconds: float) -> NoReturn:
+    told.wait()
+    time.sleep(within_seconds)
     text = "activities that do not end are tried again, after their timeouts"
-    print(f"error: not drained within {within_seconds:g} s of the signal; {text}", file=sys.stderr, flush=True)
+    line = f"error: not drained within {within_seconds:g} s of the signal; {text}\n"
+    with contextlib.suppress(OSError, ValueError):  # not where nobody reads it: past the stream, whose lock a line that waits may have
+        descriptor = sys.stderr.fileno()
+        if select.select([], [descriptor], [], 0)[1]:
+            os.write(descriptor, line.encode())
     os._exit(Status.FAILED)

@@ -149,7 +149,7 @@ class Supervisor:
         read, write = os.pipe()
         os.set_inheritable(write, True)
         environment = os.environ | {PIPE_VARIABLE: str(write), NUMBER_VARIABLE: str(child.number)}
-        # Its own session: Ctrl-C reaches the parent alone, which passes it on; twice would mean "at once". Without a parent a child drains.
+        # Its own session: Ctrl-C reaches the parent alone, which passes it on. Without a parent a child drains.
         child.process = subprocess.Popen(self._command, env=environment, pass_fds=(write,), start_new_session=True)
         os.close(write)
         os.set_blocking(read, False)
