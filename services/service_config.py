@@ -7,6 +7,7 @@ import difflib
 import os
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -88,7 +89,7 @@ def load(model: type[C], description: str, argv: list[str] | None = None) -> C:
             raise SystemExit(f"{path}: holds no keys; this service needs {keys}")
         config = model.model_validate(content)
         config._file = path
-        config.odradek.schema_registry_url = os.environ.get("ODRADEK_SCHEMA_REGISTRY_URL") or config.odradek.schema_registry_url
+        config.odradek.schema_registry_url = _registry_url(path, config.odradek.schema_registry_url)
         return config
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SystemExit(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
@@ -113,3 +114,17 @@ def _said(error: ValidationError, content: dict[Any, Any]) -> str:
         near = difflib.get_close_matches(key, map(str, beside), n=1)
         return f"{where}: {first['msg']}" + (f"; is `{near[0]}` meant for it?" if near else "")
     return f"{where}: {first['msg']}"
+
+
+def _registry_url(path: Path, from_file: str | None) -> str | None:
+    from_environment = os.environ.get("ODRADEK_SCHEMA_REGISTRY_URL")
+    url = from_environment or from_file
+    try:
+        parts = urlsplit(url or "http://none")
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:  # it may hold a password, and is not shown
+        where = "ODRADEK_SCHEMA_REGISTRY_URL" if from_environment else f"{path}: odradek.schema_registry_url"
+        raise SystemExit(f"{where}: write a URL, such as http://registry:8081")
+    return url

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
@@ -271,6 +272,19 @@ class Settings(BaseSettings):
             name = value.parts[0].removeprefix("~")
             why = f"there is no user {name!r} with a home directory" if name else "this user has no home directory"
             raise ValueError(f"{value} begins with `~{name}`, and {why}: write the whole path") from None
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        for url in value.split(",") if value else ():  # Confluent's client takes several
+            try:
+                parts = urlsplit(url.strip())
+                good = parts.scheme == "mock" or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+            except ValueError:
+                good = False
+            if not good:
+                raise ValueError("write a URL, such as http://registry:8081")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -81,6 +81,21 @@ def test_a_misspelt_key_is_named_as_it_stands(service: str, tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize("service", QUEUES)
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_registry_without_a_url_is_an_error_that_names_it(
+    service: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(service, "config.yaml")
+    url = "user:hidden@registry:8080"
+    if place == "environment":
+        monkeypatch.setenv("ODRADEK_SCHEMA_REGISTRY_URL", url)
+    else:
+        config["odradek"]["schema_registry_url"] = url
+    status, said = started_with(service, config, tmp_path)
+    assert status == 1 and "schema_registry_url" in said.lower() and len(said.splitlines()) == 1 and "hidden" not in said, said
+
+
 @pytest.mark.parametrize("service", ["orders", "inventory", "payments"])
 def test_a_missing_queue_is_an_error_that_names_it(service: str, tmp_path: Path) -> None:
     status, said = started_with(service, config_of(service, "config.yaml") | {"odradek": {"address": "localhost:1"}}, tmp_path)

@@ -335,6 +335,16 @@ def test_what_is_the_name_of_no_module(module: str, option: str | None, name: st
     assert "names no module" in said or "MODULE:" in said
 
 
+@pytest.mark.parametrize("command", [["worker", "no_such:X", "-t", "q", "--supervise"], ["server"], ["workflow", "list"]])
+def test_a_registry_without_a_url_is_one_line(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ODRADEK_SCHEMA_REGISTRY_URL", "registry:8080")
+    assert cli.main(command) == Status.USAGE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "ODRADEK_SCHEMA_REGISTRY_URL" in said
+
+
 def test_what_counts_as_an_interceptor() -> None:
     found = worker.load("odradek.contrib.opentelemetry:TracingInterceptor", worker._is_interceptor, "interceptor")
     assert [one.__name__ for one in found] == ["TracingInterceptor"]

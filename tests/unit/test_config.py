@@ -140,6 +140,25 @@ def test_bad_values_are_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.key == "rpc_timeout"
 
 
+@pytest.mark.parametrize(
+    "url", ["registry:8080", "registry", "//registry", "ftp://registry", "http://", "http://r:port", "http://[r", "http://a,b"]
+)
+def test_a_registry_without_a_url_is_a_bad_value(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"`schema_registry_url` \(argument\) has a bad value .* such as http://registry:8081"):
+        Settings(schema_registry_url=url)
+    monkeypatch.setenv("ODRADEK_SCHEMA_REGISTRY_URL", f"user:hidden@{url}")
+    with pytest.raises(ConfigurationError, match="environment variable ODRADEK_SCHEMA_REGISTRY_URL") as caught:
+        Settings()
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://r", "https://me:secret@r:8081/apis/ccompat/v7", "HTTP://r", "http://[::1]:8081", "http://a, http://b"]
+)
+def test_registries(url: str) -> None:
+    assert Settings(schema_registry_url=url).schema_registry_url == url
+
+
 @pytest.mark.parametrize("duration", ["999999999999 d", f"{'9' * 400} s", f"{'9' * 400}", 1e300])
 def test_a_duration_without_bound_is_a_bad_value(duration: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"`retention` \(argument\) has a bad value"):
@@ -239,7 +258,7 @@ def test_passwords_are_not_shown() -> None:
         "server_token: [hunter2]",
         "server_token: {a: hunter2}",
         "server_address: [http://me:hunter2@x]",
-        "schema_registry_url: [http://me:secret@x]",
+        "schema_registry_url: [http://me:hunter2@x]",
     ],
 )
 def test_secrets_of_the_wrong_kind_are_not_shown(write: Write, text: str) -> None:
