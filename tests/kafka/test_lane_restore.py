@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import admin_config, transactional_producer_config
 from odradek.processor import Processor
 from odradek.processor.services import RESTORING_AT_A_TIME
@@ -144,6 +145,26 @@ def test_corrupt_store_is_rebuilt(damage: str, wire: Wire, caplog: pytest.LogCap
     processor.stop()
     assert caplog.text.count("is rebuilt from the changelog") == 2
     assert _rows(wire) == before
+
+
+def test_a_row_that_the_changelog_has_unreadable_stops_its_lane(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    """Such as one of a newer version. The store is no better for being rebuilt: once, and then the lane says what it is."""
+    _run(wire, 20)
+    (key, value), *_ = [
+        (key, value)
+        for message in wire.read(wire.state)
+        if (key := message.key()) and key.startswith(b"position/") and (value := message.value())
+    ]
+    wire.send_raw(key, value[:2] + bytes(8) + value[10:], partition=0, topic=wire.state)
+    wire.flush()
+    processor = make_processor(wire.settings, QUEUE)
+    processor.start()
+    try:
+        with pytest.raises(OdradekError, match=r"newer version wrote it\. Run that version, or a newer one; nothing is lost"):
+            processor.wait_ready(30)
+    finally:
+        processor.stop()
+    assert sum("dropped: " in line and "a row cannot be read" in line for line in caplog.messages) == 1, "and was rebuilt once"
 
 
 def test_store_of_another_topic_is_rebuilt(wire: Wire) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from odradek.engine import ports
 from odradek.exceptions import DiskFullError, StateFormatError, StateStoreError
-from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, prune, translate
+from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, UnreadableRowError, prune, translate
 from odradek.wire.codec import encode_row
 from odradek.wire.rows import state_key
 from odradek.wire.state import RequestRow, TimerRow
@@ -108,6 +108,13 @@ def test_newer_row_is_refused(store: LaneStore) -> None:
     key = state_key(ports.TIMER, "a")
     store.apply([(key, encode_row(TimerRow(1, "w", "r", "USER", format=99)))], 1, 1)
     with pytest.raises(StateFormatError):
+        store.get(ports.TIMER, "a")
+
+
+def test_row_of_a_schema_that_nobody_knows(store: LaneStore) -> None:
+    key, value = _timer("a", 1)
+    store.apply([(key, value[:2] + bytes(8) + value[10:])], 1, 1)
+    with pytest.raises(UnreadableRowError, match="fingerprint 0000000000000000"):
         store.get(ports.TIMER, "a")
 
 

@@ -44,7 +44,7 @@ from odradek.processor.left_open import end_left_open
 from odradek.processor.outputs import dead_letter, encode_rows, output_records, size_of
 from odradek.processor.pacing import Pacing
 from odradek.processor.services import LaneServices
-from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, destroy
+from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, UnreadableRowError, destroy
 from odradek.processor.timers import Timers
 from odradek.processor.transaction import POSITION_KEY, Transactions
 from odradek.processor.trials import moment
@@ -121,6 +121,7 @@ class Lane(threading.Thread):
         self._fault = faults.fault_hook()
         self._drops = 0
         self._pacing = Pacing()
+        self._unreadable = ""  # why a row could not be read, for which the store was rebuilt last
         self._defects = 0  # in a row, without progress
         self._unended: deque[Place] = deque()
         self._restore_remaining = 0
@@ -183,6 +184,7 @@ class Lane(threading.Thread):
     def follow(self, stopped: Lane) -> None:
         """Before the start: that lane of this process had the partition, and stopped over something that passes. No input is to blame."""
         self._care = stopped._care
+        self._unreadable = stopped._unreadable
         self._care.ended(blameless=True)
 
     def run(self) -> None:
@@ -200,8 +202,7 @@ class Lane(threading.Thread):
                     self.error = error
                     self._drop(Dropped(str(error)))
                 except StoreCorruptError as error:
-                    self._drop(Dropped(str(error)))
-                    destroy(self._services.store_path(self.partition))
+                    self._rebuild(error)
                 except (Stopping, OdradekError):
                     raise
                 except BaseException as error:  # a defect of this host, or a watchdog's exception that came late
@@ -218,6 +219,20 @@ class Lane(threading.Thread):
             self._let_go()
             if self._state is not LaneState.FAILED:
                 self._become(LaneState.CLOSED)
+
+    def _rebuild(self, error: StoreCorruptError) -> None:
+        """Drop the lane and its store. Raises OdradekError for a row that came back from `state` as it was: a newer version's, most likely.
+        It passes if the schema is published after all."""
+        if isinstance(error, UnreadableRowError):
+            if error.reason == self._unreadable:
+                services = self._services
+                raise OdradekError(
+                    f"{services.events_topic}[{self.partition}]: {error.reason}. `{services.state_topic}` itself has it so: most likely a "
+                    f"newer version wrote it. Run that version, or a newer one; nothing is lost"
+                ) from error
+            self._unreadable = error.reason
+        self._drop(Dropped(str(error)))
+        destroy(self._services.store_path(self.partition))
 
     def _unexpected(self, error: BaseException) -> None:
         """Drop the lane; what is committed stands. Owners without progress become careful and set the input aside; else, stop."""

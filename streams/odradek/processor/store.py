@@ -32,7 +32,7 @@ from rocksdict import (
 from odradek.exceptions import DiskFullError, OdradekError, StateFormatError, StateStoreError
 from odradek.processor.manifest import DamagedFileError, check_files, is_open
 from odradek.wire.codec import decode_row
-from odradek.wire.errors import NewerFormatError, UndecodableRecord
+from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnknownSchemaError
 from odradek.wire.state import FORMAT, Row
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,10 @@ class StoreIdentity(msgspec.Struct, frozen=True):
 
 class StoreCorruptError(StateStoreError):
     """The files are damaged. The lane deletes the store and restores it."""
+
+
+class UnreadableRowError(StoreCorruptError):
+    """A row of a schema that nobody published. If `state` has it so, the store is no better for being rebuilt."""
 
 
 class StoreLockedError(StateStoreError):
@@ -254,6 +258,8 @@ class LaneStore:
             return self.decode_row(raw)
         except NewerFormatError as error:
             raise StateFormatError(found=error.found, supported=error.known) from error
+        except UnknownSchemaError as error:
+            raise UnreadableRowError(str(self.path), f"a row cannot be read: {error}") from error
         except UndecodableRecord as error:
             raise StoreCorruptError(str(self.path), f"a row cannot be read: {error}") from error
 
