@@ -31,10 +31,17 @@ CALLS: dict[str, Callable[[ClusterAdmin, str], object]] = {
 }
 
 
+def all_stopped(pid: int) -> bool:
+    """Whether no thread of that process runs any more."""
+    tasks = Path(f"/proc/{pid}/task")
+    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir())
+
+
 @contextmanager
 def frozen(broker: LocalBroker) -> Iterator[None]:
     assert broker.pid is not None
     os.kill(broker.pid, signal.SIGSTOP)
+    until(lambda: all_stopped(broker.pid or 0))  # not at once: a thread that is on a core may answer yet
     try:
         yield
     finally:

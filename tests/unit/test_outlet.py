@@ -13,6 +13,7 @@ from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal
 from odradek.exceptions import BrokerUnreachableError, TopicError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
+from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.kafka.windows import BATCH_BYTES
 from odradek.processor.outlet import OVERHEAD_BYTES, UNBOUNDED, Record, TopicOutlet
 from odradek.wire.codec import Codec
@@ -70,6 +71,22 @@ def test_what_passes_is_taken(name: str, headers: dict[str, Payload]) -> None:
             passed += 1
             assert written <= LIMIT
     assert passed and refused
+
+
+class Away:
+    """A registry that does not answer."""
+
+    def schema_id(self, record_type: object) -> NoReturn:
+        raise SchemaRegistryUnreachableError("http://registry", "it is away")
+
+    find_by_id = schema_id
+
+
+def test_a_registry_that_is_away_is_no_records_fault() -> None:
+    """Neither of what is written nor of a row that is read: a `Refusal` would fail a task or park its run, another error its inputs."""
+    outlet = TopicOutlet(cast(ClusterAdmin, Admin()), Codec(Away()), Topics("default"), "q")
+    with pytest.raises(OutletUnavailableError, match="it is away"):
+        outlet.check(ports.COMMANDS, "q", task(1, "w", {}))
 
 
 def ready(outlet: TopicOutlet, queue: str, size: int) -> Record:

@@ -7,11 +7,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from odradek.engine import ports
+from odradek.engine.ports import OutletUnavailableError
 from odradek.exceptions import DiskFullError, StateFormatError, StateStoreError
+from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, UnreadableRowError, prune, translate
 from odradek.wire.codec import encode_row
 from odradek.wire.rows import state_key
@@ -39,6 +42,17 @@ def test_get_and_delete(store: LaneStore) -> None:
     store.apply([(key, None)], 20, 2_000)
     assert store.get(ports.TIMER, "a") is None
     assert (store.changelog_offset, store.as_of_ms) == (20, 2_000)
+
+
+def test_a_row_whose_schema_a_registry_cannot_tell_now_is_nobodys_fault(store: LaneStore) -> None:
+    def away(_: bytes) -> NoReturn:
+        raise SchemaRegistryUnreachableError("http://registry", "it is away")
+
+    store.apply([_timer("a", 1)], 10, 1_000)
+    store.decode_row = away
+    for read in (lambda: store.get(ports.TIMER, "a"), lambda: list(store.scan(ports.TIMER, ""))):
+        with pytest.raises(OutletUnavailableError, match="it is away"):
+            read()
 
 
 def test_scan(store: LaneStore) -> None:

@@ -350,6 +350,14 @@ def test_confluent_framing() -> None:
     assert len(registry.schemas) == 1
 
 
+def test_what_it_has_written_itself_is_read_without_asking() -> None:
+    registry = Registry()
+    codec = Codec(framing=registry)
+    codec.prepare([SignalWorkflow])
+    registry.find_by_id = None  # type: ignore[assignment]  # it is away
+    assert codec.decode(codec.encode(SignalWorkflow("w", "s"))) == SignalWorkflow("w", "s")
+
+
 def test_confluent_framing_of_another_version() -> None:
     registry = Registry()
     registry.schemas.append(json.dumps(newer(SignalWorkflow, mood="")))

@@ -50,8 +50,8 @@ class Refusal(msgspec.Struct, gc=False):
 
 
 class OutletUnavailableError(Exception):
-    """What every run needs (`results`, `executions`, `state`) cannot be had now: the step cannot be done, nothing of it counts, and no
-    input or timer is to blame. The engine lets it through; its host forgets the engine."""
+    """What every run needs (`results`, `executions`, `state`, a schema) cannot be had now: the step cannot be done, nothing of it counts,
+    and no input or timer is to blame. The engine lets it through; its host forgets the engine."""
 
 
 class Outlet(Protocol):

@@ -23,6 +23,7 @@ from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal
 from odradek.exceptions import BrokerUnreachableError, OdradekError, TopicMissingError, TopicSettingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts, limit_in
+from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.wire.codec import Codec
 from odradek.wire.errors import TopicNameError, WireError
 from odradek.wire.headers import Headers, headers_for
@@ -96,11 +97,13 @@ class TopicOutlet:
     def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
         """The encoded record, or why it cannot be written. Never raises for what a workflow can cause.
 
-        Raises OutletUnavailableError for a topic that every lane writes.
+        Raises OutletUnavailableError for a topic that every lane writes, and for a schema registry.
         """
         try:
             topic = self._name(kind, task_queue)
             value = self._encode(record)
+        except SchemaRegistryUnreachableError as error:
+            raise OutletUnavailableError(str(error)) from error
         except (TopicNameError, WireError) as error:
             return Refusal(str(error))
         known = self._look(topic)

@@ -147,6 +147,7 @@ class Processor:
         self._schemas.open()
         self._schemas.publish(self._producer, RECORD_TYPES)
         codec = self._given_codec if self._given_codec is not None else make_codec(settings, self._schemas)
+        codec.prepare(RECORD_TYPES)  # a registry is asked now, not in the middle
 
         outlet = TopicOutlet(admin, codec, topics, queue)
         outlet.look_at(found[topics.schemas])

@@ -29,7 +29,9 @@ from rocksdict import (
     WriteOptions,
 )
 
+from odradek.engine.ports import OutletUnavailableError
 from odradek.exceptions import DiskFullError, OdradekError, StateFormatError, StateStoreError
+from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.processor.manifest import DamagedFileError, check_files, is_open
 from odradek.wire.codec import decode_row
 from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnknownSchemaError
@@ -258,6 +260,8 @@ class LaneStore:
             return self.decode_row(raw)
         except NewerFormatError as error:
             raise StateFormatError(found=error.found, supported=error.known) from error
+        except SchemaRegistryUnreachableError as error:  # what newer or older code wrote, and this process has not met yet
+            raise OutletUnavailableError(str(error)) from error
         except UnknownSchemaError as error:
             raise UnreadableRowError(str(self.path), f"a row cannot be read: {error}") from error
         except UndecodableRecord as error:

@@ -112,6 +112,7 @@ class Codec:
             head = SINGLE_OBJECT_MARKER + fingerprint(record_type)
         else:
             head = CONFLUENT_MARKER + self._framing.schema_id(record_type).to_bytes(4, "big")
+            self._own_by_id[head] = decoder(record_type)  # read without asking, also while the registry is away
         self._heads[record_type] = prepared = (encoder(record_type), head)
         return prepared
 
