@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -185,30 +184,3 @@ async def test_a_worker_whose_task_nobody_keeps(bootstrap: str, namespace: str, 
     task.cancel()
     await asyncio.wait([task])
     client.close()
-
-
-def test_a_worker_whose_loop_was_closed_under_it_goes_when_the_next_one_comes(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    settings = Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=1)
-    begun: list[weakref.ref[Worker]] = []
-
-    async def begin() -> asyncio.Task[None]:
-        worker = Worker(await Client.connect(settings=settings), task_queue="q", workflows=[Echo])
-        running = asyncio.create_task(worker.run())
-        begun.append(weakref.ref(worker))
-        await asyncio.sleep(0)
-        assert worker.is_running
-        return running
-
-    async def begin_and_end() -> None:
-        running = await begin()
-        running.cancel()
-        await asyncio.wait([running])
-
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(begin())
-    loop.close()
-    gc.collect()
-    assert begun[0]() is not None
-    asyncio.run(begin_and_end())
-    gc.collect()
-    assert [found() for found in begun] == [None, None]

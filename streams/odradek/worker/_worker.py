@@ -37,8 +37,7 @@ _SANDBOXED = SandboxedWorkflowRunner()
 _UNSANDBOXED = UnsandboxedWorkflowRunner()
 _POLLERS = PollerBehaviorSimpleMaximum()
 
-#: Those that run: asyncio holds tasks weakly, and a worker whose task nobody keeps, as of a start-up function, serves all the same. One
-#: whose loop was closed under it goes when the next one comes.
+#: Those that run: asyncio holds tasks weakly, and a worker whose task nobody keeps, as of a start-up function, serves all the same.
 _running: set[Worker] = set()
 
 
@@ -210,7 +209,6 @@ class Worker:
         self._started = True
         self._loop = asyncio.get_running_loop()
         self._processor_fatal = self._loop.create_future()
-        _running.difference_update([each for each in _running if each._loop is None or each._loop.is_closed()])
         _running.add(self)
         try:
             with telemetry_of(self._settings, self._processor, self._activity_host):
