@@ -25,9 +25,9 @@ STAMP := $(VENV)/.complete
 ARGS ?=
 # Hundreds of short processes: each would compile all its modules anew (0.2 s of CPU) where the environment forbids to keep bytecode.
 test slow facts chaos demo bench: export PYTHONDONTWRITEBYTECODE :=
-# Test files run beside each other, each worker with a broker of its own: most tests wait for Kafka, not for a core. Six keep two
-# cores busy.
-WORKERS ?= 6
+# Test files run beside each other, each worker with a broker of its own: most tests wait for Kafka, not for a core. Five keep two
+# cores busy for most of the time; with six, a run is a minute shorter and tests meet more of each other's load.
+WORKERS ?= 5
 
 help:
 	@sed -n 's/^#   //p' Makefile
