@@ -29,6 +29,7 @@ from odradek.visibility.reader import VisibilityReader
 from odradek.wire.events import StartWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import ExecutionSummary, MemberStatus
+from odradek.wire.schema import RECORD_TYPES, schema_json
 from odradek.wire.tasks import CancelActivityTask
 from odradek.worker import Worker
 from tests.kafka.activity_harness import ACTIVITIES, Engine, names, payloads, until, values
@@ -226,6 +227,7 @@ async def test_client_and_processor_wait_for_a_registry(
         await client.execute_workflow(Gate.run, id="first", task_queue="q", start_signal="finish")
         start = StartWorkflow("w", "Gate", signal_name="finish", signal_input=payloads())
         value = foreign.encode(start, "newer schema, registry")
+        assert set(map(schema_json, RECORD_TYPES)) <= set(registry.schemas), "whatever it may write: nothing is asked for in the middle"
         registry.stop()
         wire.send_raw(b"w", value, headers_for(start))
         wire.flush()

@@ -31,7 +31,6 @@ from odradek.engine.ports import Batch, Effects, Engine, OutletUnavailableError,
 from odradek.engine.task_timer import marks
 from odradek.engine.timers import removes_rows
 from odradek.exceptions import LaneError, OdradekError
-from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.log_fields import set_log_fields
 from odradek.processor import faults
 from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, DEATHS_BEFORE_HOLDING, PROVEN_AFTER_SECONDS, SOON_MS, Care
@@ -458,8 +457,6 @@ class Lane(threading.Thread):
         try:
             rows = encode_rows(self._services, effects.rows, work.timers)
             records = output_records(self._services, work, effects, self.partition, self._transactions.identity.partitions)
-        except SchemaRegistryUnreachableError as error:
-            raise OutletUnavailableError(str(error)) from error
         except (WireError, ValueError, TypeError, AttributeError) as error:
             raise Refused(f"cannot be encoded: {error}\n{traceback.format_exc()}", in_transaction=False, of_records=True) from error
         size, parts = size_of(rows, records), self._transactions.parts(records)
