@@ -10,6 +10,7 @@ import gc
 import logging
 import re
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -21,6 +22,7 @@ from hypothesis import settings
 
 from odradek.broker import find_broker
 from odradek.broker.environment import forget_settings
+from tests.stalled import Stalled
 
 TESTS = Path(__file__).parent
 
@@ -68,6 +70,21 @@ def _no_handlers_left() -> Iterator[None]:
     for handler in logging.getLogger().handlers[:]:
         if type(handler) is logging.StreamHandler:
             logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Commands that a test runs in this process take its signals. What was left ended a worker of pytest-xdist in another file's test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # of pytest-xdist's workers
+        config.pluginmanager.register(Stalled())
 
 
 @pytest.hookimpl(wrapper=True)
