@@ -64,12 +64,22 @@ DESCRIPTORS, DESCRIPTORS_MANY = Path("/proc/self/fd"), 250
 
 
 @pytest.fixture(autouse=True)
-def _no_handlers_left() -> Iterator[None]:
-    """Commands that a test runs in this process have the root logger write to a stream that is closed with the test."""
+def _logging_as_before() -> Iterator[None]:
+    """Commands that a test runs in this process have the root logger write to a stream that is closed with the test, and loggers of ours
+    be silent, about which a test of another file may ask."""
+    before = {logger: logger.level for logger in _own_loggers()}
     yield
     for handler in logging.getLogger().handlers[:]:
         if type(handler) is logging.StreamHandler:
             logging.getLogger().removeHandler(handler)
+    for logger in _own_loggers():
+        if logger.level != before.get(logger, logging.NOTSET):
+            logger.setLevel(before.get(logger, logging.NOTSET))
+
+
+def _own_loggers() -> list[logging.Logger]:
+    known = list(logging.root.manager.loggerDict.items())
+    return [logger for name, logger in known if name.startswith("odradek") and isinstance(logger, logging.Logger)]
 
 
 @pytest.fixture(autouse=True)

@@ -74,7 +74,7 @@ class SecuredBroker:
     def __init__(self, plain: str, bootstrap: str) -> None:
         self.bootstrap = bootstrap
         self.plain = plain
-        self.admin = AdminClient({"bootstrap.servers": plain})
+        self.admin = AdminClient({"bootstrap.servers": plain, "log_level": 0})  # fixtures keep it for longer than the broker lives
 
     def kafka(self, role: str, password: str = "") -> dict[str, str]:
         """The setting `kafka` of a role."""

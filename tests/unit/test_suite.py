@@ -23,12 +23,15 @@ def test_dies(n):
     if n == 4: os._exit(130)
 """
 LEAVES_HANDLERS = """
-import os, signal
+import logging, os, signal
+OURS = logging.getLogger("odradek.kafka")
 BEFORE = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 def test_command():
     for number in BEFORE: signal.signal(number, lambda *_: os._exit(130))
+    OURS.setLevel(logging.CRITICAL)
 def test_other():
     assert {number: signal.getsignal(number) for number in BEFORE} == BEFORE
+    assert OURS.level == logging.NOTSET
 """
 
 
@@ -49,7 +52,7 @@ def test_a_worker_that_dies_is_a_failure_with_its_test_and_no_endless_wait(tmp_p
     assert "crashed while running" in said and "test_dies[4]" in said and "1 failed" in said, said
 
 
-def test_signal_handlers_that_a_command_left_end_with_its_test(tmp_path: Path) -> None:
+def test_signal_handlers_and_levels_that_a_command_left_end_with_its_test(tmp_path: Path) -> None:
     said = _run(tmp_path, {"handlers": LEAVES_HANDLERS})
     assert "2 passed" in said, said
 
