@@ -5,10 +5,13 @@ Nothing here imports odradek.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -30,14 +33,17 @@ def on_signals(drain: Callable[[], object], *, within_seconds: float | None = No
     """From now on the first signal calls `drain`, in the main thread between two instructions; the second ends the process.
 
     `within_seconds`: when that much time has passed since the first one, the process ends with status 1, drained or not. What it was at
-    comes again: the broker has no acknowledgement of it. Call it in the main thread.
+    comes again: the broker has no acknowledgement of it. Call it in the main thread. `drain` takes no lock (so it sets no event of
+    `threading`): it may come in the middle of whatever has that.
     """
+    read, told = os.pipe()
+    if within_seconds is not None:  # from now on: a handler starts no thread
+        threading.Thread(target=_end_after, args=(read, within_seconds), name="ending", daemon=True).start()
 
     def first(number: int, _: object) -> None:
         for each in SIGNALS:
             signal.signal(each, _end_at_once)
-        if within_seconds is not None:
-            _end_after(within_seconds)
+        os.write(told, b".")
         drain()
 
     for each in SIGNALS:
@@ -50,11 +56,12 @@ def _end_at_once(number: int, _: object) -> NoReturn:
     os._exit(128 + number)  # the first process of a container: the kernel spares it what it does not handle
 
 
-def _end_after(seconds: float) -> None:
-    def end() -> NoReturn:
-        print(f"not drained within {seconds:g} s of the signal; what was under way comes again", file=sys.stderr, flush=True)
-        os._exit(1)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+def _end_after(told: int, seconds: float) -> NoReturn:
+    os.read(told, 1)
+    time.sleep(seconds)
+    line = f"not drained within {seconds:g} s of the signal; what was under way comes again\n"
+    with contextlib.suppress(OSError, ValueError):
+        stderr = sys.stderr.fileno()  # past the stream, which a line that nobody reads may have locked
+        if select.select([], [stderr], [], 0)[1]:
+            os.write(stderr, line.encode())
+    os._exit(1)

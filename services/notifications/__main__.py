@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-import threading
+import time
 from typing import Any
 
 from confluent_kafka import Consumer, Message
@@ -69,14 +69,14 @@ def main() -> None:
         telemetry.assigned = True
 
     consumer.subscribe([topic], on_assign=assigned)
-    stop = threading.Event()
-    on_signals(stop.set)
+    told: list[None] = []
+    on_signals(lambda: told.append(None))
     print("reading results", flush=True)
     reader = Reader(config.odradek.address, schemas_topic(config.odradek.namespace), config.odradek.schema_registry_url)
     waiting: list[Message] = []
     held = False
     try:
-        while not stop.is_set():
+        while not told:
             telemetry.beat()
             first = consumer.poll(0.2)
             waiting += [message for message in ([first] if first else []) + consumer.consume(500, 0) if message.error() is None]
@@ -87,7 +87,7 @@ def main() -> None:
                     print(f"{away}; results wait for it", flush=True)
                 held = True
                 consumer.pause(consumer.assignment())
-                stop.wait(AGAIN_AFTER_SECONDS)
+                time.sleep(AGAIN_AFTER_SECONDS)
                 continue
             if held:
                 held = False

@@ -55,6 +55,31 @@ def test_a_second_signal_ends_a_worker_at_once(inventory: tuple[Wire, Fleet], nu
     assert process.wait(AT_ONCE_SECONDS) == -number
 
 
+#: Its grace is a second, and it does not use it; its stderr is a pipe that is full.
+DEAF = """
+import os, select, sys, time
+from services.ending import on_signals
+read, write = os.pipe()
+while select.select([], [write], [], 0)[1]:
+    os.write(write, b"x" * select.PIPE_BUF)
+os.dup2(write, 2)
+on_signals(lambda: None, within_seconds=1.0)
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+def test_its_grace_ends_it_where_nobody_reads_its_log() -> None:
+    with subprocess.Popen([sys.executable, "-c", DEAF], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            process.terminate()
+            assert process.wait(20) == 1
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("service", ["orders", "inventory", "order_api"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_a_service_still_connects_ends_it_with_a_line(tmp_path: Path, service: str, number: signal.Signals) -> None:

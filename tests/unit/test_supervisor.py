@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ import pytest
 from odradek.processor import supervisor as supervisor_module
 from odradek.processor.supervisor import Supervisor
 
+STREAMS = Path(__file__).parents[2] / "streams"
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 DIES = [sys.executable, "-c", "raise SystemExit(1)"]
 
@@ -34,6 +39,13 @@ class Runs(threading.Thread):
     def ended(self) -> int | None:
         self.join(20)
         return self.status
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -112,3 +124,72 @@ def test_child_that_dies_meanwhile_is_not_restarted(spawned: list[Any], monkeypa
     assert Runs(supervisor).ended() is not None
     assert len(spawned) == 2
     assert time.monotonic() - began < 15
+
+
+def test_an_end_of_its_own_is_no_signal_of_the_operators(tmp_path: Path) -> None:
+    """One child cannot run as it is configured; the other one drains, also when somebody sends the one SIGTERM that asks for it."""
+    drains = (
+        "import os, pathlib, signal, sys, time\n"
+        f"told = pathlib.Path({str(tmp_path / 'told')!r})\n"
+        "if os.environ['_ODRADEK_PROCESS'] == '1':\n"
+        f"    while not pathlib.Path({str(tmp_path / 'serves')!r}).exists(): time.sleep(0.01)\n"
+        "    raise SystemExit(2)\n"
+        "def drain(*_):\n"
+        "    told.touch()\n"
+        f"    while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, drain)\n"
+        f"pathlib.Path({str(tmp_path / 'serves')!r}).touch()\n"
+        "while True: time.sleep(1)\n"
+    )
+    supervisor = Supervisor([sys.executable, "-c", drains], 2)
+    running = Runs(supervisor)
+    until((tmp_path / "told").exists)
+    supervisor.stop()
+    (tmp_path / "go").touch()
+    assert running.ended() == Supervisor.EXIT_CONFIGURATION
+    assert (tmp_path / "told").exists() and supervisor._children[0].told == 1
+
+
+#: Dies at once, for as often as a file has lines; then serves until it is told to end.
+DIES_OFTEN = """
+import pathlib, signal, sys, time
+starts = pathlib.Path(sys.argv[1])
+with starts.open("a") as file:
+    file.write("x" * 10)
+if starts.stat().st_size <= 10:
+    sys.exit(1)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+while True:
+    time.sleep(0.1)
+"""
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+    """The parent stood in a line of its log: children were not restarted, and no SIGTERM ended it."""
+    starts = tmp_path / "starts"
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * select.PIPE_BUF)
+    os.set_blocking(write, True)
+    command = [sys.executable, "-m", "odradek.processor.supervisor", "1", sys.executable, "-c", DIES_OFTEN, str(starts)]
+    parent = subprocess.Popen(command, stderr=write, env=os.environ | {"PYTHONPATH": str(STREAMS)})
+    try:
+        until(lambda: starts.exists() and starts.stat().st_size >= 20)
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(20) in (0, 143)  # 143: the child had not come to its handler, which a second start would have told
+    finally:
+        parent.kill()
+        parent.wait()
+        os.close(read)
+        os.close(write)
+
+
+def test_its_lines_are_written_as_ever(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    starts.write_text("")
+    command = [sys.executable, "-m", "odradek.processor.supervisor", "1", sys.executable, "-c", "raise SystemExit(2)"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(STREAMS)}, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "process 0 cannot run as it is configured; ending all\n")

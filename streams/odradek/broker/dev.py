@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -56,7 +57,8 @@ def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1,
         progress.say("odradek dev: --port goes with one broker only")
         return 2
     stopping = threading.Event()
-    previous = _take_signals(stopping)
+    interrupted: list[int] = []
+    previous = _take_signals(interrupted)
     kafka: LocalBroker | LocalCluster = (
         LocalBroker(port, data_dir, progress=progress) if brokers == 1 else LocalCluster(brokers, data_dir, progress=progress)
     )
@@ -69,9 +71,9 @@ def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1,
         progress.say(f"{f'data in {data_dir}' if data_dir else 'data is temporary (--data-dir keeps it)'}; Ctrl-C stops it")
         with _watched(kafka, stopping) as gone:
             if beside is None or not beside(kafka.bootstrap, kafka.root, stopping):
-                _take_signals(stopping)
-                while not stopping.wait(WATCH_INTERVAL_S):
-                    pass  # Windows tells of signals between two waits only
+                _take_signals(interrupted)
+                while not stopping.is_set():
+                    time.sleep(WATCH_INTERVAL_S)  # Windows tells of signals between two of them only
         if gone.is_set():
             progress.say("Kafka ended by itself; what it said stands in the log named above")
             return 1
@@ -91,8 +93,15 @@ def run(port: int | None = None, data_dir: Path | None = None, brokers: int = 1,
             signal.signal(number, handler)
 
 
-def _take_signals(stopping: threading.Event) -> dict[signal.Signals, Handler]:
-    return {number: signal.signal(number, lambda *_: _interrupt(stopping)) for number in (signal.SIGINT, signal.SIGTERM)}
+def _take_signals(interrupted: list[int]) -> dict[signal.Signals, Handler]:
+    """The first one raises `_Interrupted`. No event is set there: a handler may come in the middle of a wait for it, which has its lock."""
+
+    def interrupt(number: int, _: object) -> None:
+        interrupted.append(number)
+        if len(interrupted) == 1:
+            raise _Interrupted
+
+    return {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 @contextlib.contextmanager
@@ -129,12 +138,6 @@ def _alive(kafka: LocalBroker | LocalCluster) -> bool:
 
 class _Interrupted(BaseException):
     """A stop signal; BaseException, so that no `except Exception` on the way swallows it."""
-
-
-def _interrupt(stopping: threading.Event) -> None:
-    if not stopping.is_set():
-        stopping.set()
-        raise _Interrupted
 
 
 def _parser() -> argparse.ArgumentParser:

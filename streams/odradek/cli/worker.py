@@ -9,14 +9,11 @@ import importlib
 import inspect
 import logging
 import os
-import select
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, settings_of
@@ -25,6 +22,9 @@ from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import OdradekError
 from odradek.telemetry.logs import log_as_set
+
+if TYPE_CHECKING:
+    from odradek.processor.supervisor import Parent
 
 logger = logging.getLogger("odradek.cli.worker")
 
@@ -212,7 +212,7 @@ async def _serve(
     from odradek.processor.supervisor import beat_to_parent
     from odradek.worker import Worker
 
-    supervised = beat_to_parent()
+    parent = beat_to_parent()
     garbage.tune()
     clients = [one for one in interceptors if isinstance(one, Interceptor)]  # those of workers too are used by the client's workers
     others: list[Any] = [one for one in interceptors if one not in clients]
@@ -233,7 +233,7 @@ async def _serve(
             on_fatal_error=on_fatal_error,
         )
         stopping = asyncio.Event()
-        _handle_signals(stopping, supervised, settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS)
+        _handle_signals(stopping, parent, settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS)
         serving = asyncio.create_task(worker.run())
         waiting = asyncio.create_task(stopping.wait())
         logger.info("worker of task queue %r: %d workflow types, %d activities", task_queue, len(workflows), len(activities))
@@ -252,37 +252,33 @@ async def _serve(
     return 0
 
 
-def _handle_signals(stopping: asyncio.Event, supervised: bool, within_seconds: float) -> None:
+def _handle_signals(stopping: asyncio.Event, parent: Parent | None, within_seconds: float) -> None:
     """The first signal sets `stopping`, the second ends the process at once. So does the time, if it drains for longer than that.
 
     A supervised process has one end from its parent, which kills it for a second signal; what else comes is the first one again: systemd,
     for one, sends it to every process of a unit.
     """
+    from odradek.processor.ending import Ending
+
     loop = asyncio.get_running_loop()
-    told = threading.Event()
+    text = "activities that do not end are tried again, after their timeouts"
+    # The loop may be what an activity, or a log that nobody reads, blocks.
+    ending = Ending(within_seconds, f"error: not drained within {within_seconds:g} s of the signal; {text}", Status.FAILED)
+    came: list[int] = []
 
-    def on_signal(number: int, _: object) -> None:
-        if told.is_set() or loop.is_closed():
-            if not supervised:
-                os._exit(128 + number)
-            return
-        told.set()
-        loop.call_soon_threadsafe(stopping.set)
+    def drain() -> None:
+        ending.tell()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
+            loop.call_soon_threadsafe(stopping.set)
 
-    # A thread that waits from now on: a handler starts none. The loop may be what an activity, or a log that nobody reads, blocks.
-    threading.Thread(target=_end_after, args=(told, within_seconds), name="odradek-ending", daemon=True).start()
+    def on_signal(number: int, _: object) -> None:  # may be called in the middle of itself
+        came.append(number)
+        if (len(came) > 1 or loop.is_closed()) and not (parent and parent.lives):
+            os._exit(128 + number)
+        drain()
+
+    if parent:
+        parent.gone = drain
     # Not the loop's handlers, which run no sooner than what blocks it lets go.
     signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN if supervised else on_signal)  # the parent passes its own on as SIGTERM
-
-
-def _end_after(told: threading.Event, within_seconds: float) -> NoReturn:
-    told.wait()
-    time.sleep(within_seconds)
-    text = "activities that do not end are tried again, after their timeouts"
-    line = f"error: not drained within {within_seconds:g} s of the signal; {text}\n"
-    with contextlib.suppress(OSError, ValueError):  # not where nobody reads it: past the stream, whose lock a line that waits may have
-        descriptor = sys.stderr.fileno()
-        if select.select([], [descriptor], [], 0)[1]:
-            os.write(descriptor, line.encode())
-    os._exit(Status.FAILED)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if parent else on_signal)  # the parent passes its own on as SIGTERM

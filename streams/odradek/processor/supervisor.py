@@ -4,7 +4,7 @@ A workflow that keeps the interpreter (`time.sleep`, a C extension, a regular ex
 somebody outside can end it. Each child writes a byte a second into a pipe from a Python thread; one that is silent for longer than
 `silence_seconds` is killed, and the next owner meets the same run, counts, and parks it (`lane.py`).
 
-SIGTERM or SIGINT is passed on: children drain. A second one kills them at once.
+SIGTERM or SIGINT is passed on: children drain. A second one kills them at once. A log that nobody reads holds none of this up.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
+
+from odradek.processor.log_thread import LogThread
 
 logger = logging.getLogger(__name__)
 
@@ -39,24 +41,35 @@ def process_number() -> int:
     return int(os.environ.get(NUMBER_VARIABLE, "0"))
 
 
-def beat_to_parent() -> bool:
-    """In a child: begin to tell the parent that this interpreter runs. False when there is no such parent. Call once, early."""
+class Parent:
+    """Of a child: the supervisor that it beats to. When that has ended, `gone` is called by a thread: nobody restarts or ends us then, so
+    that we drain."""
+
+    def __init__(self) -> None:
+        self.lives = True
+        self.gone: Callable[[], object] = lambda: os.kill(os.getpid(), signal.SIGTERM)
+
+
+def beat_to_parent() -> Parent | None:
+    """In a child: begin to tell the parent that this interpreter runs. None when there is no such parent. Call once, early."""
     text = os.environ.pop(PIPE_VARIABLE, "")
     if not text:
-        return False
+        return None
     descriptor = int(text)
+    parent = Parent()
 
     def beat() -> None:
         while True:
             try:
                 os.write(descriptor, b".")
-            except OSError:  # the parent is gone: without it nobody restarts or ends us, so drain
-                os.kill(os.getpid(), signal.SIGTERM)
+            except OSError:
+                parent.lives = False
+                parent.gone()
                 return
             time.sleep(BEAT_SECONDS)
 
     threading.Thread(target=beat, name="odradek-beat", daemon=True).start()
-    return True
+    return parent
 
 
 @dataclass
@@ -92,7 +105,8 @@ class Supervisor:
         self._silence_seconds = silence_seconds
         self._start_seconds = start_seconds
         self._selector = selectors.DefaultSelector()
-        self._signals = 0
+        self._asked = 0  # signals that came
+        self._signals = 0  # and what children are to have had, which may be of our own
         self._status = 0
         self._ticked_at = time.monotonic()
 
@@ -111,26 +125,36 @@ class Supervisor:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
-        for child in self._children:
-            self._spawn(child)
-        try:
-            while any(child.process is not None or child.restart_at for child in self._children):
-                self._tick()
-        finally:
-            self._kill_all()
-            self._selector.close()
+        with LogThread(logger) as log:
+            try:
+                self._keep_alive()
+            finally:
+                self._kill_all()
+                self._selector.close()
+        if log.stands:
+            os._exit(self._status)
         return self._status
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """As that signal: the first time drain, the second time end at once."""
-        self._signals += 1
-        if self._signals > 1 and self._status != self.EXIT_CONFIGURATION:
+        self._asked += 1
+        if self._asked > 1 and self._status != self.EXIT_CONFIGURATION:
             self._status = 128 + number
+        self._end(self._asked)
+
+    # --- inside
+
+    def _keep_alive(self) -> None:
+        for child in self._children:
+            self._spawn(child)
+        while any(child.process is not None or child.restart_at for child in self._children):
+            self._tick()
+
+    def _end(self, signals: int) -> None:
+        self._signals = max(self._signals, signals)
         for child in self._children:
             child.restart_at = 0.0
             self._pass_on(child)
-
-    # --- inside
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop(number)
@@ -207,7 +231,7 @@ class Supervisor:
         if status == self.EXIT_CONFIGURATION:
             logger.error("process %d cannot run as it is configured; ending all", child.number)
             self._status = self.EXIT_CONFIGURATION
-            self.stop()
+            self._end(1)
             return
         child.deaths = 1 if now - child.started_at > _LIVED_SECONDS else child.deaths + 1
         wait = 0.0 if child.deaths == 1 else min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** (child.deaths - 2))
