@@ -89,7 +89,8 @@ def load(model: type[C], description: str, argv: list[str] | None = None) -> C:
             raise SystemExit(f"{path}: holds no keys; this service needs {keys}")
         config = model.model_validate(content)
         config._file = path
-        config.odradek.schema_registry_url = _registry_url(path, config.odradek.schema_registry_url)
+        if isinstance(config, ForeignConfig):  # of the others, Odradek's settings look at it: they take several
+            config.odradek.schema_registry_url = _registry_url(path, config.odradek.schema_registry_url)
         return config
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SystemExit(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
@@ -126,5 +127,5 @@ def _registry_url(path: Path, from_file: str | None) -> str | None:
         good = False
     if not good:  # it may hold a password, and is not shown
         where = "ODRADEK_SCHEMA_REGISTRY_URL" if from_environment else f"{path}: odradek.schema_registry_url"
-        raise SystemExit(f"{where}: write a URL, such as http://registry:8081")
+        raise SystemExit(f"{where}: write one URL, such as http://registry:8081")
     return url

@@ -30,9 +30,12 @@ class Interruption:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """As asyncio.run. A signal cancels `work`; KeyboardInterrupt follows when that has ended."""
         try:
-            return asyncio.run(self._cancellable(work))
+            result = asyncio.run(self._cancellable(work))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+        if self.came:  # as the work ended, with nothing left to cancel
+            raise KeyboardInterrupt
+        return result
 
     async def _cancellable(self, work: Coroutine[Any, Any, T]) -> T:
         # An exception out of a handler comes out of any call, and C code turns it into an error of its own (confluent-kafka: TypeError).

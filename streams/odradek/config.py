@@ -133,9 +133,13 @@ class Settings(BaseSettings):
         repr=False,  # holds passwords
         description="Any librdkafka setting, for every client (`security.protocol`, `sasl.mechanism`, ...). Environment: see below.",
     )
-    schema_registry_url: str | None = Field(None, description="Schema registry. Without one, records carry Avro single-object framing.")
+    schema_registry_url: str | None = Field(
+        None,
+        repr=False,  # may hold a password, as the next one
+        description="Schema registry. Without one, records carry Avro single-object framing.",
+    )
     server_address: str | None = Field(
-        None, min_length=1, description="`host:port` or URL of `odradek server`, which answers a client's lists and counts."
+        None, min_length=1, repr=False, description="`host:port` or URL of `odradek server`, which answers a client's lists and counts."
     )
     server_token: str | None = Field(None, min_length=1, repr=False, description="Token for that server, if it asks for one.")
 
@@ -276,15 +280,14 @@ class Settings(BaseSettings):
     @field_validator("schema_registry_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
-        for url in value.split(",") if value else ():  # Confluent's client takes several
-            try:
-                parts = urlsplit(url.strip())
-                good = parts.scheme == "mock" or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
-            except ValueError:
-                good = False
-            if not good:
+        """Confluent's client takes several, with commas, each with its scheme in small letters."""
+        urls = []
+        for url in value.split(",") if value else ():
+            scheme, colon, rest = url.partition(":")
+            if not _is_registry(scheme.strip().lower(), url.strip()):
                 raise ValueError("write a URL, such as http://registry:8081")
-        return value
+            urls.append(scheme.lower() + colon + rest)
+        return ",".join(urls) if value else value
 
     @classmethod
     def settings_customise_sources(
@@ -299,6 +302,14 @@ class Settings(BaseSettings):
         if _arguments_only.get():
             return (init_settings,)
         return init_settings, _Environment(settings_cls), InitSettingsSource(settings_cls, _read_file())
+
+
+def _is_registry(scheme: str, url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return scheme == "mock" or (scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        return False
 
 
 class _Environment(EnvSettingsSource):

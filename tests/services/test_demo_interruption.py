@@ -39,6 +39,17 @@ def test_what_a_signal_meets_in_the_loop_goes_to_its_end(interruption: Interrupt
     assert steps == ["the call ended", "what was open is closed"] and interruption.came
 
 
+def test_a_signal_that_comes_as_the_work_ends_is_not_lost(interruption: Interruption) -> None:
+    """No other one follows: they are ignored by then, and what waits for one (`KEEP=1`) would wait for ever."""
+
+    async def work() -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "nothing is left to cancel"
+
+    with pytest.raises(KeyboardInterrupt):
+        interruption.run(work())
+
+
 def test_outside_of_the_loop_it_is_an_exception(interruption: Interruption) -> None:
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from services.inventory.config import InventoryConfig
+from services.service_config import load
 from services.worker_process import settings_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -94,6 +96,38 @@ def test_a_registry_without_a_url_is_an_error_that_names_it(
         config["odradek"]["schema_registry_url"] = url
     status, said = started_with(service, config, tmp_path)
     assert status == 1 and "schema_registry_url" in said.lower() and len(said.splitlines()) == 1 and "hidden" not in said, said
+
+
+def inventory_with(registry: str, folder: Path) -> Path:
+    file = folder / "inventory.yaml"
+    section = {"address": "k:1", "task_queue": "q", "schema_registry_url": registry}
+    file.write_text(yaml.safe_dump({"odradek": section, "database": "x"}))
+    return file
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_service_on_odradek_takes_the_registries_that_odradek_takes(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = "http://a:8081,http://b:8081"
+    if place == "environment":
+        monkeypatch.setenv("ODRADEK_SCHEMA_REGISTRY_URL", two)
+    file = inventory_with(two if place == "file" else "http://c", tmp_path)
+    config = load(InventoryConfig, "", ["--config", str(file)])
+    assert settings_of(config.file).schema_registry_url == two
+
+
+@pytest.mark.parametrize("service", ["payments", "notifications"])
+def test_a_service_without_odradek_asks_one_registry(service: str, tmp_path: Path) -> None:
+    config = config_of(service, "config.yaml")
+    config["odradek"]["schema_registry_url"] = "http://me:hidden@a:8081,http://b:8081"
+    status, said = started_with(service, config, tmp_path)
+    assert status == 1 and said.endswith("odradek.schema_registry_url: write one URL, such as http://registry:8081"), said
+
+
+@pytest.mark.parametrize("service", ["orders", "payments"])
+def test_text_that_is_no_yaml_is_not_shown(service: str, tmp_path: Path) -> None:
+    status, said = started_with(service, "odradek:\n  address: a:1\n  server_token: @hidden\n", tmp_path)
+    assert status == 1 and len(said.splitlines()) == 1 and "hidden" not in said, said
+    assert "found character '@' that cannot start any token (line 3, column 17)" in said
 
 
 @pytest.mark.parametrize("service", ["orders", "inventory", "payments"])

@@ -152,11 +152,22 @@ def test_a_registry_without_a_url_is_a_bad_value(url: str, monkeypatch: pytest.M
     assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["", "http://r", "https://me:secret@r:8081/apis/ccompat/v7", "HTTP://r", "http://[::1]:8081", "http://a, http://b"]
-)
+@pytest.mark.parametrize("url", ["", "http://r", "https://me:secret@r:8081/apis/ccompat/v7", "http://[::1]:8081", "http://a, http://b"])
 def test_registries(url: str) -> None:
     assert Settings(schema_registry_url=url).schema_registry_url == url
+
+
+def test_the_scheme_of_a_registry_is_in_small_letters() -> None:
+    """Confluent's client takes no other."""
+    given, wanted = "HTTP://Me:Secret@R:8081/V7, Https://b,MOCK://", "http://Me:Secret@R:8081/V7, https://b,mock://"
+    assert Settings(schema_registry_url=given).schema_registry_url == wanted
+
+
+@pytest.mark.parametrize("url", ["ht\ttp://r", "\x00http://r"])
+def test_a_registry_with_a_control_character_in_its_scheme_is_a_bad_value(url: str) -> None:
+    """`urlsplit` drops such characters, Confluent's client does not and would raise ValueError."""
+    with pytest.raises(ConfigurationError, match="such as http://registry:8081"):
+        Settings(schema_registry_url=url)
 
 
 @pytest.mark.parametrize("duration", ["999999999999 d", f"{'9' * 400} s", f"{'9' * 400}", 1e300])
@@ -244,8 +255,15 @@ other: &other
 
 
 def test_passwords_are_not_shown() -> None:
-    settings = Settings(kafka={"sasl.password": "secret"})
-    assert "secret" not in repr(settings)
+    settings = Settings(
+        address="k:1",
+        kafka={"sasl.password": "secret"},
+        schema_registry_url="http://me:secret@r",
+        server_address="https://me:secret@s",
+        server_token="secret",
+    )
+    for shown in (repr(settings), str(settings)):
+        assert "secret" not in shown and "address='k:1'" in shown
     with pytest.raises(ConfigurationError) as caught:
         Settings(kafka={"sasl.password": ["secret"]})
     assert "secret" not in str(caught.value)
@@ -265,6 +283,13 @@ def test_secrets_of_the_wrong_kind_are_not_shown(write: Write, text: str) -> Non
     with pytest.raises(ConfigurationError) as caught:
         Settings.load(write(text))
     assert text.partition(":")[0] in str(caught.value) and "of the wrong kind" in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("text", ["server_token: @hunter2", 'server_token: "hunter2', "kafka: {sasl.password: *hunter2}", "a: b\nhunter2"])
+def test_what_is_no_yaml_is_told_by_its_place_alone(write: Write, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"service\.yaml is not valid YAML: .* \(line \d, column \d+\)$") as caught:
+        Settings.load(write(text))
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 

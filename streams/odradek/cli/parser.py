@@ -92,7 +92,7 @@ class Parser(argparse.ArgumentParser):
             name = one.partition("=")[0]
             if not one.startswith("--") or self._is_option(one):
                 continue
-            if unserved_option(self._words(), name) or did_you_mean(name, self._flags()):
+            if unserved_option(self._words(), name) or self._meant(name):
                 return self._unknown_option(one)
         return f"missing: {names}"
 
@@ -100,9 +100,12 @@ class Parser(argparse.ArgumentParser):
         name = option.partition("=")[0]
         if why := unserved_option(self._words(), name):
             return why
+        return f"unknown option {name}{self._meant(name)}"
+
+    def _meant(self, name: str) -> str:
+        """`: did you mean …?`: the options that it begins, else one that is spelled nearly so; "" for none."""
         longer = [flag for flag in self._flags() if flag.startswith(name)] if len(name) > len("--") else []
-        meant = f": did you mean {' or '.join(f'`{flag}`' for flag in longer)}?" if longer else did_you_mean(name, self._flags())
-        return f"unknown option {name}{meant}"
+        return f": did you mean {' or '.join(f'`{flag}`' for flag in longer)}?" if longer else did_you_mean(name, self._flags())
 
     def _words(self) -> list[str]:
         """The command's words, without `odradek`."""

@@ -32,7 +32,9 @@ class SchemaRegistryUnreachableError(BrokerUnreachableError, WireError):
     not known meanwhile, so that nothing is refused for it (no UndecodableRecord). It names the URL without its user and password."""
 
     def __init__(self, url: str, reason: str) -> None:
-        url, reason = _without_user(url), reason.replace(url, _without_user(url))
+        for one in filter(None, (part.rstrip("/") for part in _each(url))):  # the client tells of one
+            reason = reason.replace(one, _without_user(one))
+        url = _without_user(url)
         OdradekError.__init__(
             self,
             f"schema registry {url} does not answer: {reason}. Start it, or correct `schema_registry_url` or `ODRADEK_SCHEMA_REGISTRY_URL`",
@@ -107,11 +109,16 @@ def make_codec(settings: KafkaSettings, lookup: SchemaLookup | None = None) -> C
     return Codec(RegistryFraming(url) if url else None, lookup)
 
 
-def _without_user(url: str) -> str:
-    """A URL as logs and answers may have it."""
+def _each(urls: str) -> list[str]:
+    """The registries of the setting, as Confluent's client takes them apart."""
+    return [url.strip() for url in urls.split(",")]
+
+
+def _without_user(urls: str) -> str:
+    """One URL or several as logs and answers may have them."""
     try:
-        parts = urlsplit(url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        parts = [urlsplit(url) for url in _each(urls)]
+        return ",".join(one._replace(netloc=one.netloc.rpartition("@")[2]).geturl() for one in parts)
     except ValueError:  # no URL: the client has said so when it was made
         return "at `schema_registry_url`"
 
