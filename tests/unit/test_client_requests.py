@@ -142,6 +142,27 @@ async def test_an_accepted_start_that_found_another_run_is_a_handle_of_that_run(
     assert (handle.run_id, handle.result_run_id, handle.first_execution_run_id) == (None, "other", "first")
 
 
+async def test_a_long_poll_that_goes_wrong_is_no_verdict_on_the_accepted_start_before_it(fast: None) -> None:
+    """Its record was set aside, say. The handle kept that as the refusal of its start, and never told the result."""
+    transport = FakeTransport()
+    handle = await connect(transport, rpc_timeout=0.2).start_workflow(
+        "W", id="w", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
+    )
+
+    def set_aside(_: str, record: Any) -> Any:
+        if isinstance(record, StartWorkflow):
+            return reply_to(record, run_id="other")
+        return reply_to(record, outcomes.INTERNAL, message="set aside")
+
+    transport.serve("q", set_aside)
+    with pytest.raises(RPCError, match="set aside"):
+        await handle.result()
+    assert handle.result_run_id == "other"
+    transport.serve("q", lambda _, r: closed(r, value="done"))
+    assert await handle.result() == "done"
+    assert transport.sent[-1][1].run_id == "other" and isinstance(transport.sent[-1][1], AwaitResult)
+
+
 async def test_own_deadline_with_a_living_owner_is_deadline_exceeded() -> None:
     transport = FakeTransport()
     transport.serve("q", lambda _, r: None)

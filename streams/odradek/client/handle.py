@@ -92,12 +92,15 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
 
     def _decided(self, reply: Reply) -> None:
         """The verdict on a start that was accepted without one: which run it is, that of another start perhaps, or why none."""
-        if reply.result is None:
+        if reply.kind == "StartWorkflow":  # whose reply comes back as a refusal alone
             self._refusal = reply
             return
-        self._unconfirmed_start = None
-        self._result_run_id = reply.result.run_id
-        self._first_execution_run_id = reply.result.first_execution_run_id or reply.result.run_id
+        self._unconfirmed_start = None  # also where the long poll went wrong: it is asked again, of the run that was told
+        if reply.result is not None:
+            self._result_run_id = reply.result.run_id
+            self._first_execution_run_id = reply.result.first_execution_run_id or reply.result.run_id
+        elif reply.run_id:
+            self._result_run_id = reply.run_id
 
     def __repr__(self) -> str:
         runs = f"run_id={self._run_id!r}, result_run_id={self._result_run_id!r}"

@@ -96,6 +96,8 @@ class ResultWait:
             elif reply.status == UNAVAILABLE:
                 self._soon(0.5)
             else:
+                if self.poll is not None:
+                    reply.run_id = reply.run_id or self.poll.run_id  # one that nobody could apply says no run
                 self._end(reply)
         elif reply.kind == "StartWorkflow" and self.poll is None:
             self._verdict(reply)
