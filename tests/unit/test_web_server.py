@@ -42,7 +42,9 @@ serve(Settings(), ServerOptions(port=0, keep_alive_s=0.2), pages=(), opening=ope
 
 
 FULL = """
-import contextlib
+import contextlib, os
+read, write = os.pipe()
+os.close(read)
 from odradek.config import Settings
 from odradek.web.options import ServerOptions
 from odradek.web.server import serve
@@ -52,18 +54,26 @@ async def opening(server):
 def on_ready(url, stop):
     print(url, flush=True)
     stop()
-with open("/dev/full", "w") as full:
+with OUTPUT as full:
     serve(Settings(), ServerOptions(port=0), pages=(), opening=opening, out=full, on_ready=on_ready)
 """
 
 
-def test_it_serves_when_its_address_cannot_be_printed() -> None:
+@pytest.mark.parametrize(
+    ("output", "why"), [('open("/dev/full", "w")', "No space left on device"), ('os.fdopen(write, "w")', "Broken pipe")]
+)
+def test_it_serves_when_its_address_cannot_be_printed(output: str, why: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL], capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": "streams"}, check=False
+        [sys.executable, "-c", FULL.replace("OUTPUT", output)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": "streams"},
+        check=False,
     )
     url = done.stdout.strip()
     assert done.returncode == 0 and url.startswith("http://127.0.0.1:"), done.stderr
-    assert done.stderr == f"serving at {url}, which cannot be printed: No space left on device\n"
+    assert done.stderr == f"serving at {url}, which cannot be printed: {why}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -153,11 +153,9 @@ def serve(
 
 
 def _tell(url: str, out: TextIO) -> None:
-    """Where it serves. A full disk behind the output is no reason not to."""
+    """Where it serves. A full disk behind the output, or nobody who reads it, is no reason not to."""
     try:
         print(f"ui: {url}", file=out, flush=True)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         logger.warning("serving at %s, which cannot be printed: %s", url, error.strerror)
         nowhere = os.open(os.devnull, os.O_WRONLY)
