@@ -1,7 +1,7 @@
 """A schema registry for a service that does not import odradek: Confluent's HTTP API as far as `docs/wire.md` needs it.
 
-Both calls block for two seconds at most. One that failed is not asked again for a second: callers meet it once a record. User and password
-that its URL may have are sent, and stand in no error.
+Both calls block for two seconds at most. One that failed is not asked again for a second, and for many times as long as its failure took:
+callers meet it once a record, and stand meanwhile. User and password that its URL may have are sent, and stand in no error.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from urllib.request import Request, urlopen
 
 WITHIN_SECONDS = 2.0
 AGAIN_AFTER_SECONDS = 1.0
+#: How many times as long as its failure took it is left alone: one that takes connections and says nothing costs a small part of the time.
+AGAIN_AFTER_TIMES = 15
+AGAIN_AFTER_SECONDS_MAX = 60.0
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 _KIND = "application/vnd.schemaregistry.v1+json"
 _NOT_FOUND, _SERVER_ERROR = 404, 500
+_PASSING = (408, 429)  # and every server error
 
 
 class RegistryAway(Exception):
@@ -44,29 +48,30 @@ class Registry:
 
     def schema_of(self, number: int) -> Any:
         """The schema with that id, as JSON; None when the registry has none. Raises RegistryAway."""
+        began = self._clock()
         try:
             return json.loads(self._ask(f"/schemas/ids/{number}")["schema"])
         except HTTPError as error:
             if error.code == _NOT_FOUND:
                 return None
-            raise self._gone(error) from error
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise self._gone(error) from error
+            raise self._gone(error, began) from error
+        except (OSError, HTTPException, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._gone(error, began) from error
 
     def number_of(self, subject: str, schema: Any) -> int:
         """Register a schema and give its id: the one that it has, if the registry has it. Raises RegistryAway, RegistryRefuses."""
-        body = {"schema": json.dumps(schema), "schemaType": "AVRO"}
+        body, began = {"schema": json.dumps(schema), "schemaType": "AVRO"}, self._clock()
         try:
             number = self._ask(f"/subjects/{subject}/versions", body)["id"]
             if isinstance(number, int) and 0 <= number < 1 << 32:
                 return number
             raise ValueError(f"no id: {number!r}")
         except HTTPError as error:
-            if error.code >= _SERVER_ERROR:
-                raise self._gone(error) from error
+            if error.code >= _SERVER_ERROR or error.code in _PASSING:
+                raise self._gone(error, began) from error
             raise RegistryRefuses(f"schema registry {self._url} refuses {subject}: {error}") from error
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise self._gone(error) from error
+        except (OSError, HTTPException, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._gone(error, began) from error
 
     def _ask(self, path: str, body: Any = None) -> Any:
         if self._away is not None and self._clock() < self._away[0]:
@@ -81,10 +86,9 @@ class Registry:
         except HTTPError as error:
             error.close()
             raise
-        except (OSError, HTTPException) as error:
-            raise self._gone(error) from error
 
-    def _gone(self, error: Exception) -> RegistryAway:
-        why = f"schema registry {self._url} does not answer: {error}"
-        self._away = (self._clock() + AGAIN_AFTER_SECONDS, why)
+    def _gone(self, error: Exception, began: float) -> RegistryAway:
+        why, now = f"schema registry {self._url} does not answer: {error}", self._clock()
+        pause = max(AGAIN_AFTER_SECONDS, AGAIN_AFTER_TIMES * (now - began))
+        self._away = (now + min(pause, AGAIN_AFTER_SECONDS_MAX), why)
         return RegistryAway(why)

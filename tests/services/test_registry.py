@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -270,6 +271,23 @@ def test_a_registry_that_was_away_is_asked_again() -> None:
         assert registry.schema_of(1) == {"type": "long"} and registry.schema_of(2) is None
 
 
+def test_a_registry_that_takes_its_time_to_fail_costs_a_small_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = [0.0], [0]
+
+    def deaf(*_: object, **__: object) -> NoReturn:
+        now[0] += WITHIN_SECONDS
+        asked[0] += 1
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("services.registry.urlopen", deaf)
+    registry = Registry("http://registry", clock=lambda: now[0])
+    while now[0] < 600.0:
+        with pytest.raises(RegistryAway, match="timed out"):
+            registry.schema_of(1)
+        now[0] += 0.5
+    assert 5 < asked[0] < 60.0 / WITHIN_SECONDS
+
+
 def test_user_and_password_of_the_url_are_used_and_never_told() -> None:
     with fake_registry() as server:
         url = server.url.replace("://", "://shop:s%20cret@") + "/"
@@ -297,6 +315,7 @@ def test_user_and_password_of_the_url_are_used_and_never_told() -> None:
     [
         (409, b"{}", RegistryRefuses),
         (422, b"{}", RegistryRefuses),
+        (429, b"{}", RegistryAway),
         (500, b"{}", RegistryAway),
         (200, b"<html>", RegistryAway),
         (200, b"[]", RegistryAway),
