@@ -39,6 +39,16 @@ class Blocker:
         time.sleep(3_600)  # noqa: ASYNC251
 
 
+@workflow.defn(sandboxed=False)
+class Slow:
+    """Takes longer than others wait for it, and is done: a long replay on a busy machine, a computation."""
+
+    @workflow.run
+    async def run(self) -> str:
+        time.sleep(17)  # noqa: ASYNC251
+        return "done"
+
+
 @workflow.defn
 class Harmless:
     @workflow.run
@@ -46,4 +56,4 @@ class Harmless:
         return "done"
 
 
-WORKFLOWS = [Killer, TimerKiller, Blocker, Harmless]
+WORKFLOWS = [Killer, TimerKiller, Blocker, Slow, Harmless]

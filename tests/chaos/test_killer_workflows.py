@@ -1,5 +1,5 @@
 """Code that kills its process is held: in its very first task (the run is begun all the same, and goes on once somebody has mended it),
-and from a timer, whatever else arrives on its partition. So is code whose process is killed for it, since it blocks.
+and from a timer, whatever else arrives on its partition. So is code whose process is killed for it, since it blocks; not what is slow.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from odradek.broker.ports import free_ports
 from odradek.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from odradek.config import Settings
 from odradek.service import RPCError
+from odradek.wire.partitioner import partition_for
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -36,6 +37,11 @@ def environment(bootstrap: str, namespace: str, tmp_path: Path, **more: str) -> 
         "PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}",
     }
     return os.environ | ours | more
+
+
+def key_on(settings: Settings, name: str, partition: int) -> str:
+    """An id on that partition."""
+    return next(key for n in itertools.count() if partition_for((key := f"{name}{n}").encode(), settings.partitions) == partition)
 
 
 @asynccontextmanager
@@ -117,6 +123,22 @@ async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(
         assert deaths == 6, "three before an owner was careful, three over the timer"
         assert len(others) > 5 * deaths
         assert await asyncio.gather(*others) == ["done"] * len(others)  # none of them is held
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_run_that_takes_long_is_not_held_in_place_of_the_killer_beside_it(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+    settings = Settings(address=bootstrap, namespace=namespace, partitions=2)
+    client = await Client.connect(settings=settings)
+    ids = [key_on(settings, name, partition) for partition, name in enumerate(("killer", "slow"))]
+    started = [
+        await client.start_workflow(kind, *arguments, id=each, task_queue="q", rpc_timeout=timedelta(seconds=1))  # nobody serves yet
+        for kind, each, arguments in (("Killer", ids[0], ["never"]), ("Slow", ids[1], []))
+    ]
+    ours = environment(bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="2", ODRADEK_DEADLOCK_TIMEOUT="120s")
+    async with worker_of(ours, tmp_path / "log"):
+        await held(started[0])
+        assert await started[1].result() == "done"
 
 
 async def not_live(port: str) -> None:

@@ -133,6 +133,44 @@ def test_others_go_on_beside_a_trial_that_takes_too_long(monkeypatch: pytest.Mon
             pass
 
 
+def test_what_owners_died_over_does_not_pass_a_long_trial_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be what kills the process, and the one beside it, which was slow and nothing else, was held in its place."""
+    monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.05)
+    of_process, ran, tried = Trials(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with of_process.step(at(1), goes_on):
+            ran.set()
+
+    def trial() -> bool:
+        with of_process.alone(at(2), goes_on) as alone:
+            tried.set()
+            return alone
+
+    with ThreadPoolExecutor() as pool:
+        with of_process.alone(at(0), goes_on):
+            waiting = pool.submit(trial)
+            with of_process.step(at(0), goes_on):
+                pool.submit(other).result(10)
+                assert ran.is_set() and not tried.wait(0.3), "it waits, others do not"
+            pool.submit(other).result(10)
+            assert not tried.is_set(), "what the long one did is not committed yet"
+        assert waiting.result(10)
+
+
+def test_a_trial_that_nobody_ends_keeps_another_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(trials, "TRIALS_PATIENCE_SECONDS", 0.1)
+    of_process = Trials()
+
+    def trial() -> bool:
+        with of_process.alone(at(1), goes_on) as alone:
+            return alone
+
+    with ThreadPoolExecutor() as pool, of_process.alone(at(0), goes_on), of_process.step(at(0), goes_on):
+        assert pool.submit(trial).result(10) is False
+
+
 def test_the_successor_of_a_lane_that_does_not_come_back_says_nothing_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have the same partition; the successor is dropped again and again, since the store is still locked."""
     monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.05)

@@ -4,8 +4,9 @@ The lanes of a process die together, those of all its queues. A workflow that ki
 others stands what that one has just named: the same, life after life, since each life takes the same way. So what was named when an owner
 died is tried alone, and at a moment of chance: who dies then died over it, or was killed from outside in those milliseconds.
 
-Others wait for steps of `PATIENCE_SECONDS` at most: a trial whose step takes longer keeps nobody any more. Its death counts all the same:
-workflow code that blocks for so long is what its process is ended for, by whoever watches it.
+Others wait for steps of `PATIENCE_SECONDS` at most: a trial whose step takes longer is passed by. Its death counts all the same: workflow
+code that blocks for so long is what its process is ended for, by whoever watches it. So what owners died over, too, does not pass it by: it
+may be what kills, and the slow one would be blamed for that. A step that ends lets it come next; one that does not has its process ended.
 
 Never: keeps a lane that has to stop, or a claim of a lane that was dropped.
 """
@@ -20,6 +21,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 PATIENCE_SECONDS = 15.0  # with one step: of a trial, or one that a trial waits for. A call that blocks takes longer than any wait is worth
+TRIALS_PATIENCE_SECONDS = 600.0  # ... of a trial, with that of another: whoever ends processes for such a step has done so by then
 SPREAD_SECONDS = 1.0  # a trial begins within this time: whatever kills the process at the same moment of each life finds it elsewhere
 _LOOK_SECONDS = 0.25
 
@@ -37,6 +39,7 @@ class Trials:
         self._changed = threading.Condition(threading.Lock())
         self._running: dict[Hashable, float] = {}  # since when
         self._alone: Hashable | None = None
+        self._passed: set[Hashable] = set()  # trials whose step takes long
 
     def forked(self) -> None:
         """In a child process, which has none of the lanes: whatever they were at, and whoever had the lock."""
@@ -58,8 +61,8 @@ class Trials:
 
     @contextmanager
     def alone(self, lane: Hashable, check_stop: CheckStop) -> Iterator[bool]:
-        """Nobody else runs workflow code during the body, unless a step of it takes long; False: somebody does, who does not end.
-        Raises as `step`."""
+        """Nobody else runs workflow code during the body, unless a step of it takes long, nor tries anything alone even then; False:
+        somebody does, who does not end. Raises as `step`."""
         try:
             yield self._claim(lane, check_stop)
         finally:
@@ -69,15 +72,16 @@ class Trials:
         """That lane runs nothing and claims nothing, whatever became of it. Idempotent."""
         with self._changed:
             self._running.pop(lane, None)
+            self._passed.discard(lane)
             if self._alone is lane:
                 self._alone = None
             self._changed.notify_all()
 
     def _claim(self, lane: Hashable, check_stop: CheckStop) -> bool:
         with self._changed:
-            self._wait_for_trials(lane, check_stop)
+            self._wait_for_trials(lane, check_stop, also_passed=True)
             self._alone = lane
-            while any(not self._outlasts(other) for other in self._others(lane)):
+            while any(not self._outlasts(other, PATIENCE_SECONDS) for other in self._others(lane)):
                 self._changed.wait(_LOOK_SECONDS)
                 check_stop()
             alone = not self._others(lane)
@@ -86,21 +90,27 @@ class Trials:
                 self._changed.notify_all()
             return alone
 
-    def _wait_for_trials(self, lane: Hashable, check_stop: CheckStop) -> None:
-        while self._alone is not None and self._alone is not lane:
-            if self._outlasts(self._alone):
-                self._alone = None
-                self._changed.notify_all()
-                return
+    def _wait_for_trials(self, lane: Hashable, check_stop: CheckStop, *, also_passed: bool = False) -> None:
+        while self._trial_beside(lane) or (also_passed and self._passed_beside(lane)):
             self._changed.wait(_LOOK_SECONDS)
             check_stop()
+
+    def _trial_beside(self, lane: Hashable) -> bool:
+        if self._alone is not None and self._alone is not lane and self._outlasts(self._alone, PATIENCE_SECONDS):
+            self._passed.add(self._alone)
+            self._alone = None
+            self._changed.notify_all()
+        return self._alone is not None and self._alone is not lane
+
+    def _passed_beside(self, lane: Hashable) -> bool:
+        return any(not self._outlasts(trial, TRIALS_PATIENCE_SECONDS) for trial in self._passed - {lane})
 
     def _others(self, lane: Hashable) -> set[Hashable]:
         return self._running.keys() - {lane}
 
-    def _outlasts(self, lane: Hashable) -> bool:
-        """Whether a step of that lane runs for longer than others wait."""
-        return time.monotonic() - self._running.get(lane, float("inf")) >= PATIENCE_SECONDS
+    def _outlasts(self, lane: Hashable, seconds: float) -> bool:
+        """Whether a step of that lane runs for so long."""
+        return time.monotonic() - self._running.get(lane, float("inf")) >= seconds
 
 
 #: Of this process: whatever number of workers and queues it has, they die together.
