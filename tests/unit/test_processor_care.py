@@ -191,6 +191,23 @@ def test_a_lane_that_was_careful_accuses_nobody_over_the_cluster() -> None:
     assert care.accuse("input/1/w") == 1, "what was counted stays"
 
 
+def test_what_was_named_and_not_tried_is_as_if_it_had_not_been() -> None:
+    care = _named(_deaths(OWNS_BEFORE_CARE), "input/1/w")
+    assert care.blames
+    care.withdraw()
+    assert not care.blames and care.processing == "" and not _next(care).deaths_over("input/1/w")
+    care = _named(_deaths(OWNS_BEFORE_CARE + 2, "input/1/w"), "input/1/w")
+    care.withdraw()
+    assert not care.blames and care.processing == "input/1/w"
+    assert _next(care).deaths_over("input/1/w") == 2, "what was counted stays"
+
+
+def test_a_trial_beside_others_blames_nobody_more() -> None:
+    care = _deaths(OWNS_BEFORE_CARE + 2, "input/1/w")
+    care.accuse("input/1/w", alone=False)
+    assert not care.blames and _next(care).deaths_over("input/1/w") == 2
+
+
 def test_an_owner_that_lives_is_proven_once() -> None:
     care = _deaths(2)
     assert not care.proven(PROVEN_AFTER_SECONDS - 1)

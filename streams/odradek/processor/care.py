@@ -5,7 +5,8 @@ position row until it has come through what was there when it began, or fell due
 behind inputs, so that inputs that were applied clear inputs alone. From the third in a row on, a lane takes what is suspect, inputs or
 timers, one a transaction, and names it in the row first. What three in a row died over is held, and set aside if that does not help: a
 guilty one is what each of them names, an innocent one is named when somebody kills the process just then, which happens, and thrice in a
-row does not. An own that ended over the cluster is no death.
+row does not. An own that ended over the cluster is no death, nor a stop before what was named had run, also in the eyes of another process
+(`released.py`).
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ class Care:
         """For the position row: what the next owner counts one on to if this one dies now."""
         return self._at_hand_deaths if self._at_hand else max(0, self._accused_deaths - 1)
 
+    @property
+    def blames(self) -> bool:
+        """Whether the next owner counts a death over what the position row names, if this one dies now."""
+        return bool(self._at_hand) and self._named == self._at_hand
+
     def deaths_over(self, name: str) -> int:
         """Of owners in a row, all over this."""
         return self._accused_deaths if name == self._accused else 0
@@ -85,6 +91,16 @@ class Care:
         if not self._blameless:
             self.owns += 1
             self.input_owns += 1
+
+    def spare(self, name: str) -> None:
+        """Before `own`: who named this in the row is over without blame, whichever process it was of."""
+        self._named, self._blameless = name, True
+
+    def withdraw(self) -> None:
+        """For the position row: what was named, and is not done, has not been tried. What was counted stays."""
+        if self._at_hand_deaths:
+            self._accused, self._accused_deaths = self._named, self._at_hand_deaths
+        self._at_hand = self._named = ""
 
     def ended(self, *, blameless: bool) -> None:
         """This own is over, and the lane lives. blameless: the cluster was the reason."""

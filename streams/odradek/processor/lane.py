@@ -27,7 +27,7 @@ from typing import Protocol
 from confluent_kafka import KafkaException
 
 from odradek.engine import ports
-from odradek.engine.ports import Batch, Effects, Engine, OutletUnavailableError, RowChange
+from odradek.engine.ports import Batch, Effects, Engine, OutletUnavailableError, RowChange, TablesError
 from odradek.engine.task_timer import marks
 from odradek.engine.timers import removes_rows
 from odradek.exceptions import LaneError, OdradekError
@@ -36,6 +36,7 @@ from odradek.processor import faults
 from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, DEATHS_BEFORE_HOLDING, PROVEN_AFTER_SECONDS, SOON_MS, Care
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
+from odradek.processor.healing import may_pass
 from odradek.processor.held import HeldRuns, held_rows, held_summary
 from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.intake import Intake
@@ -45,11 +46,13 @@ from odradek.processor.outputs import dead_letter, encode_rows, output_records, 
 from odradek.processor.pacing import Pacing
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, UnreadableRowError, destroy
+from odradek.processor.tables import StoredTables
 from odradek.processor.timers import Timers
 from odradek.processor.transaction import POSITION_KEY, Transactions
 from odradek.processor.trials import moment
 from odradek.processor.tripwires import first_start, known_start
 from odradek.processor.unended import Place, open_ends, says_nothing_at
+from odradek.processor.unreadable_rows import UnreadableRows
 from odradek.processor.work import (
     CLUSTER_ERRORS,
     Work,
@@ -121,7 +124,7 @@ class Lane(threading.Thread):
         self._fault = faults.fault_hook()
         self._drops = 0
         self._pacing = Pacing()
-        self._unreadable = ""  # why a row could not be read, for which the store was rebuilt last
+        self._unreadable = UnreadableRows(services, partition)
         self._defects = 0  # in a row, without progress
         self._unended: deque[Place] = deque()
         self._restore_remaining = 0
@@ -169,6 +172,7 @@ class Lane(threading.Thread):
     def stop(self) -> None:
         """Finish the running transaction and leave."""
         self._stopping.set()
+        self._transactions.released.leave()
         self.inbox.wake()
 
     def gap(self, error: OdradekError) -> None:
@@ -197,13 +201,18 @@ class Lane(threading.Thread):
                 except Dropped as reason:
                     self._drop(reason)
                 except OutletUnavailableError as error:  # a topic of every lane: the next own says what a person has to mend, or goes on
+                    self._say(LaneError(str(error), topic=self._services.events_topic, partition=self.partition))
                     self._drop(Dropped(str(error), blameless=True))
                 except StoreLockedError as error:  # a lane of the past that has not let go yet, or a stranger: left alone
-                    self.error = error
+                    self._say(error)
                     self._drop(Dropped(str(error)))
                 except StoreCorruptError as error:
                     self._rebuild(error)
-                except (Stopping, OdradekError):
+                except Stopping:
+                    self._withdraw()
+                    raise
+                except OdradekError as error:
+                    self._transactions.released.ended(blameless=may_pass(error))
                     raise
                 except BaseException as error:  # a defect of this host, or a watchdog's exception that came late
                     self._unexpected(error)
@@ -221,17 +230,12 @@ class Lane(threading.Thread):
                 self._become(LaneState.CLOSED)
 
     def _rebuild(self, error: StoreCorruptError) -> None:
-        """Drop the lane and its store. Raises OdradekError for a row that came back from `state` as it was: a newer version's, most likely.
-        It passes if the schema is published after all."""
-        if isinstance(error, UnreadableRowError):
-            if error.reason == self._unreadable:
-                services = self._services
-                raise OdradekError(
-                    f"{services.events_topic}[{self.partition}]: {error.reason}. `{services.state_topic}` itself has it so: most likely a "
-                    f"newer version wrote it. Run that version, or a newer one; nothing is lost"
-                ) from error
-            self._unreadable = error.reason
-        self._drop(Dropped(str(error)))
+        """Drop the lane and its store. Raises OdradekError for a row that came back from `state` as it was."""
+        self._say(error)
+        if isinstance(error, UnreadableRowError) and not self._unreadable.rebuilds(error):
+            self._drop(Dropped(error.reason, blameless=True))
+            return
+        self._drop(Dropped(str(error), blameless=True))
         destroy(self._services.store_path(self.partition))
 
     def _unexpected(self, error: BaseException) -> None:
@@ -243,8 +247,19 @@ class Lane(threading.Thread):
             raise LaneError(text, topic=self._services.events_topic, partition=self.partition) from error
         self._drop(Dropped(text))
 
-    def _fail(self, error: OdradekError) -> None:
+    def _say(self, error: OdradekError) -> None:
+        """Why it does not run. Without the frames that raised it: they hold the lane, which holds the error."""
         self.error = error
+        chain: list[BaseException] = []
+        each: BaseException | None = error
+        while each is not None and each not in chain:  # two may be each other's cause and context
+            chain.append(each)
+            each = each.__cause__ or each.__context__
+        for each in chain:
+            each.__traceback__ = None
+
+    def _fail(self, error: OdradekError) -> None:
+        self._say(error)
         logger.error("lane %s/%d stops: %s", self._services.events_topic, self.partition, error)
         self._become(LaneState.FAILED)
         self._failed(self.partition, error)
@@ -283,6 +298,8 @@ class Lane(threading.Thread):
         assert row is None or isinstance(row, PositionRow)
         position = first_start(services, partition, store) if row is None else known_start(services, partition, row, identity)
         self._transactions.stand(store, identity, position, row.open_runs if row else 0)
+        if row is not None and self._transactions.released.forgives(row):
+            self._care.spare(row.processing)
         self._care.own(row)
         if self._care.careful:
             level = logging.WARNING if self._care.accused else logging.INFO
@@ -445,10 +462,13 @@ class Lane(threading.Thread):
             batch = Batch(time_ms, work.sorted.inputs, work.timers, refused)
             try:
                 with self._services.trials.step(self, self._check_stop):
-                    effects = self._engine.step(self._store, self._services.outlet, batch)
+                    self._transactions.released.begins()
+                    effects = self._engine.step(StoredTables(self._store), self._services.outlet, batch)
                 self.tally.step_seconds.observe(time.monotonic() - began)
+            except TablesError as error:
+                raise error.reason from None
             except (Stopping, LaneError, OutletUnavailableError):
-                raise  # told to; the store's; the cluster's
+                raise  # told to; of this lane; the cluster's
             except Exception as error:  # a defect of the engine, not of workflow code
                 logger.exception("lane %d: the engine failed on offsets %s", self.partition, work.offsets())
                 self._engine.evict_all()
@@ -626,6 +646,16 @@ class Lane(threading.Thread):
         self._care.over()
         self._commit_position()
 
+    def _withdraw(self) -> None:
+        """Told to stop: what is named was not tried, and counts for nothing. In a file at once, in the row if this own still writes it."""
+        named = self._transactions.released.ended(blameless=True)
+        if named and self._state in (LaneState.RUNNING, LaneState.RETRYING):
+            self._care.withdraw()
+            try:
+                self._commit_position()
+            except (Dropped, OdradekError) as error:
+                logger.info("lane %s/%d: the name of what was not tried stays: %s", self._services.events_topic, self.partition, error)
+
     def _drop(self, reason: Dropped) -> None:
         """Believe nothing of the last transaction, abort nothing; wait, and make sure that the partition is still ours."""
         self.counters.dropped += 1
@@ -635,6 +665,7 @@ class Lane(threading.Thread):
         self._become(LaneState.DROPPED)
         self._let_go()
         self._care.ended(blameless=reason.blameless)
+        self._transactions.released.ended(blameless=reason.blameless)
         if ran_inputs:
             self._services.outlet.doubt()
         self._drops = 1 if ran else self._drops + 1  # one that ran for a while begins the back-off anew

@@ -21,6 +21,7 @@ from odradek.processor.delivery_reports import DeliveryReports, Report
 from odradek.processor.errors import Dropped, Refused
 from odradek.processor.outlet import UNBOUNDED, Record
 from odradek.processor.pacing import LONG_SECONDS, ByteBound
+from odradek.processor.released import Released
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore
 from odradek.processor.tally import Tally
@@ -48,6 +49,7 @@ class Transactions:
     """Of one lane, over all its owns. `fenced` and `restored` give it what an own has, `let_go` takes it.
 
     position: the next input to apply; -1 before it is known.  open_runs: of the partition, as committed.  committed_at: monotonic.
+    released: names in the position row that count for nothing.
     """
 
     def __init__(self, services: LaneServices, partition: int, tally: Tally, fault: Callable[[str], None] | None) -> None:
@@ -56,6 +58,7 @@ class Transactions:
         self.committed_at = 0.0
         self.batch = services.batch_bytes  # what batches of the producer have at most
         self.bytes = ByteBound()
+        self.released = Released(services.store_path(partition).with_suffix(".released"))
         self.identity = PositionRow(offset=0, events_topic_id="", state_topic_id="", partitions=0)
         self._services = services
         self._partition = partition
@@ -117,6 +120,7 @@ class Transactions:
         )
         position_value = self._services.codec.encode_row(row)
         self._changelog_offset = -1
+        self.released.sends(row, names=care.blames)
         report = self._reports.begin(several_parts=len(parts) > 1)
         try:
             producer.begin_transaction()
@@ -141,6 +145,7 @@ class Transactions:
         if self._changelog_offset < 0:
             raise Dropped("committed, but the broker did not tell the offset of the position row")
 
+        self.released.stands(names=care.blames)
         rows[_POSITION_STATE_KEY] = position_value
         self._store.apply(rows.items(), self._changelog_offset + 1, time_ms)
         self.open_runs = open_runs
