@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import subprocess
@@ -130,6 +131,34 @@ def test_row_of_a_schema_that_nobody_knows(store: LaneStore) -> None:
     store.apply([(key, value[:2] + bytes(8) + value[10:])], 1, 1)
     with pytest.raises(UnreadableRowError, match="fingerprint 0000000000000000"):
         store.get(ports.TIMER, "a")
+
+
+def test_a_damaged_row_says_which_it_is(store: LaneStore) -> None:
+    key, value = _timer("a", 1)
+    store.apply([(key, value[:-1])], 1, 1)
+    with pytest.raises(UnreadableRowError, match="row 'timer/a' cannot be read") as caught:
+        store.get(ports.TIMER, "a")
+    assert not caught.value.unknown_schema
+
+
+@pytest.mark.parametrize("left", ["by its reader", "by an error, whose traceback is kept"])
+def test_a_scan_that_was_left_keeps_no_closed_store_locked(store: LaneStore, left: str) -> None:
+    """The next owner of the partition met the lock, until the garbage collector came by."""
+    gc.disable()
+    try:
+        (first, value), (second, _) = _timer("a", 1), _timer("b", 2)
+        store.apply([(first, value), (second, value[:-1])], 1, 1)
+        rows = store.scan(ports.TIMER, "")
+        assert next(rows)[0] == "a"
+        kept: list[UnreadableRowError] = []
+        if left != "by its reader":
+            with pytest.raises(UnreadableRowError) as caught:
+                next(rows)
+            kept.append(caught.value)
+        store.close()
+        LaneStore.open(store.path, ME).close()
+    finally:
+        gc.enable()
 
 
 def test_stores_that_nobody_came_back_to(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from odradek.engine.ports import (
     OutletUnavailableError,
     RowChange,
     Tables,
+    TablesError,
 )
 from odradek.engine.queries import run_queries
 from odradek.engine.reads import answer_reads, expired_reply, settle_waiters
@@ -232,7 +233,7 @@ def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
         if step.retired:
             remove_retired(step)
         return done
-    except (TaskRefusedError, OutletUnavailableError):
+    except (TaskRefusedError, OutletUnavailableError, TablesError):
         raise
     except Exception as error:
         raise _Broken(part, position) from error

@@ -30,8 +30,19 @@ EXECUTIONS = "executions"
 DEAD_LETTERS = "dead-letters"
 
 
+class TablesError(Exception):
+    """The tables cannot be read; `reason` is for the host. No input or timer is to blame: the engine lets it through."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class Tables(Protocol):
-    """Read side of a lane's tables as of the last commit. Keys as documented in `odradek.wire.state`."""
+    """Read side of a lane's tables as of the last commit. Keys as documented in `odradek.wire.state`.
+
+    Raises `TablesError` and `OutletUnavailableError`.
+    """
 
     def get(self, table: str, key: str) -> Row | None: ...
 

@@ -14,7 +14,8 @@ import os
 import shutil
 import time
 import typing
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -71,7 +72,12 @@ class StoreCorruptError(StateStoreError):
 
 
 class UnreadableRowError(StoreCorruptError):
-    """A row of a schema that nobody published. If `state` has it so, the store is no better for being rebuilt."""
+    """A row that is damaged, or of a schema that nobody published (`unknown_schema`), or not yet. If `state` has it so, the store is no
+    better for being rebuilt."""
+
+    def __init__(self, path: str, reason: str, *, unknown_schema: bool = False) -> None:
+        super().__init__(path, reason)
+        self.unknown_schema = unknown_schema
 
 
 class StoreLockedError(StateStoreError):
@@ -101,6 +107,8 @@ class LaneStore:
         self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]  # a property; the stubs say method
         self._flushed_at = time.monotonic()
         self._dirty = False
+        # Scans that nobody has read to their end: a cursor holds the files, and with them the lock, also of a store that was closed.
+        self._scans: weakref.WeakSet[Generator[tuple[str, Row], None, None]] = weakref.WeakSet()
 
     # --- Tables
 
@@ -110,32 +118,40 @@ class LaneStore:
             raw = self._db.get(f"{table}/{key}".encode())
         except Exception as error:
             raise translate(error, self.path) from error
-        return None if raw is None else self._decode(raw)
+        return None if raw is None else self._decode(raw, f"{table}/{key}")
 
     def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
         """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. 0: no limit."""
-        head = f"{table}/".encode()
-        low = head + prefix.encode()
+        scan = self._scan(f"{table}/".encode(), prefix.encode(), start.encode(), limit, reverse)
+        self._scans.add(scan)
+        return scan
+
+    def _scan(self, head: bytes, prefix: bytes, start: bytes, limit: int, reverse: bool) -> Generator[tuple[str, Row], None, None]:
+        low, cut, found = head + prefix, len(head), 0
         cursor = self._db.iter()  # bounds in ReadOptions do not hold in raw mode: each key is looked at
-        if reverse:
-            cursor.seek_for_prev(min(low + b"\xff", head + start.encode()) if start else low + b"\xff")  # no UTF-8 text holds this byte
-        else:
-            cursor.seek(max(low, head + start.encode()))
-        step = cursor.prev if reverse else cursor.next
-        cut, found = len(head), 0
-        while cursor.valid():
-            key = cursor.key()
-            if not key.startswith(low):
-                return
-            yield key[cut:].decode(), self._decode(cursor.value())
-            found += 1
-            if found == limit:
-                return
-            step()
         try:
-            cursor.status()
-        except Exception as error:
-            raise translate(error, self.path) from error
+            if reverse:
+                cursor.seek_for_prev(min(low + b"\xff", head + start) if start else low + b"\xff")  # no UTF-8 text holds this byte
+            else:
+                cursor.seek(max(low, head + start))
+            while cursor.valid():
+                key = cursor.key()
+                if not key.startswith(low):
+                    return
+                yield key[cut:].decode(), self._decode(cursor.value(), key.decode())
+                found += 1
+                if found == limit:
+                    return
+                if reverse:
+                    cursor.prev()
+                else:
+                    cursor.next()
+            try:
+                cursor.status()
+            except Exception as error:
+                raise translate(error, self.path) from error
+        finally:
+            del cursor  # not with this frame, which an error's traceback may keep
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every row as it stands, encoded: for comparisons of a restored store."""
@@ -176,6 +192,8 @@ class LaneStore:
 
     def close(self) -> None:
         """Flush and let go of the files. A full disk only costs the tail, which the changelog holds."""
+        for scan in list(self._scans):
+            scan.close()
         try:
             if self._dirty:
                 self.flush()
@@ -255,7 +273,7 @@ class LaneStore:
             raise
         return store
 
-    def _decode(self, raw: bytes) -> Row:
+    def _decode(self, raw: bytes, key: str) -> Row:
         try:
             return self.decode_row(raw)
         except NewerFormatError as error:
@@ -263,9 +281,9 @@ class LaneStore:
         except SchemaRegistryUnreachableError as error:  # what newer or older code wrote, and this process has not met yet
             raise OutletUnavailableError(str(error)) from error
         except UnknownSchemaError as error:
-            raise UnreadableRowError(str(self.path), f"a row cannot be read: {error}") from error
+            raise UnreadableRowError(str(self.path), f"row {key!r} cannot be read: {error}", unknown_schema=True) from error
         except UndecodableRecord as error:
-            raise StoreCorruptError(str(self.path), f"a row cannot be read: {error}") from error
+            raise UnreadableRowError(str(self.path), f"row {key!r} cannot be read: {error}") from error
 
 
 def destroy(path: Path) -> None:
