@@ -54,7 +54,8 @@ else:
     config |= {"statistics.interval.ms": 50, "stats_cb": next_callback}
 consumer = Consumer(config)
 consumer.subscribe([sys.argv[2]], on_assign=on_assign)
-consumer.poll(60)
+while not assigned:  # one may end with an error, of a topic that is new, before there is an assignment
+    consumer.poll(60)
 """
 
 #: Two delivery reports out of one `flush`; the first makes the call.
