@@ -24,7 +24,7 @@ from odradek.client import Client, RPCError, RPCStatusCode
 from odradek.client.kafka_transport import KafkaTransport
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.registry import SchemaRegistryUnreachableError, make_codec
+from odradek.kafka.registry import RegistryFraming, SchemaRegistryUnreachableError, make_codec
 from odradek.visibility.reader import VisibilityReader
 from odradek.wire.events import StartWorkflow
 from odradek.wire.headers import headers_for
@@ -261,6 +261,67 @@ async def test_client_that_meets_an_unknown_reply_while_the_registry_is_away(
             registry.start()
             assert await query == 1
             await until(lambda: bool(transport._reader().view._members), step=owner.announce)
+    finally:
+        owner.stop()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("url", ["with a registry"], indirect=True)
+async def test_who_has_started_needs_no_registry_for_what_this_version_writes(
+    settings: Settings, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither to write it nor to read it: who comes to the first record of a kind only when the registry has gone away."""
+    monkeypatch.setattr("odradek.kafka.registry._registry", RegistryFraming)  # to each his own, as in processes of their own
+    codec = make_codec(settings)
+    codec.prepare(RECORD_TYPES)
+    owner = FakeOwner(settings, "q", codec)
+    thread = threading.Thread(target=owner.run, daemon=True)
+    thread.start()
+    engine = Engine(settings.address, settings.namespace, settings.state_dir, schema_registry_url=settings.schema_registry_url)
+    engine.codec = engine.reader.codec = codec
+    host = ActivityHost(settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0))
+    running = asyncio.create_task(host.run())
+    try:
+        async with await Client.connect(settings=settings) as client:
+            await until(lambda: host.is_assigned or running.done())
+            registry.stop()
+            assert await asyncio.wait_for(client.execute_workflow("W", 1, id="w", task_queue="q"), 30) == 1
+            task = engine.task("note", "first")
+            engine.schedule(task)
+            assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Completed"]
+            transport = client._channel.transport
+            assert isinstance(transport, KafkaTransport)
+            reader = transport._reader()
+            await until(lambda: f"fake-{owner.queue}" in reader.view._members, step=owner.announce)
+    finally:
+        owner.stop()
+        thread.join(10)
+        await host.shutdown()
+        await running
+        engine.close()
+
+
+@pytest.mark.parametrize("url", ["with a registry"], indirect=True)
+async def test_client_says_that_an_answer_came_which_it_cannot_read(
+    settings: Settings, foreign: Foreign, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not that nobody answers: there is a processor, and no registry."""
+    owner = FakeOwner(settings, "q", make_codec(settings))
+    thread = threading.Thread(target=owner.run, daemon=True)
+    thread.start()
+    try:
+        async with await Client.connect(settings=settings) as client:
+            assert await client.execute_workflow("W", 1, id="w", task_queue="q") == 1
+            handle = client.get_workflow_handle("w", task_queue="q")
+            assert await handle.query("state") == 1
+            owner.encode = lambda record: foreign.encode(record, "newer schema, registry")
+            registry.stop()
+            with pytest.raises(RPCError, match=f"what came cannot be read: schema registry {registry.url} does not answer") as caught:
+                await handle.query("state", rpc_timeout=timedelta(seconds=3))
+            assert caught.value.status is RPCStatusCode.UNAVAILABLE
+            registry.start()
+            assert await handle.query("state") == 1
+            assert isinstance(client._channel.transport, KafkaTransport) and client._channel.transport.trouble == ""
     finally:
         owner.stop()
         thread.join(10)

@@ -58,6 +58,7 @@ from odradek.wire.events import ActivityReport
 from odradek.wire.headers import Headers, headers_for
 from odradek.wire.outcomes import MemberStatus
 from odradek.wire.schema import RECORD_TYPES
+from odradek.wire.tasks import ActivityTask, CancelActivityTask
 
 logger = logging.getLogger("odradek.activities")
 
@@ -202,7 +203,8 @@ class ActivityHost:
         self._schemas.open()
         with PlainProducer(self._settings) as producer:
             self._schemas.publish(producer, RECORD_TYPES)
-        self._codec.prepare((*get_args(ActivityReport), MemberStatus))  # a registry is asked now, not in the middle
+        # What it writes and what it reads: a registry is asked now, not in the middle.
+        self._codec.prepare((*get_args(ActivityReport), MemberStatus, ActivityTask, CancelActivityTask))
         if self._settings.activity_group == "share":
             self._admin.configure_group(names.activities_share_group(self.task_queue), GROUP_CONFIG)
             # The share group starts at the log's start; what a classic group did before it is not done again.

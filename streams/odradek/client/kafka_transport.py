@@ -38,7 +38,7 @@ from odradek.wire.codec import Codec
 from odradek.wire.errors import UnencodableRecord, WireError
 from odradek.wire.events import Event
 from odradek.wire.headers import headers_for
-from odradek.wire.outcomes import Reply
+from odradek.wire.outcomes import MemberStatus, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import EVENTS
 
@@ -50,6 +50,8 @@ MEMBERS_TIMEOUT_S = 5.0
 LOOK_AGAIN_S = 10.0
 # And after this where something is slow: a producer keeps a record for a topic that is gone for half a minute before it says so.
 LOOK_SLOW_S = 2.0
+# Why the latest reply could not be read is told to those who go without one for so long.
+_UNREAD_S = 15.0
 # What a record takes beside key and value: framing of the batch and of the record, header names and values.
 _RECORD_OVERHEAD = 512
 
@@ -77,6 +79,7 @@ class KafkaTransport:
         self._shared: list[TopicFacts] = []  # as they were at the start
         self._upkeep: TopicUpkeep | None = None
         self._in_doubt_until = 0.0  # monotonic: until members have had time to say something
+        self._unread: tuple[float, str] | None = None  # until when, monotonic, and why the latest reply could not be read
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_replies: OnReplies | None = None
         self._on_owners: OnOwners | None = None
@@ -130,7 +133,7 @@ class KafkaTransport:
         if self._settings.schema_registry_url is None:
             self._schemas.publish(self._producer, get_args(Event))
         else:
-            self._codec.prepare(get_args(Event))
+            self._codec.prepare((*get_args(Event), Reply, MemberStatus))  # a registry is asked now, not in the middle
 
     # --- queues
 
@@ -257,9 +260,14 @@ class KafkaTransport:
         try:
             self._codec.learn(value)
         except WireError as error:
-            logger.warning("a reply cannot be read, its request will be asked again: %s", error)
+            self._note_unread(error)
             return False
+        self._unread = None
         return True
+
+    def _note_unread(self, error: WireError) -> None:
+        logger.warning("a reply cannot be read, its request will be asked again: %s", error)
+        self._unread = time.monotonic() + _UNREAD_S, f"what came cannot be read: {error}"
 
     def _deliver(self, values: list[bytes]) -> None:
         replies = []
@@ -267,7 +275,7 @@ class KafkaTransport:
             try:
                 record = self._codec.decode(value)
             except WireError as error:
-                logger.warning("a reply cannot be read, its request will be asked again: %s", error)
+                self._note_unread(error)
                 continue
             if isinstance(record, Reply):
                 replies.append(record)
@@ -321,7 +329,10 @@ class KafkaTransport:
     def trouble(self) -> str:
         """See `Transport.trouble`."""
         missing = self._upkeep.missing if self._upkeep is not None else None
-        return str(missing) if missing is not None else ""
+        if missing is not None:
+            return str(missing)
+        unread = self._unread
+        return unread[1] if unread is not None and time.monotonic() < unread[0] else ""
 
     def _made_anew(self, topic: TopicFacts) -> None:
         """Somebody had deleted it. On the thread that looks after them."""

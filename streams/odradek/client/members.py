@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from odradek.client.transport import SILENCE_S, Owner
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
+from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.codec import Codec
 from odradek.wire.errors import WireError
@@ -35,6 +36,7 @@ class MembersView:
 
     def __init__(self) -> None:
         self.complete = False  # whether all that was there at the start has been read
+        self.in_doubt_until = 0.0  # monotonic: a member said something that cannot be read now
         self._members: dict[str, tuple[MemberStatus, float]] = {}  # member id -> status, when it counts as dead (monotonic)
         self._owners: dict[tuple[str, int], tuple[str, int]] = {}  # queue and partition -> member id and pid
 
@@ -71,7 +73,7 @@ class MembersView:
             if until - SILENCE_S + silence_s > now and status.kind == PROCESSOR and status.task_queue == task_queue
         ]
         if not processors:
-            return Owner.NONE
+            return Owner.UNKNOWN if now < self.in_doubt_until else Owner.NONE
         for status in processors:
             if any(lane.partition == partition and lane.state != STOPPED for lane in status.lanes):
                 return Owner.ALIVE
@@ -172,6 +174,8 @@ class MembersReader:
             status = self._codec.decode(value) if value else None
         except WireError as problem:
             logger.debug("members: a record of %s cannot be read: %s", self._topic, problem)
+            if isinstance(problem, SchemaRegistryUnreachableError):
+                self.view.in_doubt_until = time.monotonic() + SILENCE_S
             return
         key = message.key()
         member_id = key.decode(errors="replace") if isinstance(key, bytes) else str(key)

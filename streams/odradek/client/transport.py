@@ -73,8 +73,8 @@ class Transport(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why replies cannot come or owners cannot be seen, with its cure: a topic that everybody shares is gone. "" otherwise, and while
-        nothing has been slow: `owner` begins to find out."""
+        """Why replies cannot come or owners cannot be seen, with its cure: a topic that everybody shares is gone, or what came cannot be
+        read. "" otherwise, and while nothing has been slow: `owner` begins to find out."""
         ...
 
     async def queues(self) -> dict[str, bool]:
