@@ -65,7 +65,10 @@ class FakeRegistry:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer((HOST, self._port), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 64  # those who start ask for several ids at once
+
+        self._server = Server((HOST, self._port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 

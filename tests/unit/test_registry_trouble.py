@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ from odradek.kafka.registry import RegistryFraming, SchemaRegistryUnreachableErr
 from odradek.wire.codec import CONFLUENT_MARKER, encode
 from odradek.wire.errors import UnknownSchemaError
 from odradek.wire.events import SignalWorkflow
-from odradek.wire.schema import EVENT_TYPES
+from odradek.wire.schema import EVENT_TYPES, RECORD_TYPES
 from tests.kafka.fake_registry import FakeRegistry, fake_registry
 
 pytest.importorskip("authlib", reason="needs odradek[registry]")
@@ -92,6 +93,13 @@ def test_one_process_has_one_registry(registry: FakeRegistry) -> None:
     registry.always = None
     late = make_codec(settings(registry))
     assert late.encode(SignalWorkflow("w", "s")) == first.encode(SignalWorkflow("w", "s"))
+
+
+def test_those_who_start_together_ask_together(registry: FakeRegistry) -> None:
+    """A worker's processor and activities: neither asks for what the other has asked for."""
+    with ThreadPoolExecutor(4) as starting:
+        list(starting.map(lambda codec: codec.prepare(RECORD_TYPES), [make_codec(settings(registry)) for _ in range(4)]))
+    assert len(registry.asked) == len(RECORD_TYPES)
 
 
 def test_what_was_read_once_is_read_by_all_while_the_registry_is_away(registry: FakeRegistry) -> None:

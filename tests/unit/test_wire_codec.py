@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import json
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 import fastavro
 import msgspec
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from odradek.wire import history
 from odradek.wire.codec import Codec, decode, decode_row, encode, encode_row
 from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnencodableRecord, UnknownSchemaError
-from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, SignalWorkflow, StartWorkflow
+from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, QueryWorkflow, SignalWorkflow, StartWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired
 from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
 from odradek.wire.payload import Failure, Payload, RetryPolicy
@@ -356,6 +357,28 @@ def test_what_it_has_written_itself_is_read_without_asking() -> None:
     codec.prepare([SignalWorkflow])
     registry.find_by_id = None  # type: ignore[assignment]  # it is away
     assert codec.decode(codec.encode(SignalWorkflow("w", "s"))) == SignalWorkflow("w", "s")
+
+
+def test_a_registry_is_asked_for_several_ids_at_once() -> None:
+    """A start would take a minute with a slow one. The first refusal is raised, whatever others say."""
+    registry = Registry()
+    together = threading.Barrier(2)
+
+    def schema_id(record_type: RecordType) -> int:
+        together.wait(20)
+        return len(record_type.__name__)
+
+    registry.schema_id = schema_id  # type: ignore[method-assign]
+    codec = Codec(framing=registry)
+    codec.prepare([SignalWorkflow, StartWorkflow])
+    assert codec.encode(SignalWorkflow("w", "s"))[:5] == b"\0\0\0\0\x0e"
+    registry.schema_id = refuse  # type: ignore[method-assign]
+    with pytest.raises(UnencodableRecord, match="no QueryWorkflow"):
+        codec.prepare([SignalWorkflow, QueryWorkflow])
+
+
+def refuse(record_type: RecordType) -> NoReturn:
+    raise UnencodableRecord(f"no {record_type.__name__}")
 
 
 def test_confluent_framing_of_another_version() -> None:

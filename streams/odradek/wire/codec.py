@@ -18,6 +18,7 @@ import json
 import threading
 import typing
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,7 @@ SINGLE_OBJECT_MARKER = b"\xc3\x01"
 CONFLUENT_MARKER = b"\x00"
 _SINGLE_OBJECT_HEAD = 10
 _CONFLUENT_HEAD = 5
+_AT_ONCE = 8  # ids that a registry is asked for
 _ATTRIBUTE_TYPES = frozenset(arm.__name__ for arm in typing.get_args(history.Attributes))
 
 
@@ -53,7 +55,7 @@ class Framing(Protocol):
     """A schema registry, as the codec needs it."""
 
     def schema_id(self, record_type: RecordType) -> int:
-        """The id under which the registry holds our schema of this record. Called once a record type."""
+        """The id under which the registry holds our schema of this record. Called once a record type, on several threads at once."""
         ...
 
     def find_by_id(self, schema_id: int) -> str | None:
@@ -101,9 +103,13 @@ class Codec:
 
     def prepare(self, record_types: Iterable[RecordType]) -> None:
         """Have what `encode` needs for these, a registry's ids above all: one that refuses or is away says so now, not in the middle."""
-        for record_type in record_types:
-            if record_type not in self._heads:
+        missing = [record_type for record_type in record_types if record_type not in self._heads]
+        if self._framing is None or not missing:
+            for record_type in missing:
                 self._prepare(record_type)
+            return
+        with ThreadPoolExecutor(_AT_ONCE, "odradek-schemas") as asking:  # one after the other a slow one takes a minute
+            list(asking.map(self._prepare, missing))
 
     def _prepare(self, record_type: type[msgspec.Struct]) -> tuple[Any, bytes]:
         if record_type not in RECORD_TYPES:
