@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import pytest
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
@@ -20,7 +21,7 @@ from tests.kafka.fake_registry import FakeRegistry, fake_registry
 
 pytest.importorskip("authlib", reason="needs odradek[registry]")
 
-UNKNOWN = CONFLUENT_MARKER + (4_711).to_bytes(4, "big") + b"body"
+UNKNOWN, ANOTHER = (CONFLUENT_MARKER + schema_id.to_bytes(4, "big") + b"body" for schema_id in (4_711, 4_712))
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_what_was_read_once_is_read_by_all_while_the_registry_is_away(registry: 
         reader.decode(UNKNOWN)
     registry.stop()
     with pytest.raises(SchemaRegistryUnreachableError):
-        reader.decode(UNKNOWN)
+        reader.decode(ANOTHER)
     assert make_codec(settings(registry)).decode(value) == SignalWorkflow("w", "s")
 
 
@@ -120,6 +121,44 @@ def test_another_registry_is_another(registry: FakeRegistry) -> None:
         other.add("something else")
         codecs = [make_codec(settings(one)) for one in (registry, other)]
         assert [codec.encode(SignalWorkflow("w", "s"))[:5] for codec in codecs] == [b"\0\0\0\0\1", b"\0\0\0\0\2"]
+
+
+@dataclass
+class Without:
+    """Confluent's client of a registry that has no schema, and takes `after_s` to say so."""
+
+    after_s: float
+    now: float = 0.0
+    asked: int = 0
+    schema_str: str | None = None
+
+    def get_schema(self, schema_id: int) -> Self:
+        self.asked += 1
+        self.now += self.after_s
+        if self.schema_str is None:
+            raise SchemaRegistryError(404, 40403, "Schema not found")
+        return self
+
+
+@pytest.mark.parametrize(("after_s", "stood_s"), [(0.01, 2.0), (1.8, 12.0)])
+def test_many_records_of_an_id_that_a_registry_does_not_have_ask_for_it_once(after_s: float, stood_s: float) -> None:
+    """They are looked at again every half a second, in case it comes."""
+    client = Without(after_s)
+    framing = RegistryFraming("http://registry", client=client, clock=lambda: client.now)
+    while client.now < 60.0:
+        assert [framing.find_by_id(7) for _ in range(500)] == [None] * 500
+        client.now += 0.5
+    assert client.asked > 1 and client.asked * after_s < stood_s
+    client.schema_str = '"long"'
+    client.now += 60.0
+    assert framing.find_by_id(7) == '"long"'
+
+
+def test_any_number_of_ids_that_are_none_is_no_matter() -> None:
+    client = Without(0.0)
+    framing = RegistryFraming("http://registry", client=client, clock=lambda: client.now)
+    assert {framing.find_by_id(schema_id) for schema_id in range(5_000)} == {None}
+    assert len(framing._absent) <= 1_000
 
 
 # --- what it says

@@ -42,6 +42,9 @@ _BACK_OFF_S = 1.0
 #: service's only thread), and may not lose more than a small part of his time to a registry that takes connections and says nothing.
 _BACK_OFF_TIMES = 15
 _BACK_OFF_MAX_S = 60.0
+#: An id that it does not have may come. It is asked for again after this (and so many times, as above), whatever number of records has it.
+_ABSENT_S, _ABSENT_MAX_S = 0.5, 10.0  # its records are refused some 30 s after they came
+_ABSENT_MAX = 1_000  # ids that are remembered so: garbage has any number of them
 _ID_BITS = 32
 
 
@@ -78,6 +81,7 @@ class RegistryFraming:
         self._ids: dict[RecordType, int] = {}
         self._asking = {record_type: threading.Lock() for record_type in RECORD_TYPES}
         self._schemas: dict[int, str] = {}
+        self._absent: dict[int, float] = {}  # until when an id counts as one that it does not have
 
     def schema_id(self, record_type: RecordType) -> int:
         """Register our schema of a record (a registry answers with the id it has, if it has it) and give its id. OdradekError when it
@@ -114,17 +118,25 @@ class RegistryFraming:
     def find_by_id(self, schema_id: int) -> str | None:
         """The schema of an id, None when the registry does not have it."""
         if schema_id not in self._schemas:
+            began = self._clock()
+            if began < self._absent.get(schema_id, began):
+                return None
             self._check()
-            found = self._find(schema_id)
+            found = self._find(schema_id, began)
             if found is None:
+                self._note_absent(schema_id, began)
                 return None
             self._schemas[schema_id] = found
         return self._schemas[schema_id]
 
-    def _find(self, schema_id: int) -> str | None:
+    def _note_absent(self, schema_id: int, began: float) -> None:
+        if len(self._absent) >= _ABSENT_MAX:
+            self._absent.clear()
+        self._absent[schema_id] = self._again_at(_ABSENT_S, _ABSENT_MAX_S, began)
+
+    def _find(self, schema_id: int, began: float) -> str | None:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-        began = self._clock()
         try:
             found = self._client.get_schema(schema_id).schema_str
         except SchemaRegistryError as error:
@@ -143,9 +155,13 @@ class RegistryFraming:
             raise SchemaRegistryUnreachableError(self._url, self._failure[1])
 
     def _away(self, error: Exception | str, began: float) -> SchemaRegistryUnreachableError:
-        now = self._clock()
-        self._failure = (now + min(max(_BACK_OFF_S, _BACK_OFF_TIMES * (now - began)), _BACK_OFF_MAX_S), str(error))
+        self._failure = (self._again_at(_BACK_OFF_S, _BACK_OFF_MAX_S, began), str(error))
         return SchemaRegistryUnreachableError(self._url, str(error))
+
+    def _again_at(self, at_least_s: float, at_most_s: float, began: float) -> float:
+        """When it may be asked again, since asking it from `began` on came to nothing."""
+        now = self._clock()
+        return now + min(max(at_least_s, _BACK_OFF_TIMES * (now - began)), at_most_s)
 
 
 #: By process and URL, as long as a codec has it: who asks for what another one has learnt, or found away, has that. A process and its fork
