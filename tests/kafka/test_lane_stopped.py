@@ -105,7 +105,7 @@ def test_stops_while_the_cluster_is_in_trouble_are_no_deaths(wire: Wire, monkeyp
         trouble.setattr("odradek.processor.lane._BACKOFF_MAX_SECONDS", 60)
         if at == "in a commit that hangs":  # for longer than the process is left to it
             trouble.setattr(group, "STOP_LANES_SECONDS", 0.1)
-        for _ in range(DEATHS_BEFORE_GIVING_UP + 1):
+        for _ in range(3):
             made, lane = _started(wire)
             assert committing.wait(30)
             if at == "in the pause":
@@ -137,6 +137,7 @@ def test_a_stop_before_what_was_named_has_run_takes_the_name_out(wire: Wire) -> 
     _applied(wire)
 
 
+@pytest.mark.slow
 def test_a_death_behind_a_stop_that_was_forgiven_counts(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of the one says nothing of the other, not even one that came back."""
     _made_careful(wire)
