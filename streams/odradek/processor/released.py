@@ -23,6 +23,7 @@ from odradek.processor.errors import Stopping
 from odradek.wire.state import PositionRow
 
 logger = logging.getLogger(__name__)
+_decode = msgspec.json.Decoder(PositionRow).decode
 
 
 class Released:
@@ -81,7 +82,7 @@ class Released:
     def forgives(self, row: PositionRow) -> bool:
         """Whether whoever wrote this row has released what it names."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=PositionRow) == row
+            return _decode(self._path.read_bytes()) == row
         except FileNotFoundError:
             return False
         except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:

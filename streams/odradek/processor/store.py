@@ -89,6 +89,10 @@ class _Applied(msgspec.Struct, array_like=True):
     time_ms: int
 
 
+_decode_identity = msgspec.json.Decoder(StoreIdentity).decode
+_decode_applied = msgspec.msgpack.Decoder(_Applied).decode
+
+
 class LaneStore:
     """An open store. Reads and writes come from the lane's thread alone.
 
@@ -245,8 +249,8 @@ class LaneStore:
         db = _open_db(path)
         try:
             raw_identity, raw_applied = db.get(_IDENTITY), db.get(_APPLIED)
-            found = msgspec.json.decode(raw_identity, type=StoreIdentity) if raw_identity else None
-            applied = msgspec.msgpack.decode(raw_applied, type=_Applied) if raw_applied else None
+            found = _decode_identity(raw_identity) if raw_identity else None
+            applied = _decode_applied(raw_applied) if raw_applied else None
         except msgspec.DecodeError as error:
             db.close()
             raise StoreCorruptError(str(path), f"its identity cannot be read: {error}") from error

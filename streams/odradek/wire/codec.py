@@ -33,6 +33,7 @@ from odradek.wire.errors import NewerFormatError, UndecodableRecord, Unencodable
 from odradek.wire.foreign_schema import has_items_without_bytes, names_itself
 from odradek.wire.schema import RECORD_TYPES, RECORDS_BY_NAME, RecordType, fingerprint, schema_fingerprint
 from odradek.wire.state import FORMAT, Row
+from odradek.wire.struct_info import find_out
 
 SINGLE_OBJECT_MARKER = b"\xc3\x01"
 CONFLUENT_MARKER = b"\x00"
@@ -40,6 +41,8 @@ _SINGLE_OBJECT_HEAD = 10
 _CONFLUENT_HEAD = 5
 _AT_ONCE = 8  # ids that a registry is asked for
 _ATTRIBUTE_TYPES = frozenset(arm.__name__ for arm in typing.get_args(history.Attributes))
+
+find_out(*RECORD_TYPES)  # records of other versions are converted, by any thread
 
 
 class SchemaLookup(Protocol):

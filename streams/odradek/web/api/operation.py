@@ -21,6 +21,7 @@ from odradek.web.errors import ApiError, api_error, invalid
 from odradek.web.request_body import read_json
 from odradek.web.request_limit import handler_limit
 from odradek.web.segments import segment_text
+from odradek.wire.struct_info import find_out
 
 PREFIX = "/api/odradek/v1"
 
@@ -56,6 +57,9 @@ class Operation:
     parameters: type[msgspec.Struct] = Nothing
     body: type[msgspec.Struct] | None = None
     streams: bool = False
+
+    def __post_init__(self) -> None:
+        find_out(*(each for each in (self.parameters, self.body) if each is not None))
 
     def route(self) -> Route:
         """The operation as a route."""
