@@ -157,6 +157,9 @@ def test_a_scan_that_was_left_keeps_no_closed_store_locked(store: LaneStore, lef
             kept.append(caught.value)
         store.close()
         LaneStore.open(store.path, ME).close()
+        if left == "by its reader":
+            with pytest.raises(StateStoreError, match="closed while it was read"):
+                next(rows)
     finally:
         gc.enable()
 

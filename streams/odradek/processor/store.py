@@ -14,9 +14,9 @@ import os
 import shutil
 import time
 import typing
-import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rocksdict import (
@@ -31,7 +31,7 @@ from rocksdict import (
 )
 
 from odradek.engine.ports import OutletUnavailableError
-from odradek.exceptions import DiskFullError, OdradekError, StateFormatError, StateStoreError
+from odradek.exceptions import DiskFullError, LaneError, OdradekError, StateFormatError, StateStoreError
 from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.processor.manifest import DamagedFileError, check_files, is_open
 from odradek.wire.codec import decode_row
@@ -111,8 +111,8 @@ class LaneStore:
         self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]  # a property; the stubs say method
         self._flushed_at = time.monotonic()
         self._dirty = False
-        # Scans that nobody has read to their end: a cursor holds the files, and with them the lock, also of a store that was closed.
-        self._scans: weakref.WeakSet[Generator[tuple[str, Row], None, None]] = weakref.WeakSet()
+        # Of scans that nobody has read to their end: a cursor holds the files, and with them the lock, also of a store that was closed.
+        self._cursors: dict[int, list[Any]] = {}
 
     # --- Tables
 
@@ -124,28 +124,42 @@ class LaneStore:
             raise translate(error, self.path) from error
         return None if raw is None else self._decode(raw, f"{table}/{key}")
 
-    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
-        """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. 0: no limit."""
-        scan = self._scan(f"{table}/".encode(), prefix.encode(), start.encode(), limit, reverse)
-        self._scans.add(scan)
-        return scan
-
-    def _scan(self, head: bytes, prefix: bytes, start: bytes, limit: int, reverse: bool) -> Generator[tuple[str, Row], None, None]:
-        low, cut, found = head + prefix, len(head), 0
-        cursor = self._db.iter()  # bounds in ReadOptions do not hold in raw mode: each key is looked at
+    def scan(
+        self,
+        table: str,
+        prefix: str,
+        *,
+        start: str = "",
+        limit: int = 0,
+        reverse: bool = False,
+        failed: Callable[[LaneError], Exception] | None = None,
+    ) -> Iterator[tuple[str, Row]]:
+        """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. 0: no limit.
+        failed: what an error of the store is raised as."""
+        head = f"{table}/".encode()
+        low, begin, cut, found = head + prefix.encode(), head + start.encode(), len(head), 0
+        held = [self._db.iter()]  # bounds in ReadOptions do not hold in raw mode: each key is looked at
+        self._cursors[id(held)] = held
         try:
+            cursor: Any = held[0]
             if reverse:
-                cursor.seek_for_prev(min(low + b"\xff", head + start) if start else low + b"\xff")  # no UTF-8 text holds this byte
+                cursor.seek_for_prev(min(low + b"\xff", begin) if start else low + b"\xff")  # no UTF-8 text holds this byte
             else:
-                cursor.seek(max(low, head + start))
+                cursor.seek(max(low, begin))
             while cursor.valid():
                 key = cursor.key()
                 if not key.startswith(low):
                     return
-                yield key[cut:].decode(), self._decode(cursor.value(), key.decode())
+                name = key.decode()
+                row = self._decode(cursor.value(), name)
+                cursor = None  # `close` takes it from whoever reads no further
+                yield name[cut:], row
                 found += 1
                 if found == limit:
                     return
+                if not held:
+                    raise StateStoreError(str(self.path), "it was closed while it was read")
+                cursor = held[0]
                 if reverse:
                     cursor.prev()
                 else:
@@ -154,8 +168,14 @@ class LaneStore:
                 cursor.status()
             except Exception as error:
                 raise translate(error, self.path) from error
+        except LaneError as error:
+            if failed is None:
+                raise
+            raise failed(error) from error
         finally:
-            del cursor  # not with this frame, which an error's traceback may keep
+            cursor = None  # not with this frame, which an error's traceback may keep
+            held.clear()
+            self._cursors.pop(id(held), None)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every row as it stands, encoded: for comparisons of a restored store."""
@@ -196,8 +216,8 @@ class LaneStore:
 
     def close(self) -> None:
         """Flush and let go of the files. A full disk only costs the tail, which the changelog holds."""
-        for scan in list(self._scans):
-            scan.close()
+        for held in list(self._cursors.values()):
+            held.clear()
         try:
             if self._dirty:
                 self.flush()

@@ -23,7 +23,4 @@ class StoredTables:
             raise TablesError(error) from error
 
     def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
-        try:
-            yield from self._store.scan(table, prefix, start=start, limit=limit, reverse=reverse)
-        except LaneError as error:
-            raise TablesError(error) from error
+        return self._store.scan(table, prefix, start=start, limit=limit, reverse=reverse, failed=TablesError)
