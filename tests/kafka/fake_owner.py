@@ -63,6 +63,16 @@ class FakeOwner:
     def stop(self) -> None:
         self._stop.set()
 
+    def __enter__(self) -> FakeOwner:
+        """Serve on a thread."""
+        self._thread = threading.Thread(target=self.run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join(10)
+
     def send(self, reply: Reply) -> None:
         self._producer.produce(self._topics.replies, self.encode(reply), reply.client_id.encode(), headers=headers_for(reply))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -89,10 +88,7 @@ async def wait_for_cancel(name: str) -> None:
 
 
 async def test_client_reads_replies_and_members(settings: Settings, foreign: Foreign, readable: tuple[str, ...]) -> None:
-    owner = FakeOwner(settings, "q", make_codec(settings))
-    thread = threading.Thread(target=owner.run, daemon=True)
-    thread.start()
-    try:
+    with FakeOwner(settings, "q", make_codec(settings)) as owner:
         async with await Client.connect(settings=settings) as client:
             assert isinstance(client._channel.transport, KafkaTransport)
             for framing in FRAMINGS:
@@ -113,9 +109,6 @@ async def test_client_reads_replies_and_members(settings: Settings, foreign: For
                 return set(reader.view._members) == set(readable)
 
             await until(all_seen)
-    finally:
-        owner.stop()
-        thread.join(10)
 
 
 # --- activity services: commands, cancel requests
@@ -242,10 +235,7 @@ async def test_client_that_meets_an_unknown_reply_while_the_registry_is_away(
     settings: Settings, foreign: Foreign, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The reply is dropped, its request is asked again; who is alive is read on."""
-    owner = FakeOwner(settings, "q", make_codec(settings))
-    thread = threading.Thread(target=owner.run, daemon=True)
-    thread.start()
-    try:
+    with FakeOwner(settings, "q", make_codec(settings)) as owner:
         async with await Client.connect(settings=settings) as client:
             assert await client.execute_workflow("W", 1, id="w", task_queue="q") == 1
             handle = client.get_workflow_handle("w", task_queue="q")
@@ -261,9 +251,6 @@ async def test_client_that_meets_an_unknown_reply_while_the_registry_is_away(
             registry.start()
             assert await query == 1
             await until(lambda: bool(transport._reader().view._members), step=owner.announce)
-    finally:
-        owner.stop()
-        thread.join(10)
 
 
 @pytest.mark.parametrize("url", ["with a registry"], indirect=True)
@@ -274,31 +261,27 @@ async def test_who_has_started_needs_no_registry_for_what_this_version_writes(
     monkeypatch.setattr("odradek.kafka.registry._registry", RegistryFraming)  # to each his own, as in processes of their own
     codec = make_codec(settings)
     codec.prepare(RECORD_TYPES)
-    owner = FakeOwner(settings, "q", codec)
-    thread = threading.Thread(target=owner.run, daemon=True)
-    thread.start()
-    engine = Engine(settings.address, settings.namespace, settings.state_dir, schema_registry_url=settings.schema_registry_url)
-    engine.codec = engine.reader.codec = codec
-    host = ActivityHost(settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0))
-    running = asyncio.create_task(host.run())
-    try:
-        async with await Client.connect(settings=settings) as client:
-            await until(lambda: host.is_assigned or running.done())
-            registry.stop()
-            assert await asyncio.wait_for(client.execute_workflow("W", 1, id="w", task_queue="q"), 30) == 1
-            task = engine.task("note", "first")
-            engine.schedule(task)
-            assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Completed"]
-            transport = client._channel.transport
-            assert isinstance(transport, KafkaTransport)
-            reader = transport._reader()
-            await until(lambda: f"fake-{owner.queue}" in reader.view._members, step=owner.announce)
-    finally:
-        owner.stop()
-        thread.join(10)
-        await host.shutdown()
-        await running
-        engine.close()
+    with FakeOwner(settings, "q", codec) as owner:
+        engine = Engine(settings.address, settings.namespace, settings.state_dir, schema_registry_url=settings.schema_registry_url)
+        engine.codec = engine.reader.codec = codec
+        host = ActivityHost(settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0))
+        running = asyncio.create_task(host.run())
+        try:
+            async with await Client.connect(settings=settings) as client:
+                await until(lambda: host.is_assigned or running.done())
+                registry.stop()
+                assert await asyncio.wait_for(client.execute_workflow("W", 1, id="w", task_queue="q"), 30) == 1
+                task = engine.task("note", "first")
+                engine.schedule(task)
+                assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Completed"]
+                transport = client._channel.transport
+                assert isinstance(transport, KafkaTransport)
+                reader = transport._reader()
+                await until(lambda: f"fake-{owner.queue}" in reader.view._members, step=owner.announce)
+        finally:
+            await host.shutdown()
+            await running
+            engine.close()
 
 
 @pytest.mark.parametrize("url", ["with a registry"], indirect=True)
@@ -306,10 +289,7 @@ async def test_client_says_that_an_answer_came_which_it_cannot_read(
     settings: Settings, foreign: Foreign, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not that nobody answers: there is a processor, and no registry."""
-    owner = FakeOwner(settings, "q", make_codec(settings))
-    thread = threading.Thread(target=owner.run, daemon=True)
-    thread.start()
-    try:
+    with FakeOwner(settings, "q", make_codec(settings)) as owner:
         async with await Client.connect(settings=settings) as client:
             assert await client.execute_workflow("W", 1, id="w", task_queue="q") == 1
             handle = client.get_workflow_handle("w", task_queue="q")
@@ -322,9 +302,6 @@ async def test_client_says_that_an_answer_came_which_it_cannot_read(
             registry.start()
             assert await handle.query("state") == 1
             assert isinstance(client._channel.transport, KafkaTransport) and client._channel.transport.trouble == ""
-    finally:
-        owner.stop()
-        thread.join(10)
 
 
 async def test_registry_away_at_the_start_is_said_at_the_start(bootstrap: str, namespace: str) -> None:

@@ -215,7 +215,7 @@ def test_a_row_whose_schema_is_seen_late_is_waited_for_and_a_stop_over_it_passes
         processor.stop()
 
 
-async def test_a_bit_that_flipped_in_the_store_costs_no_input(wire: Wire) -> None:
+async def test_a_bit_that_flipped_in_the_store_costs_no_input(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
     """RocksDB tells by its checksum, while the engine reads: that was a defect of the engine, and good inputs were dead letters."""
     wire = Wire(wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=1)
     ids = [f"w{n:03d}" for n in range(200)]
@@ -233,6 +233,7 @@ async def test_a_bit_that_flipped_in_the_store_costs_no_input(wire: Wire) -> Non
         handles = [client.get_workflow_handle(each, task_queue=QUEUE) for each in ids]
         await asyncio.gather(*(handle.signal("finish") for handle in handles))
         await asyncio.gather(*(handle.result() for handle in handles))
+    assert "dropped: " in caplog.text and "block checksum mismatch" in caplog.text, "it was met"
     assert not wire.read(wire.dead_letters)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -49,13 +48,8 @@ def served(settings: Settings) -> Iterator[FakeOwner]:
     """An owner of all partitions, which makes the queue if it has to."""
     owner = FakeOwner(settings, QUEUE)
     owner.announce()
-    thread = threading.Thread(target=owner.run, daemon=True)
-    thread.start()
-    try:
+    with owner:
         yield owner
-    finally:
-        owner.stop()
-        thread.join(10)
 
 
 async def delete(admin: ClusterAdmin) -> None:
