@@ -178,7 +178,7 @@ def test_a_server_that_was_away_while_a_run_closed_and_was_deleted(
             assert sum(w.deleted for w in reader.store.windows(OLD, there.store.now_ms() + 60_000, together=True, step_ms=DAY_MS)) == 0
             monkeypatch.setattr(keeper, "VOUCHED_S", -120.0)
             assert windows(published(reader)) == before
-            assert reader.store.windows_complete_since_ms == there.store.windows_complete_since_ms
+            assert reader.store.changelog.since_ms == there.store.changelog.since_ms
     with reading(new) as reader:
         assert windows(published(reader)) == before
 
