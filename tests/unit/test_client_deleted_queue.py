@@ -23,7 +23,7 @@ from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to, st
 
 
 async def until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not check():
         assert time.monotonic() < deadline, "it did not come to pass"
         await asyncio.sleep(0.005)
@@ -85,7 +85,7 @@ async def test_remembered_queue_that_was_deleted_is_forgotten(call: str) -> None
     transport.delete("a")
     transport.serve("b", answer)
     for _ in range(2):
-        await asyncio.wait_for(CALLS[call](client.get_workflow_handle("w")), 5)
+        await asyncio.wait_for(CALLS[call](client.get_workflow_handle("w")), 30)
     assert client._channel.remembered_queue("w") == "b" and not transport.created[1:]
 
 
@@ -98,7 +98,7 @@ async def test_workflow_of_a_queue_without_topics_is_not_found(call: str, named:
     await client.start_workflow("W", id="w", task_queue="orders")
     transport.delete("orders")
     with pytest.raises(RPCError) as caught:
-        await asyncio.wait_for(CALLS[call](client.get_workflow_handle("w", task_queue="orders" if named else None)), 5)
+        await asyncio.wait_for(CALLS[call](client.get_workflow_handle("w", task_queue="orders" if named else None)), 30)
     assert caught.value.status is RPCStatusCode.NOT_FOUND and "workflow not found for ID: w" in caught.value.message
     assert ("task queue 'orders' was never used" in caught.value.message) is named
     assert transport.created == [] and client.statistics().waiting == 0
@@ -130,7 +130,7 @@ async def test_execute_of_a_run_whose_queue_is_deleted_is_not_found(may_create: 
     transport.refuses = not may_create
     _poll_now(transport)
     with pytest.raises(RPCError, match="workflow not found for ID: w: task queue 'orders' was never used") as caught:
-        await asyncio.wait_for(executing, 5)
+        await asyncio.wait_for(executing, 30)
     assert caught.value.status is RPCStatusCode.NOT_FOUND and transport.created == []
 
 
@@ -146,7 +146,7 @@ async def test_execute_of_a_run_whose_queue_is_made_anew_starts_nothing_there() 
     transport.serve("orders", lambda _, record: transport.loop.call_later(0.1, transport.reply, not_found(record)) and None)
     _poll_now(transport)
     with pytest.raises(RPCError, match=r"^workflow not found for ID: w$"):
-        await asyncio.wait_for(executing, 5)
+        await asyncio.wait_for(executing, 30)
     assert len(transport.records(StartWorkflow)) == 1
 
 
@@ -162,9 +162,9 @@ async def test_execute_that_nobody_answered_makes_the_queue_again_or_says_that_i
     _poll_now(transport)
     if refuses:
         with pytest.raises(TopicMissingError):
-            await asyncio.wait_for(executing, 5)
+            await asyncio.wait_for(executing, 30)
     else:
-        assert await asyncio.wait_for(executing, 5) == 7 and transport.created == ["orders"]
+        assert await asyncio.wait_for(executing, 30) == 7 and transport.created == ["orders"]
 
 
 def _poll_now(transport: FakeTransport) -> None:
@@ -179,7 +179,7 @@ async def test_broker_that_goes_after_a_start_was_accepted_is_unavailable() -> N
     await until(lambda: bool(transport.sent))
     transport.deliver = BrokerUnreachableError("fake:9092")
     with pytest.raises(RPCError) as caught:
-        await asyncio.wait_for(executing, 5)
+        await asyncio.wait_for(executing, 30)
     assert caught.value.status is RPCStatusCode.UNAVAILABLE and "fake:9092" in caught.value.message
 
 
@@ -211,7 +211,7 @@ async def test_follower_asks_again_with_growing_pauses(monkeypatch: pytest.Monke
     assert loop.time() - began >= 0.05 + 0.1 + 0.2 + 0.2
     transport.deliver = True
     transport.serve("orders", answer)
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 30)
 
 
 async def test_report_on_an_activity_whose_queue_is_deleted_is_not_found() -> None:

@@ -212,22 +212,24 @@ async def test_changes_without_owner_are_accepted(call: str) -> None:
 async def test_reads_without_owner_are_unavailable_and_name_the_queue(call: str, fast: None) -> None:
     transport = FakeTransport()
     transport.existing.add("orders")
-    handle = connect(transport, rpc_timeout=30).get_workflow_handle("w", task_queue="orders")
+    handle = connect(transport, rpc_timeout=120).get_workflow_handle("w", task_queue="orders")
     began = time.monotonic()
     with pytest.raises(RPCError) as caught:
         await (handle.query("s") if call == "query" else getattr(handle, call)())
     assert caught.value.status == RPCStatusCode.UNAVAILABLE and "'orders'" in caught.value.message
-    assert time.monotonic() - began < 5, "it waited for its whole deadline although nobody lives there"
+    assert time.monotonic() - began < 60, "it waited for its whole deadline although nobody lives there"
 
 
 async def test_read_of_a_slow_owner_is_deadline_exceeded() -> None:
     transport = FakeTransport()
     transport.serve("q", lambda _, r: None)
+    began_ms = time.time() * 1000
     with pytest.raises(RPCError) as caught:
         await connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q").query("s")
     assert caught.value.status == RPCStatusCode.DEADLINE_EXCEEDED
     (record,) = transport.records(QueryWorkflow)
-    assert abs(record.deadline_ms - time.time() * 1000) < 5_000, "a query carries its deadline, or it may run long after"
+    said = "a query carries its deadline, or it may run long after"
+    assert began_ms - 5_000 < record.deadline_ms < time.time() * 1000 + 5_000, said
 
 
 async def test_broker_that_takes_nothing_is_unavailable() -> None:
@@ -254,12 +256,13 @@ async def test_full_producer_is_tried_again() -> None:
     await client.start_workflow("W", id="w", task_queue="q")
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
+async def _until(condition: Callable[[], bool], hint: Callable[[], None] = lambda: None) -> None:
+    """With a hint again and again: who asked less than half a second ago takes none."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        hint()
         await asyncio.sleep(0.01)
-    raise AssertionError("not within 5 s")
 
 
 async def test_a_long_poll_is_asked_once(fast: None) -> None:
@@ -281,13 +284,12 @@ async def test_a_long_poll_is_asked_once(fast: None) -> None:
     assert len(polls()) == 1
     task = ask(30.0)
     await asyncio.sleep(0.6)
-    transport.on_owners({"q"})
-    await _until(lambda: len(polls()) == 3)
+    await _until(lambda: len(polls()) == 3, lambda: transport.on_owners({"q"}))
     transport.reply(reply_to(polls()[-1], outcomes.UNAVAILABLE))
     await _until(lambda: len(polls()) == 4)
     transport.living.clear()
     with pytest.raises(call_module.Unanswered):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
 
 
 async def test_request_for_patience_is_asked_again(fast: None) -> None:
@@ -331,16 +333,19 @@ async def test_result_is_polled_over_restarts(fast: None) -> None:
     assert polls[0].run_id == transport.records(StartWorkflow)[0].run_id
 
 
-async def test_new_owner_is_asked_at_once() -> None:
-    """Without the hint the next poll would come after seconds."""
+async def test_new_owner_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the hint the next poll would come much later."""
+    from odradek.client import pacing
+
+    monkeypatch.setattr(pacing, "POLL_INTERVALS_S", (600.0,))
     transport = FakeTransport()
     transport.serve("q", lambda _, r: started(r) if isinstance(r, StartWorkflow) else closed(r, value=1))
     client = connect(transport)
     waiting = asyncio.create_task(client.execute_workflow("W", id="w", task_queue="q"))
     await asyncio.sleep(0.6)
     assert not transport.records(AwaitResult)
-    transport.on_owners({"q"})
-    assert await asyncio.wait_for(waiting, 1.5) == 1
+    await _until(waiting.done, lambda: transport.on_owners({"q"}))
+    assert await waiting == 1
 
 
 async def test_start_is_not_repeated_into_a_log_that_nobody_reads(fast: None) -> None:
@@ -348,8 +353,9 @@ async def test_start_is_not_repeated_into_a_log_that_nobody_reads(fast: None) ->
     await connect(transport, rpc_timeout=1.0).start_workflow("W", id="w", task_queue="q")
     assert len(transport.records(StartWorkflow)) == 1
     transport.owners["q"] = Owner.UNKNOWN
-    await connect(transport, rpc_timeout=1.0).start_workflow("W", id="w2", task_queue="q")
-    assert len(transport.records(StartWorkflow)) > 2, "an owner that is not known of may be there"
+    asking = asyncio.create_task(connect(transport, rpc_timeout=600).start_workflow("W", id="w2", task_queue="q"))
+    await _until(lambda: len(transport.records(StartWorkflow)) > 2)  # an owner that is not known of may be there
+    asking.cancel()
 
 
 async def test_result_timeout() -> None:
@@ -368,8 +374,7 @@ async def test_cancelled_caller_leaves_nothing_behind() -> None:
         asyncio.create_task(client.execute_workflow("W", id="w", task_queue="q")),
         asyncio.create_task(client.get_workflow_handle("w", task_queue="q").signal("s")),
     ]
-    await asyncio.sleep(0.05)
-    assert client.statistics().waiting == 2
+    await _until(lambda: client.statistics().waiting == 2)
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
@@ -406,7 +411,7 @@ async def test_close_is_idempotent_and_ends_what_waits() -> None:
     transport.serve("q", lambda _, r: None)
     client = connect(transport)
     waiting = asyncio.create_task(client.execute_workflow("W", id="w", task_queue="q"))
-    await asyncio.sleep(0.05)
+    await _until(lambda: client.statistics().waiting == 1)
     client.close()
     client.close()
     with pytest.raises(ClientMisuseError, match="closed"):
@@ -596,5 +601,5 @@ async def test_polls_do_not_fill_a_log_that_nobody_reads(fast: None) -> None:
     await asyncio.sleep(1.2)
     assert len(transport.records(AwaitResult)) == 1
     transport.serve("q", lambda _, r: closed(r, value=4))
-    transport.on_owners({"q"})
-    assert await asyncio.wait_for(waiting, 2) == 4
+    await _until(waiting.done, lambda: transport.on_owners({"q"}))
+    assert await waiting == 4

@@ -66,7 +66,7 @@ async def test_requests_side_by_side_note_their_own() -> None:
 # --- which queues may have an id
 
 
-async def unknown(transport: FakeTransport, *, rpc_timeout: float = 5) -> tuple[RPCError, float]:
+async def unknown(transport: FakeTransport, *, rpc_timeout: float = 60) -> tuple[RPCError, float]:
     loop = asyncio.get_running_loop()
     began = loop.time()
     with pytest.raises(RPCError) as caught:
@@ -81,7 +81,7 @@ async def test_a_queue_that_was_never_served_has_no_workflows() -> None:
     transport.never_served |= {"mistyped", "unrelated"}
     transport.waiting = {"mistyped": {"w"}, "unrelated": {"another"}}
     error, took_s = await unknown(transport)
-    assert error.status is RPCStatusCode.NOT_FOUND and took_s < 0.5
+    assert error.status is RPCStatusCode.NOT_FOUND and took_s < 20, "it waited for its deadline"
     assert "'mistyped' was never served" in error.message and "unrelated" not in error.message
     transport.waiting = {}
     assert (await unknown(transport))[0].message == "workflow not found for ID: w"
@@ -94,7 +94,7 @@ async def test_a_queue_that_was_served_before_may_have_it() -> None:
     transport.existing |= {"away", "mistyped"}
     transport.never_served.add("mistyped")
     error, took_s = await unknown(transport)
-    assert error.status is RPCStatusCode.UNAVAILABLE and took_s < 2
+    assert error.status is RPCStatusCode.UNAVAILABLE and took_s < 20, "it waited for its deadline"
     assert "'away'" in error.message and "mistyped" not in error.message and "`task_queue`" in error.message
 
 
@@ -148,8 +148,8 @@ async def test_messages_tell_how_long_was_waited(monkeypatch: pytest.MonkeyPatch
     transport = FakeTransport()
     transport.existing.add("q")
     transport.deliver = False
-    with pytest.raises(RPCError, match=r"did not take the request within 0\.\d+ s") as caught:
-        await connect(transport, rpc_timeout=10).get_workflow_handle("w", task_queue="q").query("s")
+    with pytest.raises(RPCError, match=r"did not take the request within \d\d?\.\d+ s") as caught:
+        await connect(transport, rpc_timeout=600).get_workflow_handle("w", task_queue="q").query("s")
     assert caught.value.status is RPCStatusCode.UNAVAILABLE
     transport.serve("q", lambda _, r: None)
     transport.deliver = True
@@ -162,14 +162,14 @@ async def test_a_read_waits_as_long_as_its_caller_says(monkeypatch: pytest.Monke
     monkeypatch.setattr(call_module, "NO_OWNER_GRACE_S", 0.1)
     transport = FakeTransport()
     transport.existing.add("q")
-    handle = connect(transport, rpc_timeout=10).get_workflow_handle("w", task_queue="q")
+    handle = connect(transport, rpc_timeout=600).get_workflow_handle("w", task_queue="q")
     with pytest.raises(RPCError):
-        await asyncio.wait_for(handle.query("s"), 5)
-    patient = asyncio.ensure_future(handle.query("s", rpc_timeout=timedelta(seconds=60)))
+        await asyncio.wait_for(handle.query("s"), 60)
+    patient = asyncio.ensure_future(handle.query("s", rpc_timeout=timedelta(seconds=90)))
     await asyncio.sleep(0.6)
     transport.serve("q", lambda _, record: reply_to(record, outcomes.OK))
     transport.on_owners({"q"})
-    await asyncio.wait_for(patient, 10)
+    await asyncio.wait_for(patient, 30)
 
 
 @pytest.mark.parametrize("call", ["query", "cancel"])
