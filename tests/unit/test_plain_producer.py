@@ -88,7 +88,7 @@ class FakeMessage:
         return self._value
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -116,7 +116,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """No burst is overdue because the machine stood for a second: tests of that say so."""
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 600.0)
     made = Bench()
     yield made
     made.client.room = 1_000_000
@@ -154,19 +156,18 @@ def test_at_most_so_many_bursts_and_what_comes_meanwhile_is_one(bench: Bench) ->
 
 
 def test_bursts_that_take_long_hold_nobody_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.3)
     monkeypatch.setattr(producer_module, "OVERDUE_PATIENCE_S", 0.02)
     began = time.monotonic()
     bench.send(*range(BURSTS))  # for a partition without a leader
     bench.send(2, 3)
     assert bench.client.values == values(0, 1)
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.3)
     until(lambda: bench.client.values == values(0, 1, 2, 3))
     assert time.monotonic() - began >= 0.3
-    began = time.monotonic()
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 600.0)
     for number in range(4, 4 + 2 * BURSTS):  # the next ones do not wait as long
         bench.send(number)
         until(lambda number=number: bench.client.values[-1] == b"%d" % number)  # type: ignore[misc]
-    assert time.monotonic() - began < 0.3
     bench.client.deliver(8)
     until(lambda: len(bench.results) == 8)
     assert bench.results == [(value, None) for value in values(*range(8))]
@@ -181,11 +182,12 @@ def test_overdue_bursts_that_fill_the_clients_queue_lose_nothing(bench: Bench, m
     bench.send(*range(6))
     until(lambda: bench.producer._overdue == BURSTS)
     assert len(bench.producer) == 6
-    for _ in range(1_000):
+
+    def delivered() -> bool:
         bench.client.deliver()
-        if len(bench.results) == 6:
-            break
-        time.sleep(0.002)
+        return len(bench.results) == 6
+
+    until(delivered)
     assert bench.results == [(value, None) for value in values(*range(6))]
     assert len(bench.producer) == 0
 
@@ -311,7 +313,10 @@ def test_backlog_full_is_a_buffer_error(bench: Bench, monkeypatch: pytest.Monkey
     bench.send(99)
 
 
-def test_partition_without_a_leader_holds_no_other_of_a_topic_that_takes_less_than_a_batch(bench: Bench) -> None:
+def test_partition_without_a_leader_holds_no_other_of_a_topic_that_takes_less_than_a_batch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.1)
     bench.producer.limits["t"] = 60_000
     bench.producer.partitions["t"] = 2
     dead, alive = (next(b"%d" % n for n in range(100) if partition_for(b"%d" % n, 2) == partition) for partition in (0, 1))
@@ -380,10 +385,12 @@ def test_what_was_refused_takes_no_share(bench: Bench, monkeypatch: pytest.Monke
     with pytest.raises(RecordTooLargeError):
         bench.send(0)
     bench.send(*range(1, 8))
-    for _ in range(4):
+
+    def delivered() -> bool:
         bench.client.deliver(8)
-        time.sleep(0.02)
-    until(lambda: len(bench.results) == 7)
+        return len(bench.results) == 7
+
+    until(delivered)
     assert bench.producer._waiting == {}
 
 
@@ -455,14 +462,14 @@ def test_close_fails_what_a_thread_is_just_handing_over(bench: Bench, monkeypatc
         monkeypatch.setattr(bench.client, "flush", lambda timeout: FakeClient.poll(bench.client, min(timeout, 0.01)))
         bench.send(*range(BURSTS + 3))
         bench.client.deliver()
-        thread = threading.Thread(target=bench.producer.flush, args=(1.0,))
+        thread = threading.Thread(target=bench.producer.flush, args=(30.0,))
     thread.start()
     assert handing.wait(10)
     if who == "sender":
         bench.send(1, 2, 3)
     bench.producer.close(0.0)
     go_on.set()
-    thread.join(10)
+    thread.join(30)
     told = sorted(value for value, _ in bench.results)
     assert told == values(*range(4 if who == "sender" else BURSTS + 3)) and len(bench.producer) == 0
     assert sum(error is None for _, error in bench.results) == (who == "flusher")
