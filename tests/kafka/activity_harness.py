@@ -99,7 +99,7 @@ class Engine:
         record = CancelActivityTask(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, reason)
         self.write(self.topics.control(ACTIVITIES), task.activity_id.encode(), self.codec.encode(record), headers_for(record))
 
-    async def answers(self, task: ActivityTask, last: str | Callable[[Any], bool], timeout_s: float = 30.0) -> list[Any]:
+    async def answers(self, task: ActivityTask, last: str | Callable[[Any], bool], timeout_s: float = 60.0) -> list[Any]:
         """What the service said of `task`, up to and with a record of type `last` (or that `last` accepts)."""
 
         def is_last(record: Any) -> bool:
@@ -135,7 +135,7 @@ class Reader:
             if self.decode:
                 self.records.append(self.codec.decode(message.value() or b""))
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         await until(condition, timeout_s, self.read, lambda: f"have {self.records}")
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class Reader:
 
 async def until(
     condition: Callable[[], bool],
-    timeout_s: float = 30.0,
+    timeout_s: float = 60.0,
     step: Callable[[], None] = lambda: None,
     describe: Callable[[], str] = lambda: "",
 ) -> None:

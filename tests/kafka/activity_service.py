@@ -1,6 +1,8 @@
 """A service process for tests: its activities write what happens to them into a file, one line each, flushed.
 
 python activity_service.py ADDRESS NAMESPACE STATE_DIR LOG [SLOTS]
+
+NO_HURRY in the environment: it says Started, and hands on what waits for a slot, only where it has to do so at once.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from odradek import activity
-from odradek.activities import ActivityHost, share_commands
+from odradek.activities import ActivityHost, consumer_thread, share_commands, timers
 from odradek.config import Settings
 from tests.kafka.activity_harness import until
 
@@ -43,6 +45,16 @@ async def sleep(name: str, seconds: float) -> str:
 
 
 @activity.defn
+async def hold(name: str, flag: str) -> str:
+    """Until that file is there."""
+    say(f"began {name} {activity.info().attempt}")
+    while not Path(flag).exists():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.05)
+    say(f"ended {name}")
+    return name
+
+
+@activity.defn
 async def die_once(name: str, marker: str) -> str:
     """Kills its process at once, unless the marker says that it did so before."""
     say(f"began {name} {activity.info().attempt}")
@@ -59,12 +71,14 @@ def _die_unless(marker: Path) -> None:
 async def main() -> None:
     address, namespace, state_dir = sys.argv[1:4]
     cast(dict[str, str], share_commands.GROUP_CONFIG)["share.record.lock.duration.ms"] = "15000"  # the least that brokers allow
+    if os.environ.get("NO_HURRY"):
+        timers.STARTED_AFTER_MAX = consumer_thread.HAND_ON_AFTER_S = 60.0
     slots = int(sys.argv[5]) if len(sys.argv) > 5 else 10
     settings = Settings(address=address, namespace=namespace, state_dir=Path(state_dir), partitions=2, replication_factor=1)
     host = ActivityHost(
         settings,
         task_queue=QUEUE,
-        activities=[note, sleep, die_once],
+        activities=[note, sleep, hold, die_once],
         max_concurrent_activities=slots,
         graceful_shutdown_timeout=timedelta(seconds=20),
     )

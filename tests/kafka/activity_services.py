@@ -101,9 +101,11 @@ def committed(engine: Engine) -> dict[int, int]:
 
 
 class Service:
-    """A service process and what its activities wrote down. `kafka`: librdkafka settings."""
+    """A service process and what its activities wrote down. `kafka`: librdkafka settings; `more`: of its environment."""
 
-    def __init__(self, engine: Engine, directory: Path, name: str, slots: int = 10, kafka: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, directory: Path, name: str, slots: int = 10, kafka: dict[str, str] | None = None, **more: str
+    ) -> None:
         self.log = directory / f"{name}.log"
         self.log.touch()
         settings = engine.settings
@@ -114,6 +116,7 @@ class Service:
                 "PYTHONPATH": os.pathsep.join([str(ROOT / "streams"), str(ROOT)]),
                 "ODRADEK_ACTIVITY_GROUP": settings.activity_group,
                 "ODRADEK_KAFKA": json.dumps(kafka or {}),
+                **more,
             },
         )
 

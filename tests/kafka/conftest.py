@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from odradek.activities import timers
 from odradek.kafka.admin import ClusterAdmin
 from tests.kafka.activity_harness import Engine
 from tests.kafka.activity_services import CLASSIC, Service, gates, ran
@@ -21,6 +22,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = ClusterAdmin.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "request_timeout_s", 2.0)
+
+
+@pytest.fixture
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No attempt says Started for its length: it would for 200 ms in which the machine stands still, and not for what is tested."""
+    monkeypatch.setattr(timers, "STARTED_AFTER_MAX", 60.0)
 
 
 @pytest.fixture

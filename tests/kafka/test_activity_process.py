@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,15 +17,15 @@ from tests.kafka.activity_services import SHARE, Service, answered, both_groups,
 pytestmark = both_groups
 
 
-async def acknowledged(engine: Engine, task: ActivityTask) -> None:
-    """Kafka knows that this command is done with, first of its partition as it is. Nobody can ask a share group for that: it goes with the
-    next turns of the service, which others show."""
+async def acknowledged(engine: Engine, *tasks: ActivityTask) -> None:
+    """Kafka knows that these commands are done with, the first of their partitions as they are. Nobody can ask a share group for that: it
+    goes with the next turns of the service, which others show."""
     if engine.settings.activity_group == SHARE:
         for _ in range(3):
             await answered(engine, 2)
     else:
-        partition = partition_for(task.workflow_id.encode(), engine.settings.partitions)
-        await until(lambda: committed(engine).get(partition, 0) >= 1)
+        count = Counter(partition_for(task.workflow_id.encode(), engine.settings.partitions) for task in tasks)
+        await until(lambda: Counter(committed(engine)) >= count)
 
 
 async def test_killed_while_an_activity_runs_behind_its_started(engine: Engine, service: Callable[..., Service]) -> None:
@@ -35,7 +36,7 @@ async def test_killed_while_an_activity_runs_behind_its_started(engine: Engine, 
     engine.schedule(task, short)
     await engine.answers(task, "ActivityTaskStarted")
     await engine.answers(short, "ActivityTaskCompleted")
-    await acknowledged(engine, task)
+    await acknowledged(engine, task, short)
     first.send(signal.SIGKILL)
     await first.ended()
     second = service("second")
@@ -45,7 +46,7 @@ async def test_killed_while_an_activity_runs_behind_its_started(engine: Engine, 
 
 async def test_killed_at_once_is_redelivered_started_first(engine: Engine, service: Callable[..., Service], tmp_path: Path) -> None:
     """A crash before Started is Kafka's: delivered again, and then Started comes first, so that a killer costs an attempt each time."""
-    first = service("first")
+    first = service("first", NO_HURRY="yes")
     await first.wrote("ready")
     task = engine.task("die_once", "killer", str(tmp_path / "marker"))
     engine.schedule(task)
@@ -59,7 +60,7 @@ async def test_killed_at_once_is_redelivered_started_first(engine: Engine, servi
 
 
 async def test_redelivery_that_kills_again_leaves_its_started(engine: Engine, service: Callable[..., Service], tmp_path: Path) -> None:
-    first = service("first")
+    first = service("first", NO_HURRY="yes")
     await first.wrote("ready")
     path = tmp_path / "absent"
     task = engine.task("die_once", "killer", str(path))
@@ -71,17 +72,19 @@ async def test_redelivery_that_kills_again_leaves_its_started(engine: Engine, se
     assert names(await engine.answers(task, "ActivityTaskStarted")) == ["Started"]
 
 
-async def test_stopped_service_starts_nothing_of_what_others_took(engine: Engine, service: Callable[..., Service], group: str) -> None:
+async def test_stopped_service_starts_nothing_of_what_others_took(
+    engine: Engine, service: Callable[..., Service], group: str, tmp_path: Path
+) -> None:
     """SIGSTOP past the session, or the locks, with commands that wait for a slot: others run them; resumed, this one drops them."""
-    stopped = service("stopped", slots=1)
+    stopped, flag = service("stopped", slots=1, NO_HURRY="yes"), tmp_path / "flag"
     await stopped.wrote("ready")
-    blocker = engine.task("sleep", "blocker", 4.0)
+    blocker = engine.task("hold", "blocker", str(flag), start_to_close_timeout_ms=600_000, heartbeat_timeout_ms=400)  # Started by then
     engine.schedule(blocker)
     await stopped.wrote("began blocker 1")
     await engine.answers(blocker, "ActivityTaskStarted")
     waiting = [engine.task("note", f"w{number}") for number in range(10)]
     engine.schedule(*waiting)
-    await asyncio.sleep(0.5)  # they are read and wait for the slot; after a second they would be handed on
+    await asyncio.sleep(0.5)  # they are read and wait for the slot
     stopped.send(signal.SIGSTOP)
     began = time.monotonic()
     other = service("other")
@@ -92,6 +95,7 @@ async def test_stopped_service_starts_nothing_of_what_others_took(engine: Engine
     ran_by_other = [line for line in other.lines() if line.startswith("ran w")]
     assert len(ran_by_other) == 10
     stopped.send(signal.SIGCONT)
+    flag.touch()
     await stopped.wrote("ended blocker")
     late = engine.task("note", "late", workflow_id="late")
     engine.schedule(late)
@@ -101,13 +105,15 @@ async def test_stopped_service_starts_nothing_of_what_others_took(engine: Engine
     assert not [line for line in stopped.lines() if line.startswith("ran w")]
 
 
-async def test_sigterm_drains(engine: Engine, service: Callable[..., Service], group: str) -> None:
-    one = service("one")
+async def test_sigterm_drains(engine: Engine, service: Callable[..., Service], group: str, tmp_path: Path) -> None:
+    one, flag = service("one"), tmp_path / "flag"
     await one.wrote("ready")
-    task = engine.task("sleep", "running", 3.0)  # long enough for its start to be told, on a busy machine too
+    task = engine.task("hold", "running", str(flag))
     engine.schedule(task)
     await one.wrote("began running 1")
     one.send(signal.SIGTERM)
+    await engine.answers(task, "ActivityTaskStarted")
+    flag.touch()
     assert await one.ended() == 0
     assert one.lines()[-2:] == ["ended running", "drained"]
     assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Started", "Completed"]
