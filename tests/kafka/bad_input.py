@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from odradek import activity, workflow
-from odradek.client import Client, WorkflowExecutionDescription, WorkflowHandle
+from odradek.client import Client, RPCError, WorkflowExecutionDescription, WorkflowHandle
 from odradek.config import Settings
 from odradek.wire.history import WorkflowTaskFailed
 
 T = TypeVar("T")
 QUEUE = "q"
 SECOND = timedelta(seconds=1)
+#: Of a read that meets a worker which has just begun: by itself it gives up after three seconds without an owner.
+PATIENT = timedelta(seconds=60)
 
 
 def settings_for(bootstrap: str, namespace: str, folder: Path, **changes: Any) -> Settings:
@@ -44,6 +46,14 @@ async def eventually(check: Callable[[], Awaitable[T]], what: str = "", timeout_
         assert time.monotonic() < deadline, f"it did not come to pass: {what or check}"
         await asyncio.sleep(0.05)
     return value
+
+
+async def sent(request: Awaitable[object]) -> None:
+    """To a queue that nobody serves, with a short deadline. Where the machine stands still for as long, it is delivered behind it."""
+    try:
+        await request
+    except RPCError as error:
+        assert "did not take the request within" in error.message, error
 
 
 async def described(handle: WorkflowHandle[Any, Any], check: Callable[[WorkflowExecutionDescription], Any]) -> WorkflowExecutionDescription:
@@ -105,6 +115,6 @@ class Waits:
 async def neighbours_are_well(client: Client, *, name: str = "neighbour", count: int = 8) -> None:
     """So many that they meet every partition; each completes."""
     results = await asyncio.wait_for(
-        asyncio.gather(*(client.execute_workflow(Doubles.run, n, id=f"{name}-{n}", task_queue=QUEUE) for n in range(count))), 30
+        asyncio.gather(*(client.execute_workflow(Doubles.run, n, id=f"{name}-{n}", task_queue=QUEUE) for n in range(count))), 60
     )
     assert results == [2 * n for n in range(count)]

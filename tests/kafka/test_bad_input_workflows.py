@@ -23,6 +23,7 @@ from odradek.exceptions import ActivityError, ApplicationError
 from odradek.telemetry.logs import JsonFormatter
 from odradek.worker import Worker
 from tests.kafka.bad_input import (
+    PATIENT,
     QUEUE,
     SECOND,
     Doubles,
@@ -32,6 +33,7 @@ from tests.kafka.bad_input import (
     double,
     eventually,
     neighbours_are_well,
+    sent,
     settings_for,
     task_failure,
 )
@@ -288,7 +290,7 @@ async def test_workflow_code_that_keeps_its_thread(client: Client, how: str) -> 
 
 async def _status_after_restart(client: Client, workflow_id: str) -> WorkflowExecutionStatus | None:
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles]):
-        return (await client.get_workflow_handle(workflow_id, task_queue=QUEUE).describe()).status
+        return (await client.get_workflow_handle(workflow_id, task_queue=QUEUE).describe(rpc_timeout=PATIENT)).status
 
 
 @workflow.defn(name="Changing")
@@ -336,7 +338,7 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
 
         async def replays() -> bool:
             try:
-                await handle.query("__stack_trace")
+                await handle.query("__stack_trace", rpc_timeout=PATIENT)
             except RPCError as error:
                 assert error.status is RPCStatusCode.FAILED_PRECONDITION and "Workflow Task in failed state" in error.message
                 return False
@@ -370,26 +372,33 @@ async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) ->
     """As long as a queue has not answered it is UNAVAILABLE, not NOT_FOUND: the run may be there."""
     async with connected(settings.replace(rpc_timeout=SECOND)) as client:
         async with Worker(client, task_queue="asleep", workflows=[Waits]):
-            await client.start_workflow(Waits.run, id="hidden", task_queue="asleep", rpc_timeout=10 * SECOND)
+            await client.start_workflow(Waits.run, id="hidden", task_queue="asleep", rpc_timeout=30 * SECOND)
         other = await Client.connect(settings=client.settings)
-        async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+
+        async def named() -> bool:
             with pytest.raises(RPCError) as caught:
                 await other.get_workflow_handle("hidden").describe()
             assert caught.value.status is RPCStatusCode.UNAVAILABLE
-            assert "asleep" in str(caught.value)
+            return "asleep" in str(caught.value)  # the other one too has a second to answer
+
+        async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+            await eventually(named)
         other.close()
 
 
 async def test_unknown_workflow_id_while_a_queue_was_never_served(settings: Settings) -> None:
     """It has no runs, only requests that nobody has applied: it is named, and keeps nobody waiting."""
     async with connected(settings.replace(rpc_timeout=SECOND)) as client:
-        await client.start_workflow(Waits.run, id="early", task_queue="mistyped")
+        await sent(client.start_workflow(Waits.run, id="early", task_queue="mistyped"))
         other = await Client.connect(settings=client.settings)
-        async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+
+        async def told() -> str:
             with pytest.raises(RPCError) as caught:
                 await other.get_workflow_handle("early").describe()
-            assert caught.value.status is RPCStatusCode.NOT_FOUND
-            assert "'mistyped' was never served" in str(caught.value)
+            return str(caught.value) if caught.value.status is RPCStatusCode.NOT_FOUND else ""  # the other queue has a second to answer
+
+        async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
+            assert "'mistyped' was never served" in await eventually(told)
         other.close()
 
 

