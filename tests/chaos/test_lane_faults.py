@@ -60,7 +60,7 @@ def test_stopped_past_its_session(point: str, bootstrap: str, namespace: str, tm
         with Host(wire, batch=10, log=tmp_path / "second.log") as second:
             second.line("ready")  # both partitions: it is alone
             _batches(wire, FIRST, FIRST + SECOND // 2)
-            until(lambda: sum(map(len, wire.counts().values())) >= FIRST + SECOND // 2, 40, "the second owner applies all")
+            until(lambda: sum(map(len, wire.counts().values())) >= FIRST + SECOND // 2, 60, "the second owner applies all")
             os.kill(first.pid, signal.SIGCONT)
             _batches(wire, FIRST + SECOND // 2, FIRST + SECOND)
             wire.assert_exactly_once(FIRST + SECOND, WORKFLOWS)

@@ -40,6 +40,7 @@ REFUSED_OUTPUT = "refused-output"  # an output that passes the check and is refu
 DIE = "die"  # this process kills itself
 GATE = "gate"  # waits until the test opens `CountingEngine.gate`
 SLOW = "slow:"  # slow:50 takes 50 ms
+HOLD = "hold:"  # hold:/a/file waits until that file is there
 PARK = "park"  # the run is marked as parked: each new owner tries it, and dies over one whose workflow id begins with `kkiller`
 
 
@@ -87,6 +88,9 @@ class CountingEngine:
             os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith(SLOW):
             time.sleep(int(name.removeprefix(SLOW)) / 1000)
+        if name.startswith(HOLD):
+            while not os.path.exists(name.removeprefix(HOLD)):
+                time.sleep(0.05)
         if name == GATE:
             self.at_gate.set()
             assert self.gate.wait(60)

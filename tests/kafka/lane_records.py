@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import msgspec
 import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.client_config import producer_config, reader_config, topics_of
+from odradek.kafka.client_config import producer_config, reader_config, topics_of, transactional_producer_config
 from odradek.wire.codec import decode, decode_row, encode
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
@@ -32,7 +32,7 @@ STREAMS = Path(__file__).parents[2] / "streams"
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], timeout: float = 30.0, what: str = "") -> T:
+def until(condition: Callable[[], T], timeout: float = 60.0, what: str = "") -> T:
     """Wait for a condition; its value. Each look may read a whole topic: the longer it has taken, the rarer they are."""
     began = time.monotonic()
     while not (value := condition()):
@@ -84,7 +84,7 @@ class Wire:
         consumer = Consumer(reader_config(self.settings, partition_eof=True) | {"fetch.wait.max.ms": 20})
         wanted = {p: end for p, end in ends.items() if end > starts[p]}
         messages: list[Message] = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         try:
             consumer.assign([TopicPartition(topic, p, starts[p]) for p in wanted])
             while wanted:
@@ -124,7 +124,7 @@ class Wire:
                 rows[key] = decode_row(message.value())
         return rows
 
-    def assert_exactly_once(self, count: int, workflows: int, *, timeout: float = 40.0) -> None:
+    def assert_exactly_once(self, count: int, workflows: int, *, timeout: float = 60.0) -> None:
         """Each of `signals(count, workflows)` was applied once, in order, and the rows agree."""
         until(lambda: sum(map(len, self.counts().values())) >= count, timeout, f"{count} commands")
         counts = self.counts()
@@ -134,6 +134,29 @@ class Wire:
         assert {k: r.state_transition_count for (t, k), r in rows.items() if t == "run"} == {w: len(c) for w, c in expected.items()}  # type: ignore[union-attr]
         history = sorted(k for t, k in rows if t == "history")
         assert history == sorted(f"{w}/{n:010d}" for w, ns in expected.items() for n in ns)
+
+
+def commit(consumer: Consumer, *places: TopicPartition) -> None:
+    """Offsets of a group. A broker that has just begun serves none yet, and librdkafka passes that on at once."""
+    not_yet = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+
+    def committed() -> bool:
+        try:
+            consumer.commit(offsets=list(places), asynchronous=False)
+        except KafkaException as error:
+            assert error.args[0].code() in not_yet, error
+            return False
+        return True
+
+    until(committed)
+
+
+def open_transaction_of(settings: Settings, transactional_id: str) -> Producer:
+    """A producer of somebody else whose transactions may be open for longer than ours."""
+    producer = Producer(transactional_producer_config(settings, transactional_id) | {"transaction.timeout.ms": 300_000})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    return producer
 
 
 def key_for(wire: Wire, partition: int, salt: str = "") -> str:
@@ -177,18 +200,18 @@ class Host:
                 return line.rstrip()
         raise AssertionError(f"ended with {self.process.wait()} without a line {wanted!r}; said {seen}")
 
-    def wait_stopped(self, timeout: float = 30.0) -> None:
+    def wait_stopped(self, timeout: float = 60.0) -> None:
         """Until SIGSTOP has stopped it."""
         until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, timeout, "a stopped process")
 
-    def wait_killed(self, timeout: float = 30.0) -> None:
+    def wait_killed(self, timeout: float = 60.0) -> None:
         """Until SIGKILL has ended it."""
         assert self.process.wait(timeout) == -signal.SIGKILL
 
     def drain(self) -> int:
         """SIGTERM, and its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def start_error(wire: Wire) -> OdradekError:
@@ -197,7 +220,7 @@ def start_error(wire: Wire) -> OdradekError:
     try:
         with pytest.raises(OdradekError) as caught:
             processor.start()
-            processor.wait_ready(30)
+            processor.wait_ready(60)
         return caught.value
     finally:
         processor.stop()

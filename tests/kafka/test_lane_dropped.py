@@ -45,7 +45,7 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     until(lambda: processor.statistics().totals.inputs == 100)
     for partition in range(2):
         other = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, partition)))
-        other.init_transactions(10)
+        other.init_transactions(30)
     for number in range(100, 200):
         wire.send(SignalWorkflow(f"w{number % 10}", "count"))
     wire.flush()
@@ -89,7 +89,7 @@ def test_owner_slower_than_the_transaction_timeout(namespace: str, tmp_path: Pat
                 each._transactions._fault = partial(stand_still, partition)
             wire.signals(100, 10)
             wire.assert_exactly_once(100, 10, timeout=60)
-            assert stood and _dropped(processor) == 1
+            assert stood and _dropped(processor) >= 1  # more than once where the machine stood still for as long
         finally:
             processor.stop()
 
@@ -122,7 +122,7 @@ def test_defect_in_a_drop_stops_the_lane_and_is_seen(wire: Wire, processor: Proc
     monkeypatch.setattr(Care, "ended", again)
     wire.signals(10, 10)
     lanes = processor.statistics
-    until(lambda: all(one.state == "FAILED" for one in lanes().lanes.values()))
+    until(lambda: all((one.state == "FAILED" and bool(one.error)) for one in lanes().lanes.values()))
     assert all("unexpected RuntimeError: and once more" in one.error for one in lanes().lanes.values())
 
 
@@ -163,7 +163,7 @@ def test_control_records_before_the_first_record(wire: Wire) -> None:
     wire.admin.ensure_queue(QUEUE)
     for partition in range(2):
         foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-{partition}"))
-        foreign.init_transactions(10)
+        foreign.init_transactions(30)
         foreign.begin_transaction()
         foreign.produce(wire.events, b"aborted", b"k", partition)
         foreign.flush(10)

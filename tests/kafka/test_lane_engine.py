@@ -112,6 +112,8 @@ def _set_limit(bootstrap: str, topic: str, limit: int) -> None:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.incremental_alter_configs([resource])[resource].result(20)
+    asked = ConfigResource(ConfigResource.Type.TOPIC, topic)  # the broker hears of it behind the answer
+    until(lambda: admin.describe_configs([asked])[asked].result(20)["max.message.bytes"].value == str(limit))
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_it_is_dropped_and_nothing_is_aborted(wire: Wire, monkeypatch: pytest.Mo
 
 
 def test_a_lane_that_rests_keeps_its_id_by_a_commit_now_and_then(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A week is a second here, a day a tenth: a producer that began with the lanes and is silent is forgotten, theirs are not."""
+    """A week is some seconds here, a day a tenth: a producer that began with the lanes and is silent is forgotten, theirs are not."""
     monkeypatch.setattr(lane, "IDLE_COMMIT_SECONDS", 0.1)
     monkeypatch.setattr(lane, "IDLE_WAKE_SECONDS", 0.1)
     processor = make_processor(wire.settings, QUEUE)

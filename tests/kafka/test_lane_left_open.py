@@ -50,11 +50,11 @@ def _left_by_an_owner_that_died(wire: Wire, broker: LocalBroker, command: bytes)
     processor.stop()
     before = wire.rows()
     owner = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, 0)))
-    owner.init_transactions(10)
+    owner.init_transactions(30)
     owner.begin_transaction()
     owner.produce(wire.state, b"half of it", b"run/half", 0)
     owner.produce(wire.commands, command, key_for(wire, 0).encode(), 0)
-    owner.flush(10)
+    assert owner.flush(30) == 0
     forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
     broker.kill()
     broker.start()
@@ -78,8 +78,7 @@ def test_whole_one_is_committed(broker: LocalBroker, namespace: str, tmp_path: P
         _send(wire, 100, 150)
         wire.assert_exactly_once(150, 10)
         assert second.drain() == 0
-    reached, end = _bounds(wire, wire.state, 0)
-    assert reached == end
+    until(lambda: len(set(_bounds(wire, wire.state, 0))) == 1)  # markers are written behind the answer to a commit
     assert "without an end; ending it by a commit" in (tmp_path / "log").read_text()
 
 

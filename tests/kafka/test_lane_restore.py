@@ -14,12 +14,11 @@ from pathlib import Path
 import fastavro
 import msgspec
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from odradek.client import Client
 from odradek.exceptions import OdradekError
-from odradek.kafka.client_config import admin_config, transactional_producer_config
+from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.processor.services import RESTORING_AT_A_TIME
 from odradek.processor.store import LaneStore, StoreIdentity
@@ -32,7 +31,7 @@ from odradek.wire.state import RunRow, TimerRow
 from odradek.worker import Worker
 from tests.kafka.client_workflows import Gate
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, until
+from tests.kafka.lane_records import QUEUE, Wire, open_transaction_of, until
 
 #: A RunRow as a version before ours had it: without the last field that has a default.
 _OLDER = copy.deepcopy(avro_schema(RunRow))
@@ -291,12 +290,10 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
     Restoring to the last stable offset would skip them, and nobody would err.
     """
     processor = _ready(wire)
-    foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-foreign"))
-    foreign.init_transactions(10)
-    foreign.begin_transaction()
+    foreign = open_transaction_of(wire.settings, f"{wire.settings.namespace}-foreign")
     for partition in range(2):
         foreign.produce(wire.state, b"never committed", b"run/foreign", partition)
-    foreign.flush(10)
+    assert foreign.flush(30) == 0
     wire.signals(60, 5)
     until(lambda: processor.statistics().totals.inputs >= 60)
     processor.stop()
@@ -311,8 +308,8 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
         with pytest.raises(TimeoutError):
             processor.wait_ready(1.0)
         until(lambda: all(lane.restore_remaining > 0 for lane in processor.lane_statuses()))
-        foreign.abort_transaction(10)
-        processor.wait_ready(30)
+        foreign.abort_transaction(30)
+        processor.wait_ready(60)
     finally:
         processor.stop()
     assert _rows(wire) == before
@@ -323,19 +320,17 @@ def test_restores_that_wait_let_others_restore(bootstrap: str, namespace: str, t
     held = 2 * RESTORING_AT_A_TIME
     wire = Wire(bootstrap, namespace, tmp_path, partitions=held + 2)
     wire.admin.ensure_queue(QUEUE)
-    foreign = Producer(transactional_producer_config(wire.settings, f"{namespace}-foreign") | {"transaction.timeout.ms": 60_000})
-    foreign.init_transactions(10)
-    foreign.begin_transaction()
+    foreign = open_transaction_of(wire.settings, f"{namespace}-foreign")
     for partition in range(held):
         foreign.produce(wire.state, b"never committed", b"run/foreign", partition)
-    foreign.flush(10)
+    assert foreign.flush(30) == 0
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
         wanted = ["RESTORING"] * held + ["RUNNING"] * 2
-        until(lambda: [lane.state for lane in processor.lane_statuses()] == wanted, 20)
-        foreign.abort_transaction(10)
-        processor.wait_ready(30)
+        until(lambda: [lane.state for lane in processor.lane_statuses()] == wanted)
+        foreign.abort_transaction(30)
+        processor.wait_ready(60)
     finally:
         processor.stop()
 

@@ -14,7 +14,7 @@ from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import CountingEngine, make_processor
-from tests.kafka.lane_records import QUEUE, Wire, key_for, start_error, until
+from tests.kafka.lane_records import QUEUE, Wire, commit, key_for, start_error, until
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_group_offset_before_a_first_start(wire: Wire) -> None:
     wire.admin.ensure_queue(QUEUE)
     group = wire.topics.processor_group(QUEUE)
     consumer = Consumer({"bootstrap.servers": wire.settings.address, "group.id": group})
-    consumer.commit(offsets=[TopicPartition(wire.events, p, 0) for p in range(2)], asynchronous=False)
+    commit(consumer, *(TopicPartition(wire.events, p, 0) for p in range(2)))
     consumer.close()
     error = start_error(wire)
     assert "no first start" in str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -56,31 +57,33 @@ def those(describe: Describe, condition: Callable[[dict[str, Any]], bool]) -> li
     return found if all(map(condition, found)) else []
 
 
-def test_a_lane_whose_code_does_not_come_back(wire: Wire, describe: Describe) -> None:
+def test_a_lane_whose_code_does_not_come_back(wire: Wire, describe: Describe, tmp_path: Path) -> None:
     """Its process goes on to report, and its neighbour to work: only the lane's own word tells."""
-    blocked, free = key_for(wire, 0), key_for(wire, 1)
+    blocked, free, flag = key_for(wire, 0), key_for(wire, 1), tmp_path / "flag"
     with Host(wire) as host:
         host.line("ready")
         until(lambda: [one["state"] for one in partitions(describe)] == ["RUNNING", "RUNNING"])
         assert "Stuck" not in describe()
-        wire.send(SignalWorkflow(blocked, f"slow:{STALLED_AFTER_MS + 6_000}"))
+        wire.send(SignalWorkflow(blocked, f"hold:{flag}"))
         wire.send(SignalWorkflow(blocked, "count"))
         wire.flush()
 
         def stalled() -> dict[str, Any] | None:
             first = partitions(describe)[0]
-            return first if first["stalled_ms"] >= STALLED_AFTER_MS else None
+            return first if first["stalled_ms"] >= STALLED_AFTER_MS and first["silent_ms"] < SILENT_AFTER_MS else None
 
-        first = until(stalled, 30)
-        assert first["state"] == "RUNNING" and first["owner"] and first["lag"] == 2 and first["silent_ms"] < SILENT_AFTER_MS
+        first = until(stalled)
+        assert first["state"] == "RUNNING" and first["owner"] and first["lag"] == 2
         wire.send(SignalWorkflow(free, "count"))
         wire.flush()
         until(lambda: wire.counts().get(free) == [1])
         said = describe()
-        assert "Stuck" in said and "partition 0: no progress" in said and "none for 1" in said, said
-        assert "partition 1" not in said and partitions(describe)[1]["stalled_ms"] < STALLED_AFTER_MS
+        assert "Stuck" in said and "partition 0: no progress" in said and re.search(r"none for \d\d", said), said
+        assert "partition 1" not in said
+        until(lambda: partitions(describe)[1]["stalled_ms"] < STALLED_AFTER_MS)
+        flag.touch()
         until(lambda: wire.counts().get(blocked) == [1, 2])
-        until(lambda: "Stuck" not in describe(), 30)
+        until(lambda: "Stuck" not in describe())
         assert partitions(describe)[0]["lag"] == 0
         assert host.drain() == 0
 
@@ -120,7 +123,9 @@ def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(wire: Wire, mo
     processor = make_processor(wire.settings, QUEUE)
 
     def standing() -> list[int]:
-        return [status.progress_time_ms for status in processor.lane_statuses()]
+        """By two clocks, which a machine may stand still between: the middle one of three looks."""
+        looks = [[status.progress_time_ms for status in processor.lane_statuses()] for _ in range(3)]
+        return [sorted(each)[1] for each in zip(*looks, strict=True)]
 
     processor.start()
     try:

@@ -106,13 +106,13 @@ def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(wire: Wire,
         counts(wire)
         alter(wire, wire.state, "cleanup.policy", "compact,delete")
 
-        def stopped() -> bool:
+        def why() -> str:
             wire.send(SignalWorkflow(key, "count"))
             wire.flush()
-            return processor.statistics().lanes[0].state == LaneState.FAILED.name
+            lane = processor.statistics().lanes[0]
+            return lane.error if lane.state == LaneState.FAILED.name else ""
 
-        until(stopped, 60)
-        said = processor.statistics().lanes[0].error
+        said = until(why, 60)
         assert f"{wire.state} has cleanup.policy=compact,delete" in said
         alter(wire, wire.state, "cleanup.policy", "compact")
         until(lambda: run(processor), 60)
