@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-TIMEOUT_S = 20
+TIMEOUT_S = 40
 
 
 class Kafka:

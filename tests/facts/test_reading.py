@@ -96,14 +96,16 @@ def test_consume_waits_out_its_timeout_for_a_full_batch_poll_does_not(kafka: Kaf
     kafka.produce(topic, b"three", b"four")
     assert kafka.next(consumer).value() == b"three"
     rest: list[bytes | None] = []
+    took_s: list[float] = []
 
     def four_has_come() -> bool:
         began_s = time.monotonic()
         rest.extend(message.value() for message in consumer.consume(100, timeout=0))
-        assert time.monotonic() - began_s < 0.25
-        return rest == [b"four"]
+        took_s.append(time.monotonic() - began_s)
+        return rest == [b"four"] and len(took_s) >= 5
 
     kafka.wait_until(four_has_come)
+    assert min(took_s) < 0.25, "one of them, where the machine stands still"
 
 
 def test_names_that_differ_in_dot_and_underscore_cannot_both_be_topics(kafka: Kafka) -> None:

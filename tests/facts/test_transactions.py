@@ -34,7 +34,7 @@ def test_init_transactions_decides_the_open_transaction_of_a_dead_owner(kafka: K
     kafka.producer(lane)
     assert kafka.next(reader).value() == b"plain, behind it"
     # Measured 0.06 to 0.6 s; without the new owner it is the transaction's timeout (60 s by default) and up to 10 s more.
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < 30
 
 
 def test_the_commit_of_a_fenced_owner_is_refused_for_ever(kafka: Kafka) -> None:
