@@ -39,7 +39,7 @@ LARGE = 1_046_000
 
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
-    return settings_for(bootstrap, namespace, tmp_path)
+    return settings_for(bootstrap, namespace, tmp_path, rpc_timeout=timedelta(seconds=60))
 
 
 @pytest_asyncio.fixture

@@ -52,11 +52,11 @@ async def test_they_are_refused_and_every_list_stays_whole(bootstrap: str, names
             handle = await client.start_workflow("Upserts", id="good", task_queue=QUEUE, search_attributes=attributes("Zone"))
 
             def failing() -> bool:
-                found = httpx.get(f"{url}/api/odradek/v1/workflows/good").json().get("pending_task_failure")
+                found = httpx.get(f"{url}/api/odradek/v1/workflows/good", timeout=30.0).json().get("pending_task_failure")
                 return bool(found) and "RunId attribute can't be set in SearchAttributes" in found["message"]
 
             def listed() -> bool:
-                return httpx.get(f"{url}/runs").text.count('<tr data-row="') == 1
+                return httpx.get(f"{url}/runs", timeout=30.0).text.count('<tr data-row="') == 1
 
             await asyncio.to_thread(until, failing)
             await asyncio.to_thread(until, listed)

@@ -20,6 +20,8 @@ from odradek.wire.outcomes import ExecutionSummary
 from tests.kafka.server_commands import Command, get, running, until
 
 pytestmark = pytest.mark.timeout(240)
+#: Two seconds, and what a busy machine needs; less than a request to a broker that is away may take (10 s).
+SOON_S = 9.0
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_the_server_outlives_its_broker(broker: LocalBroker, tmp_path: Path) -> 
         until(lambda: ready(url))
         until(lambda: listed(url) == {"a", "b", "c"})
         assert get(f"{url}/health/live")[0] == 200
-        assert one.end(signal.SIGTERM) < 4.0 and one.process.returncode == 0, one.said()
+        assert one.end(signal.SIGTERM) < SOON_S and one.process.returncode == 0, one.said()
 
 
 def test_a_dead_broker_delays_no_end_and_fills_no_log(broker: LocalBroker, tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_dead_broker_delays_no_end_and_fills_no_log(broker: LocalBroker, tmp_p
         until(lambda: ready(url))
         broker.kill()
         until(lambda: get(f"{url}/health/ready")[0] == 503)  # that takes seconds: aiokafka logs some forty lines in each
-        assert one.end(signal.SIGINT) < 4.0 and one.process.returncode == 0, one.said()
+        assert one.end(signal.SIGINT) < SOON_S and one.process.returncode == 0, one.said()
     lines = one.errors.read_text().splitlines()
     assert len(lines) < 25, one.said()
     assert not any("Traceback" in line or "never" in line or "destroyed" in line for line in lines), one.said()
@@ -101,13 +103,13 @@ def test_errors_of_the_start_are_one_line_each(broker: LocalBroker, tmp_path: Pa
         taken = one.line("ui").rpartition(":")[2]
         for name, port, wanted in (("port", taken, f"cannot listen on 127.0.0.1:{taken}"), ("store", "0", f"process {one.process.pid}")):
             with running(tmp_path / name, "server", "--address", broker.bootstrap, "--port", port, ODRADEK_STATE_DIR=state) as other:
-                assert other.process.wait(30) == 1
+                assert other.process.wait(60) == 1
                 assert_one_line(other, wanted)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # nobody listens on it
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         with running(tmp_path / "address", "server", "--address", address, "--port", "0", ODRADEK_STATE_DIR=state) as other:
-            assert other.process.wait(60) == 3
+            assert other.process.wait(90) == 3
             assert_one_line(other, f"no Kafka broker answers at {address}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from odradek.config import Settings
@@ -27,6 +27,7 @@ from tests.kafka.lane_records import until
 from tests.kafka.test_visibility_intake import (  # fixtures among them
     T0,
     Runs,
+    gone,
     line_of,
     listed,
     process,
@@ -80,8 +81,17 @@ def compact(runs: Runs) -> None:
 
     set_policy("delete")
     ends = cluster.end_offsets(runs.topic, range(4), committed=False)
-    for deleted in admin.delete_records([TopicPartition(runs.topic, partition, end) for partition, end in ends.items()]).values():
-        deleted.result(timeout=30)
+
+    def deleted() -> bool:
+        try:
+            for done in admin.delete_records([TopicPartition(runs.topic, partition, end) for partition, end in ends.items()]).values():
+                done.result(timeout=30)
+        except KafkaException as error:  # the broker hears of the new policy a moment later
+            assert error.args[0].code() == KafkaError.POLICY_VIOLATION, error
+            return False
+        return True
+
+    until(deleted)
     set_policy("compact")
     assert cluster.start_offsets(runs.topic, range(4)) == ends
 
@@ -98,9 +108,9 @@ def windows(reader: VisibilityReader) -> list[WindowStatistics]:
 
 def published(reader: VisibilityReader) -> VisibilityReader:
     """Also the checkpoint, which comes behind the windows: without it others do not know that they are whole."""
-    until(lambda: reader.store.changelog.restored and reader.store.changelog.waiting == 0, 30)
+    until(lambda: reader.store.changelog.restored and reader.store.changelog.waiting == 0)
     vouched.clear()
-    until(lambda: reader.store.changelog.store_id in vouched, 30)
+    until(lambda: reader.store.changelog.store_id in vouched)
     return reader
 
 
@@ -128,7 +138,7 @@ def outlive(settings: Settings, runs: Runs) -> None:
         assert reader.store.changelog.since_ms == 0
     shutil.rmtree(settings.state_dir)
     with reading(settings) as reader:
-        until(lambda: reader.store.windows_complete_since_ms <= OLD, 30)
+        until(lambda: reader.store.windows_complete_since_ms <= OLD)
         assert windows(reader) == before and reader.store.changelog.since_ms == 0
         write_and_purge(runs, reader, "b")  # what comes after it adds to it
         assert [w.started for w in windows(published(reader))] == [6, 0, 0, 1]
@@ -190,6 +200,7 @@ def test_what_was_counted_from_a_topic_that_is_no_more_is_not_taken(
         write_and_purge(runs, reader, "a")
         published(reader)
     delete(settings, runs.topic)
+    gone(settings, runs.topic)
     Runs(settings, unique_name("lane")).write(run("new"))
     with reading(settings) as reader:
         assert sum(w.started for w in windows(published(reader))) == 0
@@ -218,7 +229,7 @@ def test_without_a_changelog_it_says_since_when_and_what_to_do(settings: Setting
     admin.ensure([admin.topics.schemas])
     runs.write(run("a"))
     with caplog.at_level(logging.WARNING, "odradek.visibility"), reading(refused) as reader:
-        until(lambda: reader.statistics().windows_error, 30)
+        until(lambda: reader.statistics().windows_error)
         time.sleep(1.0)  # some rounds
         said = [record.getMessage() for record in caplog.records if topic in record.getMessage()]
         assert len(said) == 1 and "Create it with 1 partitions" in said[0], said
@@ -227,7 +238,7 @@ def test_without_a_changelog_it_says_since_when_and_what_to_do(settings: Setting
         assert not reader.store.changelog.restored and reader.statistics().restarts == 0 and reader.unready == ""
         admin.ensure([topic])
         published(reader)
-        until(lambda: reader.statistics().windows_error == "", 30)
+        until(lambda: reader.statistics().windows_error == "")
         assert reader.store.windows_complete_since_ms == since_ms
 
 

@@ -80,7 +80,7 @@ async def test_workflows_go_on_without_the_server_and_it_catches_up(settings: Se
             url = await asyncio.to_thread(first.line, "ui")
             for number in range(5):
                 assert await client.execute_workflow(Order.run, number, id=f"with-{number}", task_queue=QUEUE) == number
-            await asyncio.to_thread(until, lambda: get(url + counts)[1].get("count") == "5")
+            await asyncio.to_thread(until, lambda: (get(url + counts)[1] or {}).get("count") == "5")
             first.process.send_signal(signal.SIGKILL)
             first.process.wait(30)
         if lost == "process and disk":

@@ -89,6 +89,10 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
         history = answer(await http.get("/api/odradek/v1/workflows/approval-2/history"))
         [command] = {str(event["command"]) for event in history["events"] if event["event_type"].startswith("ActivityTask")}
         assert ".approvals.commands" in command
-        workers = answer(await http.get(f"{api}/workers", params={"query": f"TaskQueue = '{QUEUE}'"}))["workers"]
-        assert {one["workerIdentity"] for one in workers} == {"tester"} and len(workers) == 2
+
+        async def both() -> Any:
+            found = answer(await http.get(f"{api}/workers", params={"query": f"TaskQueue = '{QUEUE}'"}))["workers"]
+            return found if len(found) == 2 else None
+
+        assert {one["workerIdentity"] for one in await until(both)} == {"tester"}
     client.close()

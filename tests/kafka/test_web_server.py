@@ -83,7 +83,7 @@ class Counter:
         return self.added
 
 
-async def until(check: Callable[[], Awaitable[Any]], timeout_s: float = 45.0) -> Any:
+async def until(check: Callable[[], Awaitable[Any]], timeout_s: float = 60.0) -> Any:
     """The first true answer of `check`."""
     end = time.monotonic() + timeout_s
     last: Any = None
@@ -186,7 +186,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
             assert answer(await http.post(f"{api}/workflows/order-1/signal/approve")) == {}
             (closed,) = answer(await waiting)["history"]["events"]
             assert closed["workflowExecutionCompletedEventAttributes"]["result"] == ["charged 42"]
-            followed = await asyncio.wait_for(follower, 30)
+            followed = await asyncio.wait_for(follower, 60)
             ids = [event["event_id"] for message in followed for event in message.get("events", [])]
             assert ids == list(range(1, len(ids) + 1)) and ids[-1] == int(closed["eventId"])
 
@@ -195,7 +195,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
                 return answer(await http.get(f"{api}/workflows", params=query)).get("executions")
 
             (execution,) = await until(listed)
-            assert f"order-1/{started['runId']}" in (await asyncio.wait_for(told, 30))["keys"]
+            assert f"order-1/{started['runId']}" in (await asyncio.wait_for(told, 60))["keys"]
             assert execution["execution"]["runId"] == started["runId"] and execution["memo"] == {"fields": {"note": "fragile"}}
             assert answer(await http.get(f"{api}/workflow-count")) == {"count": "1"}
 
@@ -204,7 +204,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
             assert pollers
         client.close()
         serving.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(serving.process.wait(), 30) == 0, serving.log.read_text()[-3000:]
+        assert await asyncio.wait_for(serving.process.wait(), 60) == 0, serving.log.read_text()[-3000:]
     assert "Traceback" not in serving.log.read_text()
 
 
@@ -236,7 +236,7 @@ async def _follow(serving: Server, path: str) -> list[dict[str, Any]]:
 async def _kafka_beneath(http: httpx.AsyncClient, ours: str, run_id: str) -> None:
     async def quiet() -> Any:
         queue = answer(await http.get(f"{ours}/task-queues/{QUEUE}"))
-        return queue if queue["served"] and queue["activity_lag"] == 0 else None
+        return queue if queue["served"] and queue["activity_lag"] == 0 and len(queue["members"]) == 2 else None
 
     queue = await until(quiet)
     assert queue["partition_count"] == 2 and {partition["state"] for partition in queue["partitions"]} == {"RUNNING"}
@@ -284,7 +284,7 @@ async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
         waiting = [http.get(f"{api}/workflows/order-1{path}") for path in ("", "/history", "/history?waitNewEvent=true")]
         for response in await asyncio.gather(*waiting):
             assert response.status_code == 503 and repr(QUEUE) in response.json()["message"], response.text
-        assert time.monotonic() - began_s < 25
+        assert time.monotonic() - began_s < 35
 
         async def unowned() -> Any:
             queue = answer(await http.get(f"/api/odradek/v1/task-queues/{QUEUE}"))
@@ -382,7 +382,8 @@ async def test_document_against_the_real_server(settings: Settings, tmp_path: Pa
 
 def _try_everything(url: str) -> None:
     schema = schemathesis.openapi.from_url(f"{url}/api/odradek/v1/openapi.json").exclude(path_regex="/(changes|events)$")
-    booleans, names = hypothesis.strategies.booleans(), hypothesis.strategies.sampled_from(["order-1", QUEUE, "0", "1"])
+    booleans = hypothesis.strategies.sampled_from([True, False])  # the first is what Hypothesis begins with: no operation goes without it
+    names = hypothesis.strategies.sampled_from(["order-1", QUEUE, "0", "1"])
     answered: dict[str, set[int]] = {}
     for found in schema.get_all_operations():
         operation = found.ok()

@@ -21,6 +21,7 @@ from odradek.web.kafka.follower import Board
 from odradek.web.kafka.groups import ActivityGroups
 from odradek.web.kafka.rates import RateReader
 from odradek.web.kafka.removal import QueueRemover
+from tests.kafka.lane_records import commit
 
 QUEUE = "payments"
 pytestmark = pytest.mark.timeout(120)
@@ -89,7 +90,7 @@ def test_lag(settings: Settings, admin: ClusterAdmin) -> None:
     assert ActivityGroups(settings).kind(QUEUE) == "classic"
     assert ActivityGroups(settings.replace(activity_group="share")).kind(QUEUE) == "share"  # nobody was there yet
     consumer = Consumer(consumer_config(settings, classic))
-    consumer.commit(offsets=[TopicPartition(admin.topics.commands(QUEUE), number, 4) for number in range(2)], asynchronous=False)
+    commit(consumer, *(TopicPartition(admin.topics.commands(QUEUE), number, 4) for number in range(2)))
     consumer.close()
     assert ActivityGroups(settings.replace(activity_group="share")).kind(QUEUE) == "classic"
     now = [0.0]
@@ -113,7 +114,7 @@ def test_lag(settings: Settings, admin: ClusterAdmin) -> None:
             until(lambda: consumer.poll(0.1) or consumer.assignment())
             assert ActivityGroups(settings).kind(QUEUE) == "classic"
             consumer.close()
-            assert ActivityGroups(settings).kind(QUEUE) == "share"
+            until(lambda: ActivityGroups(settings).kind(QUEUE) == "share")
     finally:
         reader.close()
 
