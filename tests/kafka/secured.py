@@ -86,18 +86,26 @@ class SecuredBroker:
         }
 
     def grant(self, acls: Iterable[Acl]) -> None:
-        for future in self.admin.create_acls([acl.binding() for acl in acls]).values():
+        bindings = [acl.binding() for acl in acls]
+        for future in self.admin.create_acls(bindings).values():
             future.result(20)
+        deadline = time.monotonic() + 60
+        while missing := [one for one in bindings if not self.admin.describe_acls(_where(one)).result(20)]:  # as below
+            assert time.monotonic() < deadline, f"{missing} are not there"
+            time.sleep(0.02)
 
     def revoke(self, acl: Acl) -> None:
-        b = acl.binding()
-        where = AclBindingFilter(b.restype, b.name, b.resource_pattern_type, b.principal, b.host, b.operation, b.permission_type)
+        where = _where(acl.binding())
         for future in self.admin.delete_acls([where]).values():
             assert future.result(20), f"{acl} was not there"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.admin.describe_acls(where).result(20):  # asked of the broker's authorizer: the controller's answer comes before it
             assert time.monotonic() < deadline, f"{acl} is still there"
             time.sleep(0.02)
+
+
+def _where(b: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(b.restype, b.name, b.resource_pattern_type, b.principal, b.host, b.operation, b.permission_type)
 
 
 @contextmanager

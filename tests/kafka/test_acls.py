@@ -135,7 +135,7 @@ async def test_saga_runs_with_the_listed_acls_and_no_others(running: Client, set
     with pytest.raises(WorkflowFailureError):
         await stopped.result()
     with VisibilityReader(settings("server")) as reader:
-        for _ in range(300):
+        for _ in range(600):
             if reader.ready:
                 break
             await asyncio.sleep(0.1)
@@ -212,7 +212,7 @@ async def test_without_its_transactional_ids_each_lane_stops_and_says_so(
         async with await Client.connect(settings=settings("processor")) as client:
             worker = Worker(client, task_queue=ORDERS, workflows=[GuardedSaga])
             running = asyncio.create_task(worker.run())
-            for _ in range(300):
+            for _ in range(600):
                 lines = [
                     r.getMessage() for r in caplog.records if r.levelname == "ERROR" and "ACL Write on transactional id" in r.getMessage()
                 ]
@@ -238,7 +238,7 @@ async def test_activity_waits_while_its_topic_is_forbidden(running: Client, brok
     broker.revoke(acl)
     try:
         handle = await running.start_workflow(GuardedSaga.run, "o3", id="saga-3", task_queue=ORDERS)
-        for _ in range(200):
+        for _ in range(600):
             pending = (await handle.describe()).raw_description.pending_activities
             if pending and pending[0].waiting_reason:
                 break
@@ -256,9 +256,12 @@ def test_creation_is_forbidden(settings: Any, topics: None) -> None:
 
 
 def test_wrong_password(settings: Any, broker: SecuredBroker) -> None:
-    with pytest.raises(BrokerUnreachableError, match=r"(?i)authentication failed") as caught:
-        ClusterAdmin(settings("client", kafka=broker.kafka("client", "wrong")), request_timeout_s=3.0).cluster_id()
-    assert "\n" not in str(caught.value)
+    for _ in range(5):  # a busy machine may not hear the cause within the time
+        with pytest.raises(BrokerUnreachableError) as caught:
+            ClusterAdmin(settings("client", kafka=broker.kafka("client", "wrong")), request_timeout_s=3.0).cluster_id()
+        if "authentication failed" in str(caught.value).lower():
+            break
+    assert "authentication failed" in str(caught.value).lower() and "\n" not in str(caught.value)
 
 
 async def test_share_group_of_services(settings: Any, broker: SecuredBroker, topics: None) -> None:

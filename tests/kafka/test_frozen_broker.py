@@ -34,7 +34,10 @@ CALLS: dict[str, Callable[[ClusterAdmin, str], object]] = {
 def all_stopped(pid: int) -> bool:
     """Whether no thread of that process runs any more."""
     tasks = Path(f"/proc/{pid}/task")
-    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir())
+    try:
+        return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir())
+    except (FileNotFoundError, ProcessLookupError):  # one has ended just now
+        return False
 
 
 @contextmanager
@@ -68,8 +71,9 @@ def broker() -> Iterator[LocalBroker]:
 
 
 def test_each_call_says_that_no_broker_answers(broker: LocalBroker, namespace: str) -> None:
-    admin = ClusterAdmin(Settings(address=broker.bootstrap, namespace=namespace, partitions=2), request_timeout_s=1.0)
-    admin.ensure([admin.topics.executions])
+    settings = Settings(address=broker.bootstrap, namespace=namespace, partitions=2)
+    admin = ClusterAdmin(settings, request_timeout_s=1.0)
+    ClusterAdmin(settings).ensure([admin.topics.executions])
     topic = admin.topics.executions
     for call in CALLS.values():
         until(lambda call=call: answered(call, admin, topic))  # type: ignore[misc]
@@ -77,17 +81,18 @@ def test_each_call_says_that_no_broker_answers(broker: LocalBroker, namespace: s
         for name, call in CALLS.items():
             with pytest.raises(BrokerUnreachableError):
                 pytest.fail(f"{name}: {call(admin, topic)}")
-    until(lambda: answered(CALLS["uncommitted end"], admin, topic))
-    assert admin.end_offsets(topic, [0, 1], committed=False) == {0: 0, 1: 0}
+    found: list[object] = []
+    until(lambda: answered(lambda asked, of: found.append(CALLS["uncommitted end"](asked, of)), admin, topic))
+    assert found == [{0: 0, 1: 0}]
 
 
 def test_the_read_side_and_so_the_servers_readiness_notice(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
     """Not only once its connections are given up, after more than a minute."""
     settings = Settings(address=broker.bootstrap, namespace=namespace, partitions=2, state_dir=tmp_path)
     with VisibilityReader(settings) as reader:
-        assert reader.wait_ready(30), reader.statistics()
+        assert reader.wait_ready(60), reader.statistics()
         with frozen(broker):
-            until(lambda: reader.outage, 30)
-            assert reader.lag is None
-        until(lambda: not reader.outage, 30)
-        until(lambda: reader.lag == 0, 30)
+            until(lambda: reader.outage, 45)
+            until(lambda: reader.lag is None)
+        until(lambda: not reader.outage, 60)
+        until(lambda: reader.lag == 0, 60)

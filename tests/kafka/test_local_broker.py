@@ -64,28 +64,28 @@ def broker_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def assert_gone(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=20)
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert not alive
 
 
 def cluster_id(address: str) -> str:
-    return str(AdminClient({"bootstrap.servers": address}).list_topics(timeout=10).cluster_id)
+    return str(AdminClient({"bootstrap.servers": address}).list_topics(timeout=30).cluster_id)
 
 
 def produce_one(address: str, topic: str, value: bytes) -> None:
     # Kept in a variable: an AdminClient that is collected takes its pending requests with it.
     admin = AdminClient({"bootstrap.servers": address})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(timeout=10)
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(timeout=30)
     producer = Producer({"bootstrap.servers": address, "acks": "all"})
     producer.produce(topic, value)
-    assert producer.flush(10) == 0
+    assert producer.flush(30) == 0
 
 
 def read_one(address: str, topic: str) -> bytes | None:
     consumer = Consumer({"bootstrap.servers": address, "group.id": topic, "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     try:
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while time.monotonic() < deadline_s:
             message = consumer.poll(0.2)
             if message is not None and message.error() is None:
@@ -108,7 +108,7 @@ def test_a_signal_ends_dev_and_its_broker(dev: Callable[..., subprocess.Popen[st
     bootstrap_line(process)
     children = broker_processes(process)
     process.send_signal(number)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert_gone(children)
 
 
@@ -143,7 +143,7 @@ def test_a_data_directory_keeps_data_cluster_and_port_over_restarts(dev: Callabl
     identity = cluster_id(address)
     produce_one(address, "kept", b"still here")
     first.terminate()
-    assert first.wait(30) == 0
+    assert first.wait(60) == 0
 
     second = dev("--data-dir", str(tmp_path / "data"))
     assert bootstrap_line(second) == address
@@ -216,5 +216,5 @@ def test_a_broker_that_cannot_start_names_its_log_and_keeps_it() -> None:
 def test_overrides_win_over_our_settings(running: LocalBroker) -> None:
     resource = ConfigResource(ResourceType.BROKER, "1")
     admin = AdminClient({"bootstrap.servers": running.bootstrap})
-    config = admin.describe_configs([resource])[resource].result(timeout=10)
+    config = admin.describe_configs([resource])[resource].result(timeout=30)
     assert config["message.max.bytes"].value == "4096"
