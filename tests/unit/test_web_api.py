@@ -450,7 +450,7 @@ async def test_document_is_served(server: WebServer) -> None:
 
 
 def _application(folder: Path) -> Starlette:
-    web = WebServer(folder, ServerOptions(request_timeout_s=0.2, long_poll_s=0.1, allowed_hosts=["*"]), rpc_timeout=0.2)
+    web = WebServer(folder, ServerOptions(request_timeout_s=60, long_poll_s=0.1, allowed_hosts=["*"]), rpc_timeout=0.2)
     web.context.settings = web.settings
     web.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 1))
     web.context.owners = None  # a client belongs to one event loop, and each try here has its own: owners are other tests' matter

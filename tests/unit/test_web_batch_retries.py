@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ async def test_a_job_that_notices_the_end_first_is_told_too(server: WebServer, o
 
 
 async def test_an_end_waits_a_moment_for_answers(server: WebServer, owners: Flaky) -> None:
+    server.context.options = replace(server.context.options, shutdown_timeout_s=60)
     owners.script["order-1"] = ["silent"]
     async with server.client():
         job = begin(server, "order-1")

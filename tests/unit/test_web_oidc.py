@@ -115,7 +115,7 @@ async def test_an_issuer_that_is_another(provider: IdentityProvider) -> None:
 
 async def test_groups_and_a_proxys_header(provider: IdentityProvider, tmp_path: Path) -> None:
     authenticator = OidcAuthenticator(provider.issuer, "odradek", header="x-id-token", user_claim="name", write_groups=["ops"])
-    server = WebServer(tmp_path, ServerOptions(authenticator=authenticator, request_timeout_s=0.6))
+    server = WebServer(tmp_path, ServerOptions(authenticator=authenticator, request_timeout_s=60))
     server.add(summary("order-1"))
     async with server.client() as client:
         ops = {"x-id-token": provider.token(name="ann", groups=["dev", "ops"])}

@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from odradek.broker.ports import free_ports
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, ConfigurationError, StateStoreError
 from odradek.visibility.reader import store_path
@@ -141,9 +141,7 @@ def test_what_cannot_be_opened_is_raised_and_frees_the_port() -> None:
         raise BrokerUnreachableError("nowhere:1")
         yield
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)  # not of those that the system gives to others meanwhile
     with pytest.raises(BrokerUnreachableError, match="nowhere:1"):
         serve(Settings(), ServerOptions(port=port), pages=(), opening=opening)
     with listening("127.0.0.1", port):

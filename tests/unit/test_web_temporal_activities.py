@@ -121,7 +121,7 @@ async def test_a_report_that_kafka_does_not_confirm_ends(server: WebServer) -> N
         server.transport.deliver = False
         began = time.monotonic()
         silent = await client.post(f"{BY_ID}/complete", json={})
-        assert silent.status_code == 503 and "'orders'" in silent.json()["message"] and time.monotonic() - began < 5
+        assert silent.status_code == 503 and "'orders'" in silent.json()["message"] and time.monotonic() - began < 30
         server.transport.deliver = BrokerUnreachableError("localhost:9092")
         down = await client.post(f"{BY_ID}/complete", json={})
         assert down.status_code == 503 and "localhost:9092" in down.json()["message"]
