@@ -88,11 +88,14 @@ class Brokers:
         return dict.fromkeys(wanted, answer)
 
 
-def made(monkeypatch: pytest.MonkeyPatch, *answers: int | str, timeout_s: float = 2.0) -> tuple[ClusterAdmin, Brokers]:
+def made(monkeypatch: pytest.MonkeyPatch, *answers: int | str, timeout_s: float = 60.0) -> tuple[ClusterAdmin, Brokers]:
+    """A request has longer than this machine ever stands for, and is sent again soon all the same."""
     brokers = Brokers(*answers)
     monkeypatch.setattr(admin, "AdminClient", lambda config: brokers)
     monkeypatch.setattr(admin, "_UNLED_PAUSE_S", 0.02)
-    return ClusterAdmin(Settings(address="127.0.0.1:1"), request_timeout_s=timeout_s), brokers
+    asked = ClusterAdmin(Settings(address="127.0.0.1:1"), request_timeout_s=timeout_s)
+    asked._again_s = min(asked._again_s, 0.5)
+    return asked, brokers
 
 
 @pytest.mark.parametrize("first", [SILENT, KafkaError._TIMED_OUT, KafkaError._TRANSPORT])

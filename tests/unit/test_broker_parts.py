@@ -251,7 +251,9 @@ def test_a_docker_that_cannot_start_kafka_is_said_and_the_jars_are_used(events: 
     assert events == ["start docker", "start local", "stop local"]
 
 
-def test_progress_on_a_terminal_is_one_moving_line_and_elsewhere_a_line_now_and_then() -> None:
+def test_progress_on_a_terminal_is_one_moving_line_and_elsewhere_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odradek.broker.progress.PLAIN_INTERVAL_S", 600.0)  # of these lines it is the first alone, however long they take
+
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

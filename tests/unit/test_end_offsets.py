@@ -55,7 +55,7 @@ class Bench:
         return self.admin.requests[:count]  # type: ignore[no-any-return]
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -64,11 +64,13 @@ def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """No request is given up because the machine stood for seconds."""
     monkeypatch.setattr(offsets, "_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(offsets, "_GRACE_SECONDS", 600.0)
     made = Bench()
     yield made
     made.ends.stop()
-    made.ends.join(10)
+    made.ends.join(30)
 
 
 def test_what_comes_while_a_request_is_under_way_is_the_next_one(bench: Bench) -> None:
@@ -116,6 +118,7 @@ def test_a_request_that_is_never_answered_is_given_up(bench: Bench, monkeypatch:
     until(lambda: bench.told == [(0, -1)])
     bench.admin.reply(0, 3)  # too late for both
     bench.admin.reply(1, 3)
+    monkeypatch.setattr(offsets, "_GRACE_SECONDS", 600.0)
     bench.ask(0)
     bench.wait_for_requests(3)
     bench.admin.reply(2, 4)

@@ -60,11 +60,14 @@ def test_every_client_can_be_made_with_what_passes() -> None:
 
 
 def test_good_ones_pass_quickly(caplog: pytest.LogCaptureFixture) -> None:
-    began = time.monotonic()
-    kafka = {"security.protocol": "plaintext", "linger.ms": "5", "fetch.min.bytes": "1"}
-    check_kafka_settings(Settings(address=ADDRESS, kafka=kafka))
-    check_kafka_settings(Settings(address=ADDRESS))
-    assert time.monotonic() - began < 1 and not caplog.records
+    took_s = []
+    for _ in range(5):  # this machine may stand still for a second in some of them; waiting for a broker takes that long in each
+        began = time.monotonic()
+        kafka = {"security.protocol": "plaintext", "linger.ms": "5", "fetch.min.bytes": "1"}
+        check_kafka_settings(Settings(address=ADDRESS, kafka=kafka))
+        check_kafka_settings(Settings(address=ADDRESS))
+        took_s.append(time.monotonic() - began)
+    assert min(took_s) < 1 and not [one for one in caplog.records if one.name.startswith("odradek")]
 
 
 async def test_a_client_says_so() -> None:

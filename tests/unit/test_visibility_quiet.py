@@ -64,11 +64,11 @@ def test_a_blocked_call_holds_up_neither_its_waiter_nor_the_loop_s_end() -> None
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(in_daemon_thread(release.wait, 30), 0.05)
+            await asyncio.wait_for(in_daemon_thread(release.wait, 120), 0.05)
 
     began_s = time.monotonic()
     try:
         asyncio.run(give_up())
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 60
     finally:
         release.set()

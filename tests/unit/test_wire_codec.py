@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import threading
+import time
 from typing import Any, NoReturn
 
 import fastavro
@@ -143,13 +144,15 @@ def test_every_truncation_is_seen(record_type: RecordType) -> None:
 
 
 @given(st.sampled_from(RECORD_TYPES), st.binary(max_size=300))
-@settings(max_examples=500, deadline=1_000)
+@settings(max_examples=500, deadline=None)
 def test_random_bodies_end_in_a_record_or_an_error(record_type: RecordType, body: bytes) -> None:
     head = encode(sample(record_type))[:10]
+    began_s = time.thread_time()  # of the processor: this machine may stand still meanwhile
     try:
         assert type(decode(head + body)) is record_type
     except UndecodableRecord:
         pass
+    assert time.thread_time() - began_s < 1
 
 
 def test_damaged_lengths_never_loop() -> None:
