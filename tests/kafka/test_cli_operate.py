@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -34,7 +35,7 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import Topics
-from tests.kafka.server_commands import get
+from tests.kafka.server_commands import accepted, get
 
 pytestmark = pytest.mark.timeout(240)
 REPOSITORY = Path(__file__).parents[2]
@@ -215,7 +216,9 @@ def test_what_is_known_of_one(odradek: Run) -> None:
     assert done.returncode == 0, done.stderr
     run_id = json.loads(done.stdout)["runId"]
     assert json.loads(odradek("workflow", "query", "-w", "one", "--name", "told").stdout) == ["Prague"]
-    done = odradek("workflow", "stack", "-w", "one")
+    stack = ("workflow", "stack", "-w", "one")
+    until(lambda: "wait_condition" in odradek(*stack).stdout)  # until then it waits for its activity
+    done = odradek(*stack)
     assert done.returncode == 0 and "wait_condition" in done.stdout and "cli_workflows.py" in done.stdout
     done = odradek("workflow", "describe", "-w", "one")
     assert done.returncode == 0
@@ -370,7 +373,7 @@ def test_task_queue(odradek: Run) -> None:
         done = odradek("task-queue", "describe", "-t", QUEUE, "--interval", "0", "-o", "json")
         assert done.returncode == 0, done.stderr
         described.update(json.loads(done.stdout))
-        return bool(described["served"] and described["lag"] == 0 and described["activity_lag"] == 0)
+        return bool(described["served"] and described["lag"] == described["activity_lag"] == 0 and len(described["members"]) == 2)
 
     until(served)
     assert [one["state"] for one in described["partitions"]] == ["RUNNING", "RUNNING"]
@@ -387,29 +390,34 @@ def test_task_queue(odradek: Run) -> None:
 
 
 def test_rates_and_age_of_a_queue_that_nobody_serves(world: World, odradek: Run) -> None:
+    asked = 0
     for number in range(3):
         arguments = ("-w", f"later-{number}", "--type", "Parcel", "-t", "later", "-i", '"x"', "--rpc-timeout", "300ms")
-        assert odradek("workflow", "start", *arguments).returncode == 0
+        done, times = accepted(odradek, "workflow", "start", *arguments)
+        assert done.returncode == 0
+        asked += times
     described = json.loads(odradek("task-queue", "describe", "-t", "later", "--interval", "300ms", "-o", "json").stdout)
     rates = described["rates"]["workflow"]
     assert described["served"] is False and rates["dispatch_rate"] == 0 and 0 < rates["backlog_age_ms"] < 120_000
     assert rates["interval_ms"] >= 300 and described["rates"]["activity"] is None
-    assert described["lag"] == 3 and sum(one["lag"] for one in described["partitions"]) == 3, "all of it waits: nobody ever served it"
+    lag = described["lag"]
+    assert 3 <= lag <= asked and sum(one["lag"] for one in described["partitions"]) == lag, "all of it waits: nobody ever served it"
     (line,) = [line.split() for line in odradek("task-queue", "list").stdout.splitlines() if line.startswith("later ")]
-    assert line[5] == "3"
+    assert line[5] == str(lag)
 
 
 def test_delete_of_a_queue_with_inputs_that_nobody_applied(world: World, odradek: Run) -> None:
-    assert (
-        odradek("workflow", "start", "-w", "early", "--type", "Parcel", "-t", "unborn", "-i", '"x"', "--rpc-timeout", "200ms").returncode
-        == 0
-    )
+    start = ("workflow", "start", "-w", "early", "--type", "Parcel", "-t", "unborn", "-i", '"x"', "--rpc-timeout", "1s")
+    done, times = accepted(odradek, *start)
+    assert done.returncode == 0
     assert odradek("workflow", "describe", "-w", "early", "-t", "unborn", "--rpc-timeout", "200ms").returncode == 3
     done = odradek("task-queue", "delete", "-t", "unborn", "--yes")
-    assert done.returncode == 1 and "1 inputs lie unapplied and would be lost" in done.stderr and "--force" in done.stderr, done.stderr
+    assert done.returncode == 1 and "--force" in done.stderr, done.stderr
+    inputs = int(re.findall(r"(\d+) inputs lie unapplied and would be lost", done.stderr)[0])
+    assert 1 <= inputs <= times
     assert Topics(world.settings.namespace).events("unborn") in ClusterAdmin(world.settings).topic_names()
     told = json.loads(odradek("task-queue", "delete", "-t", "unborn", "--yes", "--force", "-o", "json").stdout)
-    assert told["unappliedInputs"] == 1 and len(told["topics"]) == 2
+    assert told["unappliedInputs"] == inputs and len(told["topics"]) == 2
 
 
 def test_delete_of_a_queue_whose_work_is_done_needs_no_force(world: World, odradek: Run) -> None:
@@ -419,7 +427,7 @@ def test_delete_of_a_queue_whose_work_is_done_needs_no_force(world: World, odrad
         assert odradek("workflow", "terminate", "-w", "over").returncode == 0
         shown(odradek, "TaskQueue = 'done-with' AND ExecutionStatus = 'Terminated'", 1)
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(40) == 0
+        assert worker.wait(60) == 0
     finally:
         worker.kill()
         worker.wait(20)
@@ -444,7 +452,7 @@ def test_delete_of_a_task_queue(world: World, odradek: Run) -> None:
         done = odradek("task-queue", "delete", "-t", queue)
         assert done.returncode == 1 and "members live" in done.stderr and "1 runs are open (exp-2)" in done.stderr, done.stderr
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(40) == 0
+        assert worker.wait(60) == 0
     finally:
         worker.kill()
         worker.wait(20)
@@ -503,7 +511,7 @@ def test_topic_follows(world: World, odradek: Run) -> None:
             if json.loads(line)["kind"] == "WorkflowResult":
                 break
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     finally:
         process.kill()
         process.communicate()
