@@ -48,7 +48,7 @@ class Process:
     def ask(self, path: str, *, number: int = 0) -> tuple[int, str]:
         """Status and body; 0 when nothing listens (yet). number: of several processes."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port + number}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port + number}{path}", timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -80,7 +80,7 @@ class Process:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
-        self.process.wait(20)
+        self.process.wait(60)
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -84,7 +84,7 @@ def environment(bootstrap: str, namespace: str, tmp_path: Path) -> dict[str, str
 
 
 def test_the_first_program_runs(python: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    done = subprocess.run([python, "hello.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([python, "hello.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False)
     assert (done.returncode, done.stdout) == (0, "Hello, World!\n"), done.stderr
 
 
@@ -105,10 +105,10 @@ def test_the_commands_of_a_worker_and_of_a_client_run(python: Path, environment:
         # A worker that lacks a module has ended by now, and its client would wait for another one.
         until(lambda: client.poll() is not None or worker.poll() is not None)
         client.terminate()
-        told, _ = client.communicate(timeout=20)
+        told, _ = client.communicate(timeout=60)
         assert client.returncode == 0 and "Hello, shell!" in told, log.read_text()
         worker.terminate()
-        assert worker.wait(30) == 0, log.read_text()
+        assert worker.wait(60) == 0, log.read_text()
     finally:
         worker.kill()
         worker.wait()

@@ -16,14 +16,14 @@ from odradek.kafka.client_config import consumer_config
 from odradek.kafka.producer import PlainProducer
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, until
+from tests.kafka.lane_records import QUEUE, Wire, commit, until
 
-#: Back-offs of reconnects are a second at most; the rest is for a machine under load.
-SOON_S = 8.0
+#: Back-offs of reconnects are a second at most; the rest is for a machine under load, or that stands still.
+SOON_S = 30.0
 #: Longer than the machine takes to see that the signal was applied.
 TIMER_MS = 4_000
 #: A request to the broker that was killed may use up its ten seconds; an AdminClient took a minute, or for ever.
-OFFSETS_SOON_S = 30.0
+OFFSETS_SOON_S = 45.0
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_committed_offsets_are_told_soon_after_the_broker_is_back(broker: LocalB
     wire.admin.ensure_queue(QUEUE)
     group = wire.topics.processor_group(QUEUE)
     member = Consumer(consumer_config(wire.settings, group))
-    member.commit(offsets=[TopicPartition(wire.events, 0, 0)], asynchronous=False)
+    commit(member, TopicPartition(wire.events, 0, 0))
     member.close()
     asked, ended = [0.0], threading.Event()
 

@@ -106,7 +106,7 @@ async def test_dashboard_and_alerts_over_real_processes(
 ) -> None:
     for process in processes.values():
         await until(lambda process=process: process.status("ready") == 200, 60, describe=lambda process=process: process.reasons("ready"))  # type: ignore[misc]
-    await until(lambda: len(prometheus.up()) == 3, 30, describe=(tmp_path / "prometheus.log").read_text)
+    await until(lambda: len(prometheus.up()) == 3, 60, describe=(tmp_path / "prometheus.log").read_text)
 
     settings = Settings(address=bootstrap, namespace=namespace, partitions=2, state_dir=tmp_path / "client")
     panels, begun = [each for each in _panels() if each[0] not in NOTHING_TO_SHOW], 0
@@ -139,4 +139,4 @@ async def test_dashboard_and_alerts_over_real_processes(
 
     processes["services"].kill()
     gone = f"127.0.0.1:{processes['services'].port}"
-    await until(lambda: {one["metric"]["instance"] for one in prometheus.query('ALERTS{alertname="OdradekTargetDown"}')} == {gone}, 30)
+    await until(lambda: {one["metric"]["instance"] for one in prometheus.query('ALERTS{alertname="OdradekTargetDown"}')} == {gone}, 60)

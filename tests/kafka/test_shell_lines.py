@@ -90,7 +90,7 @@ async def _ends(client: Client, workflow_id: str, expected: Any) -> None:
     """The run that a shell started has ended with its input. It may not have arrived yet."""
     for _ in range(300):
         try:
-            result = await client.get_workflow_handle(workflow_id, task_queue=QUEUE).result(rpc_timeout=timedelta(seconds=10))
+            result = await client.get_workflow_handle(workflow_id, task_queue=QUEUE).result(rpc_timeout=timedelta(seconds=60))
             break
         except Exception as error:
             if "not found" not in str(error):

@@ -30,13 +30,13 @@ async def test_without_a_broker_a_worker_is_live_and_not_ready(tmp_path: Path) -
         broker.kill()
         for process in processes:
             await becomes(process, 503, "no broker has answered for")
-            assert "Connection refused" in process.reasons("ready") or "Disconnected" in process.reasons("ready")
+            await until(lambda: any(word in process.reasons("ready") for word in ("Connection refused", "Disconnected")))  # noqa: B023
             assert process.status("live") == 200
-            assert process.total("odradek_kafka_contact_seconds") > 10
+            await until(lambda: process.total("odradek_kafka_contact_seconds") > 10)  # noqa: B023
         # Not a line for each attempt of each client to reach it: one a minute.
         refused = [line for line in processes[0].lines() if line["logger"] == "odradek.kafka" and "Connection refused" in line["message"]]
         times = [datetime.fromisoformat(line["time"]) for line in refused]
-        assert times and all((later - earlier).total_seconds() > 59 for earlier, later in itertools.pairwise(times)), refused
+        assert times and all((later - earlier).total_seconds() > 50 for earlier, later in itertools.pairwise(times)), refused
         await asyncio.to_thread(broker.start)
         for process in processes:
             await becomes(process, 200)

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
 from odradek.client import Client
 from odradek.config import Settings
@@ -17,6 +16,8 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.telemetry.catalog import CATALOG
 from odradek.wire.topics import Topics
 from tests.kafka.activity_harness import until
+from tests.kafka.bad_input import sent
+from tests.kafka.lane_records import open_transaction_of
 from tests.kafka.telemetry_process import Process
 from tests.kafka.telemetry_workflows import Asleep, Traced
 
@@ -48,39 +49,38 @@ async def ready(process: Process) -> None:
 async def test_live_while_it_restores_and_ready_only_then(settings: Settings, start: Start) -> None:
     ClusterAdmin(settings).ensure_queue("q")
     # A transaction that somebody left open: the lane has to wait for it, and cannot know what the partition holds.
-    stranger = Producer({"bootstrap.servers": settings.address, "transactional.id": "stranger"})
-    stranger.init_transactions(20)
-    stranger.begin_transaction()
+    stranger = open_transaction_of(settings, f"{settings.namespace}-stranger")
     stranger.produce(Topics(settings.namespace).state("q"), b"x", b"position/strange", 0)
-    stranger.flush(10)
+    assert stranger.flush(30) == 0
 
     process = start("processor")
     await until(lambda: "partition 0: RESTORING" in process.reasons("ready"), 60, describe=lambda: process.reasons("ready"))
-    await until(lambda: process.total("odradek_lane_running", partition="1") == 1, 30)  # its neighbour works meanwhile
+    await until(lambda: process.total("odradek_lane_running", partition="1") == 1)  # its neighbour works meanwhile
     assert process.status("live") == 200 and process.status("ready") == 503
     assert process.total("odradek_lane_running", partition="0") == 0
     assert process.total("odradek_lane_state", partition="0", state="RESTORING") == 1
-    assert process.total("odradek_lane_restore_remaining", partition="0") > 0
+    await until(lambda: process.total("odradek_lane_restore_remaining", partition="0") > 0)
     assert process.total("odradek_ready", kind="processor") == 0 and process.total("odradek_live", kind="processor") == 1
 
     stranger.abort_transaction(20)
     await ready(process)
-    assert process.total("odradek_lane_running") == 2 and process.total("odradek_ready", kind="processor") == 1
+    await until(lambda: process.total("odradek_lane_running") == 2 and process.total("odradek_ready", kind="processor") == 1)
 
 
 async def test_the_server_sees_queues_that_nobody_serves_any_more(settings: Settings, start: Start) -> None:
     server, process = start("server"), start("processor")
     await asyncio.gather(ready(server), ready(process))
-    await until(lambda: sum(name == "odradek_lane_lag" for name, _ in process.metrics()) == 2, 20)
+    await until(lambda: sum(name == "odradek_lane_lag" for name, _ in process.metrics()) == 2)
     assert process.total("odradek_lane_lag") == 0
-    await until(lambda: server.total("odradek_queue_processors", task_queue="q") == 1, 40)
-    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 0, 40)
+    await until(lambda: server.total("odradek_queue_processors", task_queue="q") == 1)
+    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 0)
     process.kill(15)  # it leaves its group: one that was killed is a member until its session is over
     async with await Client.connect(settings=settings) as client:
-        await client.start_workflow(Traced.run, "far", id="w", task_queue="q", rpc_timeout=timedelta(seconds=1))
-    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 2, 60)
-    assert server.total("odradek_queue_lag", task_queue="q") == 1 and server.total("odradek_queue_processors", task_queue="q") == 0
-    assert server.total("odradek_visibility_running") == 1 and server.total("odradek_visibility_lag") == 0
+        await sent(client.start_workflow(Traced.run, "far", id="w", task_queue="q", rpc_timeout=timedelta(seconds=1)))
+        await until(lambda: server.total("odradek_queue_lag", task_queue="q") == 1)
+    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 2)
+    assert server.total("odradek_queue_processors", task_queue="q") == 0
+    await until(lambda: server.total("odradek_visibility_running") == 1 and server.total("odradek_visibility_lag") == 0)
     assert server.total("odradek_visibility_store_bytes") > 0 and server.total("odradek_client_waiting") == 0
     assert server.status("live") == 200
     await _only_what_the_catalog_names(server)
@@ -93,11 +93,11 @@ async def test_types_that_callers_make_up_are_no_labels(settings: Settings, star
     async with await Client.connect(settings=settings) as client:
         for number in range(6):
             handle = await client.start_workflow(f"MadeUp{number}", id=f"w{number}", task_queue="q")
-        await until(lambda: process.total("odradek_workflow_task_seconds_count", workflow_type="(unknown)") >= 6, 30)
+        await until(lambda: process.total("odradek_workflow_task_seconds_count", workflow_type="(unknown)") >= 6)
         await handle.terminate()
-    assert process.total("odradek_workflow_starts_total", workflow_type="(unknown)") == 6
-    await until(lambda: process.total("odradek_workflow_closes_total", workflow_type="(unknown)", status="TERMINATED") == 1, 20)
-    assert process.total("odradek_workflow_run_seconds_count", workflow_type="(unknown)") == 1
+    await until(lambda: process.total("odradek_workflow_starts_total", workflow_type="(unknown)") == 6)
+    await until(lambda: process.total("odradek_workflow_closes_total", workflow_type="(unknown)", status="TERMINATED") == 1)
+    await until(lambda: process.total("odradek_workflow_run_seconds_count", workflow_type="(unknown)") == 1)
     assert {value for _, labels in process.metrics() for name, value in labels if name == "workflow_type"} == known | {"(unknown)"}
 
 
@@ -106,7 +106,7 @@ async def test_a_lane_that_hangs_is_not_live(settings: Settings, start: Start) -
     await ready(process)
     async with await Client.connect(settings=settings) as client:
         await client.start_workflow(Asleep.run, id="asleep", task_queue="q", rpc_timeout=None)
-        await until(lambda: process.status("live") == 503, 40)
+        await until(lambda: process.status("live") == 503)
     assert re.search(r"partition \d: the lane's thread has been silent for \d+ s", process.reasons("live"))
     assert process.total("odradek_live", kind="processor") == 0
 
@@ -116,10 +116,10 @@ async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(settings:
     await asyncio.gather(ready(first), ready(service))
     async with await Client.connect(settings=settings) as client:
         handle = await client.start_workflow(Traced.run, "far", id="w", task_queue="q")
-        await until(lambda: any(line["message"] == "greeted" for line in first.lines()), 40)
+        await until(lambda: any(line["message"] == "greeted" for line in first.lines()))
         assert first.total("odradek_replay_seconds_count") >= 1, "this test means nothing unless the run was replayed"
         # Committed: what follows may be lost with its owner, and would then be said again, rightly.
-        await until(lambda: first.total("odradek_history_events_total", event_type="ActivityTaskCompleted") == 1, 20)
+        await until(lambda: first.total("odradek_history_events_total", event_type="ActivityTaskCompleted") == 1)
         own = {"namespace": settings.namespace, "task_queue": "q", "workflow_type": "Traced"}
         assert first.total("shop_patience_count", **own) == 1 and first.total("shop_patience_sum", **own) == 30
         assert service.total("shop_greetings_total", activity_type="greet", task_queue="far", polite="true") == 1
@@ -143,7 +143,7 @@ async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(settings:
     assert second.total("shop_patience_count") == 0
     assert first.total("odradek_workflow_starts_total") == 0  # it is gone
     assert second.total("odradek_workflow_starts_total") == 0
-    assert second.total("odradek_workflow_closes_total", workflow_type="Traced", status="COMPLETED") == 1
+    await until(lambda: second.total("odradek_workflow_closes_total", workflow_type="Traced", status="COMPLETED") == 1)
     assert second.total("odradek_history_events_total", event_type="ActivityTaskCompleted") == 0
     await _only_what_the_catalog_names(second, service)
 

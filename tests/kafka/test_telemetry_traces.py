@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ async def test_one_trace_from_the_client_over_two_processes_and_replays(settings
             assert await handle.result() == "hello you, bye"
             with tracer.start_as_current_span("asker"):
                 assert await handle.query(Traced.said) == "bye"
+            asked_again = client.statistics().asked_again
             assert worker._processor is not None
             replayed = sum(part.replay_activations for part in worker._processor.statistics().partitions.values())
             assert replayed >= 2, "this test means nothing unless runs were replayed"
@@ -106,7 +108,8 @@ async def test_one_trace_from_the_client_over_two_processes_and_replays(settings
     spans += [json.loads(line) for line in far_spans.read_text().splitlines()]  # noqa: ASYNC240 - a small file
     ours = [span for span in spans if span["attributes"].get("temporalWorkflowID", "w") == "w"]
     by_name = {span["name"]: span for span in ours}
-    assert sorted(span["name"] for span in ours) == sorted(by_name), "a span was made twice"
+    twice = {name for name, count in Counter(span["name"] for span in ours).items() if count > 1}
+    assert twice <= ({"HandleQuery:said"} if asked_again else set()), "a span was made twice, not for a query that was asked twice"
     shop, start = by_name["shop"], by_name["StartWorkflow:Traced"]
     assert (start["parent"], start["kind"]) == (shop["span"], "CLIENT")
     assert (by_name["RunWorkflow:Traced"]["parent"], by_name["RunWorkflow:Traced"]["kind"]) == (start["span"], "SERVER")
@@ -129,13 +132,13 @@ async def _raw_start_belongs_to_the_producers_trace(settings: Settings, memory: 
     producer = Producer({"bootstrap.servers": settings.address, "partitioner": "murmur2_random"})
     value = json.dumps({"kind": "StartWorkflow", "workflow_type": "Traced", "input": [FAR]})
     producer.produce(Topics(settings.namespace).events("near"), value, "raw", headers=[("traceparent", f"00-{trace}-{span}-01")])
-    producer.flush(10)
+    assert producer.flush(30) == 0
 
     def runs() -> list[dict[str, Any]]:
         facts = [span_facts(found) for found in memory.get_finished_spans()]
         return [found for found in facts if found["attributes"].get("temporalWorkflowID") == "raw" and found["name"].startswith("RunW")]
 
-    await until(lambda: bool(runs()), 30)
+    await until(lambda: bool(runs()))
     assert (runs()[0]["trace"], runs()[0]["parent"]) == (trace, span)
 
 
@@ -183,7 +186,7 @@ async def test_no_call_fails_over_a_trace_that_cannot_be_read(settings: Settings
             handle = await foreign.start_workflow(Traced.run, "near", id="w", task_queue="near")
             await handle.signal(Traced.say, "bye")
             assert await handle.query(Traced.said) == "bye"
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 assert await handle.result() == "hello you, bye"
     finally:
         foreign.close()
