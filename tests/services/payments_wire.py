@@ -88,7 +88,7 @@ class Wire:
         """SIGTERM, and the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def committed(self) -> list[int]:
         """What the group has committed of each partition of the commands; below 0: nothing."""

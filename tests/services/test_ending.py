@@ -23,7 +23,7 @@ from tests.kafka.server_commands import get, until
 from tests.services.payments_wire import Wire
 
 ROOT = Path(__file__).parents[2]
-AT_ONCE_SECONDS = 3.0
+AT_ONCE_SECONDS = 15.0  # this machine may stand for seconds; whoever drains, or waits for a broker, takes longer
 NAMES = {"order_api": "order API"}
 BOUND_SECONDS = 25.0
 CONNECTS_SECONDS = 60.0
@@ -50,7 +50,7 @@ def test_a_second_signal_ends_a_worker_at_once(inventory: tuple[Wire, Fleet], nu
     process = inventory[1].process("inventory")
     process.send_signal(number)
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(1.0)  # it drains
+        process.wait(2.0)  # it drains
     process.send_signal(number)
     assert process.wait(AT_ONCE_SECONDS) == -number
 
@@ -75,7 +75,7 @@ def test_its_grace_ends_it_where_nobody_reads_its_log() -> None:
         try:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             process.terminate()
-            assert process.wait(20) == 1
+            assert process.wait(40) == 1
         finally:
             process.kill()
 

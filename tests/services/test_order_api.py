@@ -30,7 +30,7 @@ CLOSED = ("completed", "compensated", "cancelled", "stopped")
 @pytest.fixture(scope="module")
 def shop(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with shop_on(bootstrap, tmp_path_factory.mktemp("shop")) as shop:
-        shop.start_services(*SERVICES, inventory={"slow_products": {"engraved-mug": 1.5}})
+        shop.start_services(*SERVICES, inventory={"slow_products": {"engraved-mug": 4.0}})
         shop.fleet.start_processor("processor")
         shop.start_api()
         # Before its queue has topics nobody is asked, and the answer is the same.
@@ -299,7 +299,7 @@ def test_one_notification_an_order_also_after_a_crash(shop: Shop, number: str) -
     place(shop, number)
     place(shop, f"{number}-b", user_id="user-declined")
     query = "SELECT status, reason_type, result FROM notifications WHERE workflow_id = ?"
-    until(lambda: shop.rows("notifications", query, f"order-{number}-b"))
+    until(lambda: all(shop.rows("notifications", query, f"order-{each}") for each in (number, f"{number}-b")))
     (told,) = shop.rows("notifications", query, f"order-{number}")
     assert told[:2] == ("COMPLETED", "") and json.loads(told[2])["order_id"] == f"O-{number}"
     assert shop.rows("notifications", query, f"order-{number}-b")[0][:2] == ("FAILED", "OrderFailed")

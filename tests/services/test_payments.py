@@ -1,10 +1,9 @@
-"""The payments service as a process, seen through the wire only: no import of odradek on either side."""
+"""The payments service as a process, seen through the wire only: no import of odradek in it, nor in what plays the processor."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import socket
 import sqlite3
 import time
 import urllib.request
@@ -15,6 +14,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
+from odradek.broker.ports import free_ports
 from services.avro_wire import Schemas, schemas_folder
 from tests.kafka import server_commands
 from tests.kafka.server_commands import until
@@ -61,9 +61,7 @@ def test_answers_and_never_runs_an_aborted_command(wire: Wire) -> None:
 
 
 def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)  # not of those that the system gives to others meanwhile
     wire.start(telemetry=f"127.0.0.1:{port}")
     wire.command(1)
     wire.command(2, activity_type="Unknown")
@@ -72,13 +70,13 @@ def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
     wire.until(lambda seen: any(name == "dead letter" for name, _ in seen))
 
     def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
             return str(answer.read().decode())
 
     assert json.loads(get("/health/live")) == {"status": "live"}
     until(lambda: server_commands.get(f"http://127.0.0.1:{port}/health/ready") == (200, {"status": "ready"}))
+    until(lambda: 'foreign_records_total{service="payments"} 3.0' in get("/metrics"))
     metrics = get("/metrics")
-    assert 'foreign_records_total{service="payments"} 3.0' in metrics
     assert 'foreign_outcomes_total{kind="FreezePayment",outcome="ActivityTaskCompleted",service="payments"} 1.0' in metrics
     assert 'foreign_outcomes_total{kind="(unknown)",outcome="ActivityTaskFailed",service="payments"} 1.0' in metrics
 

@@ -58,7 +58,7 @@ def test_records_dropped_in_a_rebalance_come_again(bootstrap: str, namespace: st
             assert [record.offset for record in fetched][-1] == 2
             answer = await Inline(consumer).seek_to_committed()
             assert answer == {place: committed}
-            again = await consumer.getmany(timeout_ms=5_000)
+            again = await consumer.getmany(timeout_ms=20_000)
             return [record.offset for record in again.get(place, [])]
         finally:
             await consumer.stop()
