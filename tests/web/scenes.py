@@ -57,7 +57,7 @@ def many_orders(server: UiServer, count: int = 400) -> None:
         changes.append(Change(0, number, f"{run.workflow_id}/{run.run_id}".encode(), run))
     server.store.apply(changes)
     server._offset = count
-    server.member(time_ms=now)
+    server.member(time_ms=now + 100_000)  # alive for as long as a slow browser takes, by a clock that is ahead
     server.context.board.complete = True
 
 

@@ -91,10 +91,12 @@ def test_chips_and_sorting(site: Site, page: Any) -> None:
     page.goto(f"{site.url}/runs")
     page.get_by_role("link", name="Workflow ID").click()
     page.wait_for_selector("th[aria-sort=descending]:has-text('Workflow ID')")
+    page.wait_for_load_state()  # rows come behind their heads
     names = page.locator("tbody td.main").all_inner_texts()
     assert names == sorted(names, reverse=True) and len(names) == 6
     page.get_by_role("link", name=re.compile("Workflow ID")).click()
     page.wait_for_selector("th[aria-sort=ascending]")
+    page.wait_for_load_state()  # rows come behind their heads
     assert page.locator("tbody td.main").all_inner_texts() == names[::-1]
 
 
@@ -107,6 +109,7 @@ def test_sorting_by_duration_counts_open_runs_until_now(site: Site, page: Any) -
     page.goto(f"{site.url}/runs")
     page.get_by_role("link", name="Duration").click()
     page.wait_for_selector("th[aria-sort=descending]:has-text('Duration')")
+    page.wait_for_load_state()  # rows come behind their heads
     assert page.locator("tbody td.main").all_inner_texts() == ["long", "open-old", "open-new", "short"]
     assert re.fullmatch(r"5 m \d\d s", page.locator("tr:has-text('open-old') td[data-label=Duration]").inner_text())
     page.get_by_role("link", name="Duration").click()

@@ -268,15 +268,25 @@ def test_ten_thousand_events_scroll(site: Site, new_page: NewPage) -> None:
     assert last > 10_000
     page = new_page()
     page.goto(f"{site.url}/workflows/order-1/run-of-order-1")
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def worked_s() -> float:
+        """What the page's thread had of the processor: on a busy machine a frame takes as long as others want."""
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        return next(float(one["value"]) for one in metrics if one["name"] == "TaskDuration")
+
     for view, row, rows_max in (("Full", "details.ev", 2_500), ("JSON", "pre.json", 400)):
         page.get_by_role("link", name=view, exact=True).click()
         page.wait_for_selector(f"[data-view={view.lower()}] {row}[data-row='1']")
         assert page.locator("[data-total]").get_attribute("data-total") == str(last)
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         page.wait_for_selector(f"{row}[data-row='{last}']")
+        before_s = worked_s()
         found = page.evaluate(SCROLL, row)
+        frame_s = (worked_s() - before_s) / found["frames"]
         assert found["most"] < rows_max and found["frames"] > 50, (view, found)
-        assert found["long"] <= found["frames"] // 10, (view, found)
+        assert frame_s < 0.1, (view, found, frame_s)
         page.wait_for_function(IN_SIGHT, arg=row)
         page.evaluate("scrollTo(0, 0)")
         page.wait_for_selector(f"{row}[data-row='1']")
@@ -284,20 +294,17 @@ def test_ten_thousand_events_scroll(site: Site, new_page: NewPage) -> None:
 
 IN_SIGHT = """row => [...document.querySelectorAll(row)]
     .map(one => one.getBoundingClientRect()).some(box => box.bottom > 0 && box.top < innerHeight)"""
-# By and by from where it stands, as with a wheel: frames as long as they take, rows in the document as many as there are. At most 120 of
+# By and by from where it stands, as with a wheel: as many frames as it takes, rows in the document as many as there are. At most 120 of
 # them: JSON is four million pixels high.
 SCROLL = """async (row) => {
-    let most = 0, frames = 0, long = 0, before = performance.now();
+    let most = 0, frames = 0;
     for (let y = document.body.scrollHeight; y > 0 && frames < 120; y -= 3000) {
         scrollTo(0, y);
         await new Promise(requestAnimationFrame);
-        const now = performance.now();
         frames++;
-        if (now - before > 250) long++;
-        before = now;
         most = Math.max(most, document.querySelectorAll(row).length);
     }
-    return {most, frames, long};
+    return {most, frames};
 }"""
 
 

@@ -98,7 +98,7 @@ def test_how_a_history_is_looked_at_is_in_the_address(site: Site, new_page: NewP
     page.wait_for_selector("details.ev")
     page.get_by_placeholder("Filter").fill("new_card")
     page.wait_for_selector("[data-total='1']")
-    assert page.url == f"{site.url}{RUN}?view=full&text=new_card"
+    page.wait_for_url(f"{site.url}{RUN}?view=full&text=new_card")
     page.reload()
     page.wait_for_selector("[data-history][data-view=full]")
     assert page.locator("details.ev").count() == 1 and page.get_by_placeholder("Filter").input_value() == "new_card"

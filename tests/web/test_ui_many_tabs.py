@@ -30,7 +30,7 @@ window.setTimeout = (work, ms) => { if (ms >= 5000) waits.push(ms); return wait(
 
 def streams(site: Site, count: int, page: Any) -> None:
     """Wait until the server has so many open streams of changes."""
-    for _ in range(300):
+    for _ in range(1_500):
         if site.server.context.hub.statistics()["streams"] == count:
             return
         page.wait_for_timeout(20)
@@ -85,7 +85,7 @@ def test_a_run_without_a_stream_is_asked_for_every_15_seconds_at_least(site: Sit
     page.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
     page.add_init_script(HURRY)
     page.goto(f"{site.url}/workflows/order-1/{run.run_id}")
-    for _ in range(700):
+    for _ in range(3_000):
         if len(page.evaluate("waits")) >= 7:
             break
         page.wait_for_timeout(20)

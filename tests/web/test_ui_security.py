@@ -100,6 +100,9 @@ def test_scripts_that_are_not_ours_do_not_run(site: Site, chromium: Any) -> None
             frame.src = "http://evil.example/";
             document.body.append(frame);
             await fetch("http://evil.example/").catch(() => null);
+            for (let rest = 60; rest && new Set(seen).size < 5; rest--) {  // a busy browser may take longer to say what it refused
+                await new Promise((done) => setTimeout(done, 500));
+            }
             await new Promise((done) => setTimeout(done, 500));
             return [window.taken ?? null, [...new Set(seen)].sort()];
         }"""
