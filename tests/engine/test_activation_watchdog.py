@@ -140,7 +140,7 @@ def test_what_cannot_be_ended_is_reported(watched: WatchedActivator, stuck: list
     assert "RELEASE.wait()" in stuck[0].stack
     assert watched.watchdog.stuck_since == stuck[0].since <= time.monotonic()
     RELEASE.set()
-    thread.join(10)
+    thread.join(30)
     assert_deadlock(outcome[0], "RELEASE.wait()")
     assert watched.watchdog.stuck_since is None
     assert len(stuck) == 1
@@ -173,9 +173,10 @@ def test_no_interruption_reaches_code_outside_of_an_activation() -> None:
     try:
         run = Driver(watched, "Edge")
         run.start()
-        deadline = time.monotonic() + 1.5
+        began = time.monotonic()
         rounds = 0
-        while time.monotonic() < deadline:
+        # Where the machine stands for seconds, or has no time for the watchdog, it takes longer until something is seen.
+        while time.monotonic() - began < (1.5 if rounds > 1 and watched.watchdog.interrupted else 60):
             rounds += 1
             for delay in (0.03, 0.045, 0.06, 0.075, 0.09, 0.12):
                 completion = run.completion(signal("take", delay))
@@ -226,7 +227,7 @@ class Answer:
         return 1
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 10) -> None:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "condition was never met"
