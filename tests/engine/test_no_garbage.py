@@ -34,6 +34,11 @@ def test_a_completed_run_leaves_no_cycles(lane: World) -> None:
 
 
 def test_a_cached_run_keeps_nothing_of_its_last_step(lane: World) -> None:
+    others = steps()  # a test that raised an error of its module's keeps the frames which that went through
     lane.step(lane.start("Order", "7"))
     assert lane.run().status == "RUNNING"
-    assert not any(isinstance(each, WorkflowStep) for each in gc.get_objects())
+    assert [step for step in steps() if not any(step is other for other in others)] == []
+
+
+def steps() -> list[WorkflowStep]:
+    return [each for each in gc.get_objects() if isinstance(each, WorkflowStep)]
