@@ -248,7 +248,7 @@ def test_why_a_service_is_not_live_or_not_ready(changes: dict[str, Any], live: b
 def ask(endpoint: Endpoint, path: str) -> tuple[int, str]:
     host, port = endpoint.address
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=20) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
