@@ -292,6 +292,12 @@ def lines() -> Iterator[io.StringIO]:
     workflow_logger.workflow_info_on_message = activity_logger.activity_info_on_message = True
 
 
+def said_by(lines: io.StringIO, *loggers: str) -> list[dict[str, Any]]:
+    """Their lines: threads that other tests left may speak meanwhile."""
+    found = [json.loads(line) for line in lines.getvalue().splitlines()]
+    return [line for line in found if line["logger"] in loggers]
+
+
 def test_lines_of_text_steer_no_terminal() -> None:
     stream = io.StringIO()
     root = logging.getLogger()
@@ -322,7 +328,7 @@ def test_a_line_is_one_object_with_what_was_given(lines: io.StringIO) -> None:
     finally:
         set_log_fields()
     logging.getLogger("y").debug("below the level")
-    broke, ran = [json.loads(line) for line in lines.getvalue().splitlines()]
+    broke, ran = said_by(lines, "x", "y")
     assert broke.items() >= {"level": "error", "logger": "x", "message": "it broke", "partition": 3, "order": 7}.items()
     assert "two\nlines" in broke["exception"] and broke["what"].startswith("<object") and broke["time"].endswith("Z")
     assert {name: ran[name] for name in ("run_id", "workflow_id", "activity_id", "attempt", "task_queue", "partition")} == {
@@ -372,8 +378,8 @@ def said_by_the_watchdog(does: Callable[[], None], *, close: bool = False, on_st
 @pytest.mark.parametrize("close", [False, True])
 def test_what_the_watchdog_says_of_a_run_has_its_ids(lines: io.StringIO, close: bool) -> None:
     said_by_the_watchdog(spin, close=close)
-    (line,) = [json.loads(line) for line in lines.getvalue().splitlines()]
-    assert line["logger"] == "odradek.watchdog" and "order-1" in line["message"]
+    (line,) = said_by(lines, "odradek.watchdog")
+    assert "order-1" in line["message"]
     assert ids_in(line) == ALL_IDS
 
 
@@ -386,7 +392,7 @@ def test_what_it_says_of_a_thread_that_it_cannot_interrupt_too(lines: io.StringI
         release.set()
 
     said_by_the_watchdog(release.wait, on_stuck=stuck)  # type: ignore[arg-type] # a call that returns when it likes
-    watcher, worker, *_ = [json.loads(line) for line in lines.getvalue().splitlines()]
+    watcher, worker, *_ = said_by(lines, "odradek.watchdog", "odradek.worker")
     assert "cannot be interrupted" in watcher["message"] and ids_in(watcher) == ALL_IDS
     assert worker["level"] == "critical"
     assert ids_in(worker).items() >= {"workflow_id": "order-1", "run_id": "run-1", "workflow_type": "OrderSaga"}.items()
@@ -407,7 +413,7 @@ def test_ids_given_with_a_line_win_and_empty_ones_are_left_out(lines: io.StringI
         logging.getLogger("x").error("refused", extra={"workflow_id": "w", "run_id": "", "partition": 5})
     finally:
         set_log_fields()
-    line = json.loads(lines.getvalue())
+    (line,) = said_by(lines, "x")
     assert ids_in(line) == {"namespace": "default", "task_queue": "q", "partition": 5, "workflow_id": "w"}
 
 
