@@ -5,17 +5,20 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from rocksdict import Rdict, WriteBatch
 
 from odradek.engine import ports
 from odradek.engine.ports import OutletUnavailableError
 from odradek.exceptions import DiskFullError, StateFormatError, StateStoreError
 from odradek.kafka.registry import SchemaRegistryUnreachableError
+from odradek.processor import store as store_module
 from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, UnreadableRowError, prune, translate
 from odradek.wire.codec import encode_row
 from odradek.wire.rows import state_key
@@ -117,6 +120,44 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     path.mkdir()
     (path / "CURRENT").write_text("nonsense")
     assert LaneStore.open(path, ME).changelog_offset == 0
+
+
+def _piled(path: Path, damaged_at: int) -> None:
+    """A store of five files, so many that a compaction begins with its opening, which meets the damage in the newest."""
+    LaneStore.open(path, ME).close()
+    db = Rdict(os.fspath(path), store_module._options())
+    db.set_options({"disable_auto_compactions": "true"})
+    for number in range(4):
+        batch = WriteBatch(raw_mode=True)
+        for key in range(400):
+            batch.put(f"run/{key:03d}-{number}".encode(), os.urandom(100))
+        batch.put(store_module._APPLIED, db.get(store_module._APPLIED))
+        db.write(batch)
+        db.flush()
+    db.close()
+    for file in path.glob("OPTIONS-*"):  # which are read again with the files
+        file.write_text(file.read_text().replace("disable_auto_compactions=true", "disable_auto_compactions=false"))
+    newest = max(path.glob("*.sst"), key=lambda file: file.name)
+    data = bytearray(newest.read_bytes())
+    data[damaged_at] ^= 1
+    newest.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damaged_at", "identity", "oldest_ms"),
+    [(5, ME, 0), (20_000, ME, 1 << 60), (20_000, StoreIdentity("another", "state-id", "events-id", 3), 0)],
+    ids=["its mark", "too old", "of another cluster"],
+)
+def test_a_damaged_store_is_rebuilt_also_where_its_close_tells_of_the_damage(
+    damaged_at: int, identity: StoreIdentity, oldest_ms: int, tmp_path: Path
+) -> None:
+    """Each time: whether the compaction has met the damage before the close is a race."""
+    _piled(tmp_path / "piled", damaged_at)
+    for number in range(5):
+        path = shutil.copytree(tmp_path / "piled", tmp_path / str(number))
+        store = LaneStore.open(path, identity, oldest_ms=oldest_ms)
+        assert (store.changelog_offset, list(store.items())) == (0, [])
+        store.close()
 
 
 def test_newer_row_is_refused(store: LaneStore) -> None:

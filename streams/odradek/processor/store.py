@@ -223,10 +223,7 @@ class LaneStore:
                 self.flush()
         except OdradekError as error:
             logger.warning("closing the store at %s: %s", self.path, error)
-        try:
-            self._db.close()
-        except Exception as error:  # it flushes once more; the files are given back with the object
-            logger.warning("closing the store at %s: %s", self.path, error)
+        _close(self._db, self.path)
 
     # --- opening
 
@@ -244,7 +241,8 @@ class LaneStore:
                 if store.as_of_ms >= oldest_ms:
                     return store
                 reason = "it is older than the retention of tombstones"
-                store._db.close()
+                store.close()
+                del store  # with the files, which a close that failed keeps
             elif path.exists():
                 reason = "it belongs to another cluster, topic or format"
         except StoreCorruptError as error:
@@ -272,13 +270,13 @@ class LaneStore:
             found = _decode_identity(raw_identity) if raw_identity else None
             applied = _decode_applied(raw_applied) if raw_applied else None
         except msgspec.DecodeError as error:
-            db.close()
+            _close(db, path)
             raise StoreCorruptError(str(path), f"its identity cannot be read: {error}") from error
         except Exception as error:
-            db.close()
+            _close(db, path)
             raise translate(error, path) from error
         if found != identity or applied is None:
-            db.close()
+            _close(db, path)
             return None
         return cls(path, db, applied)
 
@@ -293,7 +291,7 @@ class LaneStore:
             store.apply([(_IDENTITY, msgspec.json.encode(identity))], 0, int(time.time() * 1000))
             store.flush()  # there is no log: a store that was never flushed would be nobody's after a crash
         except OdradekError:
-            store._db.close()
+            _close(store._db, path)
             raise
         return store
 
@@ -349,6 +347,14 @@ def _open_db(path: Path) -> Rdict:
         return Rdict(os.fspath(path), _options())
     except Exception as error:
         raise translate(error, path) from error
+
+
+def _close(db: Rdict, path: Path) -> None:
+    """Let go of the files, whatever it says: a close flushes once more, and tells of damage that a compaction in the background has met."""
+    try:
+        db.close()
+    except Exception as error:  # the files are given back with the object
+        logger.warning("closing the store at %s: %s", path, error)
 
 
 def _options() -> Options:
