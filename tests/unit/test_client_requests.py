@@ -90,7 +90,7 @@ async def test_lost_reply_is_asked_again_under_the_same_id(fast: None) -> None:
         return reply_to(record) if len(asked) == 3 else None
 
     transport.serve("q", answer)  # type: ignore[arg-type]
-    client = connect(transport, rpc_timeout=5)
+    client = connect(transport, rpc_timeout=60)
     await client.get_workflow_handle("w", task_queue="q").signal("s")
     assert len(asked) == 3 and len(set(asked)) == 1
     assert client.statistics().asked_again == 2 and client.statistics().waiting == 0
