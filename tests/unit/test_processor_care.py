@@ -191,6 +191,22 @@ def test_a_lane_that_was_careful_accuses_nobody_over_the_cluster() -> None:
     assert care.accuse("input/1/w") == 1, "what was counted stays"
 
 
+def test_an_own_that_ended_before_it_read_the_row_says_nothing_of_it() -> None:
+    """Such as over a restore that failed, or a store that somebody still has open, after one that ended over the cluster."""
+    care = _deaths(OWNS_BEFORE_CARE)
+    for _ in range(4):
+        row = _row(_named(care, "input/1/w"))
+        care.ended(blameless=True)
+        care.ended(blameless=False)
+        care.own(row)
+        assert care.deaths_over("input/1/w") == 0
+    row = _row(_named(care, "input/1/w"))
+    care.ended(blameless=False)
+    care.ended(blameless=True)
+    care.own(row)
+    assert care.deaths_over("input/1/w") == 1, "nor does it forgive"
+
+
 def test_what_was_named_and_not_tried_is_as_if_it_had_not_been() -> None:
     care = _named(_deaths(OWNS_BEFORE_CARE), "input/1/w")
     assert care.blames

@@ -33,6 +33,7 @@ class Care:
         self._at_hand, self._at_hand_deaths = "", 0
         self._named = ""  # last, by this own
         self._blameless = False
+        self._begun = False  # an own has read the row, and is not over
 
     @property
     def careful(self) -> bool:
@@ -88,6 +89,7 @@ class Care:
         deaths = row.deaths + (not spared) if row and named else 0
         self._accused, self._accused_deaths = (named, deaths) if deaths else ("", 0)
         self._at_hand = self._named = ""
+        self._begun = True
         if not self._blameless:
             self.owns += 1
             self.input_owns += 1
@@ -103,8 +105,10 @@ class Care:
         self._at_hand = self._named = ""
 
     def ended(self, *, blameless: bool) -> None:
-        """This own is over, and the lane lives. blameless: the cluster was the reason."""
-        self._blameless = blameless
+        """This own is over, and the lane lives. blameless: the cluster was the reason. One that ends before it reads the row says nothing
+        of what another has left there."""
+        if self._begun:
+            self._begun, self._blameless = False, blameless
 
     def accuse(self, name: str, *, alone: bool = True) -> int:
         """`name` comes next: how many owners in a row died over it. Once; another thing may come before what is accused.

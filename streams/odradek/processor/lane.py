@@ -36,7 +36,6 @@ from odradek.processor import faults
 from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, DEATHS_BEFORE_HOLDING, PROVEN_AFTER_SECONDS, SOON_MS, Care
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
-from odradek.processor.healing import may_pass
 from odradek.processor.held import HeldRuns, held_rows, held_summary
 from odradek.processor.inputs import Letter, Sorted, Sorter
 from odradek.processor.intake import Intake
@@ -211,8 +210,7 @@ class Lane(threading.Thread):
                 except Stopping:
                     self._withdraw()
                     raise
-                except OdradekError as error:
-                    self._transactions.released.ended(blameless=may_pass(error))
+                except OdradekError:
                     raise
                 except BaseException as error:  # a defect of this host, or a watchdog's exception that came late
                     self._unexpected(error)
@@ -223,6 +221,7 @@ class Lane(threading.Thread):
         except Exception as error:  # out of a drop: what was owned may not have been let go
             logger.exception("lane %s/%d: unexpected error", self._services.events_topic, self.partition)
             text = f"unexpected {type(error).__name__}: {error}"
+            self._transactions.released.ended(blameless=False)
             self._fail(LaneError(text, topic=self._services.events_topic, partition=self.partition))
         finally:
             self._let_go()
@@ -244,6 +243,7 @@ class Lane(threading.Thread):
         self._defects += 1
         text = f"unexpected {type(error).__name__}: {error}"
         if self._defects >= DEFECTS_MAX:
+            self._transactions.released.ended(blameless=False)
             raise LaneError(text, topic=self._services.events_topic, partition=self.partition) from error
         self._drop(Dropped(text))
 
@@ -259,6 +259,8 @@ class Lane(threading.Thread):
             each.__traceback__ = None
 
     def _fail(self, error: OdradekError) -> None:
+        """Stop, and say why. What it can say is nobody's death: whoever owns the partition next counts nothing for it."""
+        self._transactions.released.ended(blameless=True)
         self._say(error)
         logger.error("lane %s/%d stops: %s", self._services.events_topic, self.partition, error)
         self._become(LaneState.FAILED)
@@ -599,7 +601,8 @@ class Lane(threading.Thread):
         return held
 
     def _why_held(self, workflow_id: str, run_id: str) -> str:
-        return "" if self._store is None else self._held_runs.why(self._store, workflow_id, run_id)
+        """Asked by the engine within a step: what is wrong with the store is the store's affair there too."""
+        return "" if self._store is None else self._held_runs.why(StoredTables(self._store), workflow_id, run_id)
 
     def _apply_carefully(self, work: Work) -> None:
         """Owners died here in a row: name what is next in the position row, and take it alone.
