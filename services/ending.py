@@ -29,25 +29,29 @@ def ends_at_once(name: str) -> None:
         signal.signal(each, end)
 
 
-def on_signals(drain: Callable[[], object], *, within_seconds: float | None = None) -> None:
+def on_signals(drain: Callable[[], object], *, within_seconds: float | None = None) -> Callable[[], None]:
     """From now on the first signal calls `drain`, in the main thread between two instructions; the second ends the process.
 
     `within_seconds`: when that much time has passed since the first one, the process ends with status 1, drained or not. What it was at
-    comes again: the broker has no acknowledgement of it. Call it in the main thread. `drain` takes no lock (so it sets no event of
-    `threading`): it may come in the middle of whatever has that.
+    comes again: the broker has no acknowledgement of it. What it gives back begins that time too, for an end over something else. Call it
+    in the main thread. `drain` takes no lock (so it sets no event of `threading`): it may come in the middle of whatever has that.
     """
     read, told = os.pipe()
     if within_seconds is not None:  # from now on: a handler starts no thread
         threading.Thread(target=_end_after, args=(read, within_seconds), name="ending", daemon=True).start()
 
+    def begin() -> None:
+        os.write(told, b".")
+
     def first(number: int, _: object) -> None:
         for each in SIGNALS:
             signal.signal(each, _end_at_once)
-        os.write(told, b".")
+        begin()
         drain()
 
     for each in SIGNALS:
         signal.signal(each, first)
+    return begin
 
 
 def _end_at_once(number: int, _: object) -> NoReturn:
@@ -59,9 +63,20 @@ def _end_at_once(number: int, _: object) -> NoReturn:
 def _end_after(told: int, seconds: float) -> NoReturn:
     os.read(told, 1)
     time.sleep(seconds)
-    line = f"not drained within {seconds:g} s of the signal; what was under way comes again\n"
-    with contextlib.suppress(OSError, ValueError):
-        stderr = sys.stderr.fileno()  # past the stream, which a line that nobody reads may have locked
-        if select.select([], [stderr], [], 0)[1]:
-            os.write(stderr, line.encode())
-    os._exit(1)
+    try:
+        _say(f"not drained within {seconds:g} s; what was under way comes again\n")
+    finally:
+        os._exit(1)
+
+
+def _say(line: str) -> None:
+    """To stderr, past the stream, which a line that nobody reads may have locked.
+
+    Somebody's own stream in its place may have no file. Then to that of the process, if it began with one: number 2 may be any file since.
+    """
+    for stream in (sys.stderr, sys.__stderr__):
+        with contextlib.suppress(Exception):
+            stderr = stream.fileno()  # type: ignore[union-attr] # None: as one without
+            if select.select([], [stderr], [], 0)[1]:
+                os.write(stderr, line.encode())
+            return

@@ -36,13 +36,21 @@ class Ending(threading.Thread):
     def run(self) -> None:
         os.read(self._read, 1)
         time.sleep(self._within_seconds)
-        say_where_read(self._why)
-        os._exit(self._status)
+        try:
+            say_where_read(self._why)
+        finally:
+            os._exit(self._status)
 
 
 def say_where_read(line: str) -> None:
-    """Write it to stderr, past the stream, whose lock a line that waits may have; not where nobody reads it."""
-    with contextlib.suppress(OSError, ValueError):
-        descriptor = sys.stderr.fileno()
-        if select.select([], [descriptor], [], 0)[1]:
-            os.write(descriptor, f"{line}\n".encode())
+    """Write it to stderr, past the stream, whose lock a line that waits may have; not where nobody reads it.
+
+    Somebody's own stream in its place (a logger's) may have no file. Then it is that of the process, if it began with one: number 2 may be
+    any file since.
+    """
+    for stream in (sys.stderr, sys.__stderr__):
+        with contextlib.suppress(Exception):
+            descriptor = stream.fileno()  # type: ignore[union-attr] # None: as one without
+            if select.select([], [descriptor], [], 0)[1]:
+                os.write(descriptor, f"{line}\n".encode())
+            return
