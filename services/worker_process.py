@@ -49,8 +49,12 @@ async def _serve(settings: Settings, activities: Sequence[Callable[..., Any]]) -
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     grace = settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS
-    on_signals(lambda: loop.call_soon_threadsafe(stop.set), within_seconds=grace)
+    ends = on_signals(lambda: loop.call_soon_threadsafe(stop.set), within_seconds=grace)
+
+    async def on_fatal_error(_: BaseException) -> None:  # the worker says it
+        ends()
+
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
-        async with Worker(client, task_queue=queue, activities=activities, activity_executor=executor):
+        async with Worker(client, task_queue=queue, activities=activities, activity_executor=executor, on_fatal_error=on_fatal_error):
             print(f"serving {queue}", flush=True)
             await stop.wait()

@@ -497,6 +497,7 @@ def test_a_worker_says_its_error_once(
         return SimpleNamespace(close=lambda: None)
 
     monkeypatch.setattr("odradek.worker.Worker", Failing)
+    monkeypatch.setattr("odradek.processor.ending.Ending", lambda *_: SimpleNamespace(tell=lambda: None))  # it would end this process
     monkeypatch.setattr(client.Client, "connect", connect)
     monkeypatch.setattr("odradek.cli.garbage.tune", lambda: None)
     for own, name in ((workflow_logger, "workflow_info_on_message"), (activity_logger, "activity_info_on_message")):

@@ -92,8 +92,12 @@ class ActivityHost:
         client: Any = None,
         codec: Codec | None = None,
         metric_meter: MetricMeter = MetricMeter.noop,
+        on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """Settings fill in what is `None`. `ValueError` or `TypeError` for activities that cannot be registered. Opens nothing yet."""
+        """Settings fill in what is `None`. `ValueError` or `TypeError` for activities that cannot be registered. Opens nothing yet.
+
+        on_fatal: called on the event loop when it fails, before it drains; `run` raises the error when it has.
+        """
         self.registry = ActivityRegistry(activities, activity_executor)
         self.task_queue = task_queue
         self.identity = identity or settings.identity
@@ -142,6 +146,7 @@ class ActivityHost:
         self._contact_error = ""
         self._reports_dropped = 0
         self._upkeep: TopicUpkeep | None = None
+        self._on_fatal = on_fatal
 
     # --- life
 
@@ -183,6 +188,8 @@ class ActivityHost:
         def fail() -> None:
             if self._ended is not None and not self._ended.done():
                 self._ended.set_exception(error)
+                if self._on_fatal is not None:
+                    self._on_fatal(error)
 
         try:
             self._loop.call_soon_threadsafe(fail)

@@ -24,6 +24,7 @@ from odradek.exceptions import OdradekError
 from odradek.telemetry.logs import log_as_set
 
 if TYPE_CHECKING:
+    from odradek.processor.ending import Ending
     from odradek.processor.supervisor import Parent
 
 logger = logging.getLogger("odradek.cli.worker")
@@ -40,7 +41,7 @@ EXAMPLES = """examples:
 MODULE:ATTRIBUTE names a class or function, or a list of them; MODULE alone means all that it defines (of interceptors one is named).
 Modules are looked for in the present directory first. SIGTERM (or Ctrl-C) drains: no new inputs, activities get their grace (setting
 `graceful_shutdown_timeout`), then they are cancelled; 5 s later the process ends, with status 1 if any still runs. A second one ends at
-once, with status 143 (130 for Ctrl-C).
+once, with status 143 (130 for Ctrl-C). A worker that fails drains for no longer either.
 """
 
 
@@ -219,9 +220,12 @@ async def _serve(
     client = await Client.connect(settings=settings, interceptors=clients, data_converter=data_converter)
     with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
         logged: list[BaseException] = []
+        stopping = asyncio.Event()
+        ending = _handle_signals(stopping, parent, settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS)
 
         async def on_fatal_error(error: BaseException) -> None:
             logged.append(error)
+            ending.tell()  # nothing is served any more: whoever restarts processes has to see it
 
         worker = Worker(
             client,
@@ -232,8 +236,6 @@ async def _serve(
             interceptors=others,
             on_fatal_error=on_fatal_error,
         )
-        stopping = asyncio.Event()
-        _handle_signals(stopping, parent, settings.graceful_shutdown_timeout.total_seconds() + AFTER_GRACE_SECONDS)
         serving = asyncio.create_task(worker.run())
         waiting = asyncio.create_task(stopping.wait())
         logger.info("worker of task queue %r: %d workflow types, %d activities", task_queue, len(workflows), len(activities))
@@ -252,8 +254,9 @@ async def _serve(
     return 0
 
 
-def _handle_signals(stopping: asyncio.Event, parent: Parent | None, within_seconds: float) -> None:
-    """The first signal sets `stopping`, the second ends the process at once. So does the time, if it drains for longer than that.
+def _handle_signals(stopping: asyncio.Event, parent: Parent | None, within_seconds: float) -> Ending:
+    """The first signal sets `stopping`, the second ends the process at once. So does the time, if it drains for longer than that: what is
+    given back, for ends over something else too.
 
     A supervised process has one end from its parent, which kills it for a second signal; what else comes is the first one again: systemd,
     for one, sends it to every process of a unit.
@@ -263,7 +266,7 @@ def _handle_signals(stopping: asyncio.Event, parent: Parent | None, within_secon
     loop = asyncio.get_running_loop()
     text = "activities that do not end are tried again, after their timeouts"
     # The loop may be what an activity, or a log that nobody reads, blocks.
-    ending = Ending(within_seconds, f"error: not drained within {within_seconds:g} s of the signal; {text}", Status.FAILED)
+    ending = Ending(within_seconds, f"error: not drained within {within_seconds:g} s; {text}", Status.FAILED)
     came: list[int] = []
 
     def drain() -> None:
@@ -282,3 +285,4 @@ def _handle_signals(stopping: asyncio.Event, parent: Parent | None, within_secon
     # Not the loop's handlers, which run no sooner than what blocks it lets go.
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN if parent else on_signal)  # the parent passes its own on as SIGTERM
+    return ending

@@ -35,7 +35,13 @@ def settings_of(client: Client, config: WorkerConfig) -> Settings:
     return client.settings if changes == current else client.settings.replace(**changes)
 
 
-def make_activity_host(settings: Settings, client: Client, config: WorkerConfig, interceptors: Sequence[Interceptor]) -> ActivityHost:
+def make_activity_host(
+    settings: Settings,
+    client: Client,
+    config: WorkerConfig,
+    interceptors: Sequence[Interceptor],
+    on_fatal: Callable[[BaseException], None],
+) -> ActivityHost:
     """The activity host. `ValueError`, `TypeError` for what cannot be registered."""
     executor = config.get("activity_executor")
     tuner = config.get("tuner")
@@ -66,6 +72,7 @@ def make_activity_host(settings: Settings, client: Client, config: WorkerConfig,
         default_heartbeat_throttle_interval=config["default_heartbeat_throttle_interval"],
         client=client,
         metric_meter=meter_of(settings),
+        on_fatal=on_fatal,
     )
 
 

@@ -138,7 +138,7 @@ class Worker:
         self._shutdown_event = asyncio.Event()
         self._shutdown_complete = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._processor_fatal: asyncio.Future[None] | None = None
+        self._fatal: asyncio.Future[BaseException] | None = None  # told by a host, before it has ended
         self._inner_task: asyncio.Task[Any] | None = None
         self._run_task: asyncio.Task[None] | None = None
         self._run_error: BaseException | None = None
@@ -155,9 +155,9 @@ class Worker:
         self._activity_host: ActivityHost | None = None
         self._processor: Processor | None = None
         if config.get("activities") and not config.get("no_remote_activities"):
-            self._activity_host = make_activity_host(settings, client, config, interceptors)
+            self._activity_host = make_activity_host(settings, client, config, interceptors, weak_method(self._host_failed))
         if config.get("workflows"):
-            self._processor = make_processor(settings, client, config, interceptors, weak_method(self._processor_failed))
+            self._processor = make_processor(settings, client, config, interceptors, weak_method(self._host_failed))
 
     # --- what it is
 
@@ -208,7 +208,7 @@ class Worker:
             raise RuntimeError("Already started")
         self._started = True
         self._loop = asyncio.get_running_loop()
-        self._processor_fatal = self._loop.create_future()
+        self._fatal = self._loop.create_future()
         _running.add(self)
         try:
             with telemetry_of(self._settings, self._processor, self._activity_host):
@@ -217,12 +217,12 @@ class Worker:
             _running.discard(self)
 
     async def _serve(self) -> None:
-        assert self._processor_fatal is not None
+        assert self._fatal is not None
         shutdown = asyncio.create_task(self._shutdown_event.wait())
         hosts = [asyncio.create_task(host) for host in self._host_runs()]
         error: BaseException | None = None
         try:
-            watched: list[asyncio.Future[Any]] = [shutdown, self._processor_fatal, *hosts]
+            watched: list[asyncio.Future[Any]] = [shutdown, self._fatal, *hosts]
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             error = self._first_error(hosts)
             if error is not None:
@@ -260,13 +260,13 @@ class Worker:
         finally:
             await asyncio.to_thread(processor.stop)
 
-    def _processor_failed(self, error: BaseException) -> None:
-        """Called on a thread of the processor."""
+    def _host_failed(self, error: BaseException) -> None:
+        """Called on any thread: the processor's, or the event loop's by the activity host, whose `run` ends with its last activity."""
         assert self._loop is not None
 
         def fail() -> None:
-            if self._processor_fatal is not None and not self._processor_fatal.done():
-                self._processor_fatal.set_exception(error)
+            if self._fatal is not None and not self._fatal.done():
+                self._fatal.set_result(error)
 
         try:
             self._loop.call_soon_threadsafe(fail)
@@ -274,11 +274,11 @@ class Worker:
             logger.error("the processor failed after its event loop was closed: %s", error)
 
     def _first_error(self, hosts: Sequence[asyncio.Task[Any]]) -> BaseException | None:
-        assert self._processor_fatal is not None
-        for ended in (*hosts, self._processor_fatal):
+        assert self._fatal is not None
+        for ended in hosts:
             if ended.done() and not ended.cancelled() and (error := ended.exception()) is not None:
                 return error
-        return None
+        return self._fatal.result() if self._fatal.done() else None
 
     async def _tell_fatal(self, error: BaseException) -> None:
         handler = self._config.get("on_fatal_error")
