@@ -129,6 +129,10 @@ class RegistryFraming:
             self._schemas[schema_id] = found
         return self._schemas[schema_id]
 
+    def ask_again(self, schema_id: int) -> None:
+        """The next `find_by_id` asks, however lately the registry did not have it."""
+        self._absent.pop(schema_id, None)
+
     def _note_absent(self, schema_id: int, began: float) -> None:
         if len(self._absent) >= _ABSENT_MAX:
             self._absent.clear()

@@ -95,7 +95,7 @@ class Sorter:
     """Sorts the records of one partition. `give_up` holds schema ids that stayed unknown for too long."""
 
     def __init__(self, codec: Codec, *, topic: str, topic_id: str, partition: int, partitions: int) -> None:
-        self._decode = codec.decode
+        self._decode, self._ask_again = codec.decode, codec.ask_again
         self._partition = partition
         self._partitions = partitions
         self._topic = topic
@@ -147,6 +147,14 @@ class Sorter:
                         result.unparks.append(event.workflow_id)
             result.taken += 1
         return result
+
+    def give_up_schema(self, message: Message, schema_id: str, now_ms: int) -> bool:
+        """Of a record with an unknown one: it counts as undecodable from now on, if its schema is not there yet. Whether it is not."""
+        self._ask_again(message.value() or b"")
+        if self.sort([message], now_ms).unknown_schema is None:
+            return False
+        self.give_up.add(schema_id)
+        return True
 
     def _read(self, message: Message) -> Any:
         value = message.value()

@@ -163,5 +163,5 @@ class Intake:
             self._check_stop()
             if self._sorter.sort([message], now_ms()).unknown_schema is None:
                 return
-        self._sorter.give_up.add(schema_id)
-        self._gave_up_at = time.monotonic()
+        if self._sorter.give_up_schema(message, schema_id, now_ms()):
+            self._gave_up_at = time.monotonic()

@@ -62,7 +62,11 @@ class Framing(Protocol):
         ...
 
     def find_by_id(self, schema_id: int) -> str | None:
-        """The schema (JSON) of an id, or None when the registry does not have it. Called once an id that is found."""
+        """The schema (JSON) of an id, or None when the registry does not have it, or had not lately. Called once an id that is found."""
+        ...
+
+    def ask_again(self, schema_id: int) -> None:
+        """The next `find_by_id` asks, however lately the registry did not have it."""
         ...
 
 
@@ -145,6 +149,12 @@ class Codec:
         head = _head(data)
         if head[2:] not in self._own_decoders():
             self._decoder_of(head)
+
+    def ask_again(self, data: bytes) -> None:
+        """The next `decode` of this record asks for its schema, however lately nobody had it: before it is given up."""
+        head = _head(data)
+        if head[:1] == CONFLUENT_MARKER and self._framing is not None:
+            self._framing.ask_again(int.from_bytes(head[1:], "big"))
 
     def _own_decoders(self) -> dict[bytes, Decoder]:
         with self._lock:
