@@ -468,6 +468,7 @@ class Lane(threading.Thread):
                     effects = self._engine.step(StoredTables(self._store), self._services.outlet, batch)
                 self.tally.step_seconds.observe(time.monotonic() - began)
             except TablesError as error:
+                self._withdraw()
                 raise error.reason from None
             except (Stopping, LaneError, OutletUnavailableError):
                 raise  # told to; of this lane; the cluster's
@@ -650,7 +651,8 @@ class Lane(threading.Thread):
         self._commit_position()
 
     def _withdraw(self) -> None:
-        """Told to stop: what is named was not tried, and counts for nothing. In a file at once, in the row if this own still writes it."""
+        """Told to stop, or by the store: what is named was not tried, and counts for nothing. In a file at once, in the row if this own
+        still writes it."""
         named = self._transactions.released.ended(blameless=True)
         if named and self._state in (LaneState.RUNNING, LaneState.RETRYING):
             self._care.withdraw()
