@@ -22,11 +22,13 @@ from hypothesis import settings
 
 from odradek.broker import find_broker
 from odradek.broker.environment import forget_settings
+from tests.ports import share_ports
 from tests.stalled import Stalled
 
 TESTS = Path(__file__).parent
 
 forget_settings()  # a shell's settings of some cluster: tests have their own; `ODRADEK_TEST_…` stay
+share_ports()
 
 # An example that takes long says something of the machine, or that it was the first to import something.
 settings.register_profile("odradek", deadline=None)
