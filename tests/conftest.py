@@ -54,7 +54,7 @@ LONG = (
     *("services/test_ending.py", "kafka/test_client_kafka.py", "kafka/test_queue_remade.py", "kafka/test_lane_inputs.py"),
     *("kafka/test_lane_outputs_gone.py", "kafka/test_silent_lanes.py", "chaos/test_saga_kill.py", "kafka/test_activity_share.py"),
     *("services/test_demo.py", "kafka/test_lane_restore.py", "kafka/test_large_answers.py", "web/test_ui_failing.py"),
-    *("kafka/test_telemetry_outage.py", "web/test_ui_many_tabs.py"),
+    *("kafka/test_telemetry_outage.py", "web/test_ui_many_tabs.py", "kafka/test_lane_stopped.py"),
 )
 #: How many quick files follow one that mostly waits, while there are any: together they keep the cores busy.
 QUICK_FILES_BETWEEN = 2
