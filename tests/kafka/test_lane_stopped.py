@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from odradek.exceptions import LaneError
 from odradek.processor import group
 from odradek.processor.care import DEATHS_BEFORE_GIVING_UP, OWNS_BEFORE_CARE
-from odradek.processor.lane import Lane
+from odradek.processor.lane import DEFECTS_MAX, Lane
 from odradek.processor.lane_state import LaneState
 from odradek.processor.processor import Processor
 from odradek.processor.trials import OF_PROCESS
@@ -177,6 +177,25 @@ def test_a_lane_that_stops_and_says_why_is_no_death(wire: Wire) -> None:
             until(lambda lane=lane: lane.state is LaneState.FAILED)
             made.stop()
     _applied(wire)
+
+
+def test_clients_that_cannot_be_made_for_a_while_stop_no_lane(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread, no descriptor, a certificate that is being replaced: it passes, however often it was tried."""
+    real, refused = Processor._transactional_producer, 0
+
+    def made(*of: Any) -> Any:
+        nonlocal refused
+        if refused < 2 * DEFECTS_MAX:
+            refused += 1
+            raise KafkaException(KafkaError(KafkaError._CRIT_SYS_RESOURCE, "Failed to create thread"))
+        return real(*of)
+
+    monkeypatch.setattr(Processor, "_transactional_producer", made)
+    monkeypatch.setattr("odradek.processor.lane._BACKOFF_MAX_SECONDS", 0.05)
+    wire.send(SignalWorkflow("w", "count"))
+    wire.flush()
+    _applied(wire)
+    assert refused == 2 * DEFECTS_MAX
 
 
 @pytest.mark.slow

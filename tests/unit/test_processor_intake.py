@@ -10,6 +10,7 @@ import pytest
 
 from odradek.engine.keys import timer_key
 from odradek.engine.ports import TIMER, RowChange
+from odradek.processor.errors import Dropped
 from odradek.processor.inputs import Sorted, Sorter
 from odradek.processor.intake import Intake
 from odradek.processor.services import LaneServices
@@ -98,3 +99,15 @@ def test_timers_alone_need_no_turn() -> None:
     taking.send(1)
     taken = [taking.take(one_input=True, one_timer=True) for _ in range(6)]
     assert "".join(taken) == "ittt"
+
+
+@pytest.mark.parametrize("offsets", [[1], [1, 2], [2, 2], [3, 2]], ids=["again", "again, and one more", "twice", "out of order"])
+def test_a_record_that_comes_again_is_not_taken(offsets: list[int]) -> None:
+    """One that was polled before a seek and handed on behind it was applied twice; the lane seeks again instead."""
+    taking = Taking()
+    taking.send(2)
+    taking.take()
+    taking.intake.inbox.put(taking.epoch, cast(Any, [Record(offset) for offset in offsets]))
+    with pytest.raises(Dropped, match="out of order, or again") as caught:
+        taking.take()
+    assert caught.value.blameless

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -157,6 +158,18 @@ def test_a_damaged_store_is_rebuilt_also_where_its_close_tells_of_the_damage(
         path = shutil.copytree(tmp_path / "piled", tmp_path / str(number))
         store = LaneStore.open(path, identity, oldest_ms=oldest_ms)
         assert (store.changelog_offset, list(store.items())) == (0, [])
+        store.close()
+
+
+def test_a_store_whose_last_write_is_to_come_may_be_of_any_age(tmp_path: Path) -> None:
+    """The clock was ahead by days: what it missed meanwhile may have no tombstones any more."""
+    now_ms = int(time.time() * 1000)
+    for ahead_ms, kept in ((60_000, True), (86_400_000, False)):
+        store = LaneStore.open(tmp_path / str(kept), ME)
+        store.apply([_timer("a", 1)], 10, now_ms + ahead_ms)
+        store.close()
+        store = LaneStore.open(tmp_path / str(kept), ME, oldest_ms=now_ms - 1_000)
+        assert (store.changelog_offset == 10) is kept
         store.close()
 
 

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from operator import lt
 
 from confluent_kafka import Message
 
@@ -32,6 +33,13 @@ TIMERS_MAX = 100  # released timers a batch, inputs in between
 # For a schema that nobody has published: once in a while as long as this, because a partition waits; and a moment, if another one did not
 # come lately. A sound writer has published before it writes, so that a moment is enough.
 SCHEMA_PATIENCE_SECONDS, SCHEMA_MOMENT_SECONDS, SCHEMA_AGAIN_SECONDS = 30.0, 1.0, 600.0
+
+
+def _check_order(position: int, offsets: list[int]) -> None:
+    """No record comes twice, whatever the consumer gave: one of before a seek, say, that was handed on behind it."""
+    if offsets[0] < position or not all(map(lt, offsets, offsets[1:])):
+        text = f"the consumer gave records {offsets[0]} to {offsets[-1]} out of order, or again (position {position})"
+        raise Dropped(text, blameless=True)
 
 
 class Intake:
@@ -98,7 +106,9 @@ class Intake:
             gathering()
             messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms, wait_seconds))
             if messages:
-                self._check_beginning(position, offset_of(messages[0]))
+                offsets = [offset_of(message) for message in messages]
+                self._check_beginning(position, offsets[0])
+                _check_order(position, offsets)
         found = self._sorter.sort(messages, now_ms()) if messages else Sorted()
         if found.unknown_schema is not None:
             if not found.taken:

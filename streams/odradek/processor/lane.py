@@ -323,8 +323,8 @@ class Lane(threading.Thread):
         self.epoch = self.intake.seeks()
         self._seat.hold(partition)
 
-        producer = self._transactions.new_producer()
         try:
+            producer = self._transactions.new_producer()  # librdkafka makes none where threads or descriptors are short, which passes
             with services.fencing:
                 producer.init_transactions(INIT_TIMEOUT_SECONDS)
         except KafkaException as error:
@@ -674,6 +674,8 @@ class Lane(threading.Thread):
         if ran_inputs:
             self._services.outlet.doubt()
         self._drops = 1 if ran else self._drops + 1  # one that ran for a while begins the back-off anew
+        if ran:
+            self._defects = min(self._defects, 1)  # this one, if it was one
         wait = min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** min(self._drops - 1, 10))
         self._stopping.wait(wait)
         while reason.fenced:

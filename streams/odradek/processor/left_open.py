@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -63,23 +64,21 @@ def end_left_open(
 
 
 def _holds_position_row(new_reader: Callable[[], Consumer], topic: str, partition: int, start: int, end: int) -> bool:
-    reader = new_reader()
     try:
-        reader.assign([TopicPartition(topic, partition, start)])
-        deadline = time.monotonic() + _READ_SECONDS
-        while time.monotonic() < deadline:
-            message = reader.poll(0.1)
-            if message is None:
-                continue
-            error = message.error()
-            if error is None and key_of(message) == _POSITION:
-                return True
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaException(error)
-            if offset_of(message) + 1 >= end:
-                return False
-        raise Dropped(f"{topic}/{partition}: records {start} to {end} could not be looked at")
+        with closing(new_reader()) as reader:
+            reader.assign([TopicPartition(topic, partition, start)])
+            deadline = time.monotonic() + _READ_SECONDS
+            while time.monotonic() < deadline:
+                message = reader.poll(0.1)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is None and key_of(message) == _POSITION:
+                    return True
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                if offset_of(message) + 1 >= end:
+                    return False
+            raise Dropped(f"{topic}/{partition}: records {start} to {end} could not be looked at")
     except KafkaException as failure:
         raise dropped(failure) from failure
-    finally:
-        reader.close()

@@ -13,6 +13,7 @@ import threading
 import time
 import typing
 from collections.abc import Callable
+from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -80,14 +81,12 @@ class Restorer:
             store.apply([], max(start, store.changelog_offset), _now_ms())
             return 0
         began = time.monotonic()
-        consumer = self._consumer()
         try:
-            consumer.assign([TopicPartition(self._topic, partition, start)])
-            count = self._read(consumer, store, partition, start, end, progress, stuck)
+            with closing(self._consumer()) as consumer:
+                consumer.assign([TopicPartition(self._topic, partition, start)])
+                count = self._read(consumer, store, partition, start, end, progress, stuck)
         except KafkaException as error:
-            raise Dropped(f"restore: {error}") from error
-        finally:
-            consumer.close()
+            raise Dropped(f"restore: {error}", blameless=True) from error
         logger.info("%s/%d: %d rows restored in %.2f s", self._topic, partition, count, time.monotonic() - began)
         return count
 

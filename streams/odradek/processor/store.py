@@ -40,6 +40,8 @@ from odradek.wire.state import FORMAT, Row
 
 logger = logging.getLogger(__name__)
 
+_AHEAD_MS = 3_600_000  # a store whose last write is later than now, by more than clocks differ, may be of any age
+
 STORE_FORMAT = 1  # of the store's own keys; a row's is `wire.state.FORMAT`
 
 _IDENTITY = b"\x00identity"
@@ -232,15 +234,17 @@ class LaneStore:
         """Open the store at `path`, or begin a new one there.
 
         One that belongs to something else, is damaged, or last stood before `oldest_ms` (older than the tombstones that would tell it
-        what was deleted) is deleted first. Raises StateStoreError for one that somebody else has open (left alone), DiskFullError.
+        what was deleted), as far as its clock can be believed, is deleted first. Raises StateStoreError for one that somebody else has
+        open (left alone), DiskFullError.
         """
         reason = ""
         try:
             store = cls._open_existing(path, identity)
             if store is not None:
-                if store.as_of_ms >= oldest_ms:
+                if oldest_ms <= store.as_of_ms <= time.time() * 1000 + _AHEAD_MS:
                     return store
-                reason = "it is older than the retention of tombstones"
+                young = store.as_of_ms >= oldest_ms
+                reason = "it was written by a clock that was ahead" if young else "it is older than the retention of tombstones"
                 store.close()
                 del store  # with the files, which a close that failed keeps
             elif path.exists():

@@ -7,6 +7,7 @@ are not those of the row, traces of an earlier life where there is no row. Going
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -81,21 +82,19 @@ def check_nothing_skipped(services: LaneServices, partition: int, position: int,
 
     A consumer that begins at the wrong place would skip inputs without a sign. Raises Dropped. One short read, only when there is a gap.
     """
-    reader = services.new_reader()
     try:
-        reader.assign([TopicPartition(services.events_topic, partition, position)])
-        deadline = time.monotonic() + _CHECK_SECONDS
-        while time.monotonic() < deadline:
-            message = reader.poll(0.05)
-            error = message.error() if message is not None else None
-            if message is not None and error is None and offset_of(message) < reached:
-                raise Dropped(f"the consumer began at {reached}, but record {offset_of(message)} stands behind the position {position}")
-            if message is not None and (error is None or error.code() == KafkaError._PARTITION_EOF) and offset_of(message) >= reached:
-                return
-            if reader.position([TopicPartition(services.events_topic, partition)])[0].offset >= reached:
-                return
-        raise Dropped(f"records from {position} to {reached} could not be looked at")
+        with closing(services.new_reader()) as reader:
+            reader.assign([TopicPartition(services.events_topic, partition, position)])
+            deadline = time.monotonic() + _CHECK_SECONDS
+            while time.monotonic() < deadline:
+                message = reader.poll(0.05)
+                error = message.error() if message is not None else None
+                if message is not None and error is None and offset_of(message) < reached:
+                    raise Dropped(f"the consumer began at {reached}, but record {offset_of(message)} stands behind the position {position}")
+                if message is not None and (error is None or error.code() == KafkaError._PARTITION_EOF) and offset_of(message) >= reached:
+                    return
+                if reader.position([TopicPartition(services.events_topic, partition)])[0].offset >= reached:
+                    return
+            raise Dropped(f"records from {position} to {reached} could not be looked at")
     except KafkaException as failure:
         raise dropped(failure) from failure
-    finally:
-        reader.close()
