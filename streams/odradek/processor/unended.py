@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Added to the time that a transaction may be open.
 SLACK_SECONDS = 10.0
+#: Looks between two times that the same end is told of, at most: 1, 2, 4 and so on.
+_LOOKS_MAX = 32
 #: All but dead letters: who lists them would show it as one. There the next dead letter does it.
 _WRITTEN = frozenset({COMMANDS, CONTROL, EVENTS, EXECUTIONS, RESULTS})
 
@@ -38,7 +40,8 @@ def says_nothing_at(place: Place) -> Record:
 
 
 class UnendedTransactions(threading.Thread):
-    """Runs until `stop`. `tell(places)` is called with (topic, partition)s, once for each end that stands still.
+    """Runs until `stop`. `tell(places)` is called with (topic, partition)s whose end stands still; again, ever less often, while it does:
+    a lane may have been dropped over what it was told, or come to this process since.
 
     every_seconds: between two looks; longer than a transaction of a lane may be open.
     """
@@ -50,7 +53,7 @@ class UnendedTransactions(threading.Thread):
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
         self._seen: dict[Place, int] = {}  # where the last look found an end with records behind it
-        self._told: dict[Place, int] = {}
+        self._looks: dict[Place, int] = {}  # at which it stood there, the first included
 
     def run(self) -> None:
         while not self._stopping.wait(self._every_seconds):  # nothing at the start: one look alone says nothing
@@ -67,21 +70,19 @@ class UnendedTransactions(threading.Thread):
     def look(self) -> None:
         """Tell of the ends that stand where they stood at the last look."""
         seen = open_ends(self._admin)
-        still = {place: end for place, end in seen.items() if self._seen.get(place) == end}
+        self._looks = {place: self._looks.get(place, 0) + 1 for place, end in seen.items() if self._seen.get(place) == end}
         self._seen = seen
-        self._told = {place: end for place, end in self._told.items() if seen.get(place) == end}
-        new = [place for place, end in still.items() if place not in self._told]
-        if not new:
+        told = [place for place, looks in self._looks.items() if looks.bit_count() == 1 or looks % _LOOKS_MAX == 0]
+        if not told:
             return
-        self._told |= {place: still[place] for place in new}
-        text = "; ".join(f"{topic}/{partition} at {still[topic, partition]}" for topic, partition in new)
+        text = "; ".join(f"{topic}/{partition} at {seen[topic, partition]}" for topic, partition in told)
         logger.warning(
             "readers of committed records stand still for %g s before a transaction without an end: %s. Each lane here gives it one, if it "
             "is its own. Kafka loses the ends of transactions when a broker that is alone is killed: docs/operate.md, Sizing",
             self._every_seconds,
             text,
         )
-        self._tell(new)
+        self._tell(told)
 
 
 def open_ends(admin: ClusterAdmin) -> dict[Place, int]:
