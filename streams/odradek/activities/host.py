@@ -46,6 +46,7 @@ from odradek.converter import DataConverter
 from odradek.exceptions import StateStoreError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import consumer_config, producer_config, reader_config, share_consumer_config
+from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
@@ -146,6 +147,7 @@ class ActivityHost:
         self._contact_error = ""
         self._reports_dropped = 0
         self._upkeep: TopicUpkeep | None = None
+        self._clock_watch: ClockWatch | None = None
         self._on_fatal = on_fatal
 
     # --- life
@@ -159,8 +161,11 @@ class ActivityHost:
         try:
             await asyncio.to_thread(self._open)
             self._build()
-            assert self._thread is not None
-            self._thread.start()
+            thread = self._thread
+            assert thread is not None
+            thread.start()
+            self._clock_watch = ClockWatch(lambda: thread.turned_at, self._fail)
+            self._clock_watch.start()
             if self._upkeep is not None:
                 self._upkeep.start()
             await self._ended
@@ -309,6 +314,8 @@ class ActivityHost:
     async def _drain(self) -> None:
         """No new commands; grace, cancel, wait for what runs; answers durable, offsets committed, members told."""
         self._worker_shutdown.set()
+        if self._clock_watch is not None:
+            self._clock_watch.stop()
         if self._upkeep is not None:
             self._upkeep.stop()
         service, thread = self._service, self._thread

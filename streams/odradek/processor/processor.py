@@ -21,6 +21,7 @@ from odradek.engine.ports import Engine, EngineLimits
 from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import consumer_config, reader_config, topics_of, transactional_producer_config
+from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
@@ -112,6 +113,7 @@ class Processor:
         self._purger: Purger | None = None
         self._unended: UnendedTransactions | None = None
         self._upkeep: TopicUpkeep | None = None
+        self._clock_watch: ClockWatch | None = None
 
     # --- life
 
@@ -183,7 +185,7 @@ class Processor:
         if events_facts.partitions > settings.partitions:
             # Another member than before they were added: one that comes back under its name gets what it had, and nobody the new ones.
             instance = f"{instance}-of-{events_facts.partitions}"
-        self._group = Group(
+        group = self._group = Group(
             self._group_consumer(instance),
             events,
             instance,
@@ -194,6 +196,8 @@ class Processor:
             partitions=events_facts.partitions,
         )
         self._group.start()
+        self._clock_watch = ClockWatch(lambda: group.turned_at, self._note_fatal)
+        self._clock_watch.start()
         self._members = MemberReports(
             self._producer,
             codec,
@@ -236,7 +240,7 @@ class Processor:
             self._group.join(STOP_SECONDS if drain else 0.0)
             if drain and self._group.is_alive():
                 logger.warning("the processor of %s did not drain in %g s", self._task_queue, STOP_SECONDS)
-        for thread in (self._members, self._purger, self._unended, self._services.ends if self._services else None):
+        for thread in (self._clock_watch, self._members, self._purger, self._unended, self._services.ends if self._services else None):
             if thread is not None:
                 thread.stop()
                 if drain:
