@@ -14,7 +14,6 @@ import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,13 +24,12 @@ from odradek.config import Settings
 from odradek.wire.partitioner import partition_for
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, workflow_id
 from services.orders.workflow import OrderSaga
+from tests.kafka.bad_input import PATIENT
 from tests.services.shop import PARTITIONS, SERVICES, Shop, json_start, shop_on, until
 
 WORKFLOWS = "tests.chaos.hasty_saga:WORKFLOWS"
 STOCK = {"tea": 100_000, "engraved-mug": 100_000, "samovar": 3}
 IN_FLIGHT = 12
-#: Of a read that meets processors which have just begun: by itself it gives up after three seconds without an owner.
-PATIENT = timedelta(seconds=60)
 
 
 @dataclass
